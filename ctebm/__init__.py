@@ -1,0 +1,56 @@
+"""Continuous-time energy-based models: dynamics, equilibria, and early inference as gradients.
+
+Names are listed in the order of the flow: activation, network, dynamics, fixed point,
+linearization, gradient, correspondence, dataset, figure. Importing the package is cheap: torch
+is loaded when the first name is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ctebm.activation import Custom, HardSigmoid, Logistic, SmoothHardSigmoid, Tanh
+    from ctebm.correspondence import (
+        Correspondence,
+        continuous_coefficient,
+        correspondence,
+        first_arrival_coefficient,
+    )
+    from ctebm.dataset import open, save
+    from ctebm.dynamics import Dynamics
+    from ctebm.fixed_points import FixedPoints, settle
+    from ctebm.gradient import chain_gradient, implicit_gradient
+    from ctebm.integrate import Trajectory, simulate
+    from ctebm.network import DenseNetwork, LayeredNetwork, Network
+
+_ROOMS = {
+    "activation": ["HardSigmoid", "Logistic", "Tanh", "SmoothHardSigmoid", "Custom"],
+    "network": ["Network", "DenseNetwork", "LayeredNetwork"],
+    "dynamics": ["Dynamics"],
+    "integrate": ["simulate", "Trajectory"],
+    "fixed_points": ["settle", "FixedPoints"],
+    "gradient": ["chain_gradient", "implicit_gradient"],
+    "correspondence": [
+        "correspondence",
+        "Correspondence",
+        "first_arrival_coefficient",
+        "continuous_coefficient",
+    ],
+    "dataset": ["save", "open"],
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = [name for names in _ROOMS.values() for name in names]  # pyright: ignore[reportUnsupportedDunderAll]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module 'ctebm' has no attribute {name!r}")
+    return getattr(import_module(f"ctebm.{_ROOM_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

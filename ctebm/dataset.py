@@ -1,0 +1,317 @@
+"""Records become labelled arrays, and labelled arrays become files.
+
+Everything that ctebm writes is a plain :class:`xarray.Dataset`: named dimensions, a ``long_name``
+and ``units`` on every variable, and attributes that netCDF and Zarr both hold. A file is built
+beside its final name and renamed into place, so that a reader finds the old result or the new one
+and never half of one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import xarray as xr
+
+__all__ = ["open", "provenance", "replacing", "save", "variable"]
+
+_LIBRARIES = ("ctebm", "torch", "torchsde", "torchdiffeq", "numpy", "scipy", "xarray")
+
+
+def variable(
+    dims: str | Sequence[str], values: Any, long_name: str, units: str = "1", **attrs: Any
+) -> xr.Variable:
+    """Return `values` as a labelled variable that shares no memory with them.
+
+    Parameters
+    ----------
+    dims : str or sequence of str
+        One name a dimension.
+    values : array-like or torch.Tensor
+        Numbers, truth values or strings; a tensor is detached and copied to the host.
+    long_name : str
+        What the numbers are, in words.
+    units : str
+        ``"1"`` if dimensionless; time is in units of the membrane time constant.
+    **attrs
+        Further attributes: str, int, float or lists of these.
+    """
+    tensor = hasattr(values, "detach")
+    array = np.array(values.detach().cpu().numpy() if tensor else values)
+    if array.dtype == object and all(isinstance(v, str) for v in array.flat):
+        array = array.astype(str)
+    if array.dtype == object:
+        raise ValueError(
+            f"{long_name!r} must hold numbers, truth values or strings, got objects such as "
+            f"{type(array.flat[0]).__name__}; turn a MultiIndex into one coordinate a level."
+        )
+    return xr.Variable(dims, array, {"long_name": long_name, "units": units, **attrs})
+
+
+def provenance(
+    *,
+    settings: Any = None,
+    seed: int | None = None,
+    device: Any = None,
+    dtype: Any = None,
+    threads: int | None = None,
+) -> dict[str, str | int]:
+    """Return attributes that say how a result was made.
+
+    Parameters
+    ----------
+    settings : mapping or dataclass, optional
+        The resolved settings, kept as one JSON string ``settings`` with its ``settings_sha256``.
+    seed : int, optional
+        The root seed.
+    device, dtype : object, optional
+        Where and in which precision it was computed.
+    threads : int, optional
+        Number of threads torch used.
+
+    Returns
+    -------
+    dict
+        The above, versions of Python, ctebm and the libraries under it, the commit of the ctebm
+        checkout (with ``git_dirty`` 0 or 1) if it runs from one, and the time.
+    """
+    libraries = {f"{name}_version": _version(name) for name in _LIBRARIES}
+    found: dict[str, str | int] = {
+        "source": f"ctebm {libraries['ctebm_version']}",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python_version": platform.python_version(),
+        **libraries,
+        **_checkout(),
+    }
+    if seed is not None:
+        found["seed"] = int(seed) if abs(seed) < 2**63 else str(seed)
+    if device is not None:
+        found["device"] = str(device)
+        torch = sys.modules.get("torch")
+        if torch is not None and str(device).startswith("cuda"):
+            found["device_name"] = torch.cuda.get_device_name(device)
+    if dtype is not None:
+        found["dtype"] = str(dtype).removeprefix("torch.")
+    if threads is not None:
+        found["threads"] = int(threads)
+    if settings is not None:
+        plain = settings if isinstance(settings, Mapping) else dataclasses.asdict(settings)
+        text = json.dumps(plain, sort_keys=True, default=str)
+        found["settings"] = text
+        found["settings_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    return found
+
+
+def save(dataset: xr.Dataset, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Write `dataset` to one netCDF file (``.nc``) or one Zarr store (``.zarr``).
+
+    The file is whole or not there, whenever the process is stopped. Replacing a Zarr store takes
+    two renames, so that a stop between them leaves the old store under a hidden name beside it.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Attributes must be str, int, float or lists of one of these. A list of one element comes
+        back from netCDF as that element.
+    path : path
+        Ends in ``.nc`` or ``.zarr``; missing folders are made.
+    overwrite : bool
+        Replace an existing result.
+
+    Raises
+    ------
+    FileExistsError
+        If `path` exists and `overwrite` is False.
+    ValueError
+        If the suffix, an attribute or an index can't be written.
+    """
+    path = _checked(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists and is kept; pass overwrite=True to replace it.")
+    if path.exists() and not _is_ours(path):
+        raise ValueError(f"{path} is not a {path.suffix} result and is kept; choose another name.")
+    dataset = _writable(dataset)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as aside:
+        try:
+            if path.suffix == ".nc":
+                dataset.to_netcdf(aside, engine="h5netcdf")
+            else:
+                dataset.to_zarr(aside, mode="w", zarr_format=3, consolidated=False)
+        except (TypeError, ValueError, NotImplementedError) as error:
+            raise ValueError(f"{path} can't hold this dataset: {error}") from error
+
+
+def open(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Open a result; arrays are read when they are used.
+
+    Use it as ``with ctebm.open(path) as dataset``, or call ``dataset.close()``, to let go of the
+    file; ``dataset.load()`` reads all of it.
+
+    Parameters
+    ----------
+    path : path
+        A ``.nc`` file or a ``.zarr`` store.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at `path`.
+    ValueError
+        If it is not a readable result.
+    """
+    path = _checked(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no result at {path}; run the study that writes it.")
+    try:
+        # units such as "seconds" mark plain numbers here, not numpy's time differences
+        if path.suffix == ".nc":
+            dataset = xr.open_dataset(path, engine="h5netcdf", decode_timedelta=False)
+        else:
+            dataset = xr.open_dataset(
+                path, engine="zarr", consolidated=False, decode_timedelta=False
+            )
+    except PermissionError:
+        raise
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"{path} is damaged or not a {path.suffix} file ({_one_line(error)}); write it again."
+        ) from error
+    for item in (dataset, *dataset.variables.values()):
+        item.attrs = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in item.attrs.items()}
+    return dataset
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield an unused path beside `path`; what is written there takes its place at the end.
+
+    Whatever stops the block, the thing at `path` stays as it was.
+    """
+    aside = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
+    former = aside.with_suffix(".former")
+    try:
+        yield aside
+        if aside.is_dir():
+            if path.exists():
+                path.rename(former)
+            aside.rename(path)
+        else:
+            _sync(aside)
+            aside.replace(path)
+            _sync(path.parent)
+    finally:
+        if former.exists() and not path.exists():
+            former.rename(path)
+        for leftover in (aside, former):
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _checked(path: str | os.PathLike[str]) -> Path:
+    path = Path(path)
+    if path.suffix not in (".nc", ".zarr"):
+        raise ValueError(f"a result's name ends in .nc or .zarr, got {str(path)!r}.")
+    return path
+
+
+def _is_ours(path: Path) -> bool:
+    if path.suffix == ".nc":
+        return path.is_file()
+    return (path / "zarr.json").is_file() or (path / ".zgroup").is_file()
+
+
+def _writable(dataset: xr.Dataset) -> xr.Dataset:
+    """Return `dataset` with plain attributes and without encodings of an earlier file."""
+    for name, index in dataset.indexes.items():
+        if index.nlevels > 1:
+            raise ValueError(
+                f"coordinate {name!r} is a MultiIndex, which files can't hold; "
+                f"call dataset.reset_index({name!r}) first."
+            )
+    dataset = dataset.drop_encoding()
+    dataset.attrs = _plain("the dataset", dataset.attrs)
+    for name in dataset.variables:
+        item = dataset[name]
+        item.attrs = _plain(f"variable {name!r}", item.attrs)
+        if item.dtype.kind in "UT":  # strings of no fixed length, which both formats hold
+            dataset[name] = item.astype(object)
+    return dataset
+
+
+def _plain(owner: str, attrs: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    return {name: _plain_value(owner, name, value) for name, value in attrs.items()}
+
+
+def _plain_value(owner: str, name: Hashable, value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    items = list(value) if isinstance(value, list | tuple) else [value]
+    if all(isinstance(v, str) and "\0" not in v for v in items):
+        return value
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in items)
+    if numbers and all(isinstance(v, float) or abs(v) < 2**63 for v in items):
+        return value
+    remedy = {
+        bool: "write 0 or 1",
+        dict: "write json.dumps of it",
+        type(None): "leave it out",
+    }.get(type(value), "write str, int, float or a list of one of these")
+    raise ValueError(
+        f"attribute {name!r} of {owner} is {value!r} ({type(value).__name__}), which files can't "
+        f"hold; {remedy}."
+    )
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _checkout() -> dict[str, str | int]:
+    """Return commit and cleanness of the checkout that this file is tracked in, if any."""
+
+    def git(*words: str) -> str:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+        command = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent), *words]
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True, timeout=20
+        ).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        commit = git("rev-parse", "HEAD")
+        dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"git_commit": commit, "git_dirty": int(dirty)}
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,133 @@
+r"""The motion of a network: what torchsde and torchdiffeq integrate.
+
+.. math:: ds = f(s)\,dt + \sigma\,dW, \qquad f = -\partial E/\partial s
+
+with two ways to bring a target to some layers: the paper's *drive* replaces their pressure by the
+target, :math:`dy = (y^* - y)\,dt` (eq. 12); a *nudge* adds :math:`\beta (y^* - y)` to their own
+force (equilibrium propagation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ctebm.network import Network
+
+__all__ = ["Dynamics"]
+
+Targets = Mapping[str, "ArrayLike | Tensor"]
+
+
+class Dynamics:
+    r"""A network in motion, with its noise and its targets.
+
+    The object has torchsde's ``f``, ``g``, ``noise_type`` and ``sde_type``.
+
+    Parameters
+    ----------
+    network : Network
+        The energy.
+    sigma : float or Tensor
+        Langevin: the noise's intensity, so that the stationary density is
+        :math:`e^{-2E/\sigma^2}`. Synaptic: the standard deviation of :math:`\eta` in eq. 2, once
+        a step. A number, or one for each sample, ``(*batch)``.
+    drive : array or mapping of str to array, optional
+        Target states that replace the pressure of a layer (eq. 12); a bare array is for the
+        output layer.
+    nudge : array or mapping of str to array, optional
+        Target states towards which a layer is pulled with strength `beta`.
+    beta : float or Tensor, optional
+        Strength of the nudge, required with it and only then; a number, or one for each sample.
+    noise : {"langevin", "synaptic"}
+        Additive noise of the SDE, or the paper's map :math:`s \leftarrow s + \epsilon
+        (R(s + \eta) - s)` (eqs. 1-2, 4), which exists in discrete steps only.
+    """
+
+    sde_type = "ito"
+    noise_type = "diagonal"
+
+    def __init__(
+        self,
+        network: Network,
+        sigma: float | Tensor = 0.0,
+        drive: ArrayLike | Tensor | Targets | None = None,
+        nudge: ArrayLike | Tensor | Targets | None = None,
+        beta: float | Tensor | None = None,
+        noise: Literal["langevin", "synaptic"] = "langevin",
+    ) -> None:
+        if noise not in ("langevin", "synaptic"):
+            raise ValueError(f"expected noise 'langevin' or 'synaptic', got {noise!r}.")
+        if (nudge is None) != (beta is None):
+            raise ValueError("expected nudge and beta together; beta is the strength of the nudge.")
+        self.network = network
+        self.noise = noise
+        self.sigma = _one_per_sample("sigma", sigma, network, minimum=0.0)
+        self.beta = _one_per_sample("beta", 0.0 if beta is None else beta, network)
+        self.drive = self._targets(drive)
+        self.nudge = self._targets(nudge)
+        if both := set(self.drive) & set(self.nudge):
+            raise ValueError(f"expected layer {min(both)!r} to be driven or nudged, got both.")
+
+    def f(self, t: Tensor | float, s: Tensor) -> Tensor:
+        """Return the drift, ``(*batch, unit)``; it does not depend on the time `t`."""
+        return self._with_targets(s, self.network.force(s))
+
+    def g(self, t: Tensor | float, s: Tensor) -> Tensor:
+        """Return the noise's intensity, of the shape of `s`."""
+        return self.sigma.expand_as(s)
+
+    def synaptic(self, s: Tensor, eta: Tensor) -> Tensor:
+        r"""Return :math:`R(s + \eta) - s`, the drift of the paper's map (eqs. 1-2)."""
+        return self._with_targets(s, self.network.pressure(s + eta) - s)
+
+    def bounds(self, s: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return where a projected step from `s` may end, or None if nothing has kinks.
+
+        Inside the box these are its two kinks; a unit that starts outside is not pulled in by
+        force. Driven units have no kinks, since their own pressure is replaced.
+        """
+        if self.network.box is None:
+            return None
+        low, high = (torch.full_like(s, kink) for kink in self.network.box)
+        for name in self.drive:
+            where = self.network.layers[name]
+            low[..., where], high[..., where] = -torch.inf, torch.inf
+        return torch.minimum(low, s), torch.maximum(high, s)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether any sample has noise."""
+        return bool((self.sigma > 0).any())
+
+    def _with_targets(self, s: Tensor, f: Tensor) -> Tensor:
+        for name, target in self.drive.items():
+            where = self.network.layers[name]
+            f[..., where] = target - s[..., where]
+        for name, target in self.nudge.items():
+            where = self.network.layers[name]
+            f[..., where] += self.beta * (target - s[..., where])
+        return f
+
+    def _targets(self, targets: ArrayLike | Tensor | Targets | None) -> dict[str, Tensor]:
+        if targets is None:
+            return {}
+        if not isinstance(targets, Mapping):
+            targets = {self.network.output: targets}
+        return {name: self.network._layer_state(name, x) for name, x in targets.items()}
+
+
+def _one_per_sample(
+    name: str, value: float | Tensor, network: Network, minimum: float | None = None
+) -> Tensor:
+    """Return a value as a column that multiplies states, ``()`` or ``(*batch, 1)``."""
+    tensor = torch.as_tensor(value, dtype=network.dtype, device=network.device)
+    if not bool(torch.isfinite(tensor).all()):
+        raise ValueError(f"expected a finite {name}, got {value}.")
+    if minimum is not None and bool((tensor < minimum).any()):
+        raise ValueError(f"expected {name} >= {minimum:g}, got {tensor.min().item():g}.")
+    return tensor if tensor.ndim == 0 else tensor.unsqueeze(-1)
