@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ctebm.activation import Custom, HardSigmoid, Logistic, SmoothHardSigmoid, Tanh
-    from ctebm.correspondence import (
-        Correspondence,
-        continuous_coefficient,
-        correspondence,
-        first_arrival_coefficient,
-    )
+    from ctebm.correspondence import Correspondence, correspondence
     from ctebm.dataset import open, save
     from ctebm.dynamics import Dynamics
     from ctebm.fixed_points import FixedPoints, settle
     from ctebm.gradient import chain_gradient, implicit_gradient
     from ctebm.integrate import Trajectory, simulate
+    from ctebm.law import (
+        cascade_coefficient,
+        continuous_coefficient,
+        first_arrival_coefficient,
+        half_time,
+        paper_coefficient,
+    )
     from ctebm.network import DenseNetwork, LayeredNetwork, Network
 
 _ROOMS = {
@@ -32,12 +34,14 @@ _ROOMS = {
     "integrate": ["simulate", "Trajectory"],
     "fixed_points": ["settle", "FixedPoints"],
     "gradient": ["chain_gradient", "implicit_gradient"],
-    "correspondence": [
-        "correspondence",
-        "Correspondence",
+    "law": [
         "first_arrival_coefficient",
         "continuous_coefficient",
+        "cascade_coefficient",
+        "paper_coefficient",
+        "half_time",
     ],
+    "correspondence": ["correspondence", "Correspondence"],
     "dataset": ["save", "open"],
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ctebm.activation import Activation, as_activation
 
-__all__ = ["DenseNetwork", "LayeredNetwork", "Network", "PairwiseNetwork"]
+__all__ = ["DenseNetwork", "LayeredNetwork", "Network", "PairwiseNetwork", "TangentNetwork"]
 
 
 class Network(ABC):
@@ -163,6 +163,38 @@ class ClampedNetwork(Network):
         parts = {k: self.values[k] if k in self.values else s[..., self.layers[k]]
                  for k in self.whole.layers}  # fmt: skip
         return self.whole.energy(torch.cat([p.expand(*batch, -1) for p in parts.values()], -1))
+
+
+class TangentNetwork(Network):
+    r"""The quadratic energy :math:`v' H v / 2` of small deviations `v` from an equilibrium.
+
+    Its motion is the linear response of the network, at any step and by any solver.
+
+    Parameters
+    ----------
+    network : Network
+        The network that rests at `state`.
+    state : Tensor, (*batch, unit)
+        The equilibrium.
+    responsive : Tensor, (*batch, unit)
+        Which units move, and move others; pinned units do neither.
+    """
+
+    def __init__(self, network: Network, state: Tensor, responsive: Tensor) -> None:
+        super().__init__(state.shape[-1], network.layers)
+        self.network, self.state, self.responsive = network, state, responsive.to(state.dtype)
+        self.dtype, self.device = state.dtype, state.device
+
+    def energy(self, s: Tensor) -> Tensor:
+        s = self.as_state(s)
+        return -(s * self.force(s)).sum(-1) / 2
+
+    def force(self, s: Tensor) -> Tensor:
+        free = self.responsive
+        return -free * self.network.hessian_product(self.state, free * self.as_state(s))
+
+    def hessian_product(self, s: Tensor, v: Tensor) -> Tensor:
+        return -self.force(v)
 
 
 class PairwiseNetwork(Network):
