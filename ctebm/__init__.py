@@ -20,17 +20,19 @@ if TYPE_CHECKING:
     )
     from ctebm.dataset import open, save
     from ctebm.dynamics import Dynamics
-    from ctebm.fixed_points import FixedPoints, settle
+    from ctebm.fixed_points import FixedPoints
     from ctebm.gradient import chain_gradient, implicit_gradient
     from ctebm.integrate import Trajectory, simulate
     from ctebm.network import DenseNetwork, LayeredNetwork, Network
+    from ctebm.settling import settle
 
 _ROOMS = {
     "activation": ["HardSigmoid", "Logistic", "Tanh", "SmoothHardSigmoid", "Custom"],
     "network": ["Network", "DenseNetwork", "LayeredNetwork"],
     "dynamics": ["Dynamics"],
     "integrate": ["simulate", "Trajectory"],
-    "fixed_points": ["settle", "FixedPoints"],
+    "fixed_points": ["FixedPoints"],
+    "settling": ["settle"],
     "gradient": ["chain_gradient", "implicit_gradient"],
     "correspondence": [
         "correspondence",
