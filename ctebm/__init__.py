@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ctebm.activation import Custom, HardSigmoid, Logistic, SmoothHardSigmoid, Tanh
+    from ctebm.asymmetric import AsymmetricNetwork
     from ctebm.correspondence import (
         Correspondence,
         continuous_coefficient,
@@ -23,16 +24,23 @@ if TYPE_CHECKING:
     from ctebm.fixed_points import FixedPoints
     from ctebm.gradient import chain_gradient, implicit_gradient
     from ctebm.integrate import Trajectory, simulate
+    from ctebm.jacobian import JacobianLinearization
+    from ctebm.linearization import Linearization, linearize
     from ctebm.network import DenseNetwork, LayeredNetwork, Network
     from ctebm.settling import settle
+    from ctebm.sparse import SparseNetwork
 
 _ROOMS = {
     "activation": ["HardSigmoid", "Logistic", "Tanh", "SmoothHardSigmoid", "Custom"],
     "network": ["Network", "DenseNetwork", "LayeredNetwork"],
+    "sparse": ["SparseNetwork"],
+    "asymmetric": ["AsymmetricNetwork"],
     "dynamics": ["Dynamics"],
     "integrate": ["simulate", "Trajectory"],
     "fixed_points": ["FixedPoints"],
     "settling": ["settle"],
+    "linearization": ["linearize", "Linearization"],
+    "jacobian": ["JacobianLinearization"],
     "gradient": ["chain_gradient", "implicit_gradient"],
     "correspondence": [
         "correspondence",

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from ctebm.dataset import variable
 from ctebm.network import Network
-from ctebm.spectrum import Spectrum, dense_spectrum, extremal_spectrum
+from ctebm.spectrum import Spectrum, extremal_spectrum
 
-__all__ = ["FixedPoints", "curvature", "inertia", "pinned_units", "residual"]
+__all__ = ["FixedPoints", "classify", "pinned_units", "residual"]
 
 DENSE_UNITS = 4000
 
@@ -90,7 +90,7 @@ class FixedPoints:
             zip(flat, self.converged.reshape(-1).tolist(), strict=True)
         ):
             if ok:
-                k, kind = inertia(self.network.samples(batch, torch.tensor(i)), s)
+                k, kind = classify(self.network.samples(batch, torch.tensor(i)), s)
             else:
                 k, kind = -1, "unconverged"
             index.append(k)
@@ -238,10 +238,29 @@ def check_tolerance(tol: float, dtype: torch.dtype) -> None:
         )
 
 
-def curvature(
-    network: Network, s: Tensor, free: Tensor, tol: float = 1e-5, n_low: int = 1
-) -> tuple[Spectrum, bool]:
-    """Return the spectrum of the Hessian on some units, and whether it is all of it.
+def hessian_on(network: Network, s: Tensor, where: Tensor) -> Tensor:
+    """Return the Hessian's rows and columns of some units at one state ``(unit,)``."""
+    if len(s) <= 2 * DENSE_UNITS:
+        return network.hessian(s)[where][:, where]
+    product = restricted(network, s, where)
+    basis = torch.eye(len(where), dtype=s.dtype, device=s.device)
+    return torch.stack([product(e) for e in basis], -1)
+
+
+def restricted(network: Network, s: Tensor, where: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the Hessian's products on some units at one state ``(unit,)``."""
+    product = network.hessian_operator(s)
+    if len(where) == len(s):
+        return product
+    return lambda v: product(torch.zeros_like(s).index_copy(0, where, v))[where]
+
+
+def classify(network: Network, s: Tensor, spectrum: Spectrum | None = None) -> tuple[int, str]:
+    r"""Return the number of unstable directions and the stability of one equilibrium.
+
+    An eigenvalue counts as zero within the square root of rounding or of the residual `r`: a point
+    that is known to :math:`r/\lambda` has an eigenvalue known to about that. A point is degenerate
+    if an eigenvalue is zero, or if a unit without margin at its kink would change the count.
 
     Parameters
     ----------
@@ -249,95 +268,46 @@ def curvature(
         With a single sample.
     s : Tensor
         ``(unit,)``.
-    free : Tensor
-        The units that can move, ``(unit,)`` bool.
-    tol : float
-        Relative residual of the ends, where the matrix is too large.
-    n_low : int
-        How many of the lowest pairs to find there.
+    spectrum : Spectrum, optional
+        All eigenpairs on the unpinned units, or enough of the lowest to tell, if known already.
     """
-    where = torch.nonzero(free).squeeze(-1)
-    if len(where) <= DENSE_UNITS:
-        return dense_spectrum(hessian_on(network, s, where)), True
-    stream = np.random.default_rng(0).standard_normal(len(where))
-    start = torch.as_tensor(stream, dtype=s.dtype, device=s.device)
-    return extremal_spectrum(_on(network, s, where), start, tol, n_low=n_low), False
-
-
-def inertia(network: Network, s: Tensor) -> tuple[int, str]:
-    r"""Return the number of unstable directions and the stability of one equilibrium.
-
-    An eigenvalue counts as zero within the square root of rounding or of the residual `r`: a point
-    that is known to `r / \lambda` has an eigenvalue known to about that. A point is degenerate if
-    an eigenvalue is zero, or if a unit without margin at its kink would change the count.
-    """
-    if not network.is_gradient:
-        return _jacobian_inertia(network, s)
     f = network.force(s)
     pinned = pinned_units(network, s, f)
-    weak = pinned & (f.abs() <= math.sqrt(torch.finfo(s.dtype).eps))
-    counts = [_count(network, s, ~pinned)]
-    if bool(weak.any()):
-        counts.append(_count(network, s, ~pinned | weak))
+    if not network.is_gradient:
+        growth = torch.linalg.eigvals(network.jacobian(s)[~pinned][:, ~pinned]).real
+        counts = [_signs(network, s, -growth)]
+    else:
+        values = _low_end(network, s, ~pinned) if spectrum is None else spectrum.eigenvalues
+        counts = [_signs(network, s, values)]
+        weak = pinned & (f.abs() <= math.sqrt(torch.finfo(s.dtype).eps))
+        if bool(weak.any()):
+            counts.append(_signs(network, s, _low_end(network, s, ~pinned | weak)))
     negative, zero = counts[0]
-    if zero or any(c != counts[0] for c in counts):
+    if zero or counts[-1] != counts[0]:
         return negative, "degenerate"
     return negative, "saddle" if negative else "stable"
 
 
-def hessian_on(network: Network, s: Tensor, where: Tensor) -> Tensor:
-    """Return the Hessian's rows and columns of some units."""
-    if len(s) <= 2 * DENSE_UNITS:
-        return network.hessian(s)[where][:, where]
-    product = _on(network, s, where)
-    basis = torch.eye(len(where), dtype=s.dtype, device=s.device)
-    return torch.stack([product(e) for e in basis], -1)
-
-
-def zero_tolerance(network: Network, s: Tensor, largest: float) -> float:
-    """Return the size below which an eigenvalue can't be told from zero."""
-    eps = torch.finfo(s.dtype).eps
-    bound = math.sqrt(eps) * max(1.0, largest)
-    if network.box is None:  # between kinks the Hessian is the same at every point
-        bound = max(bound, 2 * math.sqrt(float(residual(network, s))))
-    return bound
-
-
-def _count(network: Network, s: Tensor, free: Tensor) -> tuple[int, int]:
+def _signs(network: Network, s: Tensor, values: Tensor) -> tuple[int, int]:
     """Return the numbers of negative and of zero eigenvalues."""
-    if not bool(free.any()):
-        return 0, 0
+    largest = float(values.abs().max()) if len(values) else 0.0
+    zero = math.sqrt(torch.finfo(s.dtype).eps) * max(1.0, largest)
+    if network.box is None:  # between kinks the curvature is the same at every point
+        zero = max(zero, 2 * math.sqrt(float(residual(network, s))))
+    return int((values < -zero).sum()), int((values.abs() <= zero).sum())
+
+
+def _low_end(network: Network, s: Tensor, free: Tensor) -> Tensor:
+    """Return all eigenvalues on some units, or enough of the lowest to have a positive one."""
+    where = torch.nonzero(free).squeeze(-1)
+    if len(where) <= DENSE_UNITS:
+        return torch.linalg.eigvalsh(hessian_on(network, s, where))
+    stream = np.random.default_rng(0).standard_normal(len(where))
+    start = torch.as_tensor(stream, dtype=s.dtype, device=s.device)
     n_low = 1
     while True:
-        spectrum, whole = curvature(network, s, free, n_low=n_low)
-        values = spectrum.eigenvalues
-        bound = zero_tolerance(network, s, float(values.abs().max()))
-        if not whole:
-            bound = max(bound, float(spectrum.residual[0]))
-        low = values if whole or len(values) < 2 else values[:-1]
-        if whole or bool((low > bound).any()) or n_low >= 64:
-            return int((values < -bound).sum()), int((values.abs() <= bound).sum())
+        found = extremal_spectrum(restricted(network, s, where), start, 1e-5, n_low=n_low)
+        values = found.eigenvalues
+        if bool((values[:-1] > found.residual[:-1]).any()) or n_low >= 64:
+            return values
         n_low *= 4
-
-
-def _jacobian_inertia(network: Network, s: Tensor) -> tuple[int, str]:
-    """Return the same from the Jacobian's complex eigenvalues, by their real parts."""
-    free = ~pinned_units(network, s)
-    growth = torch.linalg.eigvals(network.jacobian(s)[free][:, free]).real
-    bound = zero_tolerance(network, s, float(growth.abs().max()) if len(growth) else 0.0)
-    negative = int((growth > bound).sum())
-    if bool((growth.abs() <= bound).any()):
-        return negative, "degenerate"
-    return negative, "saddle" if negative else "stable"
-
-
-def _on(network: Network, s: Tensor, where: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return the Hessian's products on some units."""
-    product = network.hessian_operator(s)
-    if len(where) == len(s):
-        return product
-
-    def restricted(v: Tensor) -> Tensor:
-        return product(torch.zeros_like(s).index_copy(0, where, v))[where]
-
-    return restricted

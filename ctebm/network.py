@@ -12,6 +12,7 @@ Letters: state ``s``, rate ``r`` = :math:`\rho(s)`, weights ``W``, biases ``b``,
 from __future__ import annotations
 
 import copy
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -392,25 +393,21 @@ class DenseNetwork(PairwiseNetwork):
         dtype: torch.dtype = torch.float64,
     ) -> None:
         self.weight = _finite(weight, "the weights", dtype)
-        _check_couplings(self.weight)
+        self._check_weight(self.weight)
         n = self.weight.shape[0]
         b = _finite(bias, "the biases", dtype).to(self.weight.device)
         if b.ndim == 0 or b.shape[-1] != n:
             raise ValueError(f"expected {n} biases, one for each unit, got {tuple(b.shape)}.")
-        layers = dict(layers or {"s": slice(0, n)})
-        if _consecutive({k: _size(w) for k, w in layers.items()}) != layers or n != sum(
-            map(_size, layers.values())
-        ):
-            raise ValueError(
-                f"expected layers as consecutive slices that cover the {n} units, got {layers}."
-            )
-        self._set(as_activation(activation), b, layers, b.new_zeros(()))
+        self._set(as_activation(activation), b, covering(layers, n), b.new_zeros(()))
 
     def coupling(self, r: Tensor) -> Tensor:
         return r @ self.weight
 
     def dense_weight(self) -> Tensor:
         return self.weight
+
+    def _check_weight(self, weight: Tensor) -> None:
+        _check_couplings(weight)
 
     def _restrict(self, clamped: str, bias: Tensor, constant: Tensor) -> Self:
         network, where = copy.copy(self), self.layers[clamped]
@@ -585,6 +582,26 @@ def _without(layers: Mapping[str, slice], name: str) -> dict[str, slice]:
     return _consecutive({k: _size(where) for k, where in layers.items() if k != name})
 
 
+def covering(layers: Mapping[str, slice] | None, n: int) -> dict[str, slice]:
+    """Return named layers that cover `n` units; one layer ``"s"`` if none are given."""
+    layers = dict(layers or {"s": slice(0, n)})
+    sizes = {k: _size(w) for k, w in layers.items()}
+    if _consecutive(sizes) != layers or n != sum(sizes.values()):
+        raise ValueError(
+            f"expected layers as consecutive slices that cover the {n} units, got {layers}."
+        )
+    return layers
+
+
+def check_memory(what: str, n_bytes: int, remedy: str) -> None:
+    """Refuse what does not fit the free memory of this machine."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if n_bytes > free:
+        raise ValueError(
+            f"{what} takes about {n_bytes:,} bytes, of which {free:,} are free; {remedy}."
+        )
+
+
 def _rows(t: Tensor, batch: torch.Size, rows: Tensor) -> Tensor:
     """Return rows of a parameter ``(*batch, unit)`` that is broadcast to a batch and flattened."""
     return t.expand(*batch, t.shape[-1]).reshape(-1, t.shape[-1])[rows] if t.ndim > 1 else t
@@ -602,7 +619,8 @@ def _finite(value: ArrayLike | Tensor, what: str, dtype: torch.dtype) -> Tensor:
     return tensor
 
 
-def _check_couplings(weight: Tensor) -> None:
+def check_self_coupling(weight: Tensor) -> None:
+    """Refuse weights that are not a square matrix with a zero diagonal."""
     if weight.ndim != 2 or weight.shape[0] != weight.shape[1]:
         raise ValueError(f"expected a square weight matrix, got shape {tuple(weight.shape)}.")
     if weight.diagonal().any():
@@ -610,9 +628,13 @@ def _check_couplings(weight: Tensor) -> None:
             "expected no self-coupling, got a non-zero diagonal; the energy sums over i != j only "
             "(eq. 6), so set the diagonal to 0."
         )
+
+
+def _check_couplings(weight: Tensor) -> None:
+    check_self_coupling(weight)
     asymmetry = float((weight - weight.mT).abs().max()) if weight.numel() else 0.0
     if asymmetry > 8 * torch.finfo(weight.dtype).eps * float(weight.abs().max()):
         raise ValueError(
             f"expected symmetric weights, got max |W - W'| = {asymmetry:.3g}; no energy has "
-            "asymmetric couplings as its force: eq. 6 would see (W + W')/2, pass that if meant."
+            "asymmetric couplings as its force: eq. 6 would see (W + W')/2; pass that, or use AsymmetricNetwork."
         )

@@ -14,7 +14,7 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-__all__ = ["Spectrum", "dense_spectrum", "extremal_spectrum"]
+__all__ = ["Spectrum", "dense_spectrum", "extremal_spectrum", "function_product"]
 
 Product = Callable[[Tensor], Tensor]
 
@@ -143,3 +143,48 @@ def _distinct(product: Product, vectors: Tensor) -> Spectrum:
     values, turn = torch.linalg.eigh(basis.mT @ image)
     vectors = basis @ turn
     return Spectrum(values, vectors, (image @ turn - vectors * values).norm(dim=0))
+
+
+def function_product(
+    product: Product,
+    u: Tensor,
+    function: Callable[[Tensor], Tensor],
+    tol: float = 1e-10,
+    max_products: int = 400,
+) -> Tensor:
+    r"""Return :math:`g(H)\,u` of a function of a symmetric matrix, by Lanczos.
+
+    :math:`|u|\, V g(T) e_1` on the Krylov space, grown until its change is below `tol` relative
+    to the result.
+
+    Raises
+    ------
+    RuntimeError
+        If `tol` is not reached within `max_products`.
+    """
+    size = float(u.norm())
+    if size == 0:
+        return torch.zeros_like(u)
+    basis, alpha, beta = [u / size], [], []
+    previous = u.new_zeros(0)
+    while True:
+        w = product(basis[-1])
+        alpha.append(float(w @ basis[-1]))
+        V = torch.stack(basis)
+        for _ in range(2):  # full reorthogonalisation, twice is enough
+            w = w - V.mT @ (V @ w)
+        beta.append(float(w.norm()))
+        values, turn = scipy.linalg.eigh_tridiagonal(alpha, beta[:-1])
+        g = function(torch.as_tensor(values, dtype=u.dtype, device=u.device))
+        turn = torch.as_tensor(turn, dtype=u.dtype, device=u.device)
+        y = turn @ (g * turn[0])
+        change = y - torch.nn.functional.pad(previous, (0, len(y) - len(previous)))
+        if float(change.norm()) <= tol * float(y.norm()) or beta[-1] < 1e-14 * abs(alpha[-1]):
+            return size * (y @ V)
+        if len(alpha) == max_products:
+            raise RuntimeError(
+                f"the response has not settled to {tol:g} after {max_products} products; "
+                "the point is nearly degenerate."
+            )
+        previous = y
+        basis.append(w / beta[-1])
