@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ctebm.activation import Custom, HardSigmoid, Logistic, SmoothHardSigmoid, Tanh
     from ctebm.asymmetric import AsymmetricNetwork
-    from ctebm.correspondence import (
-        Correspondence,
-        continuous_coefficient,
-        correspondence,
-        first_arrival_coefficient,
-    )
+    from ctebm.correspondence import Correspondence, correspondence
     from ctebm.dataset import open, save
     from ctebm.dynamics import Dynamics
     from ctebm.fixed_points import FixedPoints
     from ctebm.gradient import chain_gradient, implicit_gradient
     from ctebm.integrate import Trajectory, simulate
     from ctebm.jacobian import JacobianLinearization
+    from ctebm.law import (
+        cascade_coefficient,
+        continuous_coefficient,
+        first_arrival_coefficient,
+        half_time,
+        paper_coefficient,
+    )
     from ctebm.linearization import Linearization, linearize
     from ctebm.network import DenseNetwork, LayeredNetwork, Network
     from ctebm.settling import settle
@@ -42,12 +44,14 @@ _ROOMS = {
     "linearization": ["linearize", "Linearization"],
     "jacobian": ["JacobianLinearization"],
     "gradient": ["chain_gradient", "implicit_gradient"],
-    "correspondence": [
-        "correspondence",
-        "Correspondence",
+    "law": [
         "first_arrival_coefficient",
         "continuous_coefficient",
+        "cascade_coefficient",
+        "paper_coefficient",
+        "half_time",
     ],
+    "correspondence": ["correspondence", "Correspondence"],
     "dataset": ["save", "open"],
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

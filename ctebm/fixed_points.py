@@ -86,9 +86,7 @@ class FixedPoints:
         n = self.state.shape[-1]
         flat, batch = self.state.reshape(-1, n), self.state.shape[:-1]
         index, stability = [], []
-        for i, (s, ok) in enumerate(
-            zip(flat, self.converged.reshape(-1).tolist(), strict=True)
-        ):
+        for i, (s, ok) in enumerate(zip(flat, self.converged.reshape(-1).tolist(), strict=True)):
             if ok:
                 k, kind = classify(self.network.samples(batch, torch.tensor(i)), s)
             else:
@@ -193,7 +191,9 @@ def points_at(
     converged = res <= tol
     rows = zip(*(t.flatten().tolist() for t in (converged, res, iterations)), strict=True)
     message = [
-        "" if ok else f"sample {i} has residual {r:.3g} > {tol:g} after {n} steps; "
+        ""
+        if ok
+        else f"sample {i} has residual {r:.3g} > {tol:g} after {n} steps; "
         "give another start, more iterations, or a smoother energy."
         for i, (ok, r, n) in enumerate(rows)
     ]

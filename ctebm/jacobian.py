@@ -181,9 +181,7 @@ class JacobianLinearization:
                 "state": variable(("unit",), self.state, "state"),
                 "pinned": variable(("unit",), self.pinned, "held at a kink"),
                 "eigenvalue": variable(("mode",), self.eigenvalues, "eigenvalue of the Jacobian"),
-                "eigenvalue_residual": variable(
-                    ("mode",), self.eigenvalue_residual, "|Jv - mu v|"
-                ),
+                "eigenvalue_residual": variable(("mode",), self.eigenvalue_residual, "|Jv - mu v|"),
                 "eigenvector": variable(("unit", "mode"), self.eigenvectors, "eigenvector"),
                 "time_constant": variable(("mode",), self.time_constants, "time constant", time),
                 "eps_max": variable((), self.eps_max, "limit of Euler's step", time),

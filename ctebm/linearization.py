@@ -114,9 +114,7 @@ class Linearization:
         r"""Return Euler's :math:`1 - \epsilon\lambda`, ``(*batch, mode)``."""
         return 1 - eps * self.eigenvalues
 
-    def covariance(
-        self, sigma: float, eps: float | None = None, synaptic: bool = False
-    ) -> Tensor:
+    def covariance(self, sigma: float, eps: float | None = None, synaptic: bool = False) -> Tensor:
         r"""Return the stationary covariance of small noise, ``(*batch, unit, unit)``.
 
         Mode variances: :math:`\sigma^2/(2\lambda)` in continuous time;
@@ -309,7 +307,8 @@ class Linearization:
         limit = float(self.eps_max.min())
         if eps is not None and not 0 < eps < limit:
             raise ValueError(
-                f"expected 0 < eps < eps_max = {limit:.6g}, where Euler's step is stable, got {eps}."
+                f"expected 0 < eps < eps_max = {limit:.6g}, where Euler's step is stable, got "
+                f"{eps}."
             )
 
     def _check_whole(self, what: str, n: int) -> None:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ctebm.activation import Activation, as_activation
 
-__all__ = ["DenseNetwork", "LayeredNetwork", "Network", "PairwiseNetwork"]
+__all__ = ["DenseNetwork", "LayeredNetwork", "Network", "PairwiseNetwork", "TangentNetwork"]
 
 
 class Network(ABC):
@@ -207,6 +207,38 @@ class ClampedNetwork(Network):
     def samples(self, batch: torch.Size, rows: Tensor) -> Network:
         values = {k: _rows(x, batch, rows) for k, x in self.values.items()}
         return ClampedNetwork(self.whole.samples(batch, rows), values)
+
+
+class TangentNetwork(Network):
+    r"""The quadratic energy :math:`v' H v / 2` of small deviations `v` from an equilibrium.
+
+    Its motion is the linear response of the network, at any step and by any solver.
+
+    Parameters
+    ----------
+    network : Network
+        The network that rests at `state`.
+    state : Tensor, (*batch, unit)
+        The equilibrium.
+    responsive : Tensor, (*batch, unit)
+        Which units move, and move others; pinned units do neither.
+    """
+
+    def __init__(self, network: Network, state: Tensor, responsive: Tensor) -> None:
+        super().__init__(state.shape[-1], network.layers)
+        self.network, self.state, self.responsive = network, state, responsive.to(state.dtype)
+        self.dtype, self.device = state.dtype, state.device
+
+    def energy(self, s: Tensor) -> Tensor:
+        s = self.as_state(s)
+        return -(s * self.force(s)).sum(-1) / 2
+
+    def force(self, s: Tensor) -> Tensor:
+        free = self.responsive
+        return -free * self.network.hessian_product(self.state, free * self.as_state(s))
+
+    def hessian_product(self, s: Tensor, v: Tensor) -> Tensor:
+        return -self.force(v)
 
 
 class PairwiseNetwork(Network):
@@ -636,5 +668,6 @@ def _check_couplings(weight: Tensor) -> None:
     if asymmetry > 8 * torch.finfo(weight.dtype).eps * float(weight.abs().max()):
         raise ValueError(
             f"expected symmetric weights, got max |W - W'| = {asymmetry:.3g}; no energy has "
-            "asymmetric couplings as its force: eq. 6 would see (W + W')/2; pass that, or use AsymmetricNetwork."
+            "asymmetric couplings as its force: eq. 6 would see (W + W')/2; pass that, or use "
+            "AsymmetricNetwork."
         )

@@ -170,14 +170,11 @@ def _descend(
         better = (gain > slack) | ((gain >= -slack) & calmer)
         length = (trial - s).norm(dim=-1)
         ratio = torch.where(gain.abs() <= slack, better.to(gain.dtype), gain / model)
-        radius = torch.where(
-            better & (ratio > 0.75), torch.maximum(radius, 3 * length), radius
-        )
+        radius = torch.where(better & (ratio > 0.75), torch.maximum(radius, 3 * length), radius)
         radius = torch.where(~better | (ratio < 0.25), 0.25 * d.norm(dim=-1), radius)
         kept = better.unsqueeze(-1)
-        s, f, E = torch.where(kept, trial, s), torch.where(kept, f_new, f), torch.where(
-            better, E_new, E
-        )
+        s, f = torch.where(kept, trial, s), torch.where(kept, f_new, f)
+        E = torch.where(better, E_new, E)
         iterations[active] += 1
         stuck = radius <= 1e-14 * (1 + s.norm(dim=-1))
         going = (residual(net, s, f) > tol) & ~stuck
@@ -245,10 +242,11 @@ def _steihaug(
     d_end, model = torch.zeros_like(g), torch.zeros_like(radius)
     d, r, p, rr = torch.zeros_like(g), g, g, g.square().sum(-1)
     size = rr.sqrt()
-    goal = (size * torch.minimum(size, size.new_tensor(0.1))).clamp(
-        min=4 * torch.finfo(g.dtype).eps
-    ) if net.box is None else 1e-8 * size  # the box problem is quadratic: solve it at once
-    goal = torch.minimum(goal, 0.5 * size)
+    if net.box is None:
+        goal = (size * size.clamp(max=0.1)).clamp(min=4 * torch.finfo(g.dtype).eps)
+        goal = torch.minimum(goal, 0.5 * size)
+    else:  # the problem is quadratic: solve it at once
+        goal = 1e-8 * size
     at = torch.arange(len(g), device=g.device)
     decrease = torch.zeros_like(radius)
     for _ in range(2 * g.shape[-1] + 10):

@@ -71,7 +71,7 @@ def extremal_spectrum(
     """
     keep = max(2, _BASIS_BYTES // (start.numel() * start.element_size()))
     alpha, beta, basis = _recurrence(product, start, tol, max_products, n_low, keep)
-    values, ritz = _ends(alpha, beta[:-1], n_low)
+    _, ritz = _ends(alpha, beta[:-1], n_low)
     weights = torch.as_tensor(ritz, dtype=start.dtype, device=start.device)
     if len(basis) == len(alpha):
         vectors = torch.stack(basis, -1) @ weights

@@ -1,0 +1,116 @@
+r"""How much of the chain gradient has reached a layer: the laws of its coefficient.
+
+Along the feedback path alone, the displacement of the layer at depth `k` is
+:math:`\Delta h_k = -a_k g_k`. The coefficient :math:`a_k` is the response of a cascade of `k + 1`
+leaky integrators to a step, and depends on the solver, the number of steps and eps only.
+"""
+
+from __future__ import annotations
+
+from math import factorial
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+__all__ = [
+    "cascade_coefficient",
+    "continuous_coefficient",
+    "first_arrival_coefficient",
+    "half_time",
+    "paper_coefficient",
+]
+
+Array = NDArray[np.float64]
+
+
+def first_arrival_coefficient(depth: ArrayLike, n_steps: ArrayLike, eps: ArrayLike) -> Array:
+    r"""Return :math:`a_k(n) = P[\mathrm{Binomial}(n, \epsilon) \ge k + 1]` for Euler steps.
+
+    It is 0 before the first arrival, :math:`\epsilon^{k+1}` at it (n = k + 1, eq. 25), and
+    :math:`\binom{n}{k+1}\epsilon^{k+1}` early: each of the `k + 1` integrators on the path passes
+    the change on with probability eps a step.
+
+    Parameters
+    ----------
+    depth : array_like of int
+        Hops from the output, `k`.
+    n_steps : array_like of int
+        Steps since the target arrived, `n`.
+    eps : array_like of float
+        Step size, 0 < eps <= 1.
+
+    Returns
+    -------
+    ndarray of float
+        Of the broadcast shape.
+    """
+    k, n, eps = np.broadcast_arrays(
+        np.asarray(depth, float), np.asarray(n_steps, float), np.asarray(eps, float)
+    )
+    if np.any(k < 0) or np.any(n < 0) or not np.all((eps > 0) & (eps <= 1)):
+        raise ValueError("expected depth >= 0, n_steps >= 0 and 0 < eps <= 1, got others.")
+    arrived = n > k
+    # At the first arrival the power itself is the exact value.
+    tail = special.betainc(k + 1, np.where(arrived, n - k, 1.0), eps)
+    return np.where(arrived, np.where(n == k + 1, eps ** (k + 1), tail), 0.0)
+
+
+def continuous_coefficient(depth: ArrayLike, time: ArrayLike) -> Array:
+    r"""Return :math:`a_k(t) = P(k + 1, t)`, the regularised lower incomplete gamma function.
+
+    The limit of :func:`first_arrival_coefficient` as eps -> 0 at :math:`n\epsilon = t`; about
+    :math:`t^{k+1}/(k+1)!` early.
+
+    Parameters
+    ----------
+    depth : array_like of int
+        Hops from the output, `k`.
+    time : array_like of float
+        In membrane time constants.
+    """
+    return np.asarray(special.gammainc(np.asarray(depth, float) + 1, np.asarray(time, float)))
+
+
+def paper_coefficient(depth: ArrayLike, eps: ArrayLike) -> Array:
+    r"""Return the paper's :math:`\epsilon^{k+1}` (eq. 25), the size at the first arrival."""
+    return np.asarray(eps, float) ** (np.asarray(depth, float) + 1)
+
+
+def half_time(depth: ArrayLike) -> Array:
+    """Return the time at which half of the chain gradient is there, about k + 2/3."""
+    return np.asarray(special.gammaincinv(np.asarray(depth, float) + 1, 0.5))
+
+
+def cascade_coefficient(depth: int, n_steps: ArrayLike, eps: float, order: int) -> Array:
+    r"""Return :math:`a_k(n)` for an explicit Runge-Kutta method with as many stages as its order.
+
+    One step multiplies a linear system's deviation by :math:`P(z) = \sum_{m \le p} z^m / m!`, so
+    that depth `k` first moves in step :math:`\lceil (k+1)/p \rceil`. Order 1 is Euler.
+
+    Parameters
+    ----------
+    depth : int
+        Hops from the output, `k`.
+    n_steps : array_like of int
+        Steps since the target arrived.
+    eps : float
+        Step size.
+    order : int
+        1 (Euler), 2 (midpoint, Heun), 3 or 4 (the Runge-Kutta methods of these orders).
+    """
+    if not 1 <= order <= 4:
+        raise ValueError(f"expected an order from 1 to 4, got {order}; others need more stages.")
+    n = np.asarray(n_steps, dtype=int)
+    # Polynomials in the shift x that moves a change one layer deeper: z = eps (x - 1).
+    z = np.zeros(depth + 2)
+    z[0], z[1] = -eps, eps
+    powers = [np.eye(1, depth + 1)[0]]
+    for _ in range(order):
+        powers.append(np.convolve(powers[-1], z)[: depth + 1])
+    step = sum(p / factorial(m) for m, p in enumerate(powers))
+    forcing = eps * sum(p / factorial(m + 1) for m, p in enumerate(powers[:-1]))
+    a = np.zeros((int(n.max(initial=0)) + 1, depth + 1))
+    for i in range(1, len(a)):
+        a[i] = np.convolve(step, a[i - 1])[: depth + 1] + forcing
+    return a[n, depth]
