@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from ctebm.linearization import Linearization, linearize
     from ctebm.network import DenseNetwork, LayeredNetwork, Network
+    from ctebm.search import certify_unique, enumerate_fixed_points, find_fixed_points
     from ctebm.settling import settle
     from ctebm.sparse import SparseNetwork
 
@@ -41,6 +42,7 @@ _ROOMS = {
     "integrate": ["simulate", "Trajectory"],
     "fixed_points": ["FixedPoints"],
     "settling": ["settle"],
+    "search": ["find_fixed_points", "enumerate_fixed_points", "certify_unique"],
     "linearization": ["linearize", "Linearization"],
     "jacobian": ["JacobianLinearization"],
     "gradient": ["chain_gradient", "implicit_gradient"],

@@ -23,6 +23,7 @@ def newton(
     tol: float,
     max_iterations: int = 60,
     reach: float = 1.0,
+    known: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     r"""Solve ``force = 0`` (with kinks, ``clip(s + force) = s``) from each row.
 
@@ -45,6 +46,9 @@ def newton(
         Steps.
     reach : float
         Longest change of a unit in one step.
+    known : Tensor, optional
+        Solutions to stay away from, ``(point, unit)``: the step is that for the deflated
+        :math:`F \prod_k (1 + |s - s_k|^{-2})`, which is Newton's times a number.
 
     Returns
     -------
@@ -60,6 +64,8 @@ def newton(
         F = defect(net, s, net.force(s))
         size = F.abs().amax(-1)
         d = _step(net, s, F)
+        if known is not None and len(known):
+            d = _deflated(d, s, known)
         d = d * (reach / d.abs().amax(-1, keepdim=True).clamp(min=reach))
         best, best_size, done = s, torch.full_like(size, torch.inf), torch.zeros_like(polishing)
         for t in (1.0, 0.5, 0.125):
@@ -72,6 +78,8 @@ def newton(
             done = done | (best_size < (1 - 0.25 * t) * size)
             if bool(done.all()):
                 break
+        if known is not None and len(known):  # the deflated problem has another norm
+            best, best_size = torch.where(polishing.unsqueeze(-1), best, project(net, s + d)), size
         # far away a rise is accepted: the norm of F has minima that are no solutions
         worse = (polishing | (size <= tol)) & (best_size >= size)
         s = torch.where(worse.unsqueeze(-1), s, best)
@@ -84,6 +92,15 @@ def newton(
             break
         active, s, polishing = active[go], s[go], polishing[go]
     return ended, iterations
+
+
+def _deflated(d: Tensor, s: Tensor, known: Tensor) -> Tensor:
+    """Return ``d / (1 - m'd)``, `m` the gradient of the logarithm of the deflation."""
+    away = s.unsqueeze(-2) - known
+    square = away.square().sum(-1, keepdim=True).clamp(min=1e-300)
+    m = (-2 * away / (square * (1 + square))).sum(-2)
+    scale = 1 - (m * d).sum(-1, keepdim=True)
+    return d / torch.where(scale.abs() < 1e-3, 1e-3, scale)
 
 
 def _step(net: Network, s: Tensor, F: Tensor) -> Tensor:
