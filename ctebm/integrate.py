@@ -249,7 +249,7 @@ class _IntegerClock:
 
 
 def _odeint(drift: Any, s: Tensor, steps: Tensor, solver: str | None) -> Tensor:
-    """Unit steps of a fixed-step method of torchdiffeq."""
+    """Take unit steps of a fixed-step method of torchdiffeq."""
     return torchdiffeq.odeint(drift, s, steps, method=solver, options={"step_size": 1.0})  # pyright: ignore[reportReturnType]
 
 
@@ -274,7 +274,7 @@ def _projected(dynamics: Dynamics, rate: Tensor, chosen: Method) -> Any:
         if chosen.stages == 1:
             moved = s + rate * dynamics.f(0, s)
         else:
-            moved = torchdiffeq.odeint(sliding, s, unit, method=chosen.ode)[-1]
+            moved: Any = torchdiffeq.odeint(sliding, s, unit, method=chosen.ode)[-1]
         return moved.clamp(low, high) - s
 
     return step
