@@ -186,7 +186,7 @@ def simulate(
     ValueError
         For a request that has no meaning, such as an adaptive method on kinks.
     """
-    chosen = _method(method)
+    chosen = method_named(method)
     network = dynamics.network
     s = network.as_state(start)
     if not bool(torch.isfinite(s).all()):
@@ -280,7 +280,8 @@ def _projected(dynamics: Dynamics, rate: Tensor, chosen: Method) -> Any:
     return step
 
 
-def _method(name: str) -> Method:
+def method_named(name: str) -> Method:
+    """Return one of :data:`METHODS`, or suggest the nearest name."""
     if name not in METHODS:
         near = difflib.get_close_matches(name, METHODS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(METHODS)}."

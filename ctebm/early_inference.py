@@ -23,7 +23,7 @@ from ctebm.dataset import variable
 from ctebm.dynamics import Dynamics
 from ctebm.fixed_points import FixedPoints, settle
 from ctebm.gradient import chain_gradient, implicit_gradient, responsive_units
-from ctebm.integrate import METHODS, simulate
+from ctebm.integrate import METHODS, method_named, simulate
 from ctebm.law import (
     cascade_coefficient,
     continuous_coefficient,
@@ -354,6 +354,7 @@ def correspondence(
     sizes = torch.as_tensor(eps, dtype=torch.float64).reshape(-1)
     if len(sizes) == 0 or not bool(((sizes > 0) & (sizes <= 1)).all()):
         raise ValueError(f"expected step sizes 0 < eps <= 1, got {eps}; larger steps overshoot.")
+    method_named(method)
     if replicates < 1 or not sigma >= 0:
         raise ValueError(f"expected replicates >= 1 and sigma >= 0, got {replicates}, {sigma}.")
     if baseline not in BASELINES:
