@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ctebm.activation import Custom, HardSigmoid, Logistic, SmoothHardSigmoid, Tanh
     from ctebm.asymmetric import AsymmetricNetwork
-    from ctebm.correspondence import Correspondence, correspondence
     from ctebm.dataset import open, save
     from ctebm.dynamics import Dynamics
+    from ctebm.early_inference import Correspondence, correspondence
     from ctebm.fixed_points import FixedPoints
     from ctebm.gradient import chain_gradient, implicit_gradient
     from ctebm.integrate import Trajectory, simulate
@@ -53,7 +53,7 @@ _ROOMS = {
         "paper_coefficient",
         "half_time",
     ],
-    "correspondence": ["correspondence", "Correspondence"],
+    "early_inference": ["correspondence", "Correspondence"],
     "dataset": ["save", "open"],
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

@@ -186,7 +186,7 @@ def simulate(
     ValueError
         For a request that has no meaning, such as an adaptive method on kinks.
     """
-    chosen = _method(method)
+    chosen = method_named(method)
     network = dynamics.network
     s = network.as_state(start)
     if not bool(torch.isfinite(s).all()):
@@ -249,7 +249,7 @@ class _IntegerClock:
 
 
 def _odeint(drift: Any, s: Tensor, steps: Tensor, solver: str | None) -> Tensor:
-    """Unit steps of a fixed-step method of torchdiffeq."""
+    """Take unit steps of a fixed-step method of torchdiffeq."""
     return torchdiffeq.odeint(drift, s, steps, method=solver, options={"step_size": 1.0})  # pyright: ignore[reportReturnType]
 
 
@@ -274,13 +274,14 @@ def _projected(dynamics: Dynamics, rate: Tensor, chosen: Method) -> Any:
         if chosen.stages == 1:
             moved = s + rate * dynamics.f(0, s)
         else:
-            moved = torchdiffeq.odeint(sliding, s, unit, method=chosen.ode)[-1]
+            moved: Any = torchdiffeq.odeint(sliding, s, unit, method=chosen.ode)[-1]
         return moved.clamp(low, high) - s
 
     return step
 
 
-def _method(name: str) -> Method:
+def method_named(name: str) -> Method:
+    """Return one of :data:`METHODS`, or suggest the nearest name."""
     if name not in METHODS:
         near = difflib.get_close_matches(name, METHODS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(METHODS)}."

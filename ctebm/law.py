@@ -108,8 +108,8 @@ def cascade_coefficient(depth: int, n_steps: ArrayLike, eps: float, order: int) 
     powers = [np.eye(1, depth + 1)[0]]
     for _ in range(order):
         powers.append(np.convolve(powers[-1], z)[: depth + 1])
-    step = sum(p / factorial(m) for m, p in enumerate(powers))
-    forcing = eps * sum(p / factorial(m + 1) for m, p in enumerate(powers[:-1]))
+    step = np.sum([p / factorial(m) for m, p in enumerate(powers)], axis=0)
+    forcing = eps * np.sum([p / factorial(m + 1) for m, p in enumerate(powers[:-1])], axis=0)
     a = np.zeros((int(n.max(initial=0)) + 1, depth + 1))
     for i in range(1, len(a)):
         a[i] = np.convolve(step, a[i - 1])[: depth + 1] + forcing

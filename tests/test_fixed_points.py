@@ -21,7 +21,7 @@ from ctebm import (
     find_fixed_points,
     settle,
 )
-from tests.analytic import (
+from analytic import (
     HARD,
     TANH,
     affine_state,
