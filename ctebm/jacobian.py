@@ -1,4 +1,4 @@
-r"""A network without an energy near an equilibrium: :math:`d\delta/dt = J\delta`, J not symmetric."""
+r"""A network without an energy near an equilibrium: :math:`d\delta/dt = J\delta`."""
 
 from __future__ import annotations
 

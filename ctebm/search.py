@@ -101,11 +101,11 @@ def find_fixed_points(
             break
     points = catalogue.points()
     if points.index_sum not in (1, None) and _can_enumerate(network):
-        catalogue.add(enumerate_fixed_points(network, tol).state, hits=0)  # pyright: ignore[reportArgumentType]
+        catalogue.add(enumerate_fixed_points(network, tol).state, hits=0)
     return catalogue.points()
 
 
-def enumerate_fixed_points(network: PairwiseNetwork, tol: float = 1e-10) -> FixedPoints:
+def enumerate_fixed_points(network: Network, tol: float = 1e-10) -> FixedPoints:
     r"""Return every equilibrium of up to 12 hard-sigmoid units, from all :math:`3^N` patterns.
 
     Each unit is free, pinned low or pinned high; the free ones solve a linear system, and the

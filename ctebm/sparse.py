@@ -127,7 +127,8 @@ class SparseNetwork(PairwiseNetwork):
         return network
 
 
-def _scipy(weight: Any) -> scipy.sparse.csr_array:
+def _scipy(weight: Any) -> Any:
+    """Return a torch or scipy sparse matrix as a scipy CSR array."""
     if isinstance(weight, Tensor):
         if weight.layout == torch.strided:
             raise ValueError("expected a sparse matrix of weights, got a dense one; DenseNetwork.")
@@ -142,7 +143,7 @@ def _scipy(weight: Any) -> scipy.sparse.csr_array:
     return scipy.sparse.csr_array(weight)
 
 
-def _torch(matrix: scipy.sparse.csr_array, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _torch(matrix: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
     matrix.sum_duplicates()
     index = torch.int64
     with warnings.catch_warnings():  # torch calls its CSR layout a beta
@@ -156,7 +157,7 @@ def _torch(matrix: scipy.sparse.csr_array, dtype: torch.dtype, device: torch.dev
         )
 
 
-def _check_couplings(W: scipy.sparse.csr_array, dtype: torch.dtype) -> None:
+def _check_couplings(W: Any, dtype: torch.dtype) -> None:
     if W.shape[0] != W.shape[1]:
         raise ValueError(f"expected a square weight matrix, got shape {W.shape}.")
     if not np.isfinite(W.data).all():

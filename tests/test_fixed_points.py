@@ -5,6 +5,17 @@ import math
 import numpy as np
 import pytest
 import torch
+from analytic import (
+    HARD,
+    TANH,
+    affine_state,
+    all_to_all,
+    fold_state,
+    pair,
+    pitchfork_state,
+    random_dense,
+    symmetric_energy,
+)
 
 from ctebm import (
     AsymmetricNetwork,
@@ -20,17 +31,6 @@ from ctebm import (
     enumerate_fixed_points,
     find_fixed_points,
     settle,
-)
-from analytic import (
-    HARD,
-    TANH,
-    affine_state,
-    all_to_all,
-    fold_state,
-    pair,
-    pitchfork_state,
-    random_dense,
-    symmetric_energy,
 )
 
 
