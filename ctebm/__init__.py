@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ctebm.activation import Custom, HardSigmoid, Logistic, SmoothHardSigmoid, Tanh
     from ctebm.asymmetric import AsymmetricNetwork
+    from ctebm.continuation import Branch, Event, continue_branch, switch_branch
     from ctebm.dataset import open, save
     from ctebm.dynamics import Dynamics
     from ctebm.early_inference import Correspondence, correspondence
@@ -46,6 +47,7 @@ _ROOMS = {
     "search": ["find_fixed_points", "enumerate_fixed_points", "certify_unique"],
     "linearization": ["linearize", "Linearization"],
     "jacobian": ["JacobianLinearization"],
+    "continuation": ["continue_branch", "switch_branch", "Branch", "Event"],
     "gradient": ["chain_gradient", "implicit_gradient"],
     "law": [
         "first_arrival_coefficient",

@@ -74,7 +74,7 @@ def find_fixed_points(
     ValueError
         If `n_starts` < 1, the network has more than one sample, or `tol` is below rounding.
     """
-    network = _single(network)
+    network = single(network)
     if n_starts < 1:
         raise ValueError(f"expected n_starts >= 1, got {n_starts}.")
     check_tolerance(tol, network.dtype)
@@ -117,7 +117,7 @@ def enumerate_fixed_points(network: Network, tol: float = 1e-10) -> FixedPoints:
     ValueError
         If the activation has no box or there are more than 12 units.
     """
-    network = _single(network)
+    network = single(network)
     n, box = _n_units(network), network.box
     if box is None or not _can_enumerate(network):
         raise ValueError(
@@ -350,7 +350,8 @@ def _largest_current(network: PairwiseNetwork, slowest: float, fastest: float) -
     return middle + network._map(torch.abs).coupling(spread)
 
 
-def _single(network: Network) -> Network:
+def single(network: Network) -> Network:
+    """Return a network of one sample without its batch, or refuse it."""
     if math.prod(network.batch) != 1:
         raise ValueError(
             f"expected a network with one sample, got {tuple(network.batch)}; clamp one input."
