@@ -269,7 +269,7 @@ def _follow(
             continue
         left = _border(curve, place, new, t, length)
         if left is not None:
-            new, changed = left
+            new = left[0]
         t_new = curve.tangent(new, t)
         events += _crossings(curve, place, new, t, t_new, length, places)
         outside = not low <= new.p <= high
@@ -282,6 +282,7 @@ def _follow(
             break
         places.append(new)
         if left is not None:
+            changed = left[1]
             turned = _change_pattern(curve, new, changed)
             sign = torch.where(changed, torch.where(new.pinned, -1.0, 1.0), 0.0).to(new.s.dtype)
             events.append(Event("border collision", new.p, new.s, len(places) - 1, sign, math.nan))

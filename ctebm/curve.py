@@ -155,7 +155,7 @@ class Curve:
         if ends[0] == 0:
             return start
         root = scipy.optimize.brentq(
-            lambda x: value(at(float(x))), 0.0, length, xtol=1e-15, rtol=1e-14, maxiter=60,
+            lambda x: value(at(float(x))), 0.0, length, xtol=1e-15, maxiter=60,
             disp=False,
         )  # fmt: skip
         return at(float(root))  # pyright: ignore[reportArgumentType]
