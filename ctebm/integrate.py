@@ -186,7 +186,7 @@ def simulate(
     ValueError
         For a request that has no meaning, such as an adaptive method on kinks.
     """
-    chosen = _method(method)
+    chosen = method_named(method)
     network = dynamics.network
     s = network.as_state(start)
     if not bool(torch.isfinite(s).all()):
@@ -249,7 +249,7 @@ class _IntegerClock:
 
 
 def _odeint(drift: Any, s: Tensor, steps: Tensor, solver: str | None) -> Tensor:
-    """Unit steps of a fixed-step method of torchdiffeq."""
+    """Take unit steps of a fixed-step method of torchdiffeq."""
     return torchdiffeq.odeint(drift, s, steps, method=solver, options={"step_size": 1.0})  # pyright: ignore[reportReturnType]
 
 
@@ -274,13 +274,14 @@ def _projected(dynamics: Dynamics, rate: Tensor, chosen: Method) -> Any:
         if chosen.stages == 1:
             moved = s + rate * dynamics.f(0, s)
         else:
-            moved = torchdiffeq.odeint(sliding, s, unit, method=chosen.ode)[-1]
+            moved: Any = torchdiffeq.odeint(sliding, s, unit, method=chosen.ode)[-1]
         return moved.clamp(low, high) - s
 
     return step
 
 
-def _method(name: str) -> Method:
+def method_named(name: str) -> Method:
+    """Return one of :data:`METHODS`, or suggest the nearest name."""
     if name not in METHODS:
         near = difflib.get_close_matches(name, METHODS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(METHODS)}."
@@ -365,11 +366,13 @@ def _warn_unstable(dynamics: Dynamics, s: Tensor, eps: Tensor, n_max: int = 512)
     flat = s.reshape(-1, s.shape[-1])[:1] if s.ndim == 1 else s[(0,) * (s.ndim - 1)][None]
     if dynamics.network.box is not None:
         flat = flat.clamp(*dynamics.network.box)
-    H = dynamics.network.hessian(flat).detach()
-    H = H[(0,) * (H.ndim - 2)]
-    if float(eps.max()) * float(H.abs().sum(-1).max()) < 2:
+    J = dynamics.network.jacobian(flat).detach()
+    J = J[(0,) * (J.ndim - 2)]
+    if float(eps.max()) * float(J.abs().sum(-1).max()) < 2:
         return
-    limit = 2 / float(torch.linalg.eigvalsh(H)[-1])
+    mu = torch.linalg.eigvalsh(J) if dynamics.network.is_gradient else torch.linalg.eigvals(J)
+    mu = mu[mu.real < 0]
+    limit = float((-2 * mu.real / mu.abs().square()).min()) if len(mu) else 0.0
     if limit > 0 and float(eps.max()) >= limit:
         warnings.warn(
             f"eps = {float(eps.max()):g} is at or above 2/lambda_max = {limit:.6g} at the start: "
