@@ -30,10 +30,24 @@ if TYPE_CHECKING:
         paper_coefficient,
     )
     from ctebm.linearization import Linearization, linearize
+    from ctebm.learning import (
+        Chain,
+        Early,
+        EquilibriumPropagation,
+        Implicit,
+        Rule,
+        Symmetric,
+        ThroughTime,
+        XieSeung,
+    )
     from ctebm.network import DenseNetwork, LayeredNetwork, Network
+    from ctebm.parameters import load_network
+    from ctebm.plastic import PlasticNetwork
     from ctebm.search import certify_unique, enumerate_fixed_points, find_fixed_points
     from ctebm.settling import settle
     from ctebm.sparse import SparseNetwork
+    from ctebm.trainer import Plan
+    from ctebm.training import Training, train, weakly_coupled
 
 _ROOMS = {
     "activation": ["HardSigmoid", "Logistic", "Tanh", "SmoothHardSigmoid", "Custom"],
@@ -58,6 +72,20 @@ _ROOMS = {
         "half_time",
     ],
     "early_inference": ["correspondence", "Correspondence"],
+    "plastic": ["PlasticNetwork"],
+    "learning": [
+        "Rule",
+        "Early",
+        "XieSeung",
+        "Symmetric",
+        "EquilibriumPropagation",
+        "Chain",
+        "Implicit",
+        "ThroughTime",
+    ],
+    "trainer": ["Plan"],
+    "training": ["train", "Training", "weakly_coupled"],
+    "parameters": ["load_network"],
     "dataset": ["save", "open"],
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

@@ -15,8 +15,10 @@ States are lists of one tensor ``(batch, size)`` a layer, input first.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -103,6 +105,16 @@ class PlasticNetwork:
             [W.clone() for W in self.weights], [b.clone() for b in self.biases],
             self.activation, dtype=self.dtype,
         )  # fmt: skip
+
+    def to(self, *, dtype: torch.dtype) -> Self:
+        """Return a copy in another dtype."""
+        other = copy.copy(self)
+        other.weights = [W.to(dtype, copy=True) for W in self.weights]
+        other.biases = [b.to(dtype, copy=True) for b in self.biases]
+        tied = zip(other.weights, self.feedback, strict=True)
+        other.feedback = [W.mT if self.tied else V.to(dtype, copy=True) for W, V in tied]
+        other.dtype = dtype
+        return other
 
     def settle(
         self, x: Tensor, start: Sequence[Tensor] | None = None, *, tol: float, max_sweeps: int = 500
