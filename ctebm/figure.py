@@ -17,7 +17,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-__all__ = ["correspondence_figure"]
+__all__ = ["correspondence_figure", "learning_figure"]
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 STYLE: dict[Any, Any] = {
@@ -66,6 +66,59 @@ def correspondence_figure(dataset: xr.Dataset) -> Figure:
         axes[1, 0].set_ylabel("angle to the chain gradient (degrees)")
         axes[0, 0].set_ylim(_lowest_power(dataset), 3)
         _legend(figure, dataset, colours)
+    return figure
+
+
+def learning_figure(dataset: xr.Dataset) -> Figure:
+    """Show errors, alignment and pinned units against epochs.
+
+    Left, errors of the rule (points) and of back-propagation in the feed-forward network (lines);
+    in the middle, the angle of the rule's gradient to the reference gradients, one panel's marker
+    a pair of layers; right, the share of hidden units held at a kink.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        From :meth:`ctebm.Training.to_dataset`, with ``bp_test_error`` and ``bp_train_error`` if
+        back-propagation ran too.
+    """
+    colours = mpl.color_sequences["okabe_ito"]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.4, 2.9), layout="constrained")
+        errors, angles, kinks = figure.subplots(1, 3)
+        if "test_error" not in dataset:
+            errors.set_title("the training failed in its first epoch")
+            return figure
+        epoch = dataset.epoch.values + 1
+        for i, (name, word) in enumerate((("train_error", "training"), ("test_error", "test"))):
+            errors.plot(epoch, dataset[name], MARKERS[i], ms=3.5, color=colours[i + 1],
+                        mfc="none", label=f"rule, {word}")  # fmt: skip
+            if f"bp_{name}" in dataset:
+                bp = dataset[f"bp_{name}"]
+                errors.plot(np.arange(1, len(bp) + 1), bp, color=colours[i + 1], lw=1,
+                            ls=("--", "-")[i], label=f"back-propagation, {word}")  # fmt: skip
+        errors.set(xlabel="epoch", ylabel="errors (%)", yscale="log")
+        for i, reference in enumerate(dataset.reference.values):
+            cosine = dataset.alignment.sel(reference=reference)
+            angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+            for j, connection in enumerate(dataset.connection.values):
+                angles.plot(epoch, angle.sel(connection=connection), color=colours[i + 1], lw=0.7,
+                            marker=MARKERS[j], ms=3.5, mfc="none",
+                            label=f"{reference}, {connection}")  # fmt: skip
+        angles.set(xlabel="epoch", ylabel="angle to a reference gradient (degrees)")
+        angles.set_ylim(bottom=0)
+        for i, hidden in enumerate(dataset.hidden.values):
+            for name, style in (("pinned", "-"), ("dead", ":")):
+                share = dataset[name].sel(hidden=hidden)
+                kinks.plot(epoch, 100 * share, style, marker=MARKERS[i], ms=3.5, mfc="none",
+                           color=colours[i + 1], lw=0.8,
+                           label=f"{hidden}, {'a sample' if name == 'pinned' else 'every sample'}")  # fmt: skip
+        kinks.plot(epoch, 100 * dataset.crossed, "x", ms=4, color="black",
+                   label="samples crossing a kink early")  # fmt: skip
+        kinks.set(xlabel="epoch", ylabel="units held at a kink (%)", ylim=(-3, 103))
+        for ax in (errors, angles, kinks):
+            ax.xaxis.get_major_locator().set_params(integer=True)
+            ax.legend(frameon=False, fontsize=6, loc="upper right" if ax is errors else "best")
     return figure
 
 

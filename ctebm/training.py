@@ -77,6 +77,7 @@ class Training:
         }  # fmt: skip
         attrs = {
             "status": self.status, "message": self.message,
+            "rule": repr(self.plan.rule),
             "plan": json.dumps(self.plan.identity(), default=str),
         }  # fmt: skip
         dataset = xr.Dataset(data, coords, attrs)
