@@ -98,7 +98,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _check_identity(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
     expected = json.loads(json.dumps(expected))
-    for name in sorted(found.keys() | expected.keys()):
+    for name in [*expected, *found]:
         if found.get(name) != expected.get(name):
             raise ValueError(
                 f"{path} was made with {name} = {found.get(name)}, now it is "

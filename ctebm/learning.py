@@ -105,7 +105,11 @@ class Early(Rule):
 
     def gradient(self, network: PlasticNetwork, rest: Rest, target: Tensor) -> WeightGradient:
         moved = network.drive(rest, target, eps=self.eps, n_steps=self.n_steps)
-        a = _compensation(network, self.eps, self.n_steps) if self.compensated else [1.0] * len(moved)
+        a = (
+            _compensation(network, self.eps, self.n_steps)
+            if self.compensated
+            else [1.0] * len(moved)
+        )
         delta = [(s_0 - s_n) / a_k for s_0, s_n, a_k in zip(rest.states, moved, a, strict=True)]
         if self.slope:
             delta = [network.activation.derivative(s) * d
@@ -135,7 +139,11 @@ class XieSeung(Rule):
 
     def gradient(self, network: PlasticNetwork, rest: Rest, target: Tensor) -> WeightGradient:
         moved = network.drive(rest, target, eps=self.eps, n_steps=self.n_steps)
-        a = _compensation(network, self.eps, self.n_steps) if self.compensated else [1.0] * len(moved)
+        a = (
+            _compensation(network, self.eps, self.n_steps)
+            if self.compensated
+            else [1.0] * len(moved)
+        )
         rho = network.activation
         r = [rho(s) for s in rest.states]
         change = [(r_0 - rho(s_n)) / a_k for r_0, s_n, a_k in zip(r, moved, a, strict=True)]
@@ -323,9 +331,7 @@ def _contrast(
     network: PlasticNetwork, before: Sequence[Tensor], after: Sequence[Tensor], scale: float
 ) -> WeightGradient:
     r, q = ([network.activation(s) for s in states] for states in (before, after))
-    weights = [
-        (_outer(r[i], r[i + 1]) - _outer(q[i], q[i + 1])) / scale for i in range(len(r) - 1)
-    ]
+    weights = [(_outer(r[i], r[i + 1]) - _outer(q[i], q[i + 1])) / scale for i in range(len(r) - 1)]
     biases = [(r_i - q_i).mean(0) / scale for r_i, q_i in zip(r[1:], q[1:], strict=True)]
     return WeightGradient(weights, biases, [] if network.tied else [w.mT for w in weights])
 

@@ -190,9 +190,7 @@ class PlasticNetwork:
         s, top, received = list(rest.states), len(rest.states) - 1, rest.received
         r = [self.activation(s_i) for s_i in s]
         reached = range(max(top - (n_steps or top) + 1, 1), top)
-        defect = {
-            i: self._clip(self._pressure(i, s, r, received)) - s[i] for i in reached
-        }
+        defect = {i: self._clip(self._pressure(i, s, r, received)) - s[i] for i in reached}
         for step in range(top if n_steps is None else n_steps):
             front = max(top - step, 1)
             # At its first arrival a layer has seen nothing but the layer above at its own.

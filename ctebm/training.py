@@ -153,8 +153,9 @@ def train(
     if plan.patience is not None and tested is None:
         raise ValueError("early stopping judges by held-out samples; give held_out.")
     identity = {
-        **plan.identity(), "sizes": run.plastic.sizes, "activation": repr(network.activation),
-        "dtype": str(network.dtype), "data": _digest(*data), "start": _digest(*run.parameters),
+        "sizes": run.plastic.sizes, "activation": repr(network.activation),
+        "dtype": str(network.dtype), **plan.identity(),
+        "data": _digest(*data), "start": _digest(*run.parameters),
     }  # fmt: skip
     if checkpoint is not None and (content := load_checkpoint(checkpoint, identity)):
         run.restore(content)
@@ -230,9 +231,7 @@ def _samples(
             "the input layer has one unit a pixel."
         )
     if label.shape != rates.shape[:1]:
-        raise ValueError(
-            f"expected one label a sample, ({len(rates)},), got {tuple(label.shape)}."
-        )
+        raise ValueError(f"expected one label a sample, ({len(rates)},), got {tuple(label.shape)}.")
     if len(rates) == 0:
         raise ValueError("expected at least one sample, got an empty data set.")
     if label.is_floating_point() or label.dtype == torch.bool:

@@ -198,7 +198,9 @@ def back_propagation(
         with torch.no_grad():
             errors["bp_test_error"].append(error(test))
         errors["bp_train_error"].append(100 * wrong / len(rates))
-        report(f"back-propagation, epoch {epoch + 1}: test error {errors['bp_test_error'][-1]:.2f} %")
+        report(
+            f"back-propagation, epoch {epoch + 1}: test error {errors['bp_test_error'][-1]:.2f} %"
+        )
     return errors
 
 
