@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ctebm.early_inference import Correspondence, correspondence
     from ctebm.fixed_points import FixedPoints
     from ctebm.gradient import chain_gradient, implicit_gradient
+    from ctebm.hopfield import HopfieldNetwork
     from ctebm.integrate import Trajectory, simulate
     from ctebm.jacobian import JacobianLinearization
     from ctebm.law import (
@@ -54,6 +55,7 @@ _ROOMS = {
     "network": ["Network", "DenseNetwork", "LayeredNetwork"],
     "sparse": ["SparseNetwork"],
     "asymmetric": ["AsymmetricNetwork"],
+    "hopfield": ["HopfieldNetwork"],
     "dynamics": ["Dynamics"],
     "integrate": ["simulate", "Trajectory"],
     "fixed_points": ["FixedPoints"],
