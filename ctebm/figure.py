@@ -17,7 +17,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-__all__ = ["correspondence_figure", "learning_figure"]
+__all__ = ["correspondence_figure", "learning_figure", "saturation_figure", "stdp_figure"]
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 STYLE: dict[Any, Any] = {
@@ -119,6 +119,81 @@ def learning_figure(dataset: xr.Dataset) -> Figure:
         for ax in (errors, angles, kinks):
             ax.xaxis.get_major_locator().set_params(integer=True)
             ax.legend(frameon=False, fontsize=6, loc="upper right" if ax is errors else "best")
+    return figure
+
+
+def saturation_figure(dataset: xr.Dataset) -> Figure:
+    """Show rates of a saturated unit and its weight changes in both energies.
+
+    Left, the rate while a strong current is on (shaded) and after it; in the middle, the rate
+    after a kick of the state beyond saturation; right, the weight change of eq. 26 when the
+    current changes a little, against the current at rest.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Of ``studies/saturation.py``.
+    """
+    colours = mpl.color_sequences["okabe_ito"]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.4, 2.5), layout="constrained")
+        pulse, kick, change = figure.subplots(1, 3)
+        pulse.axvspan(0, dataset.on, color="0.93", lw=0)
+        for i, name in enumerate(dataset.energy.values):
+            one = dataset.sel(energy=name)
+            look: dict[str, Any] = {"color": colours[i + 5], "ls": ("-", "--")[i], "label": name}
+            pulse.plot(one.time, one.rate, **look)
+            kick.plot(one.kick_time, one.kicked_rate, **look)
+            change.plot(one.current, one.weight_change, marker=MARKERS[i], ms=4, mfc="none",
+                        lw=0.8, **look)  # fmt: skip
+        for ax in (pulse, kick):
+            ax.axhline(dataset.baseline, color="0.6", lw=0.6)
+            ax.set(xlabel="time (time constants)", ylabel=r"firing rate $\rho(s)$", ylim=(0, 1.05))
+        pulse.set_title(f"current {dataset.pulse:g} on (shaded), then off")
+        kick.set_title(f"state kicked to {dataset.pulse:g}, no current")
+        kinks = np.atleast_1d(dataset.kinks)
+        if kinks.dtype.kind == "f" and len(kinks):
+            change.axvline(kinks[-1], color="0.6", lw=0.6)
+        change.set(xlabel="current at rest", ylabel=r"$\Delta s / \Delta I$ after one time constant")
+        change.set_title(r"weight change $\Delta W \propto \Delta s$ (eq. 26)")
+        change.legend(frameon=False)
+    return figure
+
+
+def stdp_figure(dataset: xr.Dataset) -> Figure:
+    """Show the weight change of eq. 26 against the difference of spike times.
+
+    Left, a stretch of the rates and spikes; right, the mean change a pair of spikes: points with
+    two standard errors against the correlation that theory gives (line).
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Of ``studies/stdp.py``.
+    """
+    colours = mpl.color_sequences["okabe_ito"]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.0, 2.8), layout="constrained")
+        trace, window = figure.subplots(1, 2, width_ratios=(1, 1.2))
+        for i, side in enumerate(("pre", "post")):
+            trace.plot(dataset.time, dataset[f"{side}_rate"] + 1.3 * (1 - i), lw=0.8,
+                       color=colours[5 + i])  # fmt: skip
+            spikes = dataset.time.values[dataset[f"{side}_spike"].values.astype(bool)]
+            trace.plot(spikes, np.full(len(spikes), 1.3 * (1 - i) - 0.08), "|", ms=5,
+                       color=colours[5 + i])  # fmt: skip
+        trace.set(xlabel="time (time constants)", yticks=[0.5, 1.8],
+                  yticklabels=["post\n$s_i$", "pre\n$s_j$"])  # fmt: skip
+        trace.set_title("firing rates and spikes")
+        window.axhline(0, color="0.6", lw=0.6)
+        window.axvline(0, color="0.6", lw=0.6)
+        window.plot(dataset.fine_lag, dataset.theory_fine, color="black", lw=1,
+                    label=r"theory, $-C'(\Delta t)\,/\,\overline{\rho}_i$")  # fmt: skip
+        window.errorbar(dataset.lag, dataset.change, 2 * dataset.error, fmt="o", ms=3, mfc="none",
+                        elinewidth=0.7, color=colours[5], label="eq. 26, simulated")  # fmt: skip
+        window.set(xlabel=r"$t_{post} - t_{pre}$ (time constants)",
+                   ylabel=r"weight change a pair $\langle \dot s_i \rangle$")  # fmt: skip
+        window.set_title("spike timing and weight change")
+        window.legend(frameon=False)
     return figure
 
 
