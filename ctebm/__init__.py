@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ctebm.activation import Custom, HardSigmoid, Logistic, SmoothHardSigmoid, Tanh
     from ctebm.correspondence import Correspondence, correspondence
     from ctebm.dataset import open, save
-    from ctebm.dynamics import Dynamics
+    from ctebm.dynamics import Dynamics, Phase
     from ctebm.fixed_points import FixedPoints, settle
     from ctebm.gradient import chain_gradient, implicit_gradient
     from ctebm.integrate import Trajectory, simulate
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _ROOMS = {
     "activation": ["HardSigmoid", "Logistic", "Tanh", "SmoothHardSigmoid", "Custom"],
     "network": ["Network", "DenseNetwork", "LayeredNetwork"],
-    "dynamics": ["Dynamics"],
+    "dynamics": ["Dynamics", "Phase"],
     "integrate": ["simulate", "Trajectory"],
     "fixed_points": ["settle", "FixedPoints"],
     "gradient": ["chain_gradient", "implicit_gradient"],

@@ -9,7 +9,8 @@ force (equilibrium propagation).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from ctebm.network import Network
 
-__all__ = ["Dynamics"]
+__all__ = ["Dynamics", "Phase"]
 
 Targets = Mapping[str, "ArrayLike | Tensor"]
 
@@ -91,18 +92,47 @@ class Dynamics:
         Inside the box these are its two kinks; a unit that starts outside is not pulled in by
         force. Driven units have no kinks, since their own pressure is replaced.
         """
+        box = self._box(s)
+        return box and (torch.minimum(box[0], s), torch.maximum(box[1], s))
+
+    def sliding(self, start: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor]] | None:
+        """Return :meth:`bounds` for a projected run from `start`, computed once where possible."""
+        box = self._box(start)
+        if box is None:
+            return None
+        if bool(((start >= box[0]) & (start <= box[1])).all()):  # and so it stays
+            return lambda s: box
+        return lambda s: (torch.minimum(box[0], s), torch.maximum(box[1], s))
+
+    def defect(self, s: Tensor) -> Tensor:
+        """Return the largest drift over the units, ``(*batch)``, 0 for a unit held at its kink."""
+        f, box = self.f(0, s), self._box(s)
+        if box is not None:
+            f = torch.minimum(torch.maximum(s + f, box[0]), box[1]) - s
+        return f.abs().amax(-1)
+
+    def _box(self, s: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return the lower and the upper kink of each unit, ``(unit,)``."""
         if self.network.box is None:
             return None
-        low, high = (torch.full_like(s, kink) for kink in self.network.box)
+        low, high = (s.new_full(s.shape[-1:], kink) for kink in self.network.box)
         for name in self.drive:
             where = self.network.layers[name]
-            low[..., where], high[..., where] = -torch.inf, torch.inf
-        return torch.minimum(low, s), torch.maximum(high, s)
+            low[where], high[where] = -torch.inf, torch.inf
+        return low, high
 
     @property
     def noisy(self) -> bool:
         """Whether any sample has noise."""
         return bool((self.sigma > 0).any())
+
+    @property
+    def batch(self) -> torch.Size:
+        """The shape of samples that biases, targets, sigma and beta ask for."""
+        targets = (*self.drive.values(), *self.nudge.values())
+        rows = [x.shape[:-1] for x in (self.sigma, self.beta, *targets)]
+        bias = getattr(self.network, "bias", None)
+        return torch.broadcast_shapes(*rows, () if bias is None else bias.shape[:-1])
 
     def _with_targets(self, s: Tensor, f: Tensor) -> Tensor:
         for name, target in self.drive.items():
@@ -119,6 +149,29 @@ class Dynamics:
         if not isinstance(targets, Mapping):
             targets = {self.network.output: targets}
         return {name: self.network._layer_state(name, x) for name, x in targets.items()}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of a run in which nothing changes: settle, drive, release.
+
+    Parameters
+    ----------
+    name : str
+        What the phase is called in the result.
+    dynamics : Dynamics
+        What moves the state; its network has the units of the other phases.
+    n_steps : int
+        How long it lasts.
+    """
+
+    name: str
+    dynamics: Dynamics
+    n_steps: int
+
+    def __post_init__(self) -> None:
+        if self.n_steps < 1 or int(self.n_steps) != self.n_steps:
+            raise ValueError(f"expected phase {self.name!r} of n_steps >= 1, got {self.n_steps}.")
 
 
 def _one_per_sample(
