@@ -64,13 +64,13 @@ class Clock:
         most : int
             Most stops in a stretch.
         """
-        stops, ends = [self.saved[0]], set(ends)
+        stops, must_end = [self.saved[0]], set(ends)
         for step in self.saved[1:]:
             while step - stops[0] > span:
                 yield [*stops, stops[0] + span] if stops[-1] < stops[0] + span else stops
                 stops = [stops[0] + span]
             stops.append(step)
-            if step in ends or len(stops) > most or step - stops[0] == span:
+            if step in must_end or len(stops) > most or step - stops[0] == span:
                 yield stops
                 stops = [step]
         if len(stops) > 1:

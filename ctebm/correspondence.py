@@ -360,7 +360,9 @@ def correspondence(
     implicit = implicit_gradient(clamped, fixed.state, target)
     deepest = len(clamped.layers) - 1
     saves = [
-        _save_grid(deepest, float(e), n_steps or max(round(t_end / float(e)), deepest + 3), save_all)
+        _save_grid(
+            deepest, float(e), n_steps or max(round(t_end / float(e)), deepest + 3), save_all
+        )
         for e in sizes
     ]
     width = max(map(len, saves))
@@ -393,7 +395,9 @@ def saved_steps(deepest: int, n_steps: int, at_most: int = 48) -> list[int]:
     """Return every step up to two past the first arrival at a depth, then evenly in log time."""
     early = list(range(min(deepest + 3, n_steps) + 1))
     n_late = at_most - len(early)
-    late = np.geomspace(early[-1], n_steps, n_late + 1).round().astype(int)[1:] if n_late > 0 else []
+    late = (
+        np.geomspace(early[-1], n_steps, n_late + 1).round().astype(int)[1:] if n_late > 0 else []
+    )
     return sorted({*early, *map(int, late), n_steps})
 
 

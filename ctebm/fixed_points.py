@@ -223,7 +223,9 @@ def _points(network: Network, s: Tensor, tol: float, iterations: int) -> FixedPo
         margin = torch.where(pinned, f.abs(), torch.minimum(s - low, high - s)).amin(-1)
     converged = res <= tol
     message = [
-        "" if ok else f"sample {i} has residual {r:.3g} > {tol:g} after {iterations} steps; "
+        ""
+        if ok
+        else f"sample {i} has residual {r:.3g} > {tol:g} after {iterations} steps; "
         "give another start or more iterations."
         for i, (ok, r) in enumerate(
             zip(converged.flatten().tolist(), res.flatten().tolist(), strict=True)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,9 +85,11 @@ class BrownianSteps(torchsde.BaseBrownian):
         fine = None if n_steps is None else n_steps * substeps
         purposes = ((), (1,)) if area else ((),)
         self._normals = [
-            _Normals(seed, samples, purpose, n_units, dtype, self._device, first * substeps, fine, page)
+            _Normals(
+                seed, samples, purpose, n_units, dtype, self._device, first * substeps, fine, page
+            )
             for purpose in purposes
-        ]  # fmt: skip
+        ]
 
     def __call__(
         self,
@@ -192,7 +195,8 @@ class _Normals:
         self._end = None if n_steps is None else first + n_steps
         self._cursor = first - first % self._grain
         self._skip = first - self._cursor
-        self._chapter, self._streams = -1, []
+        self._chapter = -1
+        self._streams: list[Any] = []  # one kind of generator or the other
         self._page, self._row = iter(()), None
         ahead = n_steps is None or n_steps * width >= _AHEAD
         self._thread = ThreadPoolExecutor(1, "ctebm-noise") if ahead else None

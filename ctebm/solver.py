@@ -21,7 +21,6 @@ Drift = Callable[[Tensor, Tensor], Tensor]
 Flow = Callable[[Tensor, list[int]], Tensor]
 
 
-
 @dataclass(frozen=True)
 class Method:
     """A solver, its names in torchdiffeq and torchsde, and its orders.
@@ -75,7 +74,6 @@ def method_named(name: str) -> Method:
         hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(METHODS)}."
         raise ValueError(f"expected a method of ctebm.integrate.METHODS, got {name!r}; {hint}")
     return METHODS[name]
-
 
 
 def flow(
@@ -178,13 +176,11 @@ def _langevin(
 
 
 def _unit_steps(drift: Drift, solver: str | None) -> Flow:
-    """Unit steps of a fixed-step method of torchdiffeq."""
+    """Return the flow of unit steps of a fixed-step method of torchdiffeq."""
 
     def advance(s: Tensor, stops: list[int]) -> Tensor:
         ts = torch.tensor(stops, dtype=torch.float64, device=s.device)
-        return _tensor(
-            torchdiffeq.odeint(drift, s, ts, method=solver, options={"step_size": 1.0})
-        )
+        return _tensor(torchdiffeq.odeint(drift, s, ts, method=solver, options={"step_size": 1.0}))
 
     return advance
 
