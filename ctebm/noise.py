@@ -26,7 +26,7 @@ __all__ = ["CHAPTER", "BrownianSteps", "fresh_seed"]
 
 CHAPTER = 1024
 _PAGE_BYTES = 2**23  # of one page: longer ones cost fewer calls, but leave the cache
-_AHEAD = 2**17  # normals in a run from which on a thread pays
+_AHEAD = 2**11, 2**17  # normals in a step, and in a run, from which on a thread pays
 _TWISTER_WORDS = 624
 
 
@@ -198,7 +198,7 @@ class _Normals:
         self._chapter = -1
         self._streams: list[Any] = []  # one kind of generator or the other
         self._page, self._row = iter(()), None
-        ahead = n_steps is None or n_steps * width >= _AHEAD
+        ahead = width >= _AHEAD[0] and (n_steps is None or n_steps * width >= _AHEAD[1])
         self._thread = ThreadPoolExecutor(1, "ctebm-noise") if ahead else None
         self._coming: Future[Tensor | None] | None = None
 
