@@ -133,8 +133,8 @@ def _increasing(times: ArrayLike | Tensor | None) -> Tensor:
     t = torch.as_tensor(times, dtype=torch.float64).cpu()
     if t.ndim != 1 or len(t) < 2 or not bool((t.diff() > 0).all() & torch.isfinite(t).all()):
         raise ValueError(
-            f"expected two or more finite, strictly increasing times, got {t.tolist()[:4]} of "
-            f"shape {tuple(t.shape)}; the first is that of the start."
+            f"expected two or more finite, strictly increasing times, got "
+            f"{t.flatten().tolist()[:4]}; the first is that of the start."
         )
     return t
 

@@ -86,29 +86,47 @@ class Dynamics:
         r"""Return :math:`R(s + \eta) - s`, the drift of the paper's map (eqs. 1-2)."""
         return self._with_targets(s, self.network.pressure(s + eta) - s)
 
-    def bounds(self, s: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Return where a projected step from `s` may end, or None if nothing has kinks.
+    def sliding(self, start: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]] | None:
+        """Return where a projected step may end, as a function of where it begins.
 
-        Inside the box these are its two kinks; a unit that starts outside is not pulled in by
-        force. Driven units have no kinks, since their own pressure is replaced.
+        Inside the box the bounds are its two kinks; a unit that starts outside is not pulled in
+        by force. Driven units have no kinks, since their own pressure is replaced.
+
+        Parameters
+        ----------
+        start : Tensor, (*batch, unit)
+            The first state of the run.
+
+        Returns
+        -------
+        function or None
+            From a state to the state with units that rounding has put beside a kink put on it,
+            the lower and the upper bounds; None if nothing has kinks.
         """
-        box = self._box(s)
-        return box and (torch.minimum(box[0], s), torch.maximum(box[1], s))
-
-    def sliding(self, start: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor]] | None:
-        """Return :meth:`bounds` for a projected run from `start`, computed once where possible."""
         box = self._box(start)
         if box is None:
             return None
-        if bool(((start >= box[0]) & (start <= box[1])).all()):  # and so it stays
-            return lambda s: box
-        return lambda s: (torch.minimum(box[0], s), torch.maximum(box[1], s))
+        low, high = box
+        if bool(((start >= low) & (start <= high)).all()):  # and so it stays
+            return lambda s: (s.clamp(low, high), low, high)
+
+        def bounds(s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            s = self.on_kinks(s)
+            return s, torch.minimum(low, s), torch.maximum(high, s)
+
+        return bounds
+
+    def on_kinks(self, s: Tensor) -> Tensor:
+        """Return the state with units that are a rounding error from a kink put on it."""
+        for kink in self._box(s) or ():
+            s = torch.where((s - kink).abs() <= 4 * torch.finfo(s.dtype).eps, kink, s)
+        return s
 
     def defect(self, s: Tensor) -> Tensor:
         """Return the largest drift over the units, ``(*batch)``, 0 for a unit held at its kink."""
         f, box = self.f(0, s), self._box(s)
         if box is not None:
-            f = torch.minimum(torch.maximum(s + f, box[0]), box[1]) - s
+            f = (s + f).clamp(*box) - s
         return f.abs().amax(-1)
 
     def _box(self, s: Tensor) -> tuple[Tensor, Tensor] | None:

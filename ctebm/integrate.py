@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 
 import torch
 from numpy.typing import ArrayLike
@@ -139,12 +140,14 @@ def simulate(
         step = step_size(eps, method)
         source = noise_source(s, step, seed, samples, noise_of, noisy)
         first = first_step if first_step is not None else source.first
-        ends = [sum(p.n_steps for p in phases[: i + 1]) for i in range(len(phases))]
-        if n_steps is None and times is None:
-            n_steps = ends[-1]
+        if not isinstance(dynamics, Dynamics):
+            n_steps = sum(phase.n_steps for phase in phases)
+            ends = accumulate(phase.n_steps for phase in phases)
             save_steps = [*(save_steps or range(0, n_steps, save_every)), *ends]
             save_every = 1
         ticks = clock(step, n_steps, times, save_every, save_steps, first)
+        if isinstance(dynamics, Dynamics):
+            phases = [Phase("", dynamics, ticks.n_steps)]
         _check_room(len(ticks.saved), s, observe, ticks.n_steps if differentiable else 0)
         _warn_unstable(phases[0].dynamics, s, step)
         run = Run(phases, chosen, ticks, source, projected, s, observe, differentiable)
@@ -156,7 +159,7 @@ def _phases(
     dynamics: Dynamics | Sequence[Phase], n_steps: int | None, times: ArrayLike | Tensor | None
 ) -> Sequence[Phase]:
     if isinstance(dynamics, Dynamics):
-        return [Phase("", dynamics, n_steps if n_steps is not None and n_steps >= 1 else 1)]
+        return [Phase("", dynamics, 1)]  # its length is the clock's to say
     phases = list(dynamics)
     if not phases or n_steps is not None or times is not None:
         raise ValueError("expected one or more phases and no n_steps or times; phases have theirs.")

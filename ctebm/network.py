@@ -527,8 +527,10 @@ class LayeredNetwork(PairwiseNetwork):
         blocks = [W for W in self.weights if W is not None]
         key = [(W, W._version) for W in blocks]
         known = getattr(self, "_dense", None)
-        if known is None or len(known[0]) != len(key) or any(
-            W is not V or n != m for (W, n), (V, m) in zip(key, known[0], strict=True)
+        if (
+            known is None
+            or len(known[0]) != len(key)
+            or any(W is not V or n != m for (W, n), (V, m) in zip(key, known[0], strict=True))
         ):
             known = key, self.dense_weight()
             if not any(W.requires_grad for W in blocks):

@@ -106,7 +106,7 @@ def flow(
     if brownian is None:
         drift = _projected(dynamics, rate, method, start) if projected else None
         if drift is not None:
-            return _unit_steps(drift, "euler")
+            return _on_kinks(_unit_steps(drift, "euler"), dynamics)
         return _unit_steps(lambda _, s: rate * dynamics.f(0, s), method.ode)
     if dynamics.noise == "synaptic":
 
@@ -185,30 +185,41 @@ def _unit_steps(drift: Drift, solver: str | None) -> Flow:
     return advance
 
 
+def _on_kinks(advance: Flow, dynamics: Dynamics) -> Flow:
+    """Return the flow with states that a sum has put beside a kink put on it."""
+
+    def exactly(s: Tensor, stops: list[int]) -> Tensor:
+        states = advance(s, stops)
+        return dynamics.on_kinks(states)
+
+    return exactly
+
+
 def _projected(dynamics: Dynamics, rate: Tensor, method: Method, start: Tensor) -> Drift | None:
     """Return a drift whose Euler step is a projected step of the method, or None without kinks.
 
     Between the kinks it is the plain step. At a kink, a drift that points out is that of a unit
-    sliding on it: zero (Filippov). A method with stages sees the sliding field in each of them.
+    sliding on it: zero (Filippov), in each stage of the step. The sum of a state and a difference
+    may miss a kink by a rounding error, and beyond it the drift is another: a step begins on it.
     """
     bounds = dynamics.sliding(start)
     if bounds is None:
         return None
     unit = torch.tensor([0.0, 1.0], dtype=torch.float64, device=start.device)
 
-    def step(_: Tensor, s: Tensor) -> Tensor:
-        low, high = bounds(s)
-
-        def sliding(_: Tensor, u: Tensor) -> Tensor:
-            u = u.clamp(low, high)
-            f = dynamics.f(0, u)
-            return rate * torch.where((u <= low) & (f < 0) | (u >= high) & (f > 0), 0.0, f)
-
+    def step(_: Tensor, raw: Tensor) -> Tensor:
+        s, low, high = bounds(raw)
         if method.stages == 1:
             moved = s + rate * dynamics.f(0, s)
         else:
+            at_low, at_high = s <= low, s >= high
+
+            def sliding(_: Tensor, u: Tensor) -> Tensor:
+                f = dynamics.f(0, u.clamp(low, high))
+                return rate * torch.where(at_low & (f < 0) | at_high & (f > 0), 0.0, f)
+
             moved = _tensor(torchdiffeq.odeint(sliding, s, unit, method=method.ode))[-1]
-        return moved.clamp(low, high) - s
+        return moved.clamp(low, high) - raw
 
     return step
 
