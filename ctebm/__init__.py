@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ctebm.activation import Custom, HardSigmoid, Logistic, SmoothHardSigmoid, Tanh
-    from ctebm.correspondence import Correspondence, correspondence
     from ctebm.dataset import open, save
     from ctebm.dynamics import Dynamics, Phase
+    from ctebm.early_inference import Correspondence, correspondence
     from ctebm.fixed_points import FixedPoints, settle
     from ctebm.gradient import chain_gradient, implicit_gradient
     from ctebm.integrate import Trajectory, simulate
     from ctebm.law import (
         cascade_coefficient,
         continuous_coefficient,
+        discretisation_error,
         first_arrival_coefficient,
         half_time,
         paper_coefficient,
@@ -37,11 +38,12 @@ _ROOMS = {
     "law": [
         "first_arrival_coefficient",
         "continuous_coefficient",
+        "discretisation_error",
         "cascade_coefficient",
         "paper_coefficient",
         "half_time",
     ],
-    "correspondence": ["correspondence", "Correspondence"],
+    "early_inference": ["correspondence", "Correspondence"],
     "dataset": ["save", "open"],
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

@@ -8,6 +8,8 @@ does not come back: see the theory page.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -68,11 +70,11 @@ def chain_gradient(
     s = network.as_state(state)
     target = network._layer_state(network.output, target)
     responsive = responsive_units(network, s, target).to(s.dtype)
-    names = list(reversed(network.layers))
+    names = list(network.layers)[::-1]
     y = network.layers[names[0]]
     g = torch.zeros_like(responsive)
     g[..., y] = s[..., y] - target
-    for above, below in zip(names[:-1], names[1:], strict=True):
+    for above, below in pairwise(names):
         v = torch.zeros_like(g)
         v[..., network.layers[above]] = (responsive * g)[..., network.layers[above]]
         where = network.layers[below]
@@ -117,7 +119,7 @@ def implicit_gradient(
     return _conjugate_gradients(product, right)
 
 
-def _conjugate_gradients(product, right: Tensor) -> Tensor:  # noqa: ANN001
+def _conjugate_gradients(product, right: Tensor) -> Tensor:
     """Solve ``product(x) = right`` row by row to rounding; NaN in rows with curvature <= 0."""
     tiny = torch.finfo(right.dtype)
     x, r, p = torch.zeros_like(right), right.clone(), right.clone()

@@ -23,7 +23,7 @@ from ctebm.run import Observables, Run, adaptive_run, noise_source
 from ctebm.solver import METHODS, Method, method_named
 from ctebm.trajectory import Trajectory
 
-__all__ = ["METHODS", "Method", "Phase", "Trajectory", "simulate"]
+__all__ = ["METHODS", "Method", "Phase", "Trajectory", "method_named", "simulate"]
 
 _SMALL_STEP = 2**16  # numbers in a state below which one thread is faster than many
 _GRAPH_FACTOR = 12  # states' worth of memory that a step keeps for its gradient, about

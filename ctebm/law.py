@@ -16,6 +16,7 @@ from scipy import special
 __all__ = [
     "cascade_coefficient",
     "continuous_coefficient",
+    "discretisation_error",
     "first_arrival_coefficient",
     "half_time",
     "paper_coefficient",
@@ -72,6 +73,30 @@ def continuous_coefficient(depth: ArrayLike, time: ArrayLike) -> Array:
     return np.asarray(special.gammainc(np.asarray(depth, float) + 1, np.asarray(time, float)))
 
 
+def discretisation_error(depth: ArrayLike, time: ArrayLike, eps: ArrayLike) -> Array:
+    r"""Return by how much Euler's coefficient differs from the continuous one, to first order.
+
+    .. math:: a_k(n) - P(k+1, t) = -\frac{\epsilon t}{2} \frac{d^2}{dt^2} P(k+1, t)
+        + O(\epsilon^2), \qquad t = n \epsilon,
+
+    since :math:`(1 + \epsilon(x - 1))^n = e^{t(x-1)} (1 - \epsilon t (x-1)^2 / 2 + \dots)` in the
+    shift `x` that moves a change one layer deeper. At most about :math:`0.18\,\epsilon`.
+
+    Parameters
+    ----------
+    depth : array_like of int
+        Hops from the output, `k`.
+    time : array_like of float
+        In membrane time constants.
+    eps : array_like of float
+        Step size.
+    """
+    k, t = np.asarray(depth, float), np.asarray(time, float)
+    log_t = np.log(np.where(t > 0, t, 1.0))
+    density = np.where(t > 0, np.exp(k * log_t - t - special.gammaln(k + 1)), 0.0)  # P'(k + 1, t)
+    return -np.asarray(eps, float) / 2 * density * (k - t)
+
+
 def paper_coefficient(depth: ArrayLike, eps: ArrayLike) -> Array:
     r"""Return the paper's :math:`\epsilon^{k+1}` (eq. 25), the size at the first arrival."""
     return np.asarray(eps, float) ** (np.asarray(depth, float) + 1)
@@ -108,8 +133,8 @@ def cascade_coefficient(depth: int, n_steps: ArrayLike, eps: float, order: int) 
     powers = [np.eye(1, depth + 1)[0]]
     for _ in range(order):
         powers.append(np.convolve(powers[-1], z)[: depth + 1])
-    step = sum(p / factorial(m) for m, p in enumerate(powers))
-    forcing = eps * sum(p / factorial(m + 1) for m, p in enumerate(powers[:-1]))
+    step = np.sum([p / factorial(m) for m, p in enumerate(powers)], axis=0)
+    forcing = eps * np.sum([p / factorial(m + 1) for m, p in enumerate(powers[:-1])], axis=0)
     a = np.zeros((int(n.max(initial=0)) + 1, depth + 1))
     for i in range(1, len(a)):
         a[i] = np.convolve(step, a[i - 1])[: depth + 1] + forcing

@@ -132,7 +132,7 @@ class Network(ABC):
             raise ValueError(
                 "this network has no named layers; give layers={name: slice} to name its output."
             )
-        return next(reversed(self.layers))
+        return list(self.layers)[-1]
 
     def _layer_state(self, name: str, x: ArrayLike | Tensor) -> Tensor:
         where = self.layer(name)

@@ -8,9 +8,10 @@ the chain gradient, with the implicit gradient and with the laws of :mod:`ctebm.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from ctebm.dataset import variable
 from ctebm.dynamics import Dynamics
 from ctebm.fixed_points import FixedPoints, settle
 from ctebm.gradient import chain_gradient, implicit_gradient, responsive_units
-from ctebm.integrate import METHODS, simulate
+from ctebm.integrate import METHODS, method_named, simulate
 from ctebm.law import (
     cascade_coefficient,
     continuous_coefficient,
@@ -33,6 +34,7 @@ from ctebm.network import LayeredNetwork, Network, TangentNetwork
 
 __all__ = ["Correspondence", "correspondence", "saved_steps"]
 
+BASELINES = ("undriven", "held", "equilibrium")
 _CHUNK = 64  # steps kept at a time, to see every crossing in bounded memory
 
 
@@ -88,7 +90,7 @@ class Correspondence:
     method: str
     sigma: float
     replicates: int
-    paired: bool
+    baseline: str
     seed: int | None
     layers: list[str] = field(repr=False)
 
@@ -246,7 +248,7 @@ class Correspondence:
             "method": self.method,
             "sigma": self.sigma,
             "replicates": self.replicates,
-            "paired": int(self.paired),
+            "baseline": self.baseline,
             "n_failed": int((~self.fixed.converged).sum()),
             "messages": [m for m in self.fixed.message if m] or "",
         }
@@ -254,8 +256,9 @@ class Correspondence:
             attributes["noise_seed"] = str(self.seed)
         activation = getattr(self.network, "activation", None)
         if activation is not None:
-            names = fields(activation) if is_dataclass(activation) else ()
-            parameters = {f.name: getattr(activation, f.name) for f in names}
+            parameters = {
+                k: v for k, v in vars(activation).items() if k in _field_names(activation)
+            }
             attributes["activation"] = type(activation).__name__
             attributes["activation_parameters"] = json.dumps(parameters, default=str)
             attributes["kinks"] = list(activation.kinks) or ""
@@ -297,7 +300,7 @@ def correspondence(
     tol: float = 1e-12,
     sigma: float = 0.0,
     replicates: int = 1,
-    paired: bool = True,
+    baseline: Literal["undriven", "held", "equilibrium"] = "undriven",
     seed: int | None = None,
     track: Callable[[Iterable[float]], Iterable[float]] | None = None,
 ) -> Correspondence:
@@ -331,9 +334,12 @@ def correspondence(
         Langevin noise.
     replicates : int
         Noisy runs of each sample, whose mean is the displacement.
-    paired : bool
-        With noise, subtract the undriven network on the same Brownian path; else subtract the
-        equilibrium.
+    baseline : {"undriven", "held", "equilibrium"}
+        What is subtracted from a noisy run: the undriven network on the same Brownian path; a twin
+        on the same path whose output is driven to its own equilibrium, so that in the linear
+        regime the noise cancels at every step (with the undriven network it does so up to the
+        first arrival only, since the drive takes the output's feedback away); or the equilibrium.
+        Without noise all three are the same.
     seed : int, optional
         Root seed of the noise.
     track : callable, optional
@@ -348,8 +354,11 @@ def correspondence(
     sizes = torch.as_tensor(eps, dtype=torch.float64).reshape(-1)
     if len(sizes) == 0 or not bool(((sizes > 0) & (sizes <= 1)).all()):
         raise ValueError(f"expected step sizes 0 < eps <= 1, got {eps}; larger steps overshoot.")
+    method_named(method)
     if replicates < 1 or not sigma >= 0:
         raise ValueError(f"expected replicates >= 1 and sigma >= 0, got {replicates}, {sigma}.")
+    if baseline not in BASELINES:
+        raise ValueError(f"expected baseline {', '.join(BASELINES)}, got {baseline!r}.")
     if replicates > 1 and sigma == 0:
         raise ValueError(f"expected sigma > 0 with {replicates} replicates, got 0; all are equal.")
     n_samples = target.shape[0] if target.ndim > 1 else 1
@@ -366,7 +375,7 @@ def correspondence(
         for e in sizes
     ]
     width = max(map(len, saves))
-    runner = _Runner(clamped, fixed.state, target, responsive, method, sigma, replicates, paired)
+    runner = _Runner(clamped, fixed.state, target, responsive, method, sigma, replicates, baseline)
     shape = (n_samples, len(sizes), width, fixed.state.shape[-1])
     displacement, response = fixed.state.new_full(shape, torch.nan), None
     response = displacement.clone()
@@ -383,12 +392,30 @@ def correspondence(
     step = torch.full((len(sizes), width), -1, dtype=torch.int64)
     for row, saved in zip(step, saves, strict=True):
         row[: len(saved)] = torch.tensor(saved)
+    first_crossing, crossing_unit, crossing_direction = crossing
     return Correspondence(
-        network, None if x is None else network._layer_state(next(iter(network.layers)), x),
-        target, fixed, responsive, sizes, step, displacement, error, response, chain, implicit,
-        *crossing, method, float(sigma), replicates, bool(paired and sigma > 0),
-        seed if sigma > 0 else None, list(clamped.layers),
-    )  # fmt: skip
+        network=network,
+        input=None if x is None else network._layer_state(next(iter(network.layers)), x),
+        target=target,
+        fixed=fixed,
+        responsive=responsive,
+        eps=sizes,
+        step=step,
+        displacement=displacement,
+        standard_error=error,
+        linear_response=response,
+        chain=chain,
+        implicit=implicit,
+        first_crossing=first_crossing,
+        crossing_unit=crossing_unit,
+        crossing_direction=crossing_direction,
+        method=method,
+        sigma=float(sigma),
+        replicates=replicates,
+        baseline=baseline if sigma > 0 else "equilibrium",
+        seed=seed if sigma > 0 else None,
+        layers=list(clamped.layers),
+    )
 
 
 def saved_steps(deepest: int, n_steps: int, at_most: int = 48) -> list[int]:
@@ -412,7 +439,7 @@ class _Runner:
     method: str
     sigma: float
     replicates: int
-    paired: bool
+    baseline: str
 
     def drive(
         self, eps: float, saves: list[int], seed: int | None
@@ -431,14 +458,16 @@ class _Runner:
         for n, s in zip(saves, run.state, strict=True):
             watch.see(n, s)
         states = run.state
-        if self.paired:
-            free = Dynamics(self.network, sigma=self.sigma)
+        if self.baseline == "equilibrium":
+            states = states - self.state
+        else:
+            y = self.state[..., self.network.layers[self.network.output]]
+            rest = y if self.baseline == "held" else None
+            twin = Dynamics(self.network, sigma=self.sigma, drive=rest)
             states = states - simulate(
-                free, start, n_steps=saves[-1], eps=eps, method=self.method, save_steps=saves,
+                twin, start, n_steps=saves[-1], eps=eps, method=self.method, save_steps=saves,
                 noise_of=run,
             ).state  # fmt: skip
-        else:
-            states = states - self.state
         spread = states.std(1) / self.replicates**0.5
         return states.mean(1), spread, watch.found, run.seed
 
@@ -447,7 +476,9 @@ class _Runner:
         tangent = TangentNetwork(self.network, self.state, self.responsive)
         y = self.network.layers[self.network.output]
         pull = Dynamics(tangent, drive=self.target - self.state[..., y])
-        return _run(pull, torch.zeros_like(self.state), eps, saves, self.method)
+        with warnings.catch_warnings():  # of a large eps, already said of the network itself
+            warnings.simplefilter("ignore")
+            return _run(pull, torch.zeros_like(self.state), eps, saves, self.method)
 
     def _watched(self, driven: Dynamics, eps: float, saves: list[int]) -> tuple[Tensor, Tensor]:
         if METHODS[self.method].adaptive:
@@ -535,6 +566,10 @@ def _one_row_a_sample(network: Network, start: Any, n_samples: int) -> Tensor:
             raise ValueError("this network takes states of any length; give a start.")
         start = torch.zeros(network.n_units)
     return network.as_state(start).expand(n_samples, -1)
+
+
+def _field_names(record: Any) -> set[str]:
+    return {f.name for f in fields(record)} if is_dataclass(record) else set()
 
 
 def _parameters(network: Network) -> dict[str, xr.Variable]:

@@ -1,0 +1,64 @@
+"""Networks and activations that every contract test runs over."""
+
+from __future__ import annotations
+
+import torch
+
+import ctebm
+from ctebm.activation import Activation
+
+ACTIVATIONS: dict[str, Activation] = {
+    "hard": ctebm.HardSigmoid(),
+    "hard-skewed": ctebm.HardSigmoid(lower=-0.2),
+    "logistic": ctebm.Logistic(gain=3.0),
+    "tanh": ctebm.Tanh(),
+    "smooth-hard": ctebm.SmoothHardSigmoid(width=0.05),
+    "custom": ctebm.Custom(torch.sin),
+}
+
+
+class Quartic(ctebm.Network):
+    """A user's network: an energy and nothing else."""
+
+    def energy(self, s):
+        return s.square().sum(-1) / 2 + s.pow(4).sum(-1) / 4 + s[..., 0] * s[..., -1] / 3
+
+
+def dense(rho: Activation, n: int = 7, gain: float = 1.0, seed: int = 3) -> ctebm.DenseNetwork:
+    draw = torch.Generator().manual_seed(seed)
+    A = torch.randn(n, n, generator=draw, dtype=torch.float64)
+    W = gain * (A + A.T) / (2 * n**0.5)
+    W.fill_diagonal_(0)
+    b = torch.randn(n, generator=draw, dtype=torch.float64) / 3
+    return ctebm.DenseNetwork(W, b, rho, layers={"x": slice(0, 3), "y": slice(3, n)})
+
+
+def layered(rho: Activation, sizes=(5, 4, 3, 2), gain: float = 1.0, seed: int = 1):
+    net = ctebm.LayeredNetwork.random(sizes, rho, gain=gain, seed=seed)
+    draw = torch.Generator().manual_seed(seed)
+    biases = [b + torch.randn(len(b), generator=draw, dtype=torch.float64) / 5 for b in net.biases]
+    return ctebm.LayeredNetwork(net.weights, biases, rho)
+
+
+def every_network() -> dict[str, ctebm.Network]:
+    nets: dict[str, ctebm.Network] = {"quartic": Quartic(6, {"x": slice(0, 2), "y": slice(2, 6)})}
+    for name, rho in ACTIVATIONS.items():
+        nets[f"dense-{name}"] = dense(rho)
+        nets[f"layered-{name}"] = layered(rho)
+    whole = layered(ACTIVATIONS["tanh"])
+    nets["clamped-layered"] = whole.clamp({"x": torch.full((5,), 0.3, dtype=torch.float64)})
+    nets["clamped-dense"] = nets["dense-hard"].clamp({"x": torch.zeros(3, dtype=torch.float64)})
+    nets["clamped-quartic"] = nets["quartic"].clamp({"x": torch.ones(2, dtype=torch.float64)})
+    state = torch.zeros(14, dtype=torch.float64)
+    nets["tangent"] = ctebm.network.TangentNetwork(whole, state, torch.ones_like(state))
+    return nets
+
+
+def states(net: ctebm.Network, batch=(9,), seed: int = 0, spread: float = 1.0) -> torch.Tensor:
+    """Return random states that keep away from every kink."""
+    draw = torch.Generator().manual_seed(seed)
+    assert net.n_units is not None
+    s = spread * torch.randn(*batch, net.n_units, generator=draw, dtype=torch.float64)
+    for kink in getattr(getattr(net, "activation", None), "kinks", ()):
+        s = torch.where((s - kink).abs() < 1e-3, s + 1e-2, s)
+    return s

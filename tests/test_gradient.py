@@ -1,0 +1,124 @@
+"""The reference gradients against autograd and written-out back-propagation."""
+
+import pytest
+import torch
+from cases import ACTIVATIONS, Quartic, layered
+
+import ctebm
+from ctebm.gradient import responsive_units
+
+
+def settled(rho, sizes=(5, 6, 4, 3), gain=0.6, n=8, seed=2):
+    """A layered network at equilibrium on random inputs, with targets between the kinks."""
+    draw = torch.Generator().manual_seed(seed)
+    low, high = rho.box or (-0.5, 0.5)
+    x = low + (high - low) * torch.rand(n, sizes[0], generator=draw, dtype=torch.float64)
+    y = low + (high - low) * (0.1 + 0.8 * torch.rand(n, sizes[-1], generator=draw, dtype=x.dtype))
+    net = layered(rho, sizes, gain).clamp({"x": x})
+    return net, ctebm.settle(net, tol=1e-14), y
+
+
+@pytest.fixture(params=ACTIVATIONS, ids=list(ACTIVATIONS))
+def case(request):
+    return settled(ACTIVATIONS[request.param])
+
+
+def test_chain_gradient_is_autograd_through_the_pressures(case):
+    """dC/dh_k by back-propagation through y = R_y(h_1), h_1 = R_h1(h_2), ... (eqs. 23-25)."""
+    net, fixed, target = case
+    g = ctebm.chain_gradient(net, fixed.state, target)
+    names = list(net.layers)  # h_K ... h_1, y
+    for row in range(len(target)):
+        error = fixed.state[row, net.layers["y"]] - target[row]
+        carried = error
+        for above, below in zip(names[::-1], names[-2::-1], strict=False):
+            wa, wb = net.layers[above], net.layers[below]
+
+            def pressure(h, wa=wa, wb=wb, row=row):
+                s = fixed.state.clone()
+                s[row, wb] = h
+                return net.pressure(s)[row, wa]
+
+            def carries(units, name, row=row, error=error):
+                free = ~fixed.pinned[row, units]
+                if name == "y" and net.box is not None:
+                    at_high = fixed.state[row, units] >= net.box[1]
+                    at_low = fixed.state[row, units] <= net.box[0]
+                    free = ~((at_high & (error < 0)) | (at_low & (error > 0)))
+                return free
+
+            passed = carried * carries(wa, above)
+            J = torch.autograd.functional.jacobian(pressure, fixed.state[row, wb])
+            carried = (passed @ J) * carries(wb, below)
+            torch.testing.assert_close(g[row, wb], carried, rtol=1e-11, atol=1e-14)
+
+
+def test_chain_gradient_is_eq_25_written_out():
+    net, fixed, target = settled(ACTIVATIONS["logistic"])
+    s, rho, (W21, W10) = fixed.state, net.activation, net.weights
+    h2, h1, y = (s[:, where] for where in net.layers.values())
+    g0 = y - target
+    g1 = rho.derivative(h1) * ((rho.derivative(y) * g0) @ W10.T)
+    g2 = rho.derivative(h2) * ((rho.derivative(h1) * g1) @ W21.T)
+    expected = torch.cat([g2, g1, g0], -1)
+    torch.testing.assert_close(ctebm.chain_gradient(net, s, target), expected)
+
+
+def test_implicit_gradient_is_the_dense_solve_on_unpinned_units(case):
+    net, fixed, target = case
+    g = ctebm.implicit_gradient(net, fixed.state, target)
+    H = net.hessian(fixed.state)
+    for row in range(len(target)):
+        free = ~fixed.pinned[row]
+        right = torch.zeros_like(fixed.state[row])
+        right[net.layers["y"]] = fixed.state[row, net.layers["y"]] - target[row]
+        expected = torch.zeros_like(right)
+        expected[free] = torch.linalg.solve(H[row][free][:, free], right[free])
+        torch.testing.assert_close(g[row], expected, rtol=1e-9, atol=1e-13)
+
+
+def test_implicit_gradient_is_how_a_nudge_moves_the_equilibrium():
+    """The equilibrium of E + beta C moves by -beta g, to first order in beta."""
+    net, fixed, target = settled(ACTIVATIONS["tanh"])
+    g = ctebm.implicit_gradient(net, fixed.state, target)
+    errors = []
+    for beta in (1e-2, 1e-3):
+        dynamics = ctebm.Dynamics(net, nudge=target, beta=beta)
+        end = ctebm.simulate(dynamics, fixed.state, n_steps=400, eps=0.5, save_every=400).state[-1]
+        errors.append(float(((end - fixed.state) / -beta - g).norm() / g.norm()))
+    assert errors[0] / errors[1] == pytest.approx(10, rel=0.05)
+    assert errors[1] < 2e-3
+
+
+def test_an_unstable_point_has_no_implicit_gradient():
+    rho = ctebm.Tanh()
+    net = ctebm.LayeredNetwork([[[6.0]]], [[0.0], [0.0]], rho).centred()
+    g = ctebm.implicit_gradient(net, torch.zeros(1, 2), torch.tensor([[0.3]]))
+    assert torch.isnan(g).all()
+
+
+def test_a_pinned_output_counts_one_sidedly():
+    """An output at its kink passes the error on if the target pulls it in, not if it pulls out."""
+    net = ctebm.LayeredNetwork([[[0.0]], [[0.3]]], [[0.0], [0.0], [2.0]], ctebm.HardSigmoid())
+    net = net.clamp({"x": torch.zeros(2, 1)})
+    fixed = ctebm.settle(net)
+    assert fixed.pinned[:, 1].all() and (fixed.state[:, 1] == 0.5).all()
+    target = torch.tensor([[0.2], [0.9]])
+    assert responsive_units(net, fixed.state, target)[:, 1].tolist() == [True, False]
+    g = ctebm.chain_gradient(net, fixed.state, target)
+    torch.testing.assert_close(g[:, 0], torch.tensor([0.3 * 0.3, 0.0], dtype=torch.float64))
+    torch.testing.assert_close(g[:, 1], torch.tensor([0.3, -0.4], dtype=torch.float64))
+
+
+def test_any_network_with_layers_has_gradients():
+    net = Quartic(4, {"x": slice(0, 1), "h1": slice(1, 3), "y": slice(3, 4)})
+    small = net.clamp({"x": torch.tensor([[0.4]])})
+    fixed = ctebm.settle(small, torch.zeros(1, 3))
+    assert fixed.converged.all()
+    assert ctebm.chain_gradient(small, fixed.state, torch.tensor([[0.2]])).shape == (1, 3)
+
+
+def test_a_target_of_the_wrong_shape_is_refused():
+    net, fixed, _ = settled(ACTIVATIONS["tanh"])
+    with pytest.raises(ValueError, match=r"\(\*batch, 3\) for layer 'y', got \(8, 2\)"):
+        ctebm.chain_gradient(net, fixed.state, torch.zeros(8, 2))
