@@ -58,8 +58,8 @@ def blocks_of(net) -> tuple[list[slice], list]:
 
 
 def ours(net, s) -> Contestant:
-    dynamics = ctebm.Dynamics(net, SIGMA)
-    return lambda n: ctebm.simulate(dynamics, s, n_steps=n, eps=EPS, save_every=n, seed=1, threads=1)
+    dynamics, options = ctebm.Dynamics(net, SIGMA), {"eps": EPS, "seed": 1, "threads": 1}
+    return lambda n: ctebm.simulate(dynamics, s, n_steps=n, save_every=n, **options)
 
 
 def torch_loop(net, s) -> Contestant:

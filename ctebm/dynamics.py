@@ -146,11 +146,10 @@ class Dynamics:
 
     @property
     def batch(self) -> torch.Size:
-        """The shape of samples that biases, targets, sigma and beta ask for."""
+        """The shape of the samples that network, targets, sigma and beta bring along."""
         targets = (*self.drive.values(), *self.nudge.values())
         rows = [x.shape[:-1] for x in (self.sigma, self.beta, *targets)]
-        bias = getattr(self.network, "bias", None)
-        return torch.broadcast_shapes(*rows, () if bias is None else bias.shape[:-1])
+        return torch.broadcast_shapes(self.network.batch, *rows)
 
     def _with_targets(self, s: Tensor, f: Tensor) -> Tensor:
         for name, target in self.drive.items():

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ctebm.dataset import variable
 from ctebm.dynamics import Dynamics
-from ctebm.fixed_points import FixedPoints, settle
+from ctebm.fixed_points import FixedPoints
 from ctebm.gradient import chain_gradient, implicit_gradient, responsive_units
 from ctebm.integrate import METHODS, method_named, simulate
 from ctebm.law import (
@@ -31,6 +31,7 @@ from ctebm.law import (
     paper_coefficient,
 )
 from ctebm.network import LayeredNetwork, Network, TangentNetwork
+from ctebm.settling import settle
 
 __all__ = ["Correspondence", "correspondence", "saved_steps"]
 

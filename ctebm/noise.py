@@ -5,8 +5,8 @@ batch it is in, the steps drawn at a time, the threads, the device it is sent to
 run begins. Normals are drawn for many steps at a time, in a thread ahead of the solver.
 
 Streams are renewed every :data:`CHAPTER` steps, each from its own
-``SeedSequence(seed, spawn_key=(sample, chapter))``, so that any step is reached by drawing less than
-a chapter. In float64 a stream is numpy's SFC64, in float32 torch's Mersenne twister with all 624
+``SeedSequence(seed, spawn_key=(sample, chapter))``, so that any step is reached by drawing less
+than a chapter. In float64 a stream is numpy's SFC64, in float32 torch's Mersenne twister with all 624
 words of its state seeded, since these are the fastest: one seed names one path for each dtype.
 """
 
