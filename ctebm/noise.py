@@ -6,8 +6,8 @@ run begins. Normals are drawn for many steps at a time, in a thread ahead of the
 
 Streams are renewed every :data:`CHAPTER` steps, each from its own
 ``SeedSequence(seed, spawn_key=(sample, chapter))``, so that any step is reached by drawing less
-than a chapter. In float64 a stream is numpy's SFC64, in float32 torch's Mersenne twister with all 624
-words of its state seeded, since these are the fastest: one seed names one path for each dtype.
+than a chapter. In float64 a stream is numpy's SFC64, in float32 torch's Mersenne twister with all
+624 words of its state seeded, since these are the fastest: one seed names one path for each dtype.
 """
 
 from __future__ import annotations

@@ -538,6 +538,28 @@ def test_units_slide_on_kinks_without_chatter():
     assert not torch.equal(plain.state[-1], plain.state[-2])  # which is why steps are projected
 
 
+@pytest.mark.parametrize("dtype", [F64, torch.float32], ids=str)
+@pytest.mark.parametrize("lower", [-0.5, -0.3, -0.7, -0.05, -0.9, -0.123])
+@pytest.mark.parametrize("method", ["euler", "heun"])
+def test_a_unit_that_is_held_lies_on_its_kink_to_the_bit(method, lower, dtype):
+    # currents far beyond the kinks hold every unit, whichever way it came
+    rho = ctebm.HardSigmoid(lower)
+    net = pair(w=0.1, rho=rho, dtype=dtype, bias=[3.0, -3.0])
+    low, high = (torch.tensor(kink, dtype=dtype) for kink in rho.kinks)
+    start = torch.rand(200, 2, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    start = low + start * (high - low)
+    inside = ctebm.simulate(ctebm.Dynamics(net), start, n_steps=40, eps=0.2, method=method).state
+    outside = torch.cat([start, torch.tensor([[2.0, -2.0]], dtype=dtype)])
+    outside = ctebm.simulate(ctebm.Dynamics(net), outside, n_steps=40, eps=0.2, method=method).state
+    for run in (inside, outside[:, :-1]):
+        assert run[..., 0].max() == high
+        assert run[..., 1].min() == low
+        held = torch.stack([run[..., 0] == high, run[..., 1] == low], -1)
+        assert held[-1].all()
+        assert not (held[:-1] & ~held[1:]).any()  # once held, held for good
+    assert outside[-1, -1].tolist() == [high, low]
+
+
 def test_between_the_kinks_a_projected_step_is_the_plain_one():
     dynamics = ctebm.Dynamics(pair(w=0.25))
     start = torch.tensor([0.3, -0.2], dtype=F64)
