@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ctebm.clock import adaptive_times, clock, step_size
 from ctebm.dynamics import Dynamics, Phase
+from ctebm.noise import fresh_seed
 from ctebm.run import Observables, Run, adaptive_run, noise_source
 from ctebm.solver import METHODS, Method, method_named
 from ctebm.trajectory import Trajectory
@@ -101,7 +102,8 @@ def simulate(
         Keep the graph, so that parameters and start have gradients. It holds about 12 states a
         step in memory.
     rtol, atol : float
-        Tolerances of the adaptive methods.
+        Tolerances of the adaptive methods. They choose one step for the whole batch, and with
+        noise (``"adaptive_srk"``) one path: a row is then not what it is alone.
     threads : int, optional
         Threads of torch during the run. By default 1 where a state has fewer than 65,536 numbers,
         else as many as torch is set to.
@@ -136,7 +138,10 @@ def simulate(
             t = adaptive_times(eps, n_steps, times, method)
             _refuse_kinks(phases[0].dynamics, method)
             _check_room(len(t), s, observe, 0)
-            return adaptive_run(phases[0].dynamics, method, s, t, rtol, atol, used, observe)
+            if noise_of is not None or samples is not None:
+                raise ValueError(f"{method} has one path for its batch: no samples or noise_of.")
+            root = (fresh_seed() if seed is None else int(seed)) if noisy else None
+            return adaptive_run(phases[0].dynamics, method, s, t, root, rtol, atol, used, observe)
         step = step_size(eps, method)
         source = noise_source(s, step, seed, samples, noise_of, noisy)
         first = first_step if first_step is not None else source.first

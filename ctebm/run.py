@@ -198,6 +198,7 @@ def adaptive_run(
     method: str,
     s: Tensor,
     times: Tensor,
+    seed: int | None,
     rtol: float,
     atol: float,
     threads: int,
@@ -205,7 +206,7 @@ def adaptive_run(
 ) -> Trajectory:
     """Return a run of a method that chooses its steps."""
     try:
-        states = integrate_adaptive(dynamics, method_named(method), s, times, rtol, atol)
+        states = integrate_adaptive(dynamics, method_named(method), s, times, rtol, atol, seed)
     except AssertionError as error:
         raise FloatingPointError(
             f"{method} could not hold rtol = {rtol:g}, atol = {atol:g} ({error}); use a larger "
@@ -228,7 +229,7 @@ def adaptive_run(
         status=torch.zeros(s.shape[:-1], dtype=torch.int8, device=s.device),
         message=[""] * n_samples,
         failed_step=none.reshape(s.shape[:-1]),
-        seed=None,
+        seed=seed,
         samples=tuple(range(n_samples)),
         substeps=1,
         method=method,

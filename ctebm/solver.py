@@ -60,6 +60,7 @@ METHODS: dict[str, Method] = {
     "midpoint": Method("midpoint", 2, 2),
     "heun": Method("heun2", 2, 2, "heun", weak=2.0, strong=1.0, calculus="stratonovich"),
     "srk": Method(None, 3, 10, sde="srk", weak=2.0, strong=1.5, area=True),
+    "adaptive_srk": Method(None, 3, 10, "srk", weak=2.0, strong=1.5, area=True, adaptive=True),
     "rk4": Method("rk4", 4, 4),
     "bosh3": Method("bosh3", 3, 4, adaptive=True),
     "dopri5": Method("dopri5", 5, 7, adaptive=True),
@@ -119,9 +120,17 @@ def flow(
 
 
 def integrate_adaptive(
-    dynamics: Dynamics, method: Method, start: Tensor, times: Tensor, rtol: float, atol: float
+    dynamics: Dynamics,
+    method: Method,
+    start: Tensor,
+    times: Tensor,
+    rtol: float,
+    atol: float,
+    seed: int | None,
 ) -> Tensor:
-    """Return the states at `times` by a method that chooses its steps."""
+    """Return the states at `times` by a method that chooses its steps, one for the whole batch."""
+    if seed is not None:
+        return _adaptive_langevin(dynamics, method, start, times, rtol, atol, seed)
 
     def f(t: Tensor, s: Tensor) -> Tensor:
         return dynamics.f(t, s)
@@ -129,6 +138,37 @@ def integrate_adaptive(
     return _tensor(
         torchdiffeq.odeint(f, start, times.to(start), rtol=rtol, atol=atol, method=method.ode)
     )
+
+
+def _adaptive_langevin(
+    dynamics: Dynamics,
+    method: Method,
+    start: Tensor,
+    times: Tensor,
+    rtol: float,
+    atol: float,
+    seed: int,
+) -> Tensor:
+    """Return the states at `times`, each the end of a step: torchsde interpolates in between.
+
+    Without `dt` torchsde's Brownian tree recurses once a step, and fails after 20,000.
+    """
+    sde = _IntegerClock(dynamics, method.calculus, start.new_ones(()), start.shape)
+    size = (start.shape[:-1].numel(), start.shape[-1])
+    first = float(times.diff().min()) / 64
+    brownian = torchsde.BrownianInterval(
+        t0=float(times[0]), t1=float(times[-1]), size=size, dtype=start.dtype,
+        device=start.device, entropy=seed % 2**63, dt=first, levy_area_approximation="space-time",
+    )  # fmt: skip
+    states = [start.reshape(size)]
+    for ts in times.unfold(0, 2, 1):
+        with torch.random.fork_rng(devices=[]):
+            out = torchsde.sdeint(
+                sde, states[-1], ts, bm=brownian, method=method.sde, adaptive=True, dt=first,
+                dt_min=first / 2**20, rtol=rtol, atol=atol,
+            )  # fmt: skip
+        states.append(_tensor(out)[-1])
+    return torch.stack(states).reshape(len(times), *start.shape)
 
 
 class _IntegerClock:
