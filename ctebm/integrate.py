@@ -201,10 +201,11 @@ def _warn_unstable(dynamics: Dynamics, s: Tensor, eps: Tensor, n_max: int = 512)
     """Warn where eps reaches 2 / lambda_max of the Hessian at the start (F4)."""
     if s.shape[-1] > n_max:
         return
-    flat = s.reshape(-1, s.shape[-1])[:1] if s.ndim == 1 else s[(0,) * (s.ndim - 1)][None]
-    if dynamics.network.box is not None:
-        flat = flat.clamp(*dynamics.network.box)
-    J = dynamics.network.jacobian(flat).detach()
+    row = torch.zeros(1, dtype=torch.long, device=s.device)
+    network, first = dynamics.network.samples(s.shape[:-1], row), s.reshape(-1, s.shape[-1])[:1]
+    if network.box is not None:
+        first = first.clamp(*network.box)
+    J = network.jacobian(first).detach()
     J = J[(0,) * (J.ndim - 2)]
     if float(eps.max()) * float(J.abs().sum(-1).max()) < 2:
         return
