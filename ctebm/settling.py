@@ -24,7 +24,7 @@ from ctebm.fixed_points import (
     project,
     residual,
 )
-from ctebm.network import Network
+from ctebm.network import Network, PairwiseNetwork
 from ctebm.root import newton
 
 __all__ = ["settle"]
@@ -101,7 +101,7 @@ def start_state(network: Network, start: ArrayLike | Tensor | None) -> Tensor:
 
 def check_energy(network: Network, s: Tensor) -> None:
     """Refuse an energy that is not one differentiable number for each state."""
-    if not network.is_gradient:
+    if isinstance(network, PairwiseNetwork):  # closed forms of finite parameters
         return
     energy = network.energy(s)
     if not isinstance(energy, Tensor) or energy.shape != s.shape[:-1]:
@@ -125,24 +125,29 @@ def check_energy(network: Network, s: Tensor) -> None:
 
 
 def _iterate(
-    network: Network, s: Tensor, tol: float, max_iterations: int, contraction: float = 0.8
+    network: Network, s: Tensor, tol: float, max_iterations: int, contraction: float = 0.5
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Follow ``s <- R(s)`` in each sample while its residual contracts."""
+    """Follow ``s <- R(s)`` in each sample while three steps contract its residual."""
     move = defect(network, s, network.force(s))
     size = move.abs().amax(-1)
     iterations = torch.zeros_like(size, dtype=torch.long)
     going = size > tol
-    for _ in range(max_iterations):
+    for _ in range(0, max_iterations, 3):
         if not bool(going.any()):
             break
-        trial = s + move
-        move_new = defect(network, trial, network.force(trial))
+        trial, move_new = s, move
+        for _ in range(3):
+            trial = trial + move_new
+            move_new = defect(network, trial, network.force(trial))
         size_new = move_new.abs().amax(-1)
         going = going & (size_new <= contraction * size)
-        kept = going.unsqueeze(-1)
-        s, move = torch.where(kept, trial, s), torch.where(kept, move_new, move)
-        size = torch.where(going, size_new, size)
-        iterations += going
+        if bool(going.all()):
+            s, move, size = trial, move_new, size_new
+        else:
+            kept = going.unsqueeze(-1)
+            s, move = torch.where(kept, trial, s), torch.where(kept, move_new, move)
+            size = torch.where(going, size_new, size)
+        iterations += 3 * going
         going = going & (size > tol)
     return s, iterations, size > tol
 
