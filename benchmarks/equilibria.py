@@ -38,7 +38,7 @@ def interleaved(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str
     return {name: float(np.median(t)) for name, t in times.items()}
 
 
-def counted(network: ctebm.DenseNetwork) -> list[int]:
+def counted(network: ctebm.network.PairwiseNetwork) -> list[int]:
     """Count products with the weights from here on; the list holds the count."""
     coupling, count = network.coupling, [0]
 
@@ -123,14 +123,17 @@ def ring(repeats: int) -> Iterator[Row]:
 
 def deep(repeats: int) -> Iterator[Row]:
     """100 layers of 1,000 units."""
-    net = ctebm.LayeredNetwork.random([1000] * 100, ctebm.HardSigmoid(), gain=0.5, seed=0)
+    net = ctebm.LayeredNetwork.random([1000] * 100, ctebm.HardSigmoid(), gain=0.3, seed=0)
     before = _peak()
     start = np.random.default_rng(0).uniform(-0.5, 0.5, net.n_units)
     case, found = "100 layers of 1000", {}
     yield case, "settle", seconds(lambda: found.update(s=ctebm.settle(net, start).state)), "s"
+    count, cpu = counted(net), time.process_time()
     run = seconds(lambda: found.update(linear=ctebm.linearize(net, found["s"])))
-    linear = found["linear"]
+    linear, cpu = found["linear"], time.process_time() - cpu
     yield case, "spectrum", run, "s"
+    yield case, "spectrum, processor time", cpu, "s"
+    yield case, "spectrum, products", count[0], ""
     for k, name in enumerate(("lowest", "highest")):
         yield case, f"{name} eigenvalue", float(linear.eigenvalues[k]), ""
         yield case, f"its residual ({name})", float(linear.eigenvalue_residual[k]), ""

@@ -22,9 +22,9 @@ EVENTS = {
     "border collision": ("s", ORANGE, "border collision"),
 }
 KINDS = {
-    "stable": ("o", "black", "stable"),
+    "stable": ("o", "black", "stable point"),
     "saddle": ("X", VERMILION, "saddle"),
-    "degenerate": ("D", ORANGE, "degenerate"),
+    "degenerate": ("D", ORANGE, "degenerate point"),
 }
 
 

@@ -161,12 +161,13 @@ def _descend(
     net = network.samples(batch, rows)
     E, f = net.energy_and_force(s)
     radius = f.norm(dim=-1).clamp(min=1e-3)
-    h = torch.ones_like(E)
+    h, known = torch.ones_like(E), torch.zeros_like(E, dtype=torch.bool)
     for _ in range(max_iterations):
         if network.box is not None:
             s, E, f, h = _gradient_step(net, s, E, f, h)
         free = ~pinned_units(net, s, f)
-        d, model = _steihaug(net, network, batch, rows[active], s, f * free, free, radius)
+        goal = _accuracy(network, (f * free).norm(dim=-1), known, tol)
+        d, model = _steihaug(net, network, batch, rows[active], s, f * free, free, radius, goal)
         trial, E_new, f_new = _along(net, s, E, d)
         gain = E - E_new
         # Near the bottom the energy is flat to rounding: then the residual decides.
@@ -181,6 +182,8 @@ def _descend(
         s, f = torch.where(kept, trial, s), torch.where(kept, f_new, f)
         E = torch.where(better, E_new, E)
         iterations[active] += 1
+        # on an unchanged face the box problem is linear, so that solving it finishes it
+        known = better & (pinned_units(net, s, f) == ~free).all(-1)
         stuck = radius <= 1e-14 * (1 + s.norm(dim=-1))
         going = (residual(net, s, f) > tol) & ~stuck
         ended[active] = s
@@ -188,9 +191,21 @@ def _descend(
             break
         if not bool(going.all()):
             active, s, f, E = active[going], s[going], f[going], E[going]
-            radius, h = radius[going], h[going]
+            radius, h, known = radius[going], h[going], known[going]
             net = network.samples(batch, rows[active])
     return ended, iterations
+
+
+def _accuracy(network: Network, size: Tensor, known: Tensor, tol: float) -> Tensor:
+    """Return how small CG should make the residual of each sample's Newton step.
+
+    Smooth: small enough for Newton's method to converge faster than linearly. With kinks: coarse
+    until the units at the kinks are known, then all the way.
+    """
+    if network.box is not None:
+        return torch.where(known, (1e-8 * size).clamp(max=tol / 4), 0.1 * size)
+    goal = (size * size.clamp(max=0.1)).clamp(min=4 * torch.finfo(size.dtype).eps)
+    return torch.minimum(goal, 0.5 * size)
 
 
 def _gradient_step(
@@ -236,22 +251,17 @@ def _steihaug(
     g: Tensor,
     free: Tensor,
     radius: Tensor,
+    goal: Tensor,
 ) -> tuple[Tensor, Tensor]:
     r"""Minimise :math:`-g'd + d'Hd/2` on free units, :math:`|d| \le` `radius`, by CG.
 
     Here `g` is the force. Stops at the trust region, at negative curvature (then going on to the
-    trust region), or when the residual has fallen enough for the Newton steps to converge faster
-    than linearly. Returns the step and the decrease of the model.
+    trust region), or when the residual has fallen to `goal`. Returns the step and the decrease of
+    the model.
     """
     product = _masked(net.hessian_operator(s), free)
     d_end, model = torch.zeros_like(g), torch.zeros_like(radius)
     d, r, p, rr = torch.zeros_like(g), g, g, g.square().sum(-1)
-    size = rr.sqrt()
-    if net.box is None:
-        goal = (size * size.clamp(max=0.1)).clamp(min=4 * torch.finfo(g.dtype).eps)
-        goal = torch.minimum(goal, 0.5 * size)
-    else:  # the problem is quadratic: solve it at once
-        goal = 1e-8 * size
     at = torch.arange(len(g), device=g.device)
     decrease = torch.zeros_like(radius)
     for _ in range(2 * g.shape[-1] + 10):

@@ -118,15 +118,17 @@ def draw(dataset: xr.Dataset) -> Figure:
                 portrait.bifurcation_diagram(ax, branch)
                 kinds |= {str(k) for k in branch.event_kind.values}
             xlabel = "coupling $w$" if name in ("pair", "all") else "bias offset $h$"
-            ax.set(xlabel=xlabel, ylabel="state $s_1$", title=titles[name])
-        s = np.linspace(1e-6, 1.1, 15)[1:]
+            ax.set(xlabel=xlabel, ylabel="state of unit 0", title=titles[name])
+        s = np.linspace(0, 1.1, 19)[1:]
         for ax in (axes[0], axes[1]):
-            left, right = ax.get_xlim()
+            (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
             for sign in (1, -1):
                 ax.plot(pitchfork_weight(s), sign * s, "+", color="black", ms=5, zorder=3)
-            ax.set_xlim(left, right)
-        s = np.linspace(-1.05, 1.05, 29)
+            ax.set(xlim=(left, right), ylim=(low, high))
+        (left, right), (low, high) = axes[2].get_xlim(), axes[2].get_ylim()
+        s = np.linspace(-1.2, 1.2, 31)
         axes[2].plot(fold_bias(s, dataset.w), s, "+", color="black", ms=5, zorder=3)
+        axes[2].set(xlim=(left, right), ylim=(low, high))
         for name, ax, title in (("smooth", axes[4], f"tanh, w = {dataset.w:g}"),
                                 ("kinked", axes[5], f"hard sigmoid, w = {dataset.hard_w:g}")):  # fmt: skip
             plane = _part(dataset, f"{name}_")
