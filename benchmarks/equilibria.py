@@ -13,6 +13,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -75,8 +76,8 @@ def settle(repeats: int) -> Iterator[Row]:
             yield case, "samples converged of 64", int(points.converged.sum()), ""
             plain = {"picard": 1.0, "relaxation": 0.5}
             plain = {k: h for k, h in plain.items() if relax(net, h, 1e-10)}
-            runs = {k: lambda h=h: relax(net, h, 1e-10) for k, h in plain.items()}
-            times = interleaved({"settle": lambda: ctebm.settle(net), **runs}, repeats)
+            runs = {k: partial(relax, net, h, 1e-10) for k, h in plain.items()}
+            times = interleaved({"settle": partial(ctebm.settle, net), **runs}, repeats)
             for name, t in times.items():
                 yield case, name, 1e3 * t, "ms"
             if plain:
@@ -198,30 +199,29 @@ def adam(repeats: int) -> Iterator[Row]:
     layered = layered.clamp({"x": torch.zeros(8)})
     hard = ctebm.DenseNetwork(weight / 4, -weight.sum(1) / 8, ctebm.HardSigmoid())
     nets = {"pair": pair, "hard pair": hard, "8-12-6-4": layered}
+    n_starts = 100
     for name, net in nets.items():
-        for n_starts in (100,):
-            found: dict = {}
-            run = seconds(lambda net=net: found.update(p=ctebm.find_fixed_points(net, n_starts)))
-            points = found["p"]
-            yield name, "search: time", run, "s"
-            yield name, "search: equilibria", len(points), ""
-            yield name, "search: index sum", points.index_sum, ""
-            yield name, "search: largest force", float(points.residual.max()), ""
-            rng = np.random.default_rng(0)
-            starts = torch.as_tensor(rng.uniform(-1, 1, (n_starts, net.n_units)))
-            run = seconds(lambda net=net: found.update(s=adam_points(net, starts)))
-            s = found["s"]
-            size = net.force(s).abs().amax(-1)
-            good = size <= 1e-6
+        begun = time.perf_counter()
+        points = ctebm.find_fixed_points(net, n_starts)
+        yield name, "search: time", time.perf_counter() - begun, "s"
+        yield name, "search: equilibria", len(points), ""
+        yield name, "search: index sum", points.index_sum, ""
+        yield name, "search: largest force", float(points.residual.max()), ""
+        rng = np.random.default_rng(0)
+        starts = torch.as_tensor(rng.uniform(-1, 1, (n_starts, net.n_units)))
+        begun = time.perf_counter()
+        s = adam_points(net, starts)
+        yield name, "adam: time", time.perf_counter() - begun, "s"
+        size = net.force(s).abs().amax(-1)
+        good = size <= 1e-6
+        yield name, "adam: starts with force <= 1e-6", int(good.sum()), f"of {n_starts}"
+        yield name, "adam: median force", float(size.median()), ""
+        if bool(good.any()):
             apart = torch.cdist(s[good], points.state, p=float("inf"))
             near = apart.amin(1) <= 1e-4
-            yield name, "adam: time", run, "s"
-            yield name, "adam: starts with force <= 1e-6", int(good.sum()), f"of {n_starts}"
-            yield name, "adam: median force", float(size.median()), ""
-            if bool(good.any()):
-                seen = len(set(apart.argmin(1)[near].tolist()))
-                yield name, "adam: equilibria of the search seen", seen, ""
-                yield name, "adam: ends at none of them", int((~near).sum()), ""
+            seen = len(set(apart.argmin(1)[near].tolist()))
+            yield name, "adam: equilibria of the search seen", seen, ""
+            yield name, "adam: ends at none of them", int((~near).sum()), ""
 
 
 def _peak() -> float:

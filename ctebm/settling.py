@@ -125,14 +125,18 @@ def check_energy(network: Network, s: Tensor) -> None:
 
 
 def _iterate(
-    network: Network, s: Tensor, tol: float, max_iterations: int, contraction: float = 0.5
+    network: Network, s: Tensor, tol: float, max_iterations: int, grace: int = 3
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Follow ``s <- R(s)`` in each sample while three steps contract its residual."""
-    move = defect(network, s, network.force(s))
+    """Follow ``s <- R(s)`` in each sample while three steps contract its residual.
+
+    The first few triples go free: from afar the residual rises before it falls. A sample that
+    does not contract after them is back at its start.
+    """
+    start, move = s, defect(network, s, network.force(s))
     size = move.abs().amax(-1)
     iterations = torch.zeros_like(size, dtype=torch.long)
     going = size > tol
-    for _ in range(0, max_iterations, 3):
+    for k in range(max_iterations // 3):
         if not bool(going.any()):
             break
         trial, move_new = s, move
@@ -140,16 +144,22 @@ def _iterate(
             trial = trial + move_new
             move_new = defect(network, trial, network.force(trial))
         size_new = move_new.abs().amax(-1)
-        going = going & (size_new <= contraction * size)
-        if bool(going.all()):
+        lost = going & ~(size_new <= 0.5 * size) if k >= grace else torch.zeros_like(going)
+        iterations += 3 * going
+        kept = going & ~lost
+        if bool(kept.all()):
             s, move, size = trial, move_new, size_new
         else:
-            kept = going.unsqueeze(-1)
-            s, move = torch.where(kept, trial, s), torch.where(kept, move_new, move)
-            size = torch.where(going, size_new, size)
-        iterations += 3 * going
-        going = going & (size > tol)
-    return s, iterations, size > tol
+            rows = kept.unsqueeze(-1)
+            s, move = torch.where(rows, trial, s), torch.where(rows, move_new, move)
+            size = torch.where(kept, size_new, size)
+            if k == grace:
+                s = torch.where(lost.unsqueeze(-1), start, s)
+        going = kept & (size > tol)
+    far = ~(size <= tol)
+    if max_iterations <= 3 * grace:
+        s = torch.where(far.unsqueeze(-1), start, s)
+    return s, iterations, far
 
 
 def _descend(

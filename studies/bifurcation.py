@@ -129,8 +129,11 @@ def draw(dataset: xr.Dataset) -> Figure:
         s = np.linspace(-1.2, 1.2, 31)
         axes[2].plot(fold_bias(s, dataset.w), s, "+", color="black", ms=5, zorder=3)
         axes[2].set(xlim=(left, right), ylim=(low, high))
-        for name, ax, title in (("smooth", axes[4], f"tanh, w = {dataset.w:g}"),
-                                ("kinked", axes[5], f"hard sigmoid, w = {dataset.hard_w:g}")):  # fmt: skip
+        planes = {
+            "smooth": (axes[4], f"tanh, w = {dataset.w:g}"),
+            "kinked": (axes[5], f"hard sigmoid, w = {dataset.hard_w:g}"),
+        }
+        for name, (ax, title) in planes.items():
             plane = _part(dataset, f"{name}_")
             portrait.phase_portrait(ax, plane)
             ax.set_title(title)
@@ -204,14 +207,15 @@ def _prefixed(part: xr.Dataset, prefix: str) -> xr.Dataset:
 
 
 def _part(dataset: xr.Dataset, prefix: str) -> xr.Dataset:
-    names = {str(n): str(n).removeprefix(prefix) for n in {*dataset.variables, *dataset.dims}
-             if str(n).startswith(prefix)}  # fmt: skip
-    part = dataset[[n for n in names if n in dataset.data_vars]].rename(
-        {n: names[n] for n in names if n in dataset[[m for m in names if m in dataset]].variables
-         or n in dataset.dims}
-    )  # fmt: skip
-    attrs = {k.removeprefix(prefix): v for k, v in dataset.attrs.items() if k.startswith(prefix)}
-    return part.assign_attrs(attrs)
+    """Return what :func:`_prefixed` put in."""
+
+    def bare(names) -> dict[str, str]:
+        return {str(n): str(n).removeprefix(prefix) for n in names if str(n).startswith(prefix)}
+
+    part = dataset[list(bare(dataset.data_vars))]
+    part = part.rename(bare({*part.variables, *part.dims}))
+    return part.assign_attrs({bare_name: dataset.attrs[n]
+                              for n, bare_name in bare(dataset.attrs).items()})  # fmt: skip
 
 
 def _branches(dataset: xr.Dataset, name: str) -> list[xr.Dataset]:

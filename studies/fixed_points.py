@@ -101,6 +101,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
             found["n_stable"][here] = _distinct(points.state, points.energy)
             first = _lowest(points)
             linear = ctebm.linearize(network, first)
+            assert isinstance(linear, ctebm.Linearization)
             found["pinned_share"][here] = linear.pinned.double().mean(-1).cpu()
             found["lambda_min"][here] = linear.lambda_min.cpu()
             found["lambda_max"][here] = linear.lambda_max.cpu()
@@ -181,7 +182,7 @@ def draw(dataset: xr.Dataset) -> Figure:
             ax.xaxis.set_major_formatter("{x:g}")
             ax.xaxis.set_minor_formatter(NullFormatter())
         axes[0].axhline(dataset.n_starts, color="0.6", lw=0.7, ls="--")
-        axes[0].set_ylabel(f"distinct stable equilibria from {dataset.n_starts} starts")
+        axes[0].set_ylabel(f"stable equilibria of {dataset.n_starts} starts")
         axes[5].set_axis_off()
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5,
                       frameon=False)  # fmt: skip
@@ -214,7 +215,9 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
         one = dataset.isel(activation=a)
         count = one.n_stable.median("sample")
         verdicts.append(
-            Verdict.at_least(f"{name}: equilibria at the largest gain", count[-1], 1, must_hold=False)
+            Verdict.at_least(
+                f"{name}: equilibria at the largest gain", count[-1], 1, must_hold=False
+            )
         )
         if str(name).startswith("hard-sigmoid"):
             text = f"{name}: share of pinned units at the largest gain"
@@ -223,9 +226,10 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
     if "plain" in dataset:
         late = dataset.isel(step=slice(-50, None))
         size = late.plain.max("step").values / dataset.eps.values
+        spread = size.max() / size.min()
         verdicts += [
             Verdict.at_least("plain Euler: chattering over eps, least", size.min(), 1e-3),
-            Verdict.at_most("plain Euler: chattering over eps, spread", size.max() / size.min(), 10),
+            Verdict.at_most("plain Euler: chattering over eps, spread", spread, 10),
             Verdict.at_most("projected over plain Euler: distance at the end", _end(late), 1e-2),
         ]
     return [v for v in verdicts if np.isfinite(v.value)]
