@@ -155,7 +155,7 @@ def _iterate(
             size = torch.where(kept, size_new, size)
             if k == grace:
                 s = torch.where(lost.unsqueeze(-1), start, s)
-        going = kept & (size > tol)
+        going = kept & ~(size <= tol)  # NaN goes on, and is lost
     far = ~(size <= tol)
     if max_iterations <= 3 * grace:
         s = torch.where(far.unsqueeze(-1), start, s)
