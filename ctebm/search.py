@@ -240,13 +240,15 @@ class _Catalogue:
         # a degenerate point is known to the cube root of rounding; a continuum has one energy
         apart = torch.cdist(s, s, p=math.inf) / (1 + (s.abs().amax() if len(s) else 0))
         near = (apart <= 1e-6) | ((apart <= 1e-3) & (flat | flat[:, None]))
-        near |= wide & wide[:, None]
+        near |= (wide & flat[:, None]) | (flat & wide[:, None])
         res = residual(self.network, s)
         group = _linked(near, self._same_energy(s))
         # a degenerate point stands for its group, then the one of the smallest force
         rank = res - flat.to(res.dtype)
         best = [int(g[rank[g].argmin()]) for g in group]
         energy = self.network.energy(s) if self.network.is_gradient else s.sum(-1)
+        for g in group:
+            wide[g] = wide[g].any()
         total = {i: int(hits[g].sum()) for i, g in zip(best, group, strict=True)}
         best.sort(key=lambda i: float(energy[i]))
         return points_at(
