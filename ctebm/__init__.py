@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from ctebm.linearization import Linearization, linearize
     from ctebm.network import DenseNetwork, LayeredNetwork, Network
+    from ctebm.plane import phase_plane
     from ctebm.search import certify_unique, enumerate_fixed_points, find_fixed_points
     from ctebm.settling import settle
     from ctebm.sparse import SparseNetwork
@@ -45,6 +46,7 @@ _ROOMS = {
     "fixed_points": ["FixedPoints"],
     "settling": ["settle"],
     "search": ["find_fixed_points", "enumerate_fixed_points", "certify_unique"],
+    "plane": ["phase_plane"],
     "linearization": ["linearize", "Linearization"],
     "jacobian": ["JacobianLinearization"],
     "continuation": ["continue_branch", "switch_branch", "Branch", "Event"],
