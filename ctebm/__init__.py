@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ctebm.activation import Custom, HardSigmoid, Logistic, SmoothHardSigmoid, Tanh
+    from ctebm.agreement import Correspondence
     from ctebm.dataset import open, save
     from ctebm.dynamics import Dynamics
-    from ctebm.early_inference import Correspondence, correspondence
+    from ctebm.early_inference import correspondence
+    from ctebm.feedback import FeedbackNetwork
     from ctebm.fixed_points import FixedPoints, settle
-    from ctebm.gradient import chain_gradient, implicit_gradient
+    from ctebm.gradient import bptt_gradient, chain_gradient, implicit_gradient
     from ctebm.integrate import Trajectory, simulate
     from ctebm.law import (
         cascade_coefficient,
@@ -26,14 +28,17 @@ if TYPE_CHECKING:
         paper_coefficient,
     )
     from ctebm.network import DenseNetwork, LayeredNetwork, Network
+    from ctebm.synapse import ParameterGradient, parameter_gradient
 
 _ROOMS = {
     "activation": ["HardSigmoid", "Logistic", "Tanh", "SmoothHardSigmoid", "Custom"],
     "network": ["Network", "DenseNetwork", "LayeredNetwork"],
+    "feedback": ["FeedbackNetwork"],
     "dynamics": ["Dynamics"],
     "integrate": ["simulate", "Trajectory"],
     "fixed_points": ["settle", "FixedPoints"],
-    "gradient": ["chain_gradient", "implicit_gradient"],
+    "gradient": ["chain_gradient", "implicit_gradient", "bptt_gradient"],
+    "synapse": ["parameter_gradient", "ParameterGradient"],
     "law": [
         "first_arrival_coefficient",
         "continuous_coefficient",
@@ -41,7 +46,8 @@ _ROOMS = {
         "paper_coefficient",
         "half_time",
     ],
-    "early_inference": ["correspondence", "Correspondence"],
+    "early_inference": ["correspondence"],
+    "agreement": ["Correspondence"],
     "dataset": ["save", "open"],
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

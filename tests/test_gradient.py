@@ -39,7 +39,7 @@ def test_chain_gradient_is_autograd_through_the_pressures(case):
                 s[row, wb] = h
                 return net.pressure(s)[row, wa]
 
-            def carries(units, name, row=row):
+            def carries(units, name, row=row, error=error):
                 free = ~fixed.pinned[row, units]
                 if name == "y" and net.box is not None:
                     at_high = fixed.state[row, units] >= net.box[1]
