@@ -290,9 +290,9 @@ class Correspondence:
             attributes["beta"] = self.drive.beta
         if self.seed is not None:
             attributes["noise_seed"] = str(self.seed)
-        activation = getattr(self.network, "activation", None)
+        activation: Any = getattr(self.network, "activation", None)
         if activation is not None:
-            names = {f.name for f in fields(activation)} if is_dataclass(activation) else set()
+            names = {f.name for f in fields(activation)} if is_dataclass(activation) else ()
             parameters = {k: v for k, v in vars(activation).items() if k in names}
             attributes["activation"] = type(activation).__name__
             attributes["activation_parameters"] = json.dumps(parameters, default=str)

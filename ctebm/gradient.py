@@ -200,19 +200,19 @@ def bptt_gradient(
     path = []
     for _ in range(n_steps):
         f = network.force(s)
-        passes = ~pinned_units(network, s, f)
-        after = s + eps * f
+        free = ~pinned_units(network, s, f)
+        after, moves = s + eps * f, free
         if network.box is not None:
             low, high = network.box
-            passes = passes & (after > low) & (after < high)
+            moves = free & (after > low) & (after < high)
             after = after.clamp(low, high)
-        path.append((s, passes.to(s.dtype)))
+        path.append((s, free.to(s.dtype), moves.to(s.dtype)))
         s = after
     g = output_error(network, s, target) * (~pinned_units(network, s)).to(s.dtype)
     gradients = [g]
-    for s, passes in reversed(path):
-        g = passes * g
-        g = passes * (g + eps * _adjoint_product(network, s, g))
+    for s, free, moves in reversed(path):
+        g = moves * g
+        g = free * (g + eps * _adjoint_product(network, s, g))
         if every_step:
             gradients.append(g)
     return torch.stack(gradients) if every_step else g
