@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ctebm.law import (
         cascade_coefficient,
         continuous_coefficient,
+        discretisation_error,
         first_arrival_coefficient,
         half_time,
         paper_coefficient,
@@ -42,6 +43,7 @@ _ROOMS = {
     "law": [
         "first_arrival_coefficient",
         "continuous_coefficient",
+        "discretisation_error",
         "cascade_coefficient",
         "paper_coefficient",
         "half_time",

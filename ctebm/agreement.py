@@ -180,9 +180,9 @@ class Correspondence:
     def rounding_floor(self) -> Tensor:
         r"""Relative error that rounding leaves at the first arrival, ``(sample, epsilon, layer)``.
 
-        After `n` steps the states carry about :math:`n (u |h_k| + \epsilon r)`, with unit
-        roundoff `u` and residual `r` of the equilibrium, against a signal :math:`a_k |g_k|`, times
-        beta for a nudge. NaN for solvers whose steps have no first arrival.
+        After `n` steps the states carry about :math:`n (u |h_k| + 2 u a_k |g_k| + \epsilon r)`,
+        with unit roundoff `u` and residual `r` of the equilibrium, against a signal
+        :math:`a_k |g_k|`, times beta for a nudge. NaN for solvers without a first arrival.
         """
         unit = torch.finfo(self.displacement.dtype).eps / 2
         parts = []
@@ -198,7 +198,7 @@ class Correspondence:
                 for e in self.eps.tolist()
             ]
             signal = torch.as_tensor(a).to(size) * self.chain[:, where].norm(dim=-1)[:, None]
-            noise = n * (unit * size + self.eps.to(size) * residual)
+            noise = n * (unit * (size + 2 * signal) + self.eps.to(size) * residual)
             parts.append(noise / (signal * abs(self.drive.strength)))
         return torch.stack(parts, -1)
 

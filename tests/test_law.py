@@ -10,6 +10,7 @@ from scipy import stats
 from ctebm.law import (
     cascade_coefficient,
     continuous_coefficient,
+    discretisation_error,
     first_arrival_coefficient,
     half_time,
     paper_coefficient,
@@ -49,6 +50,17 @@ def test_discretisation_error_of_the_law_is_of_order_eps():
         gap = np.abs(first_arrival_coefficient(k, n, eps[:, None]) - continuous_coefficient(k, t))
         slope = np.polyfit(np.log(eps), np.log(gap.max(1)), 1)[0]
         assert slope == pytest.approx(1, abs=0.02)
+
+
+def test_discretisation_error_is_known_to_second_order():
+    eps = np.array([0.08, 0.04, 0.02, 0.01])
+    for k in range(5):
+        t = np.linspace(0.4, 8, 20)
+        n = np.rint(t / eps[:, None])
+        gap = first_arrival_coefficient(k, n, eps[:, None]) - continuous_coefficient(k, t)
+        rest = np.abs(gap - discretisation_error(k, t, eps[:, None])).max(1)
+        assert np.polyfit(np.log(eps), np.log(rest), 1)[0] == pytest.approx(2, abs=0.05)
+        assert discretisation_error(k, 0.0, 0.1) == 0
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
