@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ctebm.activation import Custom, HardSigmoid, Logistic, SmoothHardSigmoid, Tanh
     from ctebm.agreement import Correspondence
+    from ctebm.asymmetric import AsymmetricNetwork
+    from ctebm.continuation import Branch, Event, continue_branch, switch_branch
     from ctebm.dataset import open, save
     from ctebm.dynamics import Dynamics
     from ctebm.early_inference import correspondence
     from ctebm.feedback import FeedbackNetwork
-    from ctebm.fixed_points import FixedPoints, settle
+    from ctebm.fixed_points import FixedPoints
     from ctebm.gradient import bptt_gradient, chain_gradient, implicit_gradient
     from ctebm.integrate import Trajectory, simulate
+    from ctebm.jacobian import JacobianLinearization
     from ctebm.law import (
         cascade_coefficient,
         continuous_coefficient,
@@ -28,16 +31,27 @@ if TYPE_CHECKING:
         half_time,
         paper_coefficient,
     )
+    from ctebm.linearization import Linearization, linearize
     from ctebm.network import DenseNetwork, LayeredNetwork, Network
+    from ctebm.search import certify_unique, enumerate_fixed_points, find_fixed_points
+    from ctebm.settling import settle
+    from ctebm.sparse import SparseNetwork
     from ctebm.synapse import ParameterGradient, parameter_gradient
 
 _ROOMS = {
     "activation": ["HardSigmoid", "Logistic", "Tanh", "SmoothHardSigmoid", "Custom"],
     "network": ["Network", "DenseNetwork", "LayeredNetwork"],
+    "sparse": ["SparseNetwork"],
+    "asymmetric": ["AsymmetricNetwork"],
     "feedback": ["FeedbackNetwork"],
     "dynamics": ["Dynamics"],
     "integrate": ["simulate", "Trajectory"],
-    "fixed_points": ["settle", "FixedPoints"],
+    "fixed_points": ["FixedPoints"],
+    "settling": ["settle"],
+    "search": ["find_fixed_points", "enumerate_fixed_points", "certify_unique"],
+    "linearization": ["linearize", "Linearization"],
+    "jacobian": ["JacobianLinearization"],
+    "continuation": ["continue_branch", "switch_branch", "Branch", "Event"],
     "gradient": ["chain_gradient", "implicit_gradient", "bptt_gradient"],
     "synapse": ["parameter_gradient", "ParameterGradient"],
     "law": [

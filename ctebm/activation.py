@@ -34,12 +34,15 @@ class Activation(ABC):
         Infimum and supremum of :math:`\rho`.
     max_slope : float
         Supremum of :math:`|\rho'|`.
+    max_bend : float
+        Supremum of :math:`|\rho''|` off the kinks.
     """
 
     kinks: tuple[float, ...] = ()
     box: tuple[float, float] | None = None
     rates: tuple[float, float] = (0.0, 1.0)
     max_slope: float = math.inf
+    max_bend: float = math.inf
 
     @abstractmethod
     def __call__(self, s: Tensor) -> Tensor:
@@ -92,6 +95,7 @@ class HardSigmoid(Activation):
         _derive(self, box=(self.lower, self.lower + 1), kinks=(self.lower, self.lower + 1))
 
     max_slope = 1.0
+    max_bend = 0.0
 
     def __call__(self, s: Tensor) -> Tensor:
         return (s - self.lower).clamp(0.0, 1.0)
@@ -115,7 +119,7 @@ class Logistic(Activation):
 
     def __post_init__(self) -> None:
         _check_positive("Logistic", "gain", self.gain)
-        _derive(self, max_slope=self.gain / 4)
+        _derive(self, max_slope=self.gain / 4, max_bend=self.gain**2 / math.sqrt(108))
 
     def __call__(self, s: Tensor) -> Tensor:
         return torch.sigmoid(self.gain * s)
@@ -137,6 +141,7 @@ class Tanh(Activation):
     r"""Hyperbolic tangent as a rate: :math:`\rho(s) = (1 + \tanh s)/2`."""
 
     max_slope = 0.5
+    max_bend = 2 / math.sqrt(27)
 
     def __call__(self, s: Tensor) -> Tensor:
         return (1 + torch.tanh(s)) / 2

@@ -155,7 +155,7 @@ class DrivenRun:
         self, motion: Dynamics, start: Tensor, eps: float, saves: list[int], crossings: Crossings
     ) -> Tensor:
         """Return the saved states; every step between them is looked at for crossings."""
-        if self.network.box is None or _adaptive(self.method):
+        if self.network.box is None or METHODS[self.method].adaptive:
             return run(motion, start, eps, saves, self.method)
         if start is not self.state:
             crossings.see(0, start)
@@ -187,13 +187,9 @@ class DrivenRun:
 
 def run(motion: Dynamics, start: Tensor, eps: float, saves: list[int], method: str) -> Tensor:
     """Return the states at the given steps of a noiseless run."""
-    if _adaptive(method):
+    if METHODS[method].adaptive:
         times = torch.tensor(saves, dtype=torch.float64) * eps
         return simulate(motion, start, times=times, method=method).state
     return simulate(
         motion, start, n_steps=saves[-1], eps=eps, method=method, save_steps=saves
     ).state
-
-
-def _adaptive(method: str) -> bool:
-    return method in METHODS and METHODS[method].adaptive

@@ -18,9 +18,11 @@ from torch import Tensor
 from ctebm.agreement import Correspondence
 from ctebm.displacement import BASELINES, DrivenRun
 from ctebm.drive import Drive, check_analytic
-from ctebm.fixed_points import FixedPoints, residual, settle
+from ctebm.fixed_points import FixedPoints, residual
 from ctebm.gradient import chain_gradient, implicit_gradient, newton_step, responsive_units
+from ctebm.integrate import method_named
 from ctebm.network import Network
+from ctebm.settling import settle
 
 __all__ = ["Correspondence", "correspondence", "saved_steps"]
 
@@ -119,6 +121,7 @@ def correspondence(
     target = clamped._layer_state(clamped.output, target)
     arrival = Drive(drive, beta, points)
     sizes = _checked_sizes(eps)
+    method_named(method)
     _check_noise(sigma, replicates, baseline, intervals, arrival)
     if n_steps is not None and n_steps < 1:
         raise ValueError(f"expected n_steps >= 1, got {n_steps}.")
@@ -260,7 +263,7 @@ def _equilibrium(
 
 def _polished(network: Network, fixed: FixedPoints, tol: float) -> FixedPoints:
     """Take one Newton step where it lowers the residual, which lowers the rounding floor."""
-    if not getattr(network, "is_gradient", True):
+    if not network.is_gradient:
         return fixed
     s = fixed.state + newton_step(network, fixed.state)
     if network.box is not None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from ctebm.activation import Activation
 from ctebm.network import LayeredNetwork
 
-__all__ = ["FeedbackNetwork", "jacobian_symmetry", "turned"]
+__all__ = ["FeedbackNetwork"]
 
 
 class FeedbackNetwork(LayeredNetwork):
@@ -71,7 +71,7 @@ class FeedbackNetwork(LayeredNetwork):
         """
         streams = np.random.SeedSequence(seed).spawn(len(network.weights))
         feedback = [
-            None if W is None else turned(W, degrees, np.random.default_rng(stream))
+            None if W is None else _turned(W, degrees, np.random.default_rng(stream))
             for W, stream in zip(network.weights, streams, strict=True)
         ]
         return cls.of(network, feedback)
@@ -85,20 +85,9 @@ class FeedbackNetwork(LayeredNetwork):
         return whole
 
     def coupling(self, r: Tensor) -> Tensor:
-        return self._couple(r, self.weights, self.feedback)
-
-    def adjoint_product(self, s: Tensor, v: Tensor) -> Tensor:
-        s, v = self.as_state(s), self.as_state(v)
-        slope = self.activation.derivative(s)
-        bend = self.activation.second_derivative(s) * self.current(s)
-        return bend * v - v + slope * self._couple(slope * v, self.feedback, self.weights)
-
-    def _couple(
-        self, r: Tensor, forward: Sequence[Tensor | None], back: Sequence[Tensor | None]
-    ) -> Tensor:
         rates = [r[..., where] for where in self.layers.values()]
         received = [torch.zeros_like(rate) for rate in rates]
-        for i, (W, V) in enumerate(zip(forward, back, strict=True)):
+        for i, (W, V) in enumerate(zip(self.weights, self.feedback, strict=True)):
             if W is not None and V is not None:
                 received[i] = received[i] + rates[i + 1] @ V.mT
                 received[i + 1] = received[i + 1] + rates[i] @ W
@@ -140,17 +129,10 @@ class FeedbackNetwork(LayeredNetwork):
         return network
 
 
-def turned(W: Tensor, degrees: float, draw: np.random.Generator) -> Tensor:
+def _turned(W: Tensor, degrees: float, draw: np.random.Generator) -> Tensor:
     """Return a random matrix of the norm of `W` at an angle to it."""
     other = torch.as_tensor(draw.standard_normal(tuple(W.shape)), dtype=W.dtype, device=W.device)
     across = other - (other * W).sum() / W.square().sum() * W
     across = across * (W.norm() / across.norm())
     angle = torch.deg2rad(torch.tensor(degrees, dtype=W.dtype))
     return angle.cos() * W + angle.sin() * across
-
-
-def jacobian_symmetry(jacobian: Tensor) -> Tensor:
-    r"""Return :math:`|S|/(|S| + |A|)` of the symmetric and antisymmetric part: 1 if symmetric."""
-    S, A = (jacobian + jacobian.mT) / 2, (jacobian - jacobian.mT) / 2
-    s, a = S.norm(dim=(-2, -1)), A.norm(dim=(-2, -1))
-    return s / (s + a)

@@ -138,10 +138,9 @@ def implicit_gradient(
     s = network.as_state(state)
     right = output_error(network, s, network._layer_state(network.output, target))
     free = (~pinned_units(network, s)).to(s.dtype).expand_as(right)
-    if getattr(network, "is_gradient", True):
-        return _conjugate_gradients(
-            lambda v: free * network.hessian_product(s, free * v), free * right
-        )
+    if network.is_gradient:
+        H = network.hessian_operator(s)
+        return _conjugate_gradients(lambda v: free * H(free * v), free * right)
 
     def forward(v: Tensor) -> Tensor:
         return free * network.hessian_product(s, free * v)
@@ -225,7 +224,8 @@ def newton_step(network: Network, state: Tensor) -> Tensor:
     """
     f = network.force(state)
     free = (~pinned_units(network, state, f)).to(state.dtype)
-    return _conjugate_gradients(lambda v: free * network.hessian_product(state, free * v), free * f)
+    H = network.hessian_operator(state)
+    return _conjugate_gradients(lambda v: free * H(free * v), free * f)
 
 
 def output_error(network: Network, s: Tensor, target: Tensor) -> Tensor:
@@ -239,8 +239,9 @@ def output_error(network: Network, s: Tensor, target: Tensor) -> Tensor:
 
 def _adjoint_product(network: Network, s: Tensor, v: Tensor) -> Tensor:
     """Return ``J'v`` for the Jacobian of the force, which an energy makes symmetric."""
-    product = getattr(network, "adjoint_product", None)
-    return product(s, v) if product is not None else -network.hessian_product(s, v)
+    if network.is_gradient:
+        return -network.hessian_product(s, v)
+    return torch.func.vjp(network.force, s)[1](v)[0]
 
 
 def _conjugate_gradients(product: Callable[[Tensor], Tensor], right: Tensor) -> Tensor:

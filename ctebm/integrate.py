@@ -366,11 +366,13 @@ def _warn_unstable(dynamics: Dynamics, s: Tensor, eps: Tensor, n_max: int = 512)
     flat = s.reshape(-1, s.shape[-1])[:1] if s.ndim == 1 else s[(0,) * (s.ndim - 1)][None]
     if dynamics.network.box is not None:
         flat = flat.clamp(*dynamics.network.box)
-    H = dynamics.network.hessian(flat).detach()
-    H = H[(0,) * (H.ndim - 2)]
-    if float(eps.max()) * float(H.abs().sum(-1).max()) < 2:
+    J = dynamics.network.jacobian(flat).detach()
+    J = J[(0,) * (J.ndim - 2)]
+    if float(eps.max()) * float(J.abs().sum(-1).max()) < 2:
         return
-    limit = 2 / float(torch.linalg.eigvalsh(H)[-1])
+    mu = torch.linalg.eigvalsh(J) if dynamics.network.is_gradient else torch.linalg.eigvals(J)
+    mu = mu[mu.real < 0]
+    limit = float((-2 * mu.real / mu.abs().square()).min()) if len(mu) else 0.0
     if limit > 0 and float(eps.max()) >= limit:
         warnings.warn(
             f"eps = {float(eps.max()):g} is at or above 2/lambda_max = {limit:.6g} at the start: "

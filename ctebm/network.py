@@ -12,6 +12,7 @@ Letters: state ``s``, rate ``r`` = :math:`\rho(s)`, weights ``W``, biases ``b``,
 from __future__ import annotations
 
 import copy
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -41,6 +42,8 @@ class Network(ABC):
     ----------
     box : tuple of float or None
         The kinks ``(b1, b2)`` between which equilibria lie, if the activation has such.
+    is_gradient : bool
+        Whether the force is the gradient of an energy.
     dtype, device
         Of the parameters; states are brought to them.
     """
@@ -48,6 +51,7 @@ class Network(ABC):
     n_units: int | None = None
     layers: Mapping[str, slice] = MappingProxyType({})
     box: tuple[float, float] | None = None
+    is_gradient: bool = True
     dtype: torch.dtype = torch.float64
     device: torch.device = torch.device("cpu")
 
@@ -81,12 +85,43 @@ class Network(ABC):
         v = self.as_state(v).expand_as(s)
         return -torch.func.jvp(self.force, (s,), (v,))[1]
 
+    def energy_and_force(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Return :meth:`energy` and :meth:`force` for the price of the force."""
+        s = self.as_state(s)
+
+        def total(u: Tensor) -> tuple[Tensor, Tensor]:
+            energy = self.energy(u)
+            return energy.sum(), energy
+
+        gradient, energy = torch.func.grad(total, has_aux=True)(s)
+        return energy, -gradient
+
+    def hessian_operator(self, s: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the map ``v -> H(s) v``, with all that depends on `s` computed once."""
+        s = self.as_state(s)
+        # H is symmetric, so that one recorded force serves every product, backwards.
+        backwards = torch.func.vjp(self.force, s)[1]
+        return lambda v: -backwards(v)[0]
+
+    @property
+    def batch(self) -> torch.Size:
+        """The shape of the samples that the parameters bring along, such as clamped inputs."""
+        return torch.Size()
+
+    def samples(self, batch: torch.Size, rows: Tensor) -> Network:
+        """Return the network of some rows of the flattened `batch`."""
+        return self
+
     def hessian(self, s: Tensor) -> Tensor:
         r"""Return the matrix :math:`H = \partial^2 E/\partial s^2`, ``(*batch, unit, unit)``."""
         s = self.as_state(s)
         basis = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device)
         columns = [self.hessian_product(s, e.expand_as(s)) for e in basis]
         return torch.stack(columns, dim=-1)
+
+    def jacobian(self, s: Tensor) -> Tensor:
+        r"""Return :math:`\partial f/\partial s` of the force, ``(*batch, unit, unit)``."""
+        return -self.hessian(s)
 
     def clamp(self, values: Mapping[str, ArrayLike | Tensor]) -> Network:
         """Return the network of the other units, with the layers in `values` held at states.
@@ -163,6 +198,15 @@ class ClampedNetwork(Network):
         parts = {k: self.values[k] if k in self.values else s[..., self.layers[k]]
                  for k in self.whole.layers}  # fmt: skip
         return self.whole.energy(torch.cat([p.expand(*batch, -1) for p in parts.values()], -1))
+
+    @property
+    def batch(self) -> torch.Size:
+        shapes = (x.shape[:-1] for x in self.values.values())
+        return torch.broadcast_shapes(self.whole.batch, *shapes)
+
+    def samples(self, batch: torch.Size, rows: Tensor) -> Network:
+        values = {k: _rows(x, batch, rows) for k, x in self.values.items()}
+        return ClampedNetwork(self.whole.samples(batch, rows), values)
 
 
 class TangentNetwork(Network):
@@ -263,11 +307,37 @@ class PairwiseNetwork(Network):
         current = self.bias + self.coupling(self.activation(s))
         return self.activation.derivative(s) * current - s
 
+    def energy_and_force(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        s = self.as_state(s)
+        r = self.activation(s)
+        received = self.coupling(r)
+        energy = s.square().sum(-1) / 2 - (r * (received / 2 + self.bias)).sum(-1) + self.constant
+        return energy, self.activation.derivative(s) * (received + self.bias) - s
+
     def hessian_product(self, s: Tensor, v: Tensor) -> Tensor:
-        s, v = self.as_state(s), self.as_state(v)
+        return self.hessian_operator(s)(self.as_state(v))
+
+    def hessian_operator(self, s: Tensor) -> Callable[[Tensor], Tensor]:
+        s = self.as_state(s)
         slope = self.activation.derivative(s)
-        bend = self.activation.second_derivative(s) * self.current(s)
-        return v - bend * v - slope * self.coupling(slope * v)
+        if self.box is not None:  # rho'' = 0, whatever the current
+            return lambda v: v - slope * self.coupling(slope * v)
+        diagonal = 1 - self.activation.second_derivative(s) * self.current(s)
+        return lambda v: diagonal * v - slope * self.coupling(slope * v)
+
+    @property
+    def batch(self) -> torch.Size:
+        return self.bias.shape[:-1]
+
+    def samples(self, batch: torch.Size, rows: Tensor) -> Self:
+        if not self.batch:
+            return self
+        network = copy.copy(self)
+        constant = self.constant
+        if constant.ndim:
+            constant = _rows(constant.unsqueeze(-1), batch, rows).squeeze(-1)
+        network._set(self.activation, _rows(self.bias, batch, rows), self.layers, constant)
+        return network
 
     def hessian(self, s: Tensor) -> Tensor:
         s = self.as_state(s)
@@ -355,25 +425,21 @@ class DenseNetwork(PairwiseNetwork):
         dtype: torch.dtype = torch.float64,
     ) -> None:
         self.weight = _finite(weight, "the weights", dtype)
-        _check_couplings(self.weight)
+        self._check_weight(self.weight)
         n = self.weight.shape[0]
         b = _finite(bias, "the biases", dtype).to(self.weight.device)
         if b.ndim == 0 or b.shape[-1] != n:
             raise ValueError(f"expected {n} biases, one for each unit, got {tuple(b.shape)}.")
-        layers = dict(layers or {"s": slice(0, n)})
-        if _consecutive({k: _size(w) for k, w in layers.items()}) != layers or n != sum(
-            map(_size, layers.values())
-        ):
-            raise ValueError(
-                f"expected layers as consecutive slices that cover the {n} units, got {layers}."
-            )
-        self._set(as_activation(activation), b, layers, b.new_zeros(()))
+        self._set(as_activation(activation), b, covering(layers, n), b.new_zeros(()))
 
     def coupling(self, r: Tensor) -> Tensor:
         return r @ self.weight
 
     def dense_weight(self) -> Tensor:
         return self.weight
+
+    def _check_weight(self, weight: Tensor) -> None:
+        _check_couplings(weight)
 
     def _restrict(self, clamped: str, bias: Tensor, constant: Tensor) -> Self:
         network, where = copy.copy(self), self.layers[clamped]
@@ -548,6 +614,31 @@ def _without(layers: Mapping[str, slice], name: str) -> dict[str, slice]:
     return _consecutive({k: _size(where) for k, where in layers.items() if k != name})
 
 
+def covering(layers: Mapping[str, slice] | None, n: int) -> dict[str, slice]:
+    """Return named layers that cover `n` units; one layer ``"s"`` if none are given."""
+    layers = dict(layers or {"s": slice(0, n)})
+    sizes = {k: _size(w) for k, w in layers.items()}
+    if _consecutive(sizes) != layers or n != sum(sizes.values()):
+        raise ValueError(
+            f"expected layers as consecutive slices that cover the {n} units, got {layers}."
+        )
+    return layers
+
+
+def check_memory(what: str, n_bytes: int, remedy: str) -> None:
+    """Refuse what does not fit the free memory of this machine."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if n_bytes > free:
+        raise ValueError(
+            f"{what} takes about {n_bytes:,} bytes, of which {free:,} are free; {remedy}."
+        )
+
+
+def _rows(t: Tensor, batch: torch.Size, rows: Tensor) -> Tensor:
+    """Return rows of a parameter ``(*batch, unit)`` that is broadcast to a batch and flattened."""
+    return t.expand(*batch, t.shape[-1]).reshape(-1, t.shape[-1])[rows] if t.ndim > 1 else t
+
+
 def _drop(t: Tensor, where: slice) -> Tensor:
     """Return `t` without some of its last indices."""
     return torch.cat([t[..., : where.start], t[..., where.stop :]], dim=-1)
@@ -560,7 +651,8 @@ def _finite(value: ArrayLike | Tensor, what: str, dtype: torch.dtype) -> Tensor:
     return tensor
 
 
-def _check_couplings(weight: Tensor) -> None:
+def check_self_coupling(weight: Tensor) -> None:
+    """Refuse weights that are not a square matrix with a zero diagonal."""
     if weight.ndim != 2 or weight.shape[0] != weight.shape[1]:
         raise ValueError(f"expected a square weight matrix, got shape {tuple(weight.shape)}.")
     if weight.diagonal().any():
@@ -568,9 +660,14 @@ def _check_couplings(weight: Tensor) -> None:
             "expected no self-coupling, got a non-zero diagonal; the energy sums over i != j only "
             "(eq. 6), so set the diagonal to 0."
         )
+
+
+def _check_couplings(weight: Tensor) -> None:
+    check_self_coupling(weight)
     asymmetry = float((weight - weight.mT).abs().max()) if weight.numel() else 0.0
     if asymmetry > 8 * torch.finfo(weight.dtype).eps * float(weight.abs().max()):
         raise ValueError(
             f"expected symmetric weights, got max |W - W'| = {asymmetry:.3g}; no energy has "
-            "asymmetric couplings as its force: eq. 6 would see (W + W')/2, pass that if meant."
+            "asymmetric couplings as its force: eq. 6 would see (W + W')/2; pass that, or use "
+            "AsymmetricNetwork."
         )

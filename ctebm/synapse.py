@@ -93,7 +93,7 @@ def parameter_gradient(
     weights = []
     for below, above in pairwise(network.layers.values()):
         W = r[..., below].unsqueeze(-1) * slope_g[..., above].unsqueeze(-2)
-        if which != "chain" and getattr(network, "is_gradient", True):
+        if which != "chain" and network.is_gradient:
             W = W + slope_g[..., below].unsqueeze(-1) * r[..., above].unsqueeze(-2)
         weights.append(W)
     return ParameterGradient(weights, [slope_g[..., where] for where in network.layers.values()])

@@ -1,0 +1,189 @@
+r"""The curve of equilibria :math:`f(s; p) = 0` in state and parameter: its points and tangents.
+
+With kinks the curve is followed in one pattern of pinned units at a time: their rows read
+"the unit stays at its kink". Lengths on the curve are measured in :math:`s/\sqrt N` and `p` over
+its range, so that a step means the same in small and large networks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import scipy.optimize
+import torch
+from torch import Tensor
+
+from ctebm.fixed_points import project
+from ctebm.network import Network
+from ctebm.search import single
+
+__all__ = ["Curve", "Place"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A point of the curve, with what the next step needs.
+
+    Attributes
+    ----------
+    s : Tensor
+        State, ``(unit,)``.
+    p : float
+        Parameter.
+    pinned : Tensor
+        The pattern in which the curve is followed, ``(unit,)`` bool.
+    """
+
+    s: Tensor
+    p: float
+    pinned: Tensor
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Equilibria of a family of networks.
+
+    Attributes
+    ----------
+    family : callable
+        Parameter to network.
+    span : float
+        Width of the parameter's range.
+    tol : float
+        Bound on the force.
+    """
+
+    family: Callable[[float], Network]
+    span: float
+    tol: float
+
+    def network(self, p: float) -> Network:
+        """Return the network at a parameter."""
+        return single(self.family(float(p)))
+
+    def force(self, place: Place) -> Tensor:
+        """Return the force, ``(unit,)``; beyond a kink that of the piece between the kinks."""
+        network = self.network(place.p)
+        if network.box is None:
+            return network.force(place.s)
+        inside = place.s.clamp(*network.box)
+        return network.force(inside) + network.jacobian(inside) @ (place.s - inside)
+
+    def jacobian(self, place: Place) -> Tensor:
+        """Return the Jacobian of :meth:`force`, ``(unit, unit)``."""
+        network = self.network(place.p)
+        return network.jacobian(project(network, place.s))
+
+    def parameter_force(self, place: Place) -> Tensor:
+        r"""Return :math:`\partial f/\partial p` on unpinned units, by central differences."""
+        h = 1e-6 * self.span
+        above, below = (self.force(Place(place.s, place.p + k * h, place.pinned)) for k in (1, -1))
+        return ((above - below) / (2 * h)).masked_fill(place.pinned, 0)
+
+    def growth(self, place: Place) -> Tensor:
+        r"""Return the eigenvalues of H on unpinned units, ascending; without an energy those of -J.
+
+        The latter are complex, and ascend by their real parts.
+        """
+        free = ~place.pinned
+        J = self.jacobian(place)[free][:, free]
+        if self.network(place.p).is_gradient:
+            return -torch.linalg.eigvalsh(J).flip(0)
+        mu = -torch.linalg.eigvals(J)
+        return mu[mu.real.argsort()]
+
+    def null_vector(self, place: Place) -> Tensor:
+        """Return the unit vector whose eigenvalue is nearest to zero, ``(unit,)``."""
+        free = ~place.pinned
+        J = self.jacobian(place)[free][:, free]
+        vector = torch.zeros_like(place.s)
+        vector[free] = torch.linalg.svd(J).Vh[-1]
+        return vector
+
+    def tangent(self, place: Place, along: Tensor) -> Tensor:
+        """Return the unit tangent ``(ds, dp)`` in scaled lengths, turned like `along`."""
+        A = torch.cat([self._jacobian(place), along.unsqueeze(0)])
+        right = torch.zeros(len(A), dtype=A.dtype, device=A.device)
+        right[-1] = 1
+        # least squares, since the matrix is singular at a branch point
+        t = torch.linalg.pinv(A, rtol=1e-13) @ right
+        return t / t.norm()
+
+    def null_tangent(self, place: Place) -> Tensor:
+        """Return the unit tangent without a direction to turn to, of either sign."""
+        return torch.linalg.svd(self._jacobian(place)).Vh[-1]
+
+    def move(self, place: Place, step: Tensor) -> Place:
+        """Return the place a scaled step away, in the same pattern."""
+        n = len(place.s)
+        return Place(
+            place.s + math.sqrt(n) * step[:n], place.p + self.span * float(step[n]), place.pinned
+        )
+
+    def correct(self, guess: Place, along: Tensor, max_steps: int = 12) -> tuple[Place, int]:
+        """Return the curve's point in the plane through `guess` across `along`, and the steps.
+
+        The number of steps is 0 if Newton's method has failed.
+        """
+        place, moved = guess, torch.zeros_like(along)
+        last = math.inf
+        for k in range(1, max_steps + 1):
+            F = torch.cat([self._residual(place), (moved @ along).reshape(1)])
+            size = float(F[:-1].abs().max())
+            if not math.isfinite(size) or size > 1e3 * (1 + last):
+                return guess, 0
+            if size <= 1e-15 or (size <= self.tol and size > 0.25 * last):
+                return place, k
+            A = torch.cat([self._jacobian(place), along.unsqueeze(0)])
+            step = -torch.linalg.lstsq(A, F.unsqueeze(-1), driver="gelsd").solution.squeeze(-1)
+            moved, place, last = moved + step, self.move(place, step), size
+        return place, max_steps if last <= self.tol else 0
+
+    def between(
+        self, start: Place, t: Tensor, length: float, value: Callable[[Place], float]
+    ) -> Place | None:
+        """Return where `value` crosses zero on the way from `start` along `t`, or None."""
+
+        def at(length: float) -> Place:
+            return self.correct(self.move(start, length * t), t)[0]
+
+        ends = value(start), value(at(length))
+        if not (math.isfinite(ends[0]) and math.isfinite(ends[1])) or ends[0] * ends[1] > 0:
+            return None
+        if ends[0] == 0:
+            return start
+        root = scipy.optimize.brentq(
+            lambda x: value(at(float(x))), 0.0, length, xtol=1e-15, maxiter=60,
+            disp=False,
+        )  # fmt: skip
+        return at(float(root))  # pyright: ignore[reportArgumentType]
+
+    def slack(self, place: Place) -> Tensor:
+        """Return how far each unit is from leaving its pattern, ``(unit,)``; infinite if none."""
+        network = self.network(place.p)
+        if network.box is None:
+            return torch.full_like(place.s, math.inf)
+        low, high = network.box
+        f, s = self.force(place), place.s
+        outward = torch.where(s > (low + high) / 2, f, -f)
+        return torch.where(place.pinned, outward, torch.minimum(s - low, high - s))
+
+    def _residual(self, place: Place) -> Tensor:
+        network, f = self.network(place.p), self.force(place)
+        if network.box is None:
+            return f
+        low, high = network.box
+        kink = torch.where(place.s > (low + high) / 2, high, low)
+        return torch.where(place.pinned, kink - place.s, f)
+
+    def _jacobian(self, place: Place) -> Tensor:
+        """Return the derivative of the residual by scaled state and parameter."""
+        n = len(place.s)
+        J = self.jacobian(place)
+        one = torch.eye(n, dtype=J.dtype, device=J.device)
+        J = torch.where(place.pinned.unsqueeze(-1), -one, J)
+        return torch.cat(
+            [math.sqrt(n) * J, self.span * self.parameter_force(place).unsqueeze(-1)], dim=1
+        )

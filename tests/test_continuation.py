@@ -1,0 +1,205 @@
+"""Branches against closed forms: folds, pitchforks, kinks, ends."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from analytic import HARD, TANH, all_to_all, fold_state, pair, pitchfork_state, random_dense
+
+from ctebm import (
+    AsymmetricNetwork,
+    DenseNetwork,
+    LayeredNetwork,
+    Logistic,
+    Network,
+    continue_branch,
+    settle,
+    switch_branch,
+)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_pitchfork_and_its_arms(n):
+    branch = continue_branch(lambda w: all_to_all(n, w, TANH), torch.zeros(n), (2.5, 8.0))
+    (event,) = branch.events
+    assert event.kind == "pitchfork"
+    assert event.parameter == pytest.approx(4.0, abs=1e-12)
+    assert event.direction.abs().tolist() == pytest.approx([n**-0.5] * n)
+    assert branch.complete
+    assert branch.parameter[-1] == 8.0
+    # stable before, a saddle after, degenerate at the point itself
+    kinds = np.array(branch.stability)
+    w = branch.parameter.numpy()
+    assert set(kinds[w < 4 - 1e-6]) == {"stable"}
+    assert set(kinds[w > 4 + 1e-6]) == {"saddle"}
+    for sign, arm in zip((1, -1), switch_branch(branch, event), strict=True):
+        assert arm.complete
+        assert arm.parameter[-1] == 8.0
+        side = math.copysign(1, float(event.direction[0])) * sign
+        expected = torch.full((n,), side * pitchfork_state(8.0), dtype=torch.float64)
+        assert torch.allclose(arm.state[-1], expected, atol=1e-11)
+        for w, s in zip(arm.parameter[1:].tolist(), arm.state[1:], strict=True):
+            assert abs(float(s[0])) == pytest.approx(pitchfork_state(w), abs=1e-6)
+
+
+@pytest.mark.parametrize("w", [5.0, 8.0])
+def test_folds(w):
+    branch = continue_branch(lambda h: pair(w, TANH, -w / 2 + h), [-1.0, -1.0], (-1.5, 1.5))
+    s, h = fold_state(w)
+    assert [event.kind for event in branch.events] == ["fold", "fold"]
+    first, second = branch.folds
+    assert first.parameter == pytest.approx(-h, abs=1e-12)
+    assert second.parameter == pytest.approx(h, abs=1e-12)
+    # the state at a fold is known to the square root of rounding by p, to rounding by lambda
+    assert second.state.tolist() == pytest.approx([s, s], abs=1e-9)
+    assert abs(first.transversality) > 0.1
+    assert sorted(set(branch.stability)) == ["degenerate", "saddle", "stable"]
+    assert branch.stability[first.point + 1] == "saddle"
+    assert branch.residual.max() < 1e-10
+    low, high = branch.parameter[first.point], branch.parameter[second.point]
+    assert low > high
+
+
+def test_arm_through_its_branch_point():
+    start = [pitchfork_state(8.0)] * 2
+    branch = continue_branch(lambda w: pair(w, TANH), start, (8.0, 2.0))
+    (event,) = branch.events
+    assert event.kind == "pitchfork"
+    assert event.parameter == pytest.approx(4.0, abs=1e-8)
+    assert branch.parameter[-1] == 8.0
+    assert float(branch.state[-1, 0]) == pytest.approx(-start[0], abs=1e-10)
+
+
+def test_transcritical():
+    class Crossing(Network):
+        """Force p x - x^2, whose branches x = 0 and x = p cross at 0."""
+
+        def __init__(self, p):
+            super().__init__(2)
+            self.p = p
+
+        def energy(self, s):
+            x, y = s[..., 0], s[..., 1]
+            return -self.p * x**2 / 2 + x**3 / 3 + y**2 / 2
+
+    branch = continue_branch(Crossing, [0.0, 0.0], (-1.0, 1.3))
+    (event,) = branch.events
+    assert event.kind == "transcritical"
+    assert event.parameter == pytest.approx(0.0, abs=1e-9)
+    arms = switch_branch(branch, event)
+    assert {round(float(arm.parameter[-1]), 9) for arm in arms} == {-1.0, 1.3}
+    for arm in arms:
+        assert torch.allclose(arm.state[:, 0], arm.parameter, atol=1e-8)
+
+
+@pytest.mark.parametrize("w", [2.0, 3.0])
+def test_kinked_pair_turns_at_its_kinks(w):
+    branch = continue_branch(lambda h: pair(w, HARD, -w / 2 + h), [-0.5, -0.5], (-2.0, 2.0))
+    assert branch.complete
+    # pinned low until the current -w/2 + h passes the kink -1/2, then the saddle, then high
+    expected = [w / 2 - 0.5, 0.5 - w / 2]
+    assert [event.kind for event in branch.events] == ["border collision"] * 2
+    assert [event.parameter for event in branch.events] == pytest.approx(expected, abs=1e-12)
+    assert [event.direction.tolist() for event in branch.events] == [[-1, -1], [1, 1]]
+    between = branch.events[0].point + 1
+    assert branch.stability[0] == "stable"
+    assert branch.stability[between] == "saddle"
+    assert branch.stability[-1] == "stable"
+    assert branch.state[-1].tolist() == [0.5, 0.5]
+
+
+def test_kinked_pitchfork():
+    branch = continue_branch(lambda w: pair(w, HARD), [0.0, 0.0], (0.5, 2.0))
+    (event,) = branch.branch_points
+    assert event.parameter == pytest.approx(1.0, abs=1e-12)
+    for arm in switch_branch(branch, event):
+        (collision,) = arm.events
+        assert collision.kind == "border collision"
+        assert collision.parameter == pytest.approx(1.0, abs=1e-9)
+        assert arm.state[-1].abs().tolist() == [0.5, 0.5]
+        assert arm.parameter[-1] == 2.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_kinked_branch_is_what_settling_finds(seed):
+    network = random_dense(8, seed, HARD, gain=1.0)
+
+    def family(gain):
+        return DenseNetwork(gain * network.weight, network.bias, HARD)
+
+    branch = continue_branch(family, settle(family(0.1)).state, (0.1, 0.9))
+    assert branch.complete
+    assert len(branch.of_kind("border collision")) > 0
+    for event in branch.of_kind("border collision"):
+        net, changed = family(event.parameter), event.direction != 0
+        # exactly on the border: at the kink, and no force holds or frees the unit
+        assert event.state[changed].abs().tolist() == pytest.approx([0.5] * int(changed.sum()))
+        assert net.force(event.state)[changed].abs().max() < 1e-8
+    for gain, s, kind in zip(
+        branch.parameter.tolist(), branch.state, branch.stability, strict=True
+    ):
+        again = settle(family(gain), s + 1e-4)
+        if kind == "stable":
+            assert (again.state - s).abs().max() < 1e-7
+
+
+def test_between_two_inputs():
+    whole = LayeredNetwork.random([3, 6, 4], Logistic(), gain=0.5, seed=1)
+    a, b = torch.rand(2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def family(mix):
+        return whole.clamp({"x": (1 - mix) * a + mix * b})
+
+    branch = continue_branch(family, settle(family(0.0)).state, (0.0, 1.0), step=0.1)
+    assert branch.events == []
+    assert torch.allclose(branch.state[-1], settle(family(1.0), tol=1e-13).state, atol=1e-9)
+
+
+@pytest.mark.parametrize(("activation", "critical"), [(HARD, 2.0), (TANH, 8.0)])
+def test_hopf(activation, critical):
+    # a ring of three inhibitions: mu = -1 + d/2 +- i d sqrt(3)/2 times the squared slope
+    def family(d):
+        W = -d * np.roll(np.eye(3), 1, axis=1)
+        return AsymmetricNetwork(W, np.zeros(3), activation).centred()
+
+    branch = continue_branch(family, [0.0] * 3, (0.5 * critical, 1.3 * critical))
+    assert {event.kind for event in branch.events} == {"hopf"}
+    assert branch.events[0].parameter == pytest.approx(critical, abs=1e-9)
+
+
+def test_incomplete_is_said():
+    branch = continue_branch(lambda w: pair(w, TANH), [0.0, 0.0], (2.0, 8.0), max_points=5)
+    assert not branch.complete
+    assert "max_points" in branch.message
+    with pytest.raises(RuntimeError, match="max_points"):
+        branch.raise_for_status()
+
+
+def test_bad_input():
+    def family(w):
+        return pair(w, TANH)
+
+    with pytest.raises(ValueError, match="range of two finite ends"):
+        continue_branch(family, [0.0, 0.0], (2.0, 2.0))
+    with pytest.raises(ValueError, match="step"):
+        continue_branch(family, [0.0, 0.0], (2.0, 3.0), step=0)
+    with pytest.raises(ValueError, match="one start"):
+        continue_branch(family, torch.zeros(2, 2), (2.0, 3.0))
+    with pytest.raises(ValueError, match="rounding floor"):
+        continue_branch(family, [0.0, 0.0], (2.0, 3.0), tol=1e-18)
+    branch = continue_branch(lambda h: pair(8, TANH, -4 + h), [-1.0, -1.0], (-1.5, 1.5))
+    with pytest.raises(ValueError, match="branch point"):
+        switch_branch(branch, branch.folds[0])
+
+
+def test_dataset_is_labelled():
+    for branch in (
+        continue_branch(lambda w: pair(w, TANH), [0.0, 0.0], (2.0, 8.0)),
+        continue_branch(lambda w: pair(w, TANH), [0.0, 0.0], (2.0, 3.0)),
+    ):
+        dataset = branch.to_dataset()
+        assert dataset.state.dims == ("point", "unit")
+        assert dataset.sizes["event"] == len(branch.events)
+        for name in dataset.variables:
+            assert {"long_name", "units"} <= set(dataset[name].attrs)
