@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -292,7 +292,7 @@ class Correspondence:
             attributes["noise_seed"] = str(self.seed)
         activation: Any = getattr(self.network, "activation", None)
         if activation is not None:
-            names = {f.name for f in fields(activation)} if is_dataclass(activation) else ()
+            names = getattr(type(activation), "__dataclass_fields__", {})
             parameters = {k: v for k, v in vars(activation).items() if k in names}
             attributes["activation"] = type(activation).__name__
             attributes["activation_parameters"] = json.dumps(parameters, default=str)
