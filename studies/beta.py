@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Settings(ImageSettings):
     """What does a nudge of finite strength cost, and what do more points of beta buy?"""
 
-    beta: tuple[float, ...] = (0.32, 0.24, 0.18, 0.13, 0.1, 0.075, 0.05)
+    beta: tuple[float, ...] = (0.1, 0.07, 0.05, 0.035, 0.025, 0.0175, 0.012)
     """Strengths of the nudge."""
     points: tuple[int, ...] = (1, 2, 3, 4)
     """Numbers of strengths around the circle; 1 is one-sided, 2 symmetric."""
