@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ctebm.activation import Custom, HardSigmoid, Logistic, SmoothHardSigmoid, Tanh
+    from ctebm.agreement import Correspondence
     from ctebm.asymmetric import AsymmetricNetwork
     from ctebm.continuation import Branch, Event, continue_branch, switch_branch
     from ctebm.dataset import open, save
-    from ctebm.dynamics import Dynamics
-    from ctebm.early_inference import Correspondence, correspondence
+    from ctebm.dynamics import Dynamics, Phase
+    from ctebm.early_inference import correspondence
+    from ctebm.feedback import FeedbackNetwork
     from ctebm.fixed_points import FixedPoints
-    from ctebm.gradient import chain_gradient, implicit_gradient
+    from ctebm.gradient import bptt_gradient, chain_gradient, implicit_gradient
     from ctebm.hopfield import HopfieldNetwork
     from ctebm.integrate import Trajectory, simulate
     from ctebm.jacobian import JacobianLinearization
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
         half_time,
         paper_coefficient,
     )
-    from ctebm.linearization import Linearization, linearize
     from ctebm.learning import (
         Chain,
         Early,
@@ -41,12 +42,15 @@ if TYPE_CHECKING:
         ThroughTime,
         XieSeung,
     )
+    from ctebm.linearization import Linearization, linearize
     from ctebm.network import DenseNetwork, LayeredNetwork, Network
     from ctebm.parameters import load_network
+    from ctebm.plane import phase_plane
     from ctebm.plastic import PlasticNetwork
     from ctebm.search import certify_unique, enumerate_fixed_points, find_fixed_points
     from ctebm.settling import settle
     from ctebm.sparse import SparseNetwork
+    from ctebm.synapse import ParameterGradient, parameter_gradient
     from ctebm.trainer import Plan
     from ctebm.training import Training, train, weakly_coupled
 
@@ -56,15 +60,18 @@ _ROOMS = {
     "sparse": ["SparseNetwork"],
     "asymmetric": ["AsymmetricNetwork"],
     "hopfield": ["HopfieldNetwork"],
-    "dynamics": ["Dynamics"],
+    "feedback": ["FeedbackNetwork"],
+    "dynamics": ["Dynamics", "Phase"],
     "integrate": ["simulate", "Trajectory"],
     "fixed_points": ["FixedPoints"],
     "settling": ["settle"],
     "search": ["find_fixed_points", "enumerate_fixed_points", "certify_unique"],
+    "plane": ["phase_plane"],
     "linearization": ["linearize", "Linearization"],
     "jacobian": ["JacobianLinearization"],
     "continuation": ["continue_branch", "switch_branch", "Branch", "Event"],
-    "gradient": ["chain_gradient", "implicit_gradient"],
+    "gradient": ["chain_gradient", "implicit_gradient", "bptt_gradient"],
+    "synapse": ["parameter_gradient", "ParameterGradient"],
     "law": [
         "first_arrival_coefficient",
         "continuous_coefficient",
@@ -73,7 +80,8 @@ _ROOMS = {
         "paper_coefficient",
         "half_time",
     ],
-    "early_inference": ["correspondence", "Correspondence"],
+    "early_inference": ["correspondence"],
+    "agreement": ["Correspondence"],
     "plastic": ["PlasticNetwork"],
     "learning": [
         "Rule",

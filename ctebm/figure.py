@@ -7,6 +7,7 @@ belongs to no window; ``figure.savefig(path)`` writes it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import matplotlib as mpl
@@ -17,7 +18,12 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-__all__ = ["correspondence_figure", "learning_figure", "saturation_figure", "stdp_figure"]
+__all__ = [
+    "Panel",
+    "Series",
+    "correspondence_figure",
+    "panel_figure",
+]
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 STYLE: dict[Any, Any] = {
@@ -31,7 +37,106 @@ STYLE: dict[Any, Any] = {
     "ytick.direction": "in",
     "svg.hashsalt": "ctebm",
 }
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 TIME = "time since the target arrived (time constants)"
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points that were measured, or the line of a theory.
+
+    Attributes
+    ----------
+    x, y : array
+        Of one dimension.
+    label : str
+        For the legend; none if empty.
+    line : bool
+        Theory, drawn as a line; else points.
+    colour : int
+        Place in the Okabe-Ito palette and in the list of markers.
+    low, high : array or None
+        Ends of bars.
+    """
+
+    x: Any
+    y: Any
+    label: str = ""
+    line: bool = False
+    colour: int = 0
+    low: Any = None
+    high: Any = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One set of axes: series, or the map of a variable in two dimensions.
+
+    Attributes
+    ----------
+    title, xlabel, ylabel : str
+        Labels, with units.
+    series : list of Series
+        What is drawn.
+    log : str
+        Axes with a logarithmic scale: ``"xy"``, ``"x"``, ``"y"`` or ``""``.
+    field : tuple of array, optional
+        ``(x, y, values (y, x), label)`` drawn beneath as a map with a colour bar.
+    contour : tuple of array, optional
+        ``(x, y, values (y, x), level)``, a predicted boundary.
+    """
+
+    title: str
+    xlabel: str
+    ylabel: str
+    series: list[Series] = field(default_factory=list)
+    log: str = ""
+    field: Any = None
+    contour: Any = None
+
+
+def panel_figure(panels: Sequence[Panel], columns: int = 3) -> Figure:
+    """Draw panels in a grid, each with its legend.
+
+    Parameters
+    ----------
+    panels : sequence of Panel
+        In the order of reading.
+    columns : int
+        Panels in a row.
+    """
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(2.9 * columns + 0.2, 2.6 * rows + 0.1), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False).flat
+        for ax, panel in zip(axes, panels, strict=False):
+            _panel(figure, ax, panel)
+        for ax in list(axes)[len(panels) :]:
+            ax.set_axis_off()
+    return figure
+
+
+def _panel(figure: Figure, ax: Axes, panel: Panel) -> None:
+    ax.set(title=panel.title, xlabel=panel.xlabel, ylabel=panel.ylabel)
+    ax.set_xscale("log" if "x" in panel.log else "linear")
+    ax.set_yscale("log" if "y" in panel.log else "linear")
+    if panel.field is not None:
+        x, y, values, label = panel.field
+        drawn = ax.pcolormesh(x, y, values, cmap="cividis", vmin=0, vmax=1, shading="nearest")
+        figure.colorbar(drawn, ax=ax, label=label, shrink=0.9)
+    if panel.contour is not None:
+        x, y, values, level = panel.contour
+        ax.contour(x, y, values, levels=[level], colors="white", linewidths=1.4)
+        ax.contour(x, y, values, levels=[level], colors="black", linewidths=0.7, linestyles="--")
+    for s in panel.series:
+        colour, marker = OKABE_ITO[s.colour % 7], MARKERS[s.colour % len(MARKERS)]
+        if s.low is not None:
+            ax.vlines(s.x, s.low, s.high, color=colour, lw=0.8, alpha=0.7)
+        style: dict[str, Any] = {"lw": 1.1} if s.line else {"marker": marker, "ms": 3.6, "lw": 0}
+        ax.plot(s.x, s.y, color=colour, mew=0, label=s.label or None, **style)
+    if any(s.label for s in panel.series):
+        ax.legend(frameon=False, handlelength=1.4, borderaxespad=0.2, labelspacing=0.3)
 
 
 def correspondence_figure(dataset: xr.Dataset) -> Figure:
@@ -66,134 +171,6 @@ def correspondence_figure(dataset: xr.Dataset) -> Figure:
         axes[1, 0].set_ylabel("angle to the chain gradient (degrees)")
         axes[0, 0].set_ylim(_lowest_power(dataset), 3)
         _legend(figure, dataset, colours)
-    return figure
-
-
-def learning_figure(dataset: xr.Dataset) -> Figure:
-    """Show errors, alignment and pinned units against epochs.
-
-    Left, errors of the rule (points) and of back-propagation in the feed-forward network (lines);
-    in the middle, the angle of the rule's gradient to the reference gradients, one panel's marker
-    a pair of layers; right, the share of hidden units held at a kink.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        From :meth:`ctebm.Training.to_dataset`, with ``bp_test_error`` and ``bp_train_error`` if
-        back-propagation ran too.
-    """
-    colours = mpl.color_sequences["okabe_ito"]
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.4, 2.9), layout="constrained")
-        errors, angles, kinks = figure.subplots(1, 3)
-        if "test_error" not in dataset:
-            errors.set_title("the training failed in its first epoch")
-            return figure
-        epoch = dataset.epoch.values + 1
-        for i, (name, word) in enumerate((("train_error", "training"), ("test_error", "test"))):
-            errors.plot(epoch, dataset[name], MARKERS[i], ms=3.5, color=colours[i + 1],
-                        mfc="none", label=f"rule, {word}")  # fmt: skip
-            if f"bp_{name}" in dataset:
-                bp = dataset[f"bp_{name}"]
-                errors.plot(np.arange(1, len(bp) + 1), bp, color=colours[i + 1], lw=1,
-                            ls=("--", "-")[i], label=f"back-propagation, {word}")  # fmt: skip
-        errors.set(xlabel="epoch", ylabel="errors (%)", yscale="log")
-        for i, reference in enumerate(dataset.reference.values):
-            cosine = dataset.alignment.sel(reference=reference)
-            angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
-            for j, connection in enumerate(dataset.connection.values):
-                angles.plot(epoch, angle.sel(connection=connection), color=colours[i + 1], lw=0.7,
-                            marker=MARKERS[j], ms=3.5, mfc="none",
-                            label=f"{reference}, {connection}")  # fmt: skip
-        angles.set(xlabel="epoch", ylabel="angle to a reference gradient (degrees)")
-        angles.set_ylim(bottom=0)
-        for i, hidden in enumerate(dataset.hidden.values):
-            for name, style in (("pinned", "-"), ("dead", ":")):
-                share = dataset[name].sel(hidden=hidden)
-                kinks.plot(epoch, 100 * share, style, marker=MARKERS[i], ms=3.5, mfc="none",
-                           color=colours[i + 1], lw=0.8,
-                           label=f"{hidden}, {'a sample' if name == 'pinned' else 'every sample'}")  # fmt: skip
-        kinks.plot(epoch, 100 * dataset.crossed, "x", ms=4, color="black",
-                   label="samples crossing a kink early")  # fmt: skip
-        kinks.set(xlabel="epoch", ylabel="units held at a kink (%)", ylim=(-3, 103))
-        for ax in (errors, angles, kinks):
-            ax.xaxis.get_major_locator().set_params(integer=True)
-            ax.legend(frameon=False, fontsize=6, loc="upper right" if ax is errors else "best")
-    return figure
-
-
-def saturation_figure(dataset: xr.Dataset) -> Figure:
-    """Show rates of a saturated unit and its weight changes in both energies.
-
-    Left, the rate while a strong current is on (shaded) and after it; in the middle, the rate
-    after a kick of the state beyond saturation; right, the weight change of eq. 26 when the
-    current changes a little, against the current at rest.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        Of ``studies/saturation.py``.
-    """
-    colours = mpl.color_sequences["okabe_ito"]
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.4, 2.5), layout="constrained")
-        pulse, kick, change = figure.subplots(1, 3)
-        pulse.axvspan(0, dataset.on, color="0.93", lw=0)
-        for i, name in enumerate(dataset.energy.values):
-            one = dataset.sel(energy=name)
-            look: dict[str, Any] = {"color": colours[i + 5], "ls": ("-", "--")[i], "label": name}
-            pulse.plot(one.time, one.rate, **look)
-            kick.plot(one.kick_time, one.kicked_rate, **look)
-            change.plot(one.current, one.weight_change, marker=MARKERS[i], ms=4, mfc="none",
-                        lw=0.8, **look)  # fmt: skip
-        for ax in (pulse, kick):
-            ax.axhline(dataset.baseline, color="0.6", lw=0.6)
-            ax.set(xlabel="time (time constants)", ylabel=r"firing rate $\rho(s)$", ylim=(0, 1.05))
-        pulse.set_title(f"current {dataset.pulse:g} on (shaded), then off")
-        kick.set_title(f"state kicked to {dataset.pulse:g}, no current")
-        kinks = np.atleast_1d(dataset.kinks)
-        if kinks.dtype.kind == "f" and len(kinks):
-            change.axvline(kinks[-1], color="0.6", lw=0.6)
-        change.set(xlabel="current at rest", ylabel=r"$\Delta s / \Delta I$ after one time constant")
-        change.set_title(r"weight change $\Delta W \propto \Delta s$ (eq. 26)")
-        change.legend(frameon=False)
-    return figure
-
-
-def stdp_figure(dataset: xr.Dataset) -> Figure:
-    """Show the weight change of eq. 26 against the difference of spike times.
-
-    Left, a stretch of the rates and spikes; right, the mean change a pair of spikes: points with
-    two standard errors against the correlation that theory gives (line).
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        Of ``studies/stdp.py``.
-    """
-    colours = mpl.color_sequences["okabe_ito"]
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.0, 2.8), layout="constrained")
-        trace, window = figure.subplots(1, 2, width_ratios=(1, 1.2))
-        for i, side in enumerate(("pre", "post")):
-            trace.plot(dataset.time, dataset[f"{side}_rate"] + 1.3 * (1 - i), lw=0.8,
-                       color=colours[5 + i])  # fmt: skip
-            spikes = dataset.time.values[dataset[f"{side}_spike"].values.astype(bool)]
-            trace.plot(spikes, np.full(len(spikes), 1.3 * (1 - i) - 0.08), "|", ms=5,
-                       color=colours[5 + i])  # fmt: skip
-        trace.set(xlabel="time (time constants)", yticks=[0.5, 1.8],
-                  yticklabels=["post\n$s_i$", "pre\n$s_j$"])  # fmt: skip
-        trace.set_title("firing rates and spikes")
-        window.axhline(0, color="0.6", lw=0.6)
-        window.axvline(0, color="0.6", lw=0.6)
-        window.plot(dataset.fine_lag, dataset.theory_fine, color="black", lw=1,
-                    label=r"theory, $-C'(\Delta t)\,/\,\overline{\rho}_i$")  # fmt: skip
-        window.errorbar(dataset.lag, dataset.change, 2 * dataset.error, fmt="o", ms=3, mfc="none",
-                        elinewidth=0.7, color=colours[5], label="eq. 26, simulated")  # fmt: skip
-        window.set(xlabel=r"$t_{post} - t_{pre}$ (time constants)",
-                   ylabel=r"weight change a pair $\langle \dot s_i \rangle$")  # fmt: skip
-        window.set_title("spike timing and weight change")
-        window.legend(frameon=False)
     return figure
 
 

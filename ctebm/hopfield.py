@@ -1,6 +1,7 @@
 r"""The continuous Hopfield network (Hopfield 1984), the other energy that the paper speaks of.
 
-.. math:: E(s) = \sum_i \int_0^{\rho(s_i)} \rho^{-1}(v)\,dv - \tfrac12 \rho(s)' W \rho(s) - b'\rho(s)
+.. math:: E(s) = \sum_i \int_0^{\rho(s_i)} \rho^{-1}(v)\,dv
+    - \tfrac12 \rho(s)' W \rho(s) - b'\rho(s)
 
 Its units follow :math:`\dot s = I - s`, without the factor :math:`\rho'(s)` of eq. 8: a saturated
 unit stays where its current holds it.

@@ -249,8 +249,8 @@ class Implicit(Rule):
         clamped = energy.clamp({next(iter(energy.layers)): rest.states[0]})
         g = implicit_gradient(clamped, torch.cat(rest.states[1:], -1), target)
         slopes = [network.activation.derivative(s) for s in rest.states[1:]]
-        delta = [slope * g_i
-                 for slope, g_i in zip(slopes, g.split(network.sizes[1:], -1), strict=True)]  # fmt: skip
+        parts = g.split(network.sizes[1:], -1)
+        delta = [slope * g_i for slope, g_i in zip(slopes, parts, strict=True)]
         r = [network.activation(s) for s in rest.states]
         gradient = _products(network, rest, [torch.zeros_like(r[0]), *delta])
         for i in range(1, len(gradient.weights)):

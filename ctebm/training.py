@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -70,7 +71,7 @@ class Training:
             "epoch": variable("epoch", np.arange(len(self.history["sweeps"])), "epochs done"),
             "hidden": variable("hidden", names[1:-1], "hidden layer"),
             "connection": variable(
-                "connection", [f"{a}-{b}" for a, b in zip(names[:-1], names[1:], strict=True)],
+                "connection", [f"{a}-{b}" for a, b in itertools.pairwise(names)],
                 "pair of neighbouring layers",
             ),
             "reference": variable("reference", list(REFERENCES), "reference gradient"),

@@ -205,7 +205,7 @@ def back_propagation(
 
 
 def draw(dataset: xr.Dataset) -> Figure:
-    from ctebm.figure import learning_figure
+    from ctebm.learning_figure import learning_figure
 
     return learning_figure(dataset)
 

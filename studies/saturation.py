@@ -120,7 +120,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
 
 
 def draw(dataset: xr.Dataset) -> Figure:
-    from ctebm.figure import saturation_figure
+    from ctebm.learning_figure import saturation_figure
 
     return saturation_figure(dataset)
 

@@ -132,7 +132,6 @@ def _change(
 
 def _theory(settings: Settings, lags: np.ndarray, mean_rate: float) -> np.ndarray:
     """Return ``(C(m - 1) - C(m)) / (eps rate)`` with the covariance C of Euler-Maruyama steps."""
-    import numpy as np
 
     variance = settings.sigma**2 / (2 - settings.eps)
 
@@ -143,7 +142,7 @@ def _theory(settings: Settings, lags: np.ndarray, mean_rate: float) -> np.ndarra
 
 
 def draw(dataset: xr.Dataset) -> Figure:
-    from ctebm.figure import stdp_figure
+    from ctebm.learning_figure import stdp_figure
 
     return stdp_figure(dataset)
 

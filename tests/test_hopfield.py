@@ -13,7 +13,10 @@ def _network(activation, gain=1.0):
 
 
 def _states(n=5, units=13):
-    return 2 * torch.rand(n, units, generator=torch.Generator().manual_seed(1), dtype=torch.float64) - 1
+    return (
+        2 * torch.rand(n, units, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        - 1
+    )
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
@@ -33,10 +36,14 @@ def test_the_motion_is_the_gradient_along_the_rates(activation):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
 def test_equilibria_solve_s_equals_current(activation):
-    network = ctebm.HopfieldNetwork(_network(activation, gain=0.3)).clamp({"x": _states(units=4) / 2})
+    network = ctebm.HopfieldNetwork(_network(activation, gain=0.3)).clamp(
+        {"x": _states(units=4) / 2}
+    )
     found = ctebm.settle(network, tol=1e-10)
     assert found.converged.all()
-    torch.testing.assert_close(network.pairwise.current(found.state), found.state, atol=1e-9, rtol=0)
+    torch.testing.assert_close(
+        network.pairwise.current(found.state), found.state, atol=1e-9, rtol=0
+    )
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)

@@ -37,7 +37,8 @@ def test_never_goes_uphill_in_a_box(gain):
     network, x, _ = _case((9, 8, 8, 7, 5), ctebm.HardSigmoid(), gain)
     plastic, energy = PlasticNetwork(network), network.clamp({"x": x})
     heights = torch.stack([
-        energy.energy(_free(plastic.settle(x, tol=1e-30, max_sweeps=n).states)) for n in range(1, 25)
+        energy.energy(_free(plastic.settle(x, tol=1e-30, max_sweeps=n).states))
+        for n in range(1, 25)
     ])  # fmt: skip
     assert float(heights.diff(dim=0).max()) <= 1e-12
     assert float((heights[0] - heights[-1]).max()) > 1e-4
