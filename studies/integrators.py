@@ -161,7 +161,7 @@ def draw(dataset: xr.Dataset) -> Figure:
         ratio = dataset.arrival.isel(method=0, layer=layer).median("sample") / at
         series += [
             Series(eps, eps * 0 + _limit(k), line=True, colour=k),
-            Series(eps, ratio, f"depth {k}", colour=k),
+            Series(eps, ratio, colour=k),
         ]
     panels.append(Panel("euler: size at first arrival / flow", STEP, "ratio", series, "x"))
     series = []
