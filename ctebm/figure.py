@@ -119,7 +119,8 @@ def _panel(figure: Figure, ax: Axes, panel: Panel) -> None:
     ax.set_yscale("log" if "y" in panel.log else "linear")
     if panel.field is not None:
         x, y, values, label = panel.field
-        drawn = ax.pcolormesh(x, y, values, cmap="cividis", vmin=0, vmax=1, shading="nearest")
+        edges = _edges(x, "x" in panel.log), _edges(y, "y" in panel.log)
+        drawn = ax.pcolormesh(*edges, values, cmap="cividis", vmin=0, vmax=1)
         figure.colorbar(drawn, ax=ax, label=label, shrink=0.9)
     if panel.contour is not None:
         x, y, values, level = panel.contour
@@ -138,6 +139,14 @@ def _panel(figure: Figure, ax: Axes, panel: Panel) -> None:
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.set_major_formatter(FormatStrFormatter("%g"))
             axis.set_minor_formatter(NullFormatter())
+
+
+def _edges(centres: Any, log: bool) -> np.ndarray:
+    """Return the edges of cells around centres, half-way between them."""
+    x = np.log(centres) if log else np.asarray(centres, float)
+    middle = (x[1:] + x[:-1]) / 2
+    edges = np.array([2 * x[0] - middle[0], *middle, 2 * x[-1] - middle[-1]])
+    return np.exp(edges) if log else edges
 
 
 def correspondence_figure(dataset: xr.Dataset) -> Figure:

@@ -26,7 +26,7 @@ class Settings(ImageSettings):
 
     epsilon: tuple[float, ...] = (0.5, 0.25, 0.12, 0.06, 0.03)
     """Step sizes, in membrane time constants."""
-    sigma: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3)
+    sigma: tuple[float, ...] = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3)
     """Intensities of Langevin noise."""
     replicates: int = 16
     """Noisy runs of each image."""
