@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ctebm.asymmetric import AsymmetricNetwork
     from ctebm.continuation import Branch, Event, continue_branch, switch_branch
     from ctebm.dataset import open, save
-    from ctebm.dynamics import Dynamics
+    from ctebm.dynamics import Dynamics, Phase
     from ctebm.early_inference import correspondence
     from ctebm.feedback import FeedbackNetwork
     from ctebm.fixed_points import FixedPoints
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from ctebm.linearization import Linearization, linearize
     from ctebm.network import DenseNetwork, LayeredNetwork, Network
+    from ctebm.plane import phase_plane
     from ctebm.search import certify_unique, enumerate_fixed_points, find_fixed_points
     from ctebm.settling import settle
     from ctebm.sparse import SparseNetwork
@@ -44,11 +45,12 @@ _ROOMS = {
     "sparse": ["SparseNetwork"],
     "asymmetric": ["AsymmetricNetwork"],
     "feedback": ["FeedbackNetwork"],
-    "dynamics": ["Dynamics"],
+    "dynamics": ["Dynamics", "Phase"],
     "integrate": ["simulate", "Trajectory"],
     "fixed_points": ["FixedPoints"],
     "settling": ["settle"],
     "search": ["find_fixed_points", "enumerate_fixed_points", "certify_unique"],
+    "plane": ["phase_plane"],
     "linearization": ["linearize", "Linearization"],
     "jacobian": ["JacobianLinearization"],
     "continuation": ["continue_branch", "switch_branch", "Branch", "Event"],

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import scipy.optimize
 import torch
@@ -59,9 +60,14 @@ class Curve:
     span: float
     tol: float
 
+    def __post_init__(self) -> None:
+        # one place is asked for its force, Jacobian and tangent in turn
+        remembered = lru_cache(maxsize=8)(lambda p: single(self.family(p)))
+        object.__setattr__(self, "_remembered", remembered)
+
     def network(self, p: float) -> Network:
         """Return the network at a parameter."""
-        return single(self.family(float(p)))
+        return self._remembered(float(p))  # pyright: ignore[reportAttributeAccessIssue]
 
     def force(self, place: Place) -> Tensor:
         """Return the force, ``(unit,)``; beyond a kink that of the piece between the kinks."""

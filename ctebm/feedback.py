@@ -93,6 +93,9 @@ class FeedbackNetwork(LayeredNetwork):
                 received[i + 1] = received[i + 1] + rates[i] @ W
         return torch.cat(received, dim=-1)
 
+    def _current(self, r: Tensor) -> Tensor:
+        return self.bias + self.coupling(r)
+
     def dense_weight(self) -> Tensor:
         n, slices = self.bias.shape[-1], list(self.layers.values())
         weight = self.bias.new_zeros(n, n)

@@ -180,7 +180,11 @@ def points_at(
     failed: int = 0,
 ) -> FixedPoints:
     """Return the record of states, everything in it evaluated at these states."""
-    f = network.force(s)
+    if network.is_gradient:
+        energy, f = network.energy_and_force(s)
+    else:
+        f = network.force(s)
+        energy = torch.full_like(f[..., 0], math.nan)
     res = residual(network, s, f)
     pinned = pinned_units(network, s, f)
     if network.box is None:
@@ -197,7 +201,6 @@ def points_at(
         "give another start, more iterations, or a smoother energy."
         for i, (ok, r, n) in enumerate(rows)
     ]
-    energy = network.energy(s) if network.is_gradient else torch.full_like(res, math.nan)
     return FixedPoints(
         s, energy, res, converged, message, pinned, margin, iterations, tol, network,
         torch.ones_like(iterations) if hits is None else hits, continuum, failed,

@@ -33,6 +33,8 @@ __all__ = ["certify_unique", "enumerate_fixed_points", "find_fixed_points", "sta
 
 # Newton's steps factor the Jacobian of every start; beyond, only minima are looked for.
 NEWTON_UNITS = 600
+# Up to here the search goes on while the index sum says that points are missing.
+EXHAUSTIVE_UNITS = 32
 _ONE = torch.Size((1,))
 
 
@@ -50,8 +52,8 @@ def find_fixed_points(
     network : Network
         With one sample; above 600 units only stable points are looked for.
     n_starts : int
-        Random starts; their number doubles, up to three times, while the index sum says that
-        points are missing.
+        Random starts; up to 32 units their number doubles, up to three times, while the index sum
+        says that points are missing.
     seed : int
         Root seed of the starts.
     tol : float
@@ -82,7 +84,7 @@ def find_fixed_points(
     low, high = state_bounds(network) if bounds is None else bounds
     catalogue = _Catalogue(network, tol)
     n = _n_units(network)
-    for attempt in range(4):
+    for attempt in range(4 if n <= EXHAUSTIVE_UNITS else 1):
         unit = torch.as_tensor(rng.random((n_starts << attempt, n)))
         # half of the starts cover the inside, half the faces where units saturate
         unit[::2] = (3 * unit[::2] - 1).clamp(0, 1)
@@ -129,10 +131,11 @@ def enumerate_fixed_points(network: Network, tol: float = 1e-10) -> FixedPoints:
     J, f0 = network.jacobian(origin), network.force(origin)
     catalogue = _Catalogue(network, tol)
     found = []
-    for free in map(torch.tensor, itertools.product([False, True], repeat=n)):
+    for pattern in itertools.product([False, True], repeat=n):
+        free = torch.tensor(pattern, device=origin.device)
         pins = list(itertools.product([low, high], repeat=int((~free).sum())))
         s = origin.repeat(len(pins), 1)
-        s[:, ~free] = torch.tensor(pins, dtype=s.dtype)
+        s[:, ~free] = torch.tensor(pins, dtype=s.dtype, device=s.device)
         if bool(free.any()):
             # force = f0 + J (s - origin), which is 0 on the free units
             known = f0 + (s - origin).masked_fill(free, 0) @ J.mT
@@ -226,23 +229,28 @@ class _Catalogue:
         return self._points
 
     def _merged(self) -> FixedPoints:
-        s, hits = self.states, self.hits
+        s, hits = _polished(self.network, self.states, self.tol), self.hits
         kinds = [classify(self.network, u)[1] for u in s]
-        flat = torch.tensor([k == "degenerate" for k in kinds], dtype=torch.bool)
+        flat = torch.tensor([k == "degenerate" for k in kinds], dtype=torch.bool, device=s.device)
         wide = torch.tensor(
             [k and _continues(self.network, u) for k, u in zip(flat.tolist(), s, strict=True)],
             dtype=torch.bool,
+            device=s.device,
         )
         # a degenerate point is known to the cube root of rounding; a continuum has one energy
-        near = torch.cdist(s, s, p=math.inf) <= 1e-3 * (1 + s.abs().amax()) if len(s) else s
-        near = (near & (flat | flat[:, None])) | (wide & wide[:, None])
-        near |= torch.eye(len(s), dtype=torch.bool)
+        apart = torch.cdist(s, s, p=math.inf) / (1 + (s.abs().amax() if len(s) else 0))
+        near = (apart <= 1e-6) | ((apart <= 1e-3) & (flat | flat[:, None]))
+        near |= (wide & flat[:, None]) | (flat & wide[:, None])
         res = residual(self.network, s)
         group = _linked(near, self._same_energy(s))
-        best = [int(g[res[g].argmin()]) for g in group]
+        # a degenerate point stands for its group, then the one of the smallest force
+        rank = res - flat.to(res.dtype)
+        best = [int(g[rank[g].argmin()]) for g in group]
         energy = self.network.energy(s) if self.network.is_gradient else s.sum(-1)
+        for g in group:
+            wide[g] = wide[g].any()
+        total = {i: int(hits[g].sum()) for i, g in zip(best, group, strict=True)}
         best.sort(key=lambda i: float(energy[i]))
-        total = {int(g[res[g].argmin()]): int(hits[g].sum()) for g in group}
         return points_at(
             self.network,
             s[best],
@@ -255,7 +263,7 @@ class _Catalogue:
 
     def _same_energy(self, s: Tensor) -> Tensor:
         if not self.network.is_gradient:
-            return torch.ones(len(s), len(s), dtype=torch.bool)
+            return torch.ones(len(s), len(s), dtype=torch.bool, device=s.device)
         E = self.network.energy(s)
         return (E[:, None] - E).abs() <= 1e-9 * (1 + E.abs())
 
@@ -263,12 +271,13 @@ class _Catalogue:
 def _linked(*relations: Tensor) -> list[Tensor]:
     """Return the groups that all relations together link, transitively."""
     related = torch.stack(relations).all(0)
-    label = torch.arange(len(related))
+    label = torch.arange(len(related), device=related.device)
     while len(related):
         lowest = torch.where(related, label, len(related)).amin(-1)
         if bool((lowest == label).all()):
             break
         label = lowest
+    label = label.cpu()
     return [torch.nonzero(label == k).squeeze(-1) for k in label.unique()]
 
 
@@ -305,7 +314,7 @@ def _flips(
     point, unit, up = which // (2 * n), which % n, (which // n) % 2 == 1
     flipped = s[point]
     low, high = (torch.as_tensor(b).to(s).expand(n)[unit] for b in (low, high))
-    flipped[torch.arange(len(which)), unit] = torch.where(up, high, low)
+    flipped[torch.arange(len(which)), unit] = torch.where(up.to(s.device), high, low)
     return flipped
 
 
@@ -315,7 +324,7 @@ def _edges(network: Network, minima: Tensor, tol: float, n_pairs: int = 64) -> T
     if not pairs:
         return minima[:0]
     first, second = torch.tensor(pairs).T
-    nearest = (minima[first] - minima[second]).abs().amax(-1).argsort()[:n_pairs]
+    nearest = (minima[first] - minima[second]).abs().amax(-1).argsort()[:n_pairs].cpu()
     a, b = minima[first[nearest]], minima[second[nearest]]
     home = a.clone()
     edges = [(a + b) / 2]
@@ -325,6 +334,15 @@ def _edges(network: Network, minima: Tensor, tol: float, n_pairs: int = 64) -> T
         inside = ((ends - home).abs().amax(-1) < 1e-3).unsqueeze(-1)
         a, b = torch.where(inside, middle, a), torch.where(inside, b, middle)
     return torch.cat([*edges, (a + b) / 2])
+
+
+def _polished(network: Network, s: Tensor, tol: float) -> Tensor:
+    """Return states after Newton's method, where it has not gone elsewhere."""
+    if len(s) == 0 or s.shape[-1] > NEWTON_UNITS:
+        return s
+    ends = _newton(network, s, tol)
+    better = (residual(network, ends) <= residual(network, s)) & ((ends - s).abs().amax(-1) < 1e-3)
+    return torch.where(better.unsqueeze(-1), ends, s)
 
 
 def _settled(network: Network, starts: Tensor, tol: float) -> Tensor:

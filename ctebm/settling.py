@@ -24,7 +24,7 @@ from ctebm.fixed_points import (
     project,
     residual,
 )
-from ctebm.network import Network
+from ctebm.network import Network, PairwiseNetwork
 from ctebm.root import newton
 
 __all__ = ["settle"]
@@ -101,7 +101,7 @@ def start_state(network: Network, start: ArrayLike | Tensor | None) -> Tensor:
 
 def check_energy(network: Network, s: Tensor) -> None:
     """Refuse an energy that is not one differentiable number for each state."""
-    if not network.is_gradient:
+    if isinstance(network, PairwiseNetwork):  # closed forms of finite parameters
         return
     energy = network.energy(s)
     if not isinstance(energy, Tensor) or energy.shape != s.shape[:-1]:
@@ -125,26 +125,41 @@ def check_energy(network: Network, s: Tensor) -> None:
 
 
 def _iterate(
-    network: Network, s: Tensor, tol: float, max_iterations: int, contraction: float = 0.8
+    network: Network, s: Tensor, tol: float, max_iterations: int, grace: int = 3
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Follow ``s <- R(s)`` in each sample while its residual contracts."""
-    move = defect(network, s, network.force(s))
+    """Follow ``s <- R(s)`` in each sample while three steps contract its residual.
+
+    The first few triples go free: from afar the residual rises before it falls. A sample that
+    does not contract after them is back at its start.
+    """
+    start, move = s, defect(network, s, network.force(s))
     size = move.abs().amax(-1)
     iterations = torch.zeros_like(size, dtype=torch.long)
     going = size > tol
-    for _ in range(max_iterations):
+    for k in range(max_iterations // 3):
         if not bool(going.any()):
             break
-        trial = s + move
-        move_new = defect(network, trial, network.force(trial))
+        trial, move_new = s, move
+        for _ in range(3):
+            trial = trial + move_new
+            move_new = defect(network, trial, network.force(trial))
         size_new = move_new.abs().amax(-1)
-        going = going & (size_new <= contraction * size)
-        kept = going.unsqueeze(-1)
-        s, move = torch.where(kept, trial, s), torch.where(kept, move_new, move)
-        size = torch.where(going, size_new, size)
-        iterations += going
-        going = going & (size > tol)
-    return s, iterations, size > tol
+        lost = going & ~(size_new <= 0.5 * size) if k >= grace else torch.zeros_like(going)
+        iterations += 3 * going
+        kept = going & ~lost
+        if bool(kept.all()):
+            s, move, size = trial, move_new, size_new
+        else:
+            rows = kept.unsqueeze(-1)
+            s, move = torch.where(rows, trial, s), torch.where(rows, move_new, move)
+            size = torch.where(kept, size_new, size)
+            if k == grace:
+                s = torch.where(lost.unsqueeze(-1), start, s)
+        going = kept & ~(size <= tol)  # NaN goes on, and is lost
+    far = ~(size <= tol)
+    if max_iterations <= 3 * grace:
+        s = torch.where(far.unsqueeze(-1), start, s)
+    return s, iterations, far
 
 
 def _descend(
@@ -156,12 +171,13 @@ def _descend(
     net = network.samples(batch, rows)
     E, f = net.energy_and_force(s)
     radius = f.norm(dim=-1).clamp(min=1e-3)
-    h = torch.ones_like(E)
+    h, known = torch.ones_like(E), torch.zeros_like(E, dtype=torch.bool)
     for _ in range(max_iterations):
         if network.box is not None:
             s, E, f, h = _gradient_step(net, s, E, f, h)
         free = ~pinned_units(net, s, f)
-        d, model = _steihaug(net, network, batch, rows[active], s, f * free, free, radius)
+        goal = _accuracy(network, (f * free).norm(dim=-1), known, tol)
+        d, model = _steihaug(net, network, batch, rows[active], s, f * free, free, radius, goal)
         trial, E_new, f_new = _along(net, s, E, d)
         gain = E - E_new
         # Near the bottom the energy is flat to rounding: then the residual decides.
@@ -176,6 +192,8 @@ def _descend(
         s, f = torch.where(kept, trial, s), torch.where(kept, f_new, f)
         E = torch.where(better, E_new, E)
         iterations[active] += 1
+        # on an unchanged face the box problem is linear, so that solving it finishes it
+        known = better & (pinned_units(net, s, f) == ~free).all(-1)
         stuck = radius <= 1e-14 * (1 + s.norm(dim=-1))
         going = (residual(net, s, f) > tol) & ~stuck
         ended[active] = s
@@ -183,9 +201,21 @@ def _descend(
             break
         if not bool(going.all()):
             active, s, f, E = active[going], s[going], f[going], E[going]
-            radius, h = radius[going], h[going]
+            radius, h, known = radius[going], h[going], known[going]
             net = network.samples(batch, rows[active])
     return ended, iterations
+
+
+def _accuracy(network: Network, size: Tensor, known: Tensor, tol: float) -> Tensor:
+    """Return how small CG should make the residual of each sample's Newton step.
+
+    Smooth: small enough for Newton's method to converge faster than linearly. With kinks: coarse
+    until the units at the kinks are known, then all the way.
+    """
+    if network.box is not None:
+        return torch.where(known, (1e-8 * size).clamp(max=tol / 4), 0.1 * size)
+    goal = (size * size.clamp(max=0.1)).clamp(min=4 * torch.finfo(size.dtype).eps)
+    return torch.minimum(goal, 0.5 * size)
 
 
 def _gradient_step(
@@ -231,22 +261,17 @@ def _steihaug(
     g: Tensor,
     free: Tensor,
     radius: Tensor,
+    goal: Tensor,
 ) -> tuple[Tensor, Tensor]:
     r"""Minimise :math:`-g'd + d'Hd/2` on free units, :math:`|d| \le` `radius`, by CG.
 
     Here `g` is the force. Stops at the trust region, at negative curvature (then going on to the
-    trust region), or when the residual has fallen enough for the Newton steps to converge faster
-    than linearly. Returns the step and the decrease of the model.
+    trust region), or when the residual has fallen to `goal`. Returns the step and the decrease of
+    the model.
     """
     product = _masked(net.hessian_operator(s), free)
     d_end, model = torch.zeros_like(g), torch.zeros_like(radius)
     d, r, p, rr = torch.zeros_like(g), g, g, g.square().sum(-1)
-    size = rr.sqrt()
-    if net.box is None:
-        goal = (size * size.clamp(max=0.1)).clamp(min=4 * torch.finfo(g.dtype).eps)
-        goal = torch.minimum(goal, 0.5 * size)
-    else:  # the problem is quadratic: solve it at once
-        goal = 1e-8 * size
     at = torch.arange(len(g), device=g.device)
     decrease = torch.zeros_like(radius)
     for _ in range(2 * g.shape[-1] + 10):

@@ -74,7 +74,7 @@ def extremal_spectrum(
     _, ritz = _ends(alpha, beta[:-1], n_low)
     weights = torch.as_tensor(ritz, dtype=start.dtype, device=start.device)
     if len(basis) == len(alpha):
-        vectors = torch.stack(basis, -1) @ weights
+        vectors = torch.stack([_combined(basis, w) for w in weights.mT.tolist()], -1)
     else:
         vectors = _repeat(product, start, alpha, beta, weights)
     return _distinct(product, vectors)
@@ -90,7 +90,10 @@ def _recurrence(
     basis: list[Tensor] = []
     check = 32
     while True:
-        basis = [*basis, q] if len(alpha) < keep and len(basis) == len(alpha) else []
+        if len(alpha) < keep:
+            basis.append(q)
+        else:
+            basis.clear()
         w = product(q)
         a = float(w @ q)
         w = w.sub_(q, alpha=a).sub_(previous, alpha=b) if w is not q else w - a * q - b * previous
@@ -117,6 +120,13 @@ def _ends(alpha: list[float], beta: list[float], n_low: int) -> tuple[np.ndarray
     pairs = [scipy.linalg.eigh_tridiagonal(alpha, beta, select="i", select_range=e) for e in ends]
     values, vectors = zip(*pairs, strict=True)
     return np.concatenate(values), np.concatenate(vectors, axis=1)
+
+
+def _combined(basis: list[Tensor], weights: list[float]) -> Tensor:
+    total = torch.zeros_like(basis[0])
+    for q, weight in zip(basis, weights, strict=True):
+        total.add_(q, alpha=weight)
+    return total
 
 
 def _repeat(

@@ -1,0 +1,261 @@
+"""What finding and linearising equilibria costs, beside the plain methods.
+
+    python benchmarks/equilibria.py [--only settle dense ring deep search adam] [--repeats 9]
+
+Times are medians on one thread, methods interleaved; `ratio` is to the best plain method of the
+same case. Everything printed is saved in results/equilibria.nc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+
+import ctebm
+
+Row = tuple[str, str, float, str]
+
+
+def seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def interleaved(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    times = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            times[name].append(seconds(run))
+    return {name: float(np.median(t)) for name, t in times.items()}
+
+
+def counted(network: ctebm.network.PairwiseNetwork) -> list[int]:
+    """Count products with the weights from here on; the list holds the count."""
+    coupling, count = network.coupling, [0]
+
+    def product(r: torch.Tensor) -> torch.Tensor:
+        count[0] += 1
+        return coupling(r)
+
+    network.coupling = product
+    return count
+
+
+def relax(network: ctebm.Network, h: float, tol: float, at_most: int = 2000) -> bool:
+    """Iterate s + h f, projected between kinks; return whether all samples got there."""
+    s = torch.zeros(*network.batch, network.n_units, dtype=network.dtype)
+    for _ in range(at_most):
+        f = network.force(s)
+        if network.box is not None:
+            f = (s + f).clamp(*network.box) - s
+        if float(f.abs().max()) <= tol:
+            return True
+        s = s + h * f
+    return False
+
+
+def settle(repeats: int) -> Iterator[Row]:
+    """64 samples of 784-512-10, float64, to 1e-10."""
+    x = torch.as_tensor(np.random.default_rng(0).random((64, 784)))
+    for rho in (ctebm.Logistic(), ctebm.HardSigmoid()):
+        for gain in (0.1, 0.25, 0.5, 1.0, 3.0, 6.0):
+            net = ctebm.LayeredNetwork.random([784, 512, 10], rho, gain=gain, seed=1)
+            net = net.clamp({"x": x})
+            case = f"784-512-10 {type(rho).__name__} gain {gain:g}"
+            points = ctebm.settle(net)
+            yield case, "samples converged of 64", int(points.converged.sum()), ""
+            plain = {"picard": 1.0, "relaxation": 0.5}
+            plain = {k: h for k, h in plain.items() if relax(net, h, 1e-10)}
+            runs = {k: partial(relax, net, h, 1e-10) for k, h in plain.items()}
+            times = interleaved({"settle": partial(ctebm.settle, net), **runs}, repeats)
+            for name, t in times.items():
+                yield case, name, 1e3 * t, "ms"
+            if plain:
+                yield case, "ratio", times["settle"] / min(times[k] for k in plain), ""
+
+
+def dense(repeats: int) -> Iterator[Row]:
+    """Random symmetric couplings of 1,500 units, to 1e-12: products with the weights."""
+    n = 1500
+    for rho in (ctebm.Tanh(), ctebm.Logistic(), ctebm.HardSigmoid()):
+        for gain in (1.0, 3.0, 6.0):
+            products, times = [], []
+            for seed in range(5):
+                rng = np.random.default_rng(seed)
+                A = rng.standard_normal((n, n)) * gain / np.sqrt(2 * n)
+                A = A + A.T
+                np.fill_diagonal(A, 0)
+                net = ctebm.DenseNetwork(A, np.zeros(n), rho)
+                start, count = 0.3 * rng.standard_normal(n), counted(net)
+                times.append(seconds(lambda net=net, s=start: ctebm.settle(net, s, tol=1e-12)))
+                products.append(count[0])
+                if not bool(ctebm.settle(net, start, tol=1e-12).converged):
+                    yield f"dense 1500 {type(rho).__name__} gain {gain:g}", "failed", seed, "seed"
+            case = f"dense 1500 {type(rho).__name__} gain {gain:g}"
+            yield case, "products, median of 5", float(np.median(products)), ""
+            yield case, "products, most of 5", max(products), ""
+            yield case, "time", float(np.median(times)), "s"
+
+
+def ring(repeats: int) -> Iterator[Row]:
+    """100,000 hard sigmoids on a ring: both ends of the spectrum, 0.2 and 1.8."""
+    n = 100_000
+    net = ctebm.SparseNetwork.ring(n, 0.4, ctebm.HardSigmoid())
+    start = np.random.default_rng(0).uniform(-0.5, 0.5, n)
+    yield "ring 100000", "settle", seconds(lambda: ctebm.settle(net, start)), "s"
+    linear = ctebm.linearize(net, torch.zeros(n))
+    yield "ring 100000", "spectrum", seconds(lambda: ctebm.linearize(net, torch.zeros(n))), "s"
+    for k, exact in enumerate((0.2, 1.8)):
+        error = abs(float(linear.eigenvalues[k]) - exact)
+        yield "ring 100000", f"error of {exact:g}", error, ""
+        yield "ring 100000", f"residual of {exact:g}", float(linear.eigenvalue_residual[k]), ""
+    yield "ring 100000", "peak memory of the process", _peak(), "GB"
+
+
+def deep(repeats: int) -> Iterator[Row]:
+    """100 layers of 1,000 units."""
+    net = ctebm.LayeredNetwork.random([1000] * 100, ctebm.HardSigmoid(), gain=0.3, seed=0)
+    before = _peak()
+    start = np.random.default_rng(0).uniform(-0.5, 0.5, net.n_units)
+    case, found = "100 layers of 1000", {}
+    yield case, "settle", seconds(lambda: found.update(s=ctebm.settle(net, start).state)), "s"
+    count, cpu = counted(net), time.process_time()
+    run = seconds(lambda: found.update(linear=ctebm.linearize(net, found["s"])))
+    linear, cpu = found["linear"], time.process_time() - cpu
+    yield case, "spectrum", run, "s"
+    yield case, "spectrum, processor time", cpu, "s"
+    yield case, "spectrum, products", count[0], ""
+    for k, name in enumerate(("lowest", "highest")):
+        yield case, f"{name} eigenvalue", float(linear.eigenvalues[k]), ""
+        yield case, f"its residual ({name})", float(linear.eigenvalue_residual[k]), ""
+    yield case, "peak memory beyond the weights", _peak() - before, "GB"
+
+
+def search(repeats: int) -> Iterator[Row]:
+    """100 random nets of 6 hard sigmoids: the search against all 3^6 patterns."""
+    missed = {"stable": 0, "any": 0}
+    invented, total, time_search, time_all = 0, 0, 0.0, 0.0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        A = rng.standard_normal((6, 6))
+        A = A + A.T
+        np.fill_diagonal(A, 0)
+        centre = -A.sum(1) / 2 * (seed % 2)
+        net = ctebm.DenseNetwork(A, 0.5 * rng.standard_normal(6) + centre, ctebm.HardSigmoid())
+        start = time.perf_counter()
+        exact = ctebm.enumerate_fixed_points(net)
+        middle = time.perf_counter()
+        found = ctebm.find_fixed_points(net, seed=seed)
+        time_all += middle - start
+        time_search += time.perf_counter() - middle
+        # points without hits were enumerated, because the index sum told that some were missing
+        reached = found.state[found.hits > 0]
+        apart = torch.cdist(exact.state, reached, p=float("inf"))
+        stable = torch.tensor([kind == "stable" for kind in exact.stability])
+        missed["stable"] += int((apart[stable].amin(1) > 1e-8).sum())
+        missed["any"] += int((apart.amin(1) > 1e-8).sum())
+        invented += int((apart.amin(0) > 1e-8).sum())
+        total += len(exact)
+    case = "100 nets of 6 hard sigmoids"
+    yield case, "equilibria", total, ""
+    yield case, "stable ones missed", missed["stable"], ""
+    yield case, "others missed by starts alone", missed["any"] - missed["stable"], ""
+    yield case, "invented", invented, ""
+    yield case, "search, one net", time_search / 100, "s"
+    yield case, "enumeration, one net", time_all / 100, "s"
+
+
+def adam_points(
+    net: ctebm.Network, starts: torch.Tensor, n_steps: int = 5000, rate: float = 0.05
+) -> torch.Tensor:
+    """Minimise q = |f|^2 / 2 from many starts by Adam, the idea of fixed-point-finder, plainly."""
+    s = starts.clone().requires_grad_()
+    adam = torch.optim.Adam([s], lr=rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, n_steps)
+    for _ in range(n_steps):
+        adam.zero_grad()
+        q = net.force(s).square().sum() / 2
+        q.backward()
+        adam.step()
+        schedule.step()
+    return s.detach()
+
+
+def adam(repeats: int) -> Iterator[Row]:
+    """The search against Adam on |f|^2, on the pair (3 equilibria) and on a layered net."""
+    weight = torch.tensor([[0.0, 8.0], [8.0, 0.0]], dtype=torch.float64)
+    pair = ctebm.DenseNetwork(weight, -weight.sum(1) / 2, ctebm.Tanh())
+    layered = ctebm.LayeredNetwork.random([8, 12, 6, 4], ctebm.Tanh(), gain=8.0, seed=0)
+    layered = layered.clamp({"x": torch.zeros(8)})
+    hard = ctebm.DenseNetwork(weight / 4, -weight.sum(1) / 8, ctebm.HardSigmoid())
+    nets = {"pair": pair, "hard pair": hard, "8-12-6-4": layered}
+    n_starts = 100
+    for name, net in nets.items():
+        begun = time.perf_counter()
+        points = ctebm.find_fixed_points(net, n_starts)
+        yield name, "search: time", time.perf_counter() - begun, "s"
+        yield name, "search: equilibria", len(points), ""
+        yield name, "search: index sum", points.index_sum, ""
+        yield name, "search: largest force", float(points.residual.max()), ""
+        rng = np.random.default_rng(0)
+        starts = torch.as_tensor(rng.uniform(-1, 1, (n_starts, net.n_units)))
+        begun = time.perf_counter()
+        s = adam_points(net, starts)
+        yield name, "adam: time", time.perf_counter() - begun, "s"
+        size = net.force(s).abs().amax(-1)
+        good = size <= 1e-6
+        yield name, "adam: starts with force <= 1e-6", int(good.sum()), f"of {n_starts}"
+        yield name, "adam: median force", float(size.median()), ""
+        if bool(good.any()):
+            apart = torch.cdist(s[good], points.state, p=float("inf"))
+            near = apart.amin(1) <= 1e-4
+            seen = len(set(apart.argmin(1)[near].tolist()))
+            yield name, "adam: equilibria of the search seen", seen, ""
+            yield name, "adam: ends at none of them", int((~near).sum()), ""
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+SECTIONS = {f.__name__: f for f in (settle, dense, ring, deep, search, adam)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--out", type=Path, default=Path("results/equilibria.nc"))
+    choice = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    for name in choice.only:
+        print(f"\n{SECTIONS[name].__doc__}")
+        for row in SECTIONS[name](choice.repeats):
+            case, what, value, unit = row
+            print(f"  {case:32s} {what:38s} {value:12.6g} {unit}")
+            sys.stdout.flush()
+            rows.append(row)
+    columns = list(zip(*rows, strict=True))
+    names = ("case", "quantity", "value", "unit")
+    data = {
+        name: ctebm.dataset.variable("row", np.array(column), name)
+        for name, column in zip(names, columns, strict=True)
+    }
+    attrs = ctebm.dataset.provenance(threads=1)
+    ctebm.save(xr.Dataset(data, attrs=attrs), choice.out, overwrite=True)
+    print(f"\nsaved {choice.out}")
+
+
+if __name__ == "__main__":
+    main()
