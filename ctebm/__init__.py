@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ctebm.asymmetric import AsymmetricNetwork
     from ctebm.continuation import Branch, Event, continue_branch, switch_branch
     from ctebm.dataset import open, save
-    from ctebm.dynamics import Dynamics
+    from ctebm.dynamics import Dynamics, Phase
     from ctebm.early_inference import Correspondence, correspondence
     from ctebm.fixed_points import FixedPoints
     from ctebm.gradient import chain_gradient, implicit_gradient
@@ -41,7 +41,7 @@ _ROOMS = {
     "network": ["Network", "DenseNetwork", "LayeredNetwork"],
     "sparse": ["SparseNetwork"],
     "asymmetric": ["AsymmetricNetwork"],
-    "dynamics": ["Dynamics"],
+    "dynamics": ["Dynamics", "Phase"],
     "integrate": ["simulate", "Trajectory"],
     "fixed_points": ["FixedPoints"],
     "settling": ["settle"],

@@ -57,6 +57,10 @@ class Activation(ABC):
         r"""Return :math:`\rho''(s)`; zero at a kink."""
         return torch.func.jvp(self.derivative, (s,), (torch.ones_like(s),))[1]
 
+    def rate_and_slope(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Return :math:`\rho(s)` and :math:`\rho'(s)`, sharing their work where they can."""
+        return self(s), self.derivative(s)
+
     def inverse(self, rate: Tensor) -> Tensor:
         r"""Return the state `s` between the kinks with :math:`\rho(s)` = `rate`."""
         raise NotImplementedError(
@@ -128,6 +132,10 @@ class Logistic(Activation):
         r = torch.sigmoid(self.gain * s)
         return self.gain * r * (1 - r)
 
+    def rate_and_slope(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        r = torch.sigmoid(self.gain * s)
+        return r, torch.addcmul(r, r, r, value=-1).mul(self.gain)
+
     def second_derivative(self, s: Tensor) -> Tensor:
         r = torch.sigmoid(self.gain * s)
         return self.gain**2 * r * (1 - r) * (1 - 2 * r)
@@ -149,6 +157,10 @@ class Tanh(Activation):
     def derivative(self, s: Tensor) -> Tensor:
         t = torch.tanh(s)
         return (1 - t * t) / 2
+
+    def rate_and_slope(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        t = torch.tanh(s)
+        return t.add(1).div(2), t.square().sub(1).div(-2)
 
     def second_derivative(self, s: Tensor) -> Tensor:
         t = torch.tanh(s)

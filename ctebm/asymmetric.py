@@ -40,6 +40,9 @@ class AsymmetricNetwork(DenseNetwork):
     def coupling(self, r: Tensor) -> Tensor:
         return r @ self.weight.mT
 
+    def _current(self, r: Tensor) -> Tensor:
+        return self.bias + self.coupling(r)
+
     def jacobian(self, s: Tensor) -> Tensor:
         s = self.as_state(s)
         slope = self.activation.derivative(s)

@@ -9,7 +9,8 @@ force (equilibrium propagation).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from ctebm.network import Network
 
-__all__ = ["Dynamics"]
+__all__ = ["Dynamics", "Phase"]
 
 Targets = Mapping[str, "ArrayLike | Tensor"]
 
@@ -85,24 +86,70 @@ class Dynamics:
         r"""Return :math:`R(s + \eta) - s`, the drift of the paper's map (eqs. 1-2)."""
         return self._with_targets(s, self.network.pressure(s + eta) - s)
 
-    def bounds(self, s: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Return where a projected step from `s` may end, or None if nothing has kinks.
+    def sliding(self, start: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]] | None:
+        """Return where a projected step may end, as a function of where it begins.
 
-        Inside the box these are its two kinks; a unit that starts outside is not pulled in by
-        force. Driven units have no kinks, since their own pressure is replaced.
+        Inside the box the bounds are its two kinks; a unit that starts outside is not pulled in
+        by force. Driven units have no kinks, since their own pressure is replaced.
+
+        Parameters
+        ----------
+        start : Tensor, (*batch, unit)
+            The first state of the run.
+
+        Returns
+        -------
+        function or None
+            From a state to the state with units that rounding has put beside a kink put on it,
+            the lower and the upper bounds; None if nothing has kinks.
         """
+        box = self._box(start)
+        if box is None:
+            return None
+        low, high = box
+        if bool(((start >= low) & (start <= high)).all()):  # and so it stays
+            return lambda s: (s.clamp(low, high), low, high)
+
+        def bounds(s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            s = self.on_kinks(s)
+            return s, torch.minimum(low, s), torch.maximum(high, s)
+
+        return bounds
+
+    def on_kinks(self, s: Tensor) -> Tensor:
+        """Return the state with units that are a rounding error from a kink put on it."""
+        for kink in self._box(s) or ():
+            s = torch.where((s - kink).abs() <= 4 * torch.finfo(s.dtype).eps, kink, s)
+        return s
+
+    def defect(self, s: Tensor) -> Tensor:
+        """Return the largest drift over the units, ``(*batch)``, 0 for a unit held at its kink."""
+        f, box = self.f(0, s), self._box(s)
+        if box is not None:
+            f = (s + f).clamp(*box) - s
+        return f.abs().amax(-1)
+
+    def _box(self, s: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return the lower and the upper kink of each unit, ``(unit,)``."""
         if self.network.box is None:
             return None
-        low, high = (torch.full_like(s, kink) for kink in self.network.box)
+        low, high = (s.new_full(s.shape[-1:], kink) for kink in self.network.box)
         for name in self.drive:
             where = self.network.layers[name]
-            low[..., where], high[..., where] = -torch.inf, torch.inf
-        return torch.minimum(low, s), torch.maximum(high, s)
+            low[where], high[where] = -torch.inf, torch.inf
+        return low, high
 
     @property
     def noisy(self) -> bool:
         """Whether any sample has noise."""
         return bool((self.sigma > 0).any())
+
+    @property
+    def batch(self) -> torch.Size:
+        """The shape of the samples that network, targets, sigma and beta bring along."""
+        targets = (*self.drive.values(), *self.nudge.values())
+        rows = [x.shape[:-1] for x in (self.sigma, self.beta, *targets)]
+        return torch.broadcast_shapes(self.network.batch, *rows)
 
     def _with_targets(self, s: Tensor, f: Tensor) -> Tensor:
         for name, target in self.drive.items():
@@ -119,6 +166,29 @@ class Dynamics:
         if not isinstance(targets, Mapping):
             targets = {self.network.output: targets}
         return {name: self.network._layer_state(name, x) for name, x in targets.items()}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of a run in which nothing changes: settle, drive, release.
+
+    Parameters
+    ----------
+    name : str
+        What the phase is called in the result.
+    dynamics : Dynamics
+        What moves the state; its network has the units of the other phases.
+    n_steps : int
+        How long it lasts.
+    """
+
+    name: str
+    dynamics: Dynamics
+    n_steps: int
+
+    def __post_init__(self) -> None:
+        if self.n_steps < 1 or int(self.n_steps) != self.n_steps:
+            raise ValueError(f"expected phase {self.name!r} of n_steps >= 1, got {self.n_steps}.")
 
 
 def _one_per_sample(

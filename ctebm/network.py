@@ -25,6 +25,9 @@ from torch import Tensor
 
 from ctebm.activation import Activation, as_activation
 
+_NARROW_UNITS = 32
+_DENSE_UNITS = 100  # up to which one dense product is faster than a product a block
+
 __all__ = ["DenseNetwork", "LayeredNetwork", "Network", "PairwiseNetwork", "TangentNetwork"]
 
 
@@ -294,7 +297,11 @@ class PairwiseNetwork(Network):
 
     def current(self, s: Tensor) -> Tensor:
         r"""Return the currents :math:`I = b + W \rho(s)`."""
-        return self.bias + self.coupling(self.rate(s))
+        return self._current(self.rate(s))
+
+    def _current(self, r: Tensor) -> Tensor:
+        """Return ``b + W r`` as a new tensor."""
+        return self.bias + self.coupling(r)
 
     def energy(self, s: Tensor) -> Tensor:
         s = self.as_state(s)
@@ -304,8 +311,8 @@ class PairwiseNetwork(Network):
 
     def force(self, s: Tensor) -> Tensor:
         s = self.as_state(s)
-        current = self.bias + self.coupling(self.activation(s))
-        return self.activation.derivative(s) * current - s
+        r, slope = self.activation.rate_and_slope(s)
+        return self._current(r).mul_(slope).sub_(s)  # in place, since it is new
 
     def energy_and_force(self, s: Tensor) -> tuple[Tensor, Tensor]:
         s = self.as_state(s)
@@ -434,6 +441,9 @@ class DenseNetwork(PairwiseNetwork):
 
     def coupling(self, r: Tensor) -> Tensor:
         return r @ self.weight
+
+    def _current(self, r: Tensor) -> Tensor:
+        return _affine(self.bias, r, self.weight)
 
     def dense_weight(self) -> Tensor:
         return self.weight
@@ -564,14 +574,34 @@ class LayeredNetwork(PairwiseNetwork):
         parts: list[Tensor | None] = [None] * len(rates)
         for i, W in enumerate(self.weights):
             if W is not None:
-                below = rates[i + 1] @ W.mT
+                below = _product(rates[i + 1], W.mT)
                 own = parts[i]
                 parts[i] = below if own is None else own + below
-                parts[i + 1] = rates[i] @ W
+                parts[i + 1] = _product(rates[i], W)
         return torch.cat(
             [torch.zeros_like(rate) if part is None else part
              for part, rate in zip(parts, rates, strict=True)], dim=-1
         )  # fmt: skip
+
+    def _current(self, r: Tensor) -> Tensor:
+        if r.shape[-1] > _DENSE_UNITS:
+            return self.bias + self.coupling(r)
+        return _affine(self.bias, r, self._small_weight())
+
+    def _small_weight(self) -> Tensor:
+        """Return the dense weights, kept until a block is changed or replaced."""
+        blocks = [W for W in self.weights if W is not None]
+        key = [(W, W._version) for W in blocks]
+        known = getattr(self, "_dense", None)
+        if (
+            known is None
+            or len(known[0]) != len(key)
+            or any(W is not V or n != m for (W, n), (V, m) in zip(key, known[0], strict=True))
+        ):
+            known = key, self.dense_weight()
+            if not any(W.requires_grad for W in blocks):
+                self._dense = known
+        return known[1]
 
     def dense_weight(self) -> Tensor:
         n, slices = self.bias.shape[-1], list(self.layers.values())
@@ -599,6 +629,18 @@ class LayeredNetwork(PairwiseNetwork):
 def layer_names(n_layers: int) -> list[str]:
     """Return the paper's names, input first: ``x, h_K ... h_1, y``."""
     return ["x", *(f"h{k}" for k in range(n_layers - 2, 0, -1)), "y"]
+
+
+def _affine(bias: Tensor, r: Tensor, W: Tensor) -> Tensor:
+    """Return ``bias + r W``, in one call where torch has one."""
+    fits = r.ndim == 2 and (bias.ndim == 1 or (bias.ndim == 2 and len(bias) in (1, len(r))))
+    return torch.addmm(bias, r, W) if fits else bias + r @ W
+
+
+def _product(r: Tensor, W: Tensor) -> Tensor:
+    """Return ``r W``, through the transpose where `W` is narrow, which BLAS does much faster."""
+    narrow = W.shape[1] <= _NARROW_UNITS < W.shape[0] and r.ndim == 2
+    return (W.mT @ r.mT).mT if narrow else r @ W
 
 
 def _size(where: slice) -> int:
@@ -664,7 +706,7 @@ def check_self_coupling(weight: Tensor) -> None:
 
 def _check_couplings(weight: Tensor) -> None:
     check_self_coupling(weight)
-    asymmetry = float((weight - weight.mT).abs().max()) if weight.numel() else 0.0
+    asymmetry = float((weight - weight.mT).detach().abs().max()) if weight.numel() else 0.0
     if asymmetry > 8 * torch.finfo(weight.dtype).eps * float(weight.abs().max()):
         raise ValueError(
             f"expected symmetric weights, got max |W - W'| = {asymmetry:.3g}; no energy has "

@@ -1,0 +1,269 @@
+"""The solvers of torchsde and torchdiffeq: their orders, and one phase of a run as unit steps."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torchdiffeq
+import torchsde
+from torch import Tensor
+
+from ctebm.dynamics import Dynamics
+from ctebm.noise import BrownianSteps
+
+__all__ = ["METHODS", "Flow", "Method", "flow", "integrate_adaptive", "method_named"]
+
+Drift = Callable[[Tensor, Tensor], Tensor]
+Flow = Callable[[Tensor, list[int]], Tensor]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A solver, its names in torchdiffeq and torchsde, and its orders.
+
+    Attributes
+    ----------
+    ode, sde : str or None
+        Its names in torchdiffeq and torchsde; None where it does not exist.
+    order : int
+        Deterministic order of convergence.
+    stages : int
+        Evaluations of the drift a step, which is also how many layers one step crosses.
+    weak, strong : float or None
+        Orders with additive noise; None if the method takes no noise.
+    calculus : {"ito", "stratonovich"}
+        That of the solver; with additive noise both are the same equation.
+    area : bool
+        Whether it needs the integral of the noise over a step.
+    adaptive : bool
+        Whether the step follows a tolerance instead of `eps`.
+    """
+
+    ode: str | None
+    order: int
+    stages: int
+    sde: str | None = None
+    weak: float | None = None
+    strong: float | None = None
+    calculus: str = "ito"
+    area: bool = False
+    adaptive: bool = False
+
+
+# Milstein's method is Euler's where noise is additive, so it is not listed.
+METHODS: dict[str, Method] = {
+    "euler": Method("euler", 1, 1, sde="euler", weak=1.0, strong=1.0),
+    "midpoint": Method("midpoint", 2, 2),
+    "heun": Method("heun2", 2, 2, "heun", weak=2.0, strong=1.0, calculus="stratonovich"),
+    "srk": Method(None, 3, 10, sde="srk", weak=2.0, strong=1.5, area=True),
+    "adaptive_srk": Method(None, 3, 10, "srk", weak=2.0, strong=1.5, area=True, adaptive=True),
+    "rk4": Method("rk4", 4, 4),
+    "bosh3": Method("bosh3", 3, 4, adaptive=True),
+    "dopri5": Method("dopri5", 5, 7, adaptive=True),
+    "dopri8": Method("dopri8", 8, 14, adaptive=True),
+}
+
+
+def method_named(name: str) -> Method:
+    """Return a method by its name, or raise a ValueError that names the nearest."""
+    if name not in METHODS:
+        near = difflib.get_close_matches(str(name), METHODS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(METHODS)}."
+        raise ValueError(f"expected a method of ctebm.integrate.METHODS, got {name!r}; {hint}")
+    return METHODS[name]
+
+
+def flow(
+    dynamics: Dynamics,
+    method: Method,
+    eps: Tensor,
+    start: Tensor,
+    brownian: BrownianSteps | None,
+    projected: bool,
+) -> Flow:
+    """Return the function from a state and the steps to stop at to the states there.
+
+    Parameters
+    ----------
+    dynamics : Dynamics
+        Drift, noise and targets.
+    method : Method
+        One with fixed steps.
+    eps : Tensor
+        Step size, ``()`` or ``(*batch)``.
+    start : Tensor, (*batch, unit)
+        The state from which the phase begins.
+    brownian : BrownianSteps or None
+        The noise; None if there is none.
+    projected : bool
+        Without noise, let units slide on kinks.
+    """
+    eps = eps.to(start.device)
+    rate = eps.to(start.dtype) if eps.ndim == 0 else eps.to(start.dtype).unsqueeze(-1)
+    if brownian is None:
+        drift = _projected(dynamics, rate, method, start) if projected else None
+        if drift is not None:
+            return _on_kinks(_unit_steps(drift, "euler"), dynamics)
+        return _unit_steps(lambda _, s: rate * dynamics.f(0, s), method.ode)
+    if dynamics.noise == "synaptic":
+
+        def paper_map(_: Tensor, s: Tensor) -> Tensor:
+            eta = brownian.increment().reshape(s.shape) * dynamics.sigma
+            return rate * dynamics.synaptic(s, eta)
+
+        return _unit_steps(paper_map, "euler")
+    return _langevin(dynamics, method, rate, start.shape, brownian)
+
+
+def integrate_adaptive(
+    dynamics: Dynamics,
+    method: Method,
+    start: Tensor,
+    times: Tensor,
+    rtol: float,
+    atol: float,
+    seed: int | None,
+) -> Tensor:
+    """Return the states at `times` by a method that chooses its steps, one for the whole batch."""
+    if seed is not None:
+        return _adaptive_langevin(dynamics, method, start, times, rtol, atol, seed)
+
+    def f(t: Tensor, s: Tensor) -> Tensor:
+        return dynamics.f(t, s)
+
+    return _tensor(
+        torchdiffeq.odeint(f, start, times.to(start), rtol=rtol, atol=atol, method=method.ode)
+    )
+
+
+def _adaptive_langevin(
+    dynamics: Dynamics,
+    method: Method,
+    start: Tensor,
+    times: Tensor,
+    rtol: float,
+    atol: float,
+    seed: int,
+) -> Tensor:
+    """Return the states at `times`, each the end of a step: torchsde interpolates in between.
+
+    Without `dt` torchsde's Brownian tree recurses once a step, and fails after 20,000.
+    """
+    sde = _IntegerClock(dynamics, method.calculus, start.new_ones(()), start.shape)
+    size = (start.shape[:-1].numel(), start.shape[-1])
+    first = float(times.diff().min()) / 64
+    brownian = torchsde.BrownianInterval(
+        t0=float(times[0]), t1=float(times[-1]), size=size, dtype=start.dtype,
+        device=start.device, entropy=seed % 2**63, dt=first, levy_area_approximation="space-time",
+    )  # fmt: skip
+    states = [start.reshape(size)]
+    for ts in times.unfold(0, 2, 1):
+        with torch.random.fork_rng(devices=[]):
+            out = torchsde.sdeint(
+                sde, states[-1], ts, bm=brownian, method=method.sde, adaptive=True, dt=first,
+                dt_min=first / 2**20, rtol=rtol, atol=atol,
+            )  # fmt: skip
+        states.append(_tensor(out)[-1])
+    return torch.stack(states).reshape(len(times), *start.shape)
+
+
+class _IntegerClock:
+    """The SDE with time in steps, on states ``(sample, unit)``."""
+
+    noise_type = "diagonal"
+
+    def __init__(self, dynamics: Dynamics, calculus: str, rate: Tensor, shape: torch.Size) -> None:
+        self.sde_type, self.dynamics, self.shape = calculus, dynamics, shape
+        flat = (-1, shape[-1])
+        self.rate = rate if rate.ndim == 0 else rate.expand(*shape[:-1], 1).reshape(-1, 1)
+        scale = dynamics.sigma * rate.sqrt()
+        self.scale = scale if scale.ndim == 0 else scale.expand(*shape[:-1], 1).reshape(-1, 1)
+        self.intensity = self.scale.expand(shape[:-1].numel(), shape[-1])
+        self.batched = len(shape) != 2
+        self.flat = flat
+
+    def f(self, t: Tensor, s: Tensor) -> Tensor:
+        if self.batched:
+            return self.rate * self.dynamics.f(t, s.reshape(self.shape)).reshape(self.flat)
+        return self.rate * self.dynamics.f(t, s)
+
+    def g(self, t: Tensor, s: Tensor) -> Tensor:
+        return self.intensity
+
+    def f_and_g_prod(self, t: Tensor, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        return self.f(t, s), self.scale * v
+
+
+def _langevin(
+    dynamics: Dynamics, method: Method, rate: Tensor, shape: torch.Size, brownian: BrownianSteps
+) -> Flow:
+    sde = _IntegerClock(dynamics, method.calculus, rate, shape)
+
+    def advance(s: Tensor, stops: list[int]) -> Tensor:
+        ts = torch.tensor(stops, dtype=torch.float64)
+        # torchsde checks its arguments with a draw from torch's global generator
+        with torch.random.fork_rng(devices=[]):
+            states = torchsde.sdeint(
+                sde, s.reshape(sde.flat), ts, bm=brownian, method=method.sde, dt=1.0
+            )
+        return _tensor(states).reshape(len(stops), *shape)
+
+    return advance
+
+
+def _unit_steps(drift: Drift, solver: str | None) -> Flow:
+    """Return the flow of unit steps of a fixed-step method of torchdiffeq."""
+
+    def advance(s: Tensor, stops: list[int]) -> Tensor:
+        ts = torch.tensor(stops, dtype=torch.float64, device=s.device)
+        return _tensor(torchdiffeq.odeint(drift, s, ts, method=solver, options={"step_size": 1.0}))
+
+    return advance
+
+
+def _on_kinks(advance: Flow, dynamics: Dynamics) -> Flow:
+    """Return the flow with states that a sum has put beside a kink put on it."""
+
+    def exactly(s: Tensor, stops: list[int]) -> Tensor:
+        states = advance(s, stops)
+        return dynamics.on_kinks(states)
+
+    return exactly
+
+
+def _projected(dynamics: Dynamics, rate: Tensor, method: Method, start: Tensor) -> Drift | None:
+    """Return a drift whose Euler step is a projected step of the method, or None without kinks.
+
+    Between the kinks it is the plain step. At a kink, a drift that points out is that of a unit
+    sliding on it: zero (Filippov), in each stage of the step. The sum of a state and a difference
+    may miss a kink by a rounding error, and beyond it the drift is another: a step begins on it.
+    """
+    bounds = dynamics.sliding(start)
+    if bounds is None:
+        return None
+    unit = torch.tensor([0.0, 1.0], dtype=torch.float64, device=start.device)
+
+    def step(_: Tensor, raw: Tensor) -> Tensor:
+        s, low, high = bounds(raw)
+        if method.stages == 1:
+            moved = s + rate * dynamics.f(0, s)
+        else:
+            at_low, at_high = s <= low, s >= high
+
+            def sliding(_: Tensor, u: Tensor) -> Tensor:
+                f = dynamics.f(0, u.clamp(low, high))
+                return rate * torch.where(at_low & (f < 0) | at_high & (f > 0), 0.0, f)
+
+            moved = _tensor(torchdiffeq.odeint(sliding, s, unit, method=method.ode))[-1]
+        return moved.clamp(low, high) - raw
+
+    return step
+
+
+def _tensor(states: Any) -> Tensor:
+    """Narrow what the libraries declare as a tensor or a tuple."""
+    return states

@@ -1,0 +1,113 @@
+"""Drift, noise and targets of a network in motion."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import ctebm
+
+NETWORKS = {
+    "layered": lambda rho: ctebm.LayeredNetwork.random([5, 4, 3, 2], rho, seed=1),
+    "clamped": lambda rho: ctebm.LayeredNetwork.random([5, 4, 3, 2], rho, seed=1).clamp(
+        {"x": torch.linspace(-1, 1, 15).reshape(3, 5)}
+    ),
+    "wide": lambda rho: ctebm.LayeredNetwork.random([60, 50, 7], rho, seed=1),
+    "dense": lambda rho: ctebm.DenseNetwork(
+        torch.tensor([[0, 1, -1], [1, 0, 2], [-1, 2, 0.0]]), [0.1, 0, -0.2], rho,
+        layers={"x": slice(0, 1), "y": slice(1, 3)},
+    ),
+}  # fmt: skip
+ACTIVATIONS = [ctebm.Tanh(), ctebm.Logistic(), ctebm.HardSigmoid(), ctebm.SmoothHardSigmoid()]
+
+
+def states(net: ctebm.Network, *batch: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(*batch, net.n_units, dtype=torch.float64, generator=generator)
+
+
+@pytest.mark.parametrize("rho", ACTIVATIONS, ids=repr)
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("batch", [(3,), (1,), (2, 3), (3, 1)], ids=str)
+def test_force_is_the_slope_of_the_energy(name, rho, batch):
+    net = NETWORKS[name](rho)
+    if name == "clamped" and batch[-1] == 1:
+        batch = (*batch[:-1], 3)  # its bias has three rows
+    s = states(net, *batch)
+    by_autograd = -torch.func.grad(lambda u: net.energy(u).sum())(s)
+    torch.testing.assert_close(net.force(s).expand_as(by_autograd), by_autograd)
+
+
+@pytest.mark.parametrize("rho", ACTIVATIONS, ids=repr)
+def test_rate_and_slope_are_the_two_functions(rho):
+    s = torch.linspace(-2, 2, 41, dtype=torch.float64)
+    r, slope = rho.rate_and_slope(s)
+    torch.testing.assert_close(r, rho(s))
+    torch.testing.assert_close(slope, rho.derivative(s))
+
+
+def test_force_sees_weights_that_were_changed_in_place():
+    net = NETWORKS["layered"](ctebm.Tanh())
+    s = states(net, 3)
+    before = net.force(s)
+    net.weights[1].mul_(2)
+    fresh = ctebm.LayeredNetwork(net.weights, net.biases, ctebm.Tanh())
+    torch.testing.assert_close(net.force(s), fresh.force(s))
+    assert not torch.allclose(net.force(s), before)
+    net.weights[0] = torch.zeros_like(net.weights[0])
+    torch.testing.assert_close(net.current(s)[..., net.layers["x"]], net.biases[0].expand(3, -1))
+
+
+def test_drive_replaces_the_pressure_and_a_nudge_adds_to_it():
+    net = NETWORKS["layered"](ctebm.Tanh())
+    s, y = states(net, 3), torch.tensor([0.1, -0.2], dtype=torch.float64)
+    out = net.layers["y"]
+    f = net.force(s)
+    driven = ctebm.Dynamics(net, drive=y).f(0, s)
+    nudged = ctebm.Dynamics(net, nudge=y, beta=0.3).f(0, s)
+    torch.testing.assert_close(driven[..., out], y - s[..., out])
+    torch.testing.assert_close(nudged[..., out], f[..., out] + 0.3 * (y - s[..., out]))
+    rest = slice(0, out.start)
+    assert torch.equal(driven[..., rest], f[..., rest])
+    assert torch.equal(nudged[..., rest], f[..., rest])
+
+
+def test_synaptic_drift_is_the_pressure_at_the_noisy_state():
+    net = NETWORKS["dense"](ctebm.Tanh())
+    s, eta = states(net, 4), states(net, 4) / 7
+    dynamics = ctebm.Dynamics(net, 0.1, noise="synaptic")
+    torch.testing.assert_close(dynamics.synaptic(s, eta), net.pressure(s + eta) - s)
+
+
+def test_defect_is_zero_for_units_held_at_their_kinks():
+    W = torch.tensor([[0.0, 2.0], [2.0, 0.0]])
+    net = ctebm.DenseNetwork(W, [-1.0, -1.0], ctebm.HardSigmoid(), layers={"y": slice(0, 2)})
+    dynamics = ctebm.Dynamics(net)
+    corner = torch.tensor([[0.5, 0.5], [-0.5, -0.5], [0.0, 0.0], [0.25, 0.25]]).double()
+    torch.testing.assert_close(dynamics.defect(corner), torch.tensor([0, 0, 0, 0.25]).double())
+    driven = ctebm.Dynamics(net, drive=[0.9, 0.9])
+    torch.testing.assert_close(driven.defect(corner[0]), torch.tensor(0.4).double())
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"sigma": -1.0}, "sigma >= 0"),
+        ({"sigma": float("nan")}, "finite sigma"),
+        ({"nudge": [0.0, 0.0]}, "nudge and beta together"),
+        ({"beta": 1.0}, "nudge and beta together"),
+        ({"noise": "white"}, "'langevin' or 'synaptic'"),
+        ({"drive": [0.0]}, r"\(\*batch, 2\)"),
+        ({"drive": {"z": [0.0, 0.0]}}, "one of the layers"),
+        ({"drive": [0.0, float("inf")]}, "finite states"),
+        ({"drive": [0.0, 0.0], "nudge": [0.0, 0.0], "beta": 1.0}, "driven or nudged"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        ctebm.Dynamics(NETWORKS["layered"](ctebm.Tanh()), **options)
+
+
+def test_a_phase_lasts():
+    with pytest.raises(ValueError, match="n_steps >= 1"):
+        ctebm.Phase("settle", ctebm.Dynamics(NETWORKS["dense"](ctebm.Tanh())), 0)
