@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ctebm.activation import Custom, HardSigmoid, Logistic, SmoothHardSigmoid, Tanh
+    from ctebm.agreement import Correspondence
     from ctebm.asymmetric import AsymmetricNetwork
     from ctebm.continuation import Branch, Event, continue_branch, switch_branch
     from ctebm.dataset import open, save
     from ctebm.dynamics import Dynamics, Phase
-    from ctebm.early_inference import Correspondence, correspondence
+    from ctebm.early_inference import correspondence
+    from ctebm.feedback import FeedbackNetwork
     from ctebm.fixed_points import FixedPoints
-    from ctebm.gradient import chain_gradient, implicit_gradient
+    from ctebm.gradient import bptt_gradient, chain_gradient, implicit_gradient
     from ctebm.integrate import Trajectory, simulate
     from ctebm.jacobian import JacobianLinearization
     from ctebm.law import (
@@ -35,12 +37,14 @@ if TYPE_CHECKING:
     from ctebm.search import certify_unique, enumerate_fixed_points, find_fixed_points
     from ctebm.settling import settle
     from ctebm.sparse import SparseNetwork
+    from ctebm.synapse import ParameterGradient, parameter_gradient
 
 _ROOMS = {
     "activation": ["HardSigmoid", "Logistic", "Tanh", "SmoothHardSigmoid", "Custom"],
     "network": ["Network", "DenseNetwork", "LayeredNetwork"],
     "sparse": ["SparseNetwork"],
     "asymmetric": ["AsymmetricNetwork"],
+    "feedback": ["FeedbackNetwork"],
     "dynamics": ["Dynamics", "Phase"],
     "integrate": ["simulate", "Trajectory"],
     "fixed_points": ["FixedPoints"],
@@ -50,7 +54,8 @@ _ROOMS = {
     "linearization": ["linearize", "Linearization"],
     "jacobian": ["JacobianLinearization"],
     "continuation": ["continue_branch", "switch_branch", "Branch", "Event"],
-    "gradient": ["chain_gradient", "implicit_gradient"],
+    "gradient": ["chain_gradient", "implicit_gradient", "bptt_gradient"],
+    "synapse": ["parameter_gradient", "ParameterGradient"],
     "law": [
         "first_arrival_coefficient",
         "continuous_coefficient",
@@ -59,7 +64,8 @@ _ROOMS = {
         "paper_coefficient",
         "half_time",
     ],
-    "early_inference": ["correspondence", "Correspondence"],
+    "early_inference": ["correspondence"],
+    "agreement": ["Correspondence"],
     "dataset": ["save", "open"],
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

@@ -2,12 +2,15 @@ r"""The reference gradients of the prediction error :math:`C = |\hat y - y^*|^2 
 
 Each has its name. ``chain`` is what back-propagation from layer to layer gives at the equilibrium
 (eqs. 22-25); ``implicit`` is the adjoint of the equilibrium itself, recurrent back-propagation
-(Almeida 1987, Pineda 1987). They agree in the output layer's neighbourhood only as far as activity
-does not come back: see the theory page.
+(Almeida 1987, Pineda 1987); ``bptt`` is the exact adjoint of some Euler steps of the free network.
+They agree as far as activity does not come back: see the theory page.
+
+Letters: state ``s``, rate ``r``, target ``y*``, adjoint ``g``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -17,16 +20,36 @@ from torch import Tensor
 from ctebm.fixed_points import pinned_units
 from ctebm.network import Network
 
-__all__ = ["chain_gradient", "implicit_gradient", "responsive_units"]
+__all__ = [
+    "bptt_gradient",
+    "chain_gradient",
+    "implicit_gradient",
+    "newton_step",
+    "responsive_units",
+]
 
 
 def responsive_units(
-    network: Network, state: ArrayLike | Tensor, target: ArrayLike | Tensor
+    network: Network,
+    state: ArrayLike | Tensor,
+    target: ArrayLike | Tensor,
+    one_sided: bool = True,
 ) -> Tensor:
     """Return which units carry a small change at an equilibrium, ``(*batch, unit)``.
 
     Pinned hidden units do not. An output unit at a kink, being driven, does if its target pulls it
     back into the box (the one-sided derivative of its rate is 1), and does not if it pulls it out.
+
+    Parameters
+    ----------
+    network : Network
+        With its input clamped; its last layer is the output.
+    state : array, (*batch, unit)
+        The equilibrium.
+    target : array, (*batch, output unit)
+        The target states.
+    one_sided : bool
+        False for a weak nudge, from which a pinned output stays where it is.
     """
     s = network.as_state(state)
     y = network.layers[network.output]
@@ -37,12 +60,16 @@ def responsive_units(
         pull = target - s[..., y]
         outward = ((s[..., y] >= high) & (pull > 0)) | ((s[..., y] <= low) & (pull < 0))
         responsive = responsive.expand(*outward.shape[:-1], -1).clone()
-        responsive[..., y] = ~outward
+        if one_sided:
+            responsive[..., y] = ~outward
     return responsive
 
 
 def chain_gradient(
-    network: Network, state: ArrayLike | Tensor, target: ArrayLike | Tensor
+    network: Network,
+    state: ArrayLike | Tensor,
+    target: ArrayLike | Tensor,
+    one_sided: bool = True,
 ) -> Tensor:
     r"""Back-propagate the prediction error from layer to layer at an equilibrium.
 
@@ -50,7 +77,8 @@ def chain_gradient(
         g_k = \Big(\frac{\partial R_{h_{k-1}}}{\partial h_k}\Big)' g_{k-1}
             = \rho'(h_k) \odot W_{k,k-1} (\rho'(h_{k-1}) \odot g_{k-1})
 
-    (eqs. 22-25). The second form is that of eq. 6; the first holds for any network with layers.
+    (eqs. 22-25). The second form is that of eq. 6; the first holds for any network with layers,
+    and takes the forward weights where the feedback has its own.
 
     Parameters
     ----------
@@ -60,6 +88,9 @@ def chain_gradient(
         The equilibrium.
     target : array, (*batch, output unit)
         The target states :math:`y^*`.
+    one_sided : bool
+        Whether a pinned output passes the error on if its target pulls it into the box, as it
+        does when driven (eq. 12) or clamped; False is for a weak nudge, which leaves it pinned.
 
     Returns
     -------
@@ -69,26 +100,25 @@ def chain_gradient(
     """
     s = network.as_state(state)
     target = network._layer_state(network.output, target)
-    responsive = responsive_units(network, s, target).to(s.dtype)
-    names = list(network.layers)[::-1]
-    y = network.layers[names[0]]
-    g = torch.zeros_like(responsive)
-    g[..., y] = s[..., y] - target
-    for above, below in pairwise(names):
+    responsive = responsive_units(network, s, target, one_sided).to(s.dtype)
+    g = output_error(network, s, target)
+    responsive = responsive.expand_as(g)
+    for above, below in pairwise(list(network.layers)[::-1]):
         v = torch.zeros_like(g)
         v[..., network.layers[above]] = (responsive * g)[..., network.layers[above]]
         where = network.layers[below]
-        g[..., where] = -(responsive * network.hessian_product(s, v))[..., where]
+        g[..., where] = (responsive * _adjoint_product(network, s, v))[..., where]
     return g
 
 
 def implicit_gradient(
     network: Network, state: ArrayLike | Tensor, target: ArrayLike | Tensor
 ) -> Tensor:
-    r"""Solve :math:`H g = \partial C / \partial s` on the unpinned units, by conjugate gradients.
+    r"""Solve :math:`-J' g = \partial C / \partial s` on the unpinned units, without a matrix.
 
-    A nudge of small strength :math:`\beta` moves the equilibrium by :math:`-\beta g`; with it,
-    :math:`dC/d\theta = -(\partial^2 E / \partial\theta\,\partial s)\, g`.
+    `J` is the Jacobian of the force, so that :math:`-J' = H` where the force has an energy: then by
+    conjugate gradients, else by them on the normal equations. A nudge of small strength
+    :math:`\beta` moves a symmetric network's equilibrium by :math:`-\beta g`.
 
     Parameters
     ----------
@@ -106,20 +136,115 @@ def implicit_gradient(
         units is not positive definite.
     """
     s = network.as_state(state)
-    y = network.layers[network.output]
-    error = s[..., y] - network._layer_state(network.output, target)
-    free = (~pinned_units(network, s)).to(s.dtype).expand(*error.shape[:-1], -1)
-    right = torch.zeros_like(free)
-    right[..., y] = error
-    right = right * free
+    right = output_error(network, s, network._layer_state(network.output, target))
+    free = (~pinned_units(network, s)).to(s.dtype).expand_as(right)
+    if network.is_gradient:
+        H = network.hessian_operator(s)
+        return _conjugate_gradients(lambda v: free * H(free * v), free * right)
 
-    def product(v: Tensor) -> Tensor:
+    def forward(v: Tensor) -> Tensor:
         return free * network.hessian_product(s, free * v)
 
-    return _conjugate_gradients(product, right)
+    def adjoint(v: Tensor) -> Tensor:
+        return -free * _adjoint_product(network, s, free * v)
+
+    return _conjugate_gradients(lambda v: forward(adjoint(v)), forward(free * right))
 
 
-def _conjugate_gradients(product, right: Tensor) -> Tensor:
+def bptt_gradient(
+    network: Network,
+    state: ArrayLike | Tensor,
+    target: ArrayLike | Tensor,
+    *,
+    eps: float,
+    n_steps: int,
+    every_step: bool = False,
+) -> Tensor:
+    r"""Back-propagate the error through `n` Euler steps of the free network, exactly.
+
+    From a state, :math:`s_{t+1} = s_t + \epsilon f(s_t)`, kept in the box by projection, and
+    :math:`C` is the prediction error after the last step. The adjoint is
+
+    .. math:: \lambda_n = \partial C/\partial s_n, \qquad
+        \lambda_t = (1 + \epsilon J(s_t))'\lambda_{t+1},
+
+    where a unit that a step leaves at a kink passes nothing. At an equilibrium
+    :math:`\lambda_0 = (1 - \epsilon H)^n\,\partial C/\partial s`, which is what a nudge of small
+    strength does in its step `n` (Ernoult et al. 2019).
+
+    Parameters
+    ----------
+    network : Network
+        With its input clamped; its last layer is the output.
+    state : array, (*batch, unit)
+        Where the steps begin, usually the equilibrium.
+    target : array, (*batch, output unit)
+        The target states :math:`y^*`.
+    eps : float
+        Step size.
+    n_steps : int
+        Steps, 0 or more.
+    every_step : bool
+        Return the gradients with 0 to `n` steps to go, ``(n + 1, *batch, unit)``.
+
+    Returns
+    -------
+    Tensor, (*batch, unit)
+        The gradient with respect to the state `n` steps before the end; 0 for a pinned unit.
+    """
+    s = network.as_state(state)
+    target = network._layer_state(network.output, target)
+    if not (0 < eps < float("inf")) or n_steps < 0:
+        raise ValueError(f"expected a finite eps > 0 and n_steps >= 0, got {eps} and {n_steps}.")
+    path = []
+    for _ in range(n_steps):
+        f = network.force(s)
+        free = ~pinned_units(network, s, f)
+        after, moves = s + eps * f, free
+        if network.box is not None:
+            low, high = network.box
+            moves = free & (after > low) & (after < high)
+            after = after.clamp(low, high)
+        path.append((s, free.to(s.dtype), moves.to(s.dtype)))
+        s = after
+    g = output_error(network, s, target) * (~pinned_units(network, s)).to(s.dtype)
+    gradients = [g]
+    for s, free, moves in reversed(path):
+        g = moves * g
+        g = free * (g + eps * _adjoint_product(network, s, g))
+        if every_step:
+            gradients.append(g)
+    return torch.stack(gradients) if every_step else g
+
+
+def newton_step(network: Network, state: Tensor) -> Tensor:
+    """Return the step to the equilibrium of the linearised force, on the unpinned units.
+
+    NaN for a sample whose Hessian is not positive definite.
+    """
+    f = network.force(state)
+    free = (~pinned_units(network, state, f)).to(state.dtype)
+    H = network.hessian_operator(state)
+    return _conjugate_gradients(lambda v: free * H(free * v), free * f)
+
+
+def output_error(network: Network, s: Tensor, target: Tensor) -> Tensor:
+    """Return dC/ds, which is the output's error and 0 elsewhere."""
+    y = network.layers[network.output]
+    error = s[..., y] - target
+    g = error.new_zeros(*error.shape[:-1], s.shape[-1])
+    g[..., y] = error
+    return g
+
+
+def _adjoint_product(network: Network, s: Tensor, v: Tensor) -> Tensor:
+    """Return ``J'v`` for the Jacobian of the force, which an energy makes symmetric."""
+    if network.is_gradient:
+        return -network.hessian_product(s, v)
+    return torch.func.vjp(network.force, s)[1](v)[0]
+
+
+def _conjugate_gradients(product: Callable[[Tensor], Tensor], right: Tensor) -> Tensor:
     """Solve ``product(x) = right`` row by row to rounding; NaN in rows with curvature <= 0."""
     tiny = torch.finfo(right.dtype)
     x, r, p = torch.zeros_like(right), right.clone(), right.clone()

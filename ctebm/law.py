@@ -1,4 +1,4 @@
-r"""How much of the chain gradient has reached a layer: the laws of its coefficient.
+r"""How much of the chain gradient has reached a layer, and how much noise beside it.
 
 Along the feedback path alone, the displacement of the layer at depth `k` is
 :math:`\Delta h_k = -a_k g_k`. The coefficient :math:`a_k` is the response of a cascade of `k + 1`
@@ -17,9 +17,13 @@ __all__ = [
     "cascade_coefficient",
     "continuous_coefficient",
     "discretisation_error",
+    "driven_coefficient",
     "first_arrival_coefficient",
     "half_time",
+    "noise_variance",
     "paper_coefficient",
+    "predicted_cosine",
+    "replicates_needed",
 ]
 
 Array = NDArray[np.float64]
@@ -139,3 +143,85 @@ def cascade_coefficient(depth: int, n_steps: ArrayLike, eps: float, order: int) 
     for i in range(1, len(a)):
         a[i] = np.convolve(step, a[i - 1])[: depth + 1] + forcing
     return a[n, depth]
+
+
+def driven_coefficient(depth: int, n_steps: ArrayLike, eps: float, order: int) -> Array:
+    r"""Return the coefficient of a solver of this order; 0 stands for continuous time.
+
+    Depth -1 is what drives the output: 1 from the first moment on.
+
+    Parameters
+    ----------
+    depth : int
+        Hops from the output.
+    n_steps : array_like of int
+        Steps since the target arrived.
+    eps : float
+        Step size.
+    order : int
+        0, or as for :func:`cascade_coefficient`.
+    """
+    n = np.asarray(n_steps)
+    if depth < 0:
+        return np.ones(n.shape)
+    if order == 0:
+        return continuous_coefficient(depth, n * eps)
+    if order == 1:
+        return first_arrival_coefficient(depth, n, eps)
+    return cascade_coefficient(depth, n.astype(int), eps, order)
+
+
+def noise_variance(n_steps: ArrayLike, eps: ArrayLike, sigma: ArrayLike) -> Array:
+    r"""Return the variance of a unit that starts at rest and only leaks, by Euler-Maruyama.
+
+    .. math:: v(n) = \sigma^2\epsilon\,\frac{1 - (1-\epsilon)^{2n}}{1 - (1-\epsilon)^2}
+
+    about :math:`\sigma^2 t` early. Couplings change it at second order in their strength.
+    """
+    n, eps, sigma = (np.asarray(a, float) for a in (n_steps, eps, sigma))
+    return sigma**2 * (1 - (1 - eps) ** (2 * n)) / (2 - eps)
+
+
+def replicates_needed(
+    signal: ArrayLike, n_units: ArrayLike, variance: ArrayLike, relative_error: ArrayLike
+) -> Array:
+    r"""Return how many noisy runs bring the error of a layer's mean displacement to a share.
+
+    :math:`M = n_k v / (r^2 |\Delta|^2)` with the signal :math:`|\Delta| = a_k |g_k|` and the
+    variance of one unit, such as :func:`noise_variance`.
+
+    Parameters
+    ----------
+    signal : array_like
+        Norm of the layer's displacement without noise.
+    n_units : array_like of int
+        Units in the layer.
+    variance : array_like
+        Of one unit of one run about its mean.
+    relative_error : array_like
+        The share, root mean square.
+    """
+    signal, r = np.asarray(signal, float), np.asarray(relative_error, float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(n_units, float) * np.asarray(variance, float) / (r * signal) ** 2
+
+
+def predicted_cosine(
+    cosine: ArrayLike, signal: ArrayLike, n_units: ArrayLike, variance: ArrayLike, replicates: int
+) -> Array:
+    r"""Return the cosine with a gradient that a mean over noisy runs should have.
+
+    Noise adds :math:`n_k v / M` to the squared length and, on average, nothing along the gradient:
+    :math:`c / \sqrt{1 + n_k v / (M |\Delta|^2)}` with the cosine `c` without noise.
+
+    Parameters
+    ----------
+    cosine, signal : array_like
+        Cosine and norm of the displacement without noise.
+    n_units, variance
+        As for :func:`replicates_needed`.
+    replicates : int
+        Runs in the mean.
+    """
+    needed = replicates_needed(signal, n_units, variance, 1.0)
+    return np.asarray(cosine, float) / np.sqrt(1 + needed / replicates)

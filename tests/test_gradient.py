@@ -122,3 +122,89 @@ def test_a_target_of_the_wrong_shape_is_refused():
     net, fixed, _ = settled(ACTIVATIONS["tanh"])
     with pytest.raises(ValueError, match=r"\(\*batch, 3\) for layer 'y', got \(8, 2\)"):
         ctebm.chain_gradient(net, fixed.state, torch.zeros(8, 2))
+
+
+@pytest.mark.parametrize("n_steps", [0, 1, 7])
+def test_bptt_gradient_is_autograd_through_the_unrolled_steps(case, n_steps):
+    """From the equilibrium, with the pinned units held: they neither move nor pass anything."""
+    net, fixed, target = case
+    g = ctebm.bptt_gradient(net, fixed.state, target, eps=0.3, n_steps=n_steps)
+    free = ~fixed.pinned
+    start = fixed.state.clone().requires_grad_()
+    s = start
+    for _ in range(n_steps):
+        s = torch.where(free, s + 0.3 * net.force(s), fixed.state)
+    error = torch.where(free, s - fixed.state, 0.0) + fixed.state
+    C = (error[:, net.layers["y"]] - target).square().sum() / 2
+    (expected,) = torch.autograd.grad(C, start)
+    torch.testing.assert_close(g, expected * free, rtol=1e-11, atol=1e-15)
+
+
+@pytest.mark.parametrize("rho", ["tanh", "smooth-hard", "hard"])
+def test_bptt_gradient_away_from_equilibrium_is_autograd(rho):
+    """Projection included: a unit that the last step leaves at a kink passes nothing."""
+    net, fixed, target = settled(ACTIVATIONS[rho], gain=1.5)
+    draw = torch.Generator().manual_seed(0)
+    start = 0.9 * torch.rand(fixed.state.shape, generator=draw, dtype=torch.float64) - 0.45
+    start.requires_grad_()
+    inner = start + 0.1 * net.force(start)
+    s = inner + 0.9 * net.force(inner)
+    met = torch.zeros(len(s), dtype=torch.bool)
+    if net.box is not None:
+        low, high = net.box
+        met = ((s <= low) | (s >= high)).any(-1)
+        s = torch.where((s > low) & (s < high), s, s.detach().clamp(low, high))
+        clear = ((inner > low) & (inner < high)).all(-1)
+        assert (met & clear).any()
+        met = ~clear
+    C = (s[:, net.layers["y"]] - target).square().sum() / 2
+    (expected,) = torch.autograd.grad(C, start)
+    one = ctebm.bptt_gradient(net, inner.detach(), target, eps=0.9, n_steps=1)
+    through = one + 0.1 * torch.func.vjp(net.force, start.detach())[1](one)[0]
+    torch.testing.assert_close(through[~met], expected[~met], rtol=1e-11, atol=1e-15)
+
+
+def test_bptt_gradient_at_equilibrium_is_powers_of_the_step_and_sums_to_the_implicit_one():
+    net, fixed, target = settled(ACTIVATIONS["logistic"])
+    g = ctebm.bptt_gradient(net, fixed.state, target, eps=0.2, n_steps=400, every_step=True)
+    assert g.shape == (401, *fixed.state.shape)
+    M = torch.eye(net.n_units, dtype=torch.float64) - 0.2 * net.hessian(fixed.state)
+    expected = g[0]
+    for n in range(6):
+        torch.testing.assert_close(g[n], expected, rtol=1e-12, atol=1e-16)
+        expected = (M @ expected.unsqueeze(-1)).squeeze(-1)
+    total = 0.2 * g.sum(0)
+    implicit = ctebm.implicit_gradient(net, fixed.state, target)
+    torch.testing.assert_close(total, implicit, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.3, 0.0])
+@pytest.mark.parametrize("rho", [ctebm.Tanh(), ctebm.HardSigmoid()], ids=["tanh", "hard"])
+def test_gradients_of_a_network_with_its_own_feedback_are_those_of_its_jacobian(gamma, rho):
+    symmetric = ctebm.LayeredNetwork.random((5, 6, 4, 3), rho, gain=0.3, seed=1)
+    net = ctebm.FeedbackNetwork.scaled(symmetric, gamma)
+    net = net.clamp({"x": torch.linspace(-0.4, 0.4, 10).reshape(2, 5)})
+    s = torch.zeros(2, net.n_units, dtype=torch.float64)
+    for _ in range(400):
+        s = s + 0.5 * net.force(s)
+    assert net.force(s).abs().max() < 1e-14
+    target = torch.full((2, 3), 0.3, dtype=torch.float64)
+    J = net.jacobian(s)
+    v = torch.randn(s.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    product = torch.func.jvp(net.force, (s,), (v,))[1]
+    torch.testing.assert_close((J @ v.unsqueeze(-1)).squeeze(-1), product)
+    torch.testing.assert_close(-net.hessian_product(s, v), product)
+    right = torch.zeros_like(s)
+    right[:, net.layers["y"]] = s[:, net.layers["y"]] - target
+    expected = torch.linalg.solve(-J.mT, right.unsqueeze(-1)).squeeze(-1)
+    implicit = ctebm.implicit_gradient(net, s, target)
+    torch.testing.assert_close(implicit, expected, rtol=1e-9, atol=1e-13)
+    bptt = ctebm.bptt_gradient(net, s, target, eps=0.2, n_steps=2)
+    M = torch.eye(net.n_units, dtype=torch.float64) + 0.2 * J.mT
+    torch.testing.assert_close(bptt, (M @ M @ right.unsqueeze(-1)).squeeze(-1))
+    chain = ctebm.chain_gradient(net, s, target)
+    meet = gamma == 0 and rho.kinks  # nothing comes back, and no curvature acts on itself
+    if meet:
+        torch.testing.assert_close(implicit, chain, rtol=1e-9, atol=1e-14)
+    else:
+        assert (implicit - chain).norm() > 1e-4 * chain.norm()

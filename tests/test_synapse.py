@@ -1,0 +1,104 @@
+"""Gradients of weights and biases against autograd through what each of them differentiates."""
+
+import pytest
+import torch
+from cases import ACTIVATIONS, layered
+
+import ctebm
+
+
+def whole_network(rho, gain=0.6, sizes=(5, 6, 4, 3), n=4):
+    net = layered(ACTIVATIONS[rho], sizes, gain)
+    draw = torch.Generator().manual_seed(5)
+    x = 0.8 * torch.rand(n, sizes[0], generator=draw, dtype=torch.float64) - 0.4
+    y = 0.6 * torch.rand(n, sizes[-1], generator=draw, dtype=torch.float64) - 0.3
+    fixed = ctebm.settle(net.clamp({"x": x}), tol=1e-14)
+    return net, x, fixed, y
+
+
+def leaves(net):
+    weights = [W.clone().requires_grad_() for W in net.weights]
+    biases = [b.clone().requires_grad_() for b in net.biases]
+    return ctebm.LayeredNetwork(weights, biases, net.activation), weights, biases
+
+
+@pytest.mark.parametrize("rho", ["tanh", "logistic", "hard"])
+def test_bptt_weights_are_autograd_through_the_steps(rho):
+    """Every synapse: a symmetric weight acts in both directions, in every step."""
+    net, x, fixed, y = whole_network(rho)
+    found = ctebm.parameter_gradient(net, x, fixed.state, y, "bptt", eps=0.2, n_steps=6)
+    held = torch.cat([torch.ones_like(x, dtype=torch.bool), fixed.pinned], -1)
+    for row in range(len(x)):
+        twin, weights, biases = leaves(net)
+        s = torch.cat([x[row], fixed.state[row]])
+        for _ in range(6):
+            s = torch.where(held[row], s.detach(), s + 0.2 * twin.force(s))
+        C = (s[twin.layers["y"]] - y[row]).square().sum() / 2
+        for mine, theirs in zip(
+            [*found.weights, *found.biases],
+            torch.autograd.grad(C, [*weights, *biases], materialize_grads=True),
+            strict=True,
+        ):
+            torch.testing.assert_close(mine[row], theirs, rtol=1e-10, atol=1e-15)
+
+
+@pytest.mark.parametrize("rho", ["tanh", "hard"])
+def test_implicit_weights_are_the_slope_of_the_settled_error(rho):
+    """By finite differences of the error after settling anew, synapse by synapse."""
+    net, x, fixed, y = whole_network(rho, sizes=(3, 4, 3, 2))
+    found = ctebm.parameter_gradient(net, x, fixed.state, y, "implicit")
+
+    def error(weights):
+        moved = ctebm.LayeredNetwork(weights, net.biases, net.activation).clamp({"x": x})
+        end = ctebm.settle(moved, fixed.state, tol=1e-14)
+        return (end.state[:, moved.layers["y"]] - y).square().sum(-1) / 2
+
+    h = 1e-5
+    for i, W in enumerate(net.weights):
+        for place in [(0, 0), (1, 1), (2, 0)]:
+            shift = torch.zeros_like(W)
+            shift[place] = h
+            up = [V + shift if j == i else V for j, V in enumerate(net.weights)]
+            down = [V - shift if j == i else V for j, V in enumerate(net.weights)]
+            slope = (error(up) - error(down)) / (2 * h)
+            torch.testing.assert_close(
+                found.weights[i][:, place[0], place[1]], slope, rtol=1e-6, atol=1e-9
+            )
+
+
+def test_chain_weights_are_back_propagation_from_layer_to_layer():
+    net, x, fixed, y = whole_network("logistic")
+    found = ctebm.parameter_gradient(net, x, fixed.state, y)
+    clamped, rho = net.clamp({"x": x}), net.activation
+    g = ctebm.chain_gradient(clamped, fixed.state, y)
+    h2, h1, out = (fixed.state[:, where] for where in clamped.layers.values())
+    states, adjoints = [x, h2, h1, out], [g[:, where] for where in clamped.layers.values()]
+    for i in range(3):
+        after = rho.derivative(states[i + 1]) * adjoints[i]
+        expected = rho(states[i]).unsqueeze(-1) * after.unsqueeze(-2)
+        torch.testing.assert_close(found.weights[i], expected)
+        torch.testing.assert_close(found.biases[i + 1], after)
+    assert (found.biases[0] == 0).all()
+
+
+def test_a_drive_moves_synapses_down_the_chain_gradient():
+    """Eq. 26 at first arrival: s_dot_i rho'(s_i) rho(s_j) is -eps^(k+1) dC/dW_ij."""
+    net, x, fixed, y = whole_network("hard", gain=0.3)
+    eps = 0.1
+    record = ctebm.correspondence(net, x, y, [eps], n_steps=5, state=fixed.state)
+    found = ctebm.parameter_gradient(net, x, fixed.state, y)
+    before = [x, *(fixed.state[:, where] for where in fixed.network.layers.values())]
+    for i, (k, where) in enumerate(zip(record.depth, fixed.network.layers.values(), strict=True)):
+        moved = record.displacement[:, 0, k + 1, where]
+        change = net.activation(before[i]).unsqueeze(-1) * moved.unsqueeze(-2)
+        torch.testing.assert_close(change, -(eps ** (k + 1)) * found.weights[i], rtol=0, atol=3e-15)
+
+
+def test_gradients_without_a_meaning_are_refused():
+    net, x, fixed, y = whole_network("tanh")
+    with pytest.raises(ValueError, match="eps and n_steps for 'bptt'"):
+        ctebm.parameter_gradient(net, x, fixed.state, y, "bptt")
+    with pytest.raises(ValueError, match="expected 'chain', 'implicit' or 'bptt'"):
+        ctebm.parameter_gradient(net, x, fixed.state, y, "exact")
+    with pytest.raises(ValueError, match="whole LayeredNetwork"):
+        ctebm.parameter_gradient(net.clamp({"x": x}), x, fixed.state, y)
