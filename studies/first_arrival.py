@@ -114,7 +114,7 @@ def draw(dataset: xr.Dataset) -> Figure:
             error, floor = one.error.median("sample"), one.rounding_floor.median("sample")
             series += [
                 Series(eps, floor, line=True, colour=int(k)),
-                Series(eps, error, f"depth {k}", colour=int(k)),
+                Series(eps, error, colour=int(k)),
             ]
         title = f"{name}: error, line rounding"
         panels.append(Panel(title, STEP, "relative error", series, "xy"))
