@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ctebm.feedback import FeedbackNetwork
     from ctebm.fixed_points import FixedPoints
     from ctebm.gradient import bptt_gradient, chain_gradient, implicit_gradient
+    from ctebm.hopfield import HopfieldNetwork
     from ctebm.integrate import Trajectory, simulate
     from ctebm.jacobian import JacobianLinearization
     from ctebm.law import (
@@ -31,19 +32,34 @@ if TYPE_CHECKING:
         half_time,
         paper_coefficient,
     )
+    from ctebm.learning import (
+        Chain,
+        Early,
+        EquilibriumPropagation,
+        Implicit,
+        Rule,
+        Symmetric,
+        ThroughTime,
+        XieSeung,
+    )
     from ctebm.linearization import Linearization, linearize
     from ctebm.network import DenseNetwork, LayeredNetwork, Network
+    from ctebm.parameters import load_network
     from ctebm.plane import phase_plane
+    from ctebm.plastic import PlasticNetwork
     from ctebm.search import certify_unique, enumerate_fixed_points, find_fixed_points
     from ctebm.settling import settle
     from ctebm.sparse import SparseNetwork
     from ctebm.synapse import ParameterGradient, parameter_gradient
+    from ctebm.trainer import Plan
+    from ctebm.training import Training, train, weakly_coupled
 
 _ROOMS = {
     "activation": ["HardSigmoid", "Logistic", "Tanh", "SmoothHardSigmoid", "Custom"],
     "network": ["Network", "DenseNetwork", "LayeredNetwork"],
     "sparse": ["SparseNetwork"],
     "asymmetric": ["AsymmetricNetwork"],
+    "hopfield": ["HopfieldNetwork"],
     "feedback": ["FeedbackNetwork"],
     "dynamics": ["Dynamics", "Phase"],
     "integrate": ["simulate", "Trajectory"],
@@ -66,6 +82,20 @@ _ROOMS = {
     ],
     "early_inference": ["correspondence"],
     "agreement": ["Correspondence"],
+    "plastic": ["PlasticNetwork"],
+    "learning": [
+        "Rule",
+        "Early",
+        "XieSeung",
+        "Symmetric",
+        "EquilibriumPropagation",
+        "Chain",
+        "Implicit",
+        "ThroughTime",
+    ],
+    "trainer": ["Plan"],
+    "training": ["train", "Training", "weakly_coupled"],
+    "parameters": ["load_network"],
     "dataset": ["save", "open"],
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

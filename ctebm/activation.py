@@ -67,6 +67,13 @@ class Activation(ABC):
             f"{type(self).__name__} has no inverse; give states instead of rates."
         )
 
+    def integral(self, s: Tensor) -> Tensor:
+        r"""Return :math:`\int \rho\,ds` up to `s`, from where the rate vanishes."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has no integral in closed form; use HardSigmoid, Logistic or "
+            "Tanh."
+        )
+
     def _check_rate(self, rate: Tensor, *, closed: bool) -> Tensor:
         low, high = self.rates
         inside = (rate >= low) & (rate <= high) if closed else (rate > low) & (rate < high)
@@ -114,6 +121,9 @@ class HardSigmoid(Activation):
     def inverse(self, rate: Tensor) -> Tensor:
         return self._check_rate(rate, closed=True) + self.lower
 
+    def integral(self, s: Tensor) -> Tensor:
+        return self(s).square() / 2 + (s - self.lower - 1).clamp(min=0)
+
 
 @dataclass(frozen=True)
 class Logistic(Activation):
@@ -143,6 +153,9 @@ class Logistic(Activation):
     def inverse(self, rate: Tensor) -> Tensor:
         return torch.logit(self._check_rate(rate, closed=False)) / self.gain
 
+    def integral(self, s: Tensor) -> Tensor:
+        return torch.nn.functional.softplus(self.gain * s, threshold=40) / self.gain
+
 
 @dataclass(frozen=True)
 class Tanh(Activation):
@@ -168,6 +181,9 @@ class Tanh(Activation):
 
     def inverse(self, rate: Tensor) -> Tensor:
         return torch.atanh(2 * self._check_rate(rate, closed=False) - 1)
+
+    def integral(self, s: Tensor) -> Tensor:
+        return torch.nn.functional.softplus(2 * s, threshold=40) / 2
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-__all__ = ["Panel", "Series", "correspondence_figure", "panel_figure"]
+__all__ = [
+    "Panel",
+    "Series",
+    "correspondence_figure",
+    "panel_figure",
+]
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 STYLE: dict[Any, Any] = {

@@ -1,0 +1,89 @@
+"""Weights and biases of a layered network as labelled arrays, and back."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import fields, is_dataclass
+
+import torch
+import xarray as xr
+
+import ctebm.activation
+from ctebm.activation import Activation
+from ctebm.dataset import open as open_dataset
+from ctebm.dataset import variable
+from ctebm.network import LayeredNetwork
+
+__all__ = ["load_network", "network_dataset"]
+
+
+def network_dataset(network: LayeredNetwork) -> xr.Dataset:
+    """Return ``weight_0 ..``, ``bias_0 ..`` (input first) and the activation as attributes.
+
+    Weights that clamping took away and biases with one row a sample are left out.
+    """
+    names = [name if name != "x" else "input" for name in network.layers]
+    data = {}
+    for i, W in enumerate(network.weights):
+        if W is not None:
+            data[f"weight_{i}"] = variable(
+                (f"unit_{names[i]}", f"unit_{names[i + 1]}"), W, f"weights of layers {i}, {i + 1}"
+            )
+    for i, b in enumerate(network.biases):
+        if b.ndim == 1:
+            data[f"bias_{i}"] = variable(f"unit_{names[i]}", b, f"biases of layer {i}")
+    rho = network.activation
+    known = [f.name for f in fields(rho)] if is_dataclass(rho) else []
+    parameters = {name: getattr(rho, name) for name in known}
+    return xr.Dataset(data, attrs={
+        "activation": type(rho).__name__,
+        "activation_parameters": json.dumps(parameters, default=str),
+    })  # fmt: skip
+
+
+def load_network(
+    source: xr.Dataset | str | os.PathLike[str], *, dtype: torch.dtype = torch.float64
+) -> LayeredNetwork:
+    """Return the layered network that a dataset holds, such as one that a training saved.
+
+    Parameters
+    ----------
+    source : Dataset or path
+        With variables ``weight_0 .. weight_{L-1}`` and ``bias_0 .. bias_L``, input first, and
+        attributes ``activation`` and ``activation_parameters``.
+    dtype : torch.dtype
+        Of the parameters.
+
+    Raises
+    ------
+    ValueError
+        If something of that is missing, or the activation is not one of ctebm's.
+    """
+    if not isinstance(source, xr.Dataset):
+        with open_dataset(source) as dataset:
+            return load_network(dataset.load(), dtype=dtype)
+    n = sum(str(name).startswith("weight_") for name in source)
+    wanted = [*(f"weight_{i}" for i in range(n)), *(f"bias_{i}" for i in range(n + 1))]
+    missing = [name for name in wanted if name not in source]
+    if n == 0 or missing:
+        raise ValueError(
+            f"expected weight_0 .. and bias_0 .. of a layered network, got no "
+            f"{missing[0] if n else 'weights'}; give the dataset of a training."
+        )
+    return LayeredNetwork(
+        [source[f"weight_{i}"].values for i in range(n)],
+        [source[f"bias_{i}"].values for i in range(n + 1)],
+        _activation(source), dtype=dtype,
+    )  # fmt: skip
+
+
+def _activation(dataset: xr.Dataset) -> Activation:
+    name = dataset.attrs.get("activation", "")
+    kind = getattr(ctebm.activation, name, None) if name != "Custom" else None
+    if not (isinstance(kind, type) and issubclass(kind, Activation)):
+        raise ValueError(
+            f"expected the name of an activation of ctebm in the attribute 'activation', got "
+            f"{name!r}; build the network yourself from the weights."
+        )
+    return kind(**json.loads(dataset.attrs.get("activation_parameters", "{}")))

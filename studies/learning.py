@@ -1,0 +1,304 @@
+"""Does the rule of eq. 26, read in the first moments, learn as back-propagation does?
+
+A layered network settles on images, its output is driven towards the class (eq. 12), and weights
+change by the rate of change behind the synapse times the rate before it (eq. 26). Beside it, a
+feed-forward network of the same weights learns by back-propagation, written plainly in torch, on
+the same batches with the same optimiser and rates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ctebm import study
+from ctebm.study import Progress, Verdict
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+    import ctebm
+    from ctebm.images import Images
+
+RULES = Literal[
+    "early", "early-with-slope", "symmetric", "xie-seung", "equilibrium-propagation",
+    "equilibrium-propagation-one-sided", "chain", "implicit", "through-time",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings(study.Settings):
+    """Does the rule of eq. 26, read in the first moments, learn as back-propagation does?"""
+
+    rule: RULES = "early"
+    """What the weights follow."""
+    eps: float = 0.1
+    """Step of the early phase."""
+    n_steps: int | None = None
+    """Steps of the early phase; by default each layer is read at its own first arrival."""
+    sizes: tuple[int, ...] = (64, 64, 10)
+    """Units of each layer, input first."""
+    activation: str = "hard-sigmoid"
+    """hard-sigmoid[:lower=-0.5], logistic[:gain=4], tanh or
+    smooth-hard-sigmoid[:lower=-0.5,width=0.1]."""
+    gain: float = 0.7
+    """Of the Glorot weights; biases are centred on the mean input."""
+    stability: float = 0.7
+    """Smallest eigenvalue of the Hessian at the centred start, which scales the weights above
+    the input down."""
+    epochs: int = 30
+    """Passes over the training images."""
+    batch: int = 20
+    """Images a step."""
+    rate: tuple[float, ...] = (3e-3,)
+    """Learning rate, or one for each pair of neighbouring layers, input first."""
+    decay: float = 0.9
+    """Factor of the rates from epoch to epoch."""
+    optimizer: str = "Adam"
+    """A class of torch.optim."""
+    tol: float = 1e-4
+    """Residual of the equilibria."""
+    warm: bool = False
+    """Start from the equilibria of the epoch before."""
+    separate: bool = False
+    """Let the weights of the two directions learn separately."""
+    patience: int | None = None
+    """Stop after so many epochs without a better test error."""
+    back_propagation: bool = True
+    """Train the feed-forward network too."""
+    allowance: float = 0.5
+    """Percentage points by which the test error may exceed that of back-propagation."""
+    max_error: float = 3.0
+    """Test error that must be reached, in per cent."""
+    data: Path | None = None
+    """Images: IDX (.gz), npz, csv or netCDF, instead of scikit-learn's digits."""
+    labels: Path | None = None
+    """Labels of IDX images."""
+    test_data: Path | None = None
+    """Images to test on; by default a stratified fifth of the data is set aside."""
+    test_labels: Path | None = None
+    """Labels of IDX test images."""
+    checkpoint: Path | None = None
+    """File to resume from if it is there, and to write after every epoch."""
+
+    def __post_init__(self) -> None:
+        study.check_activation(self.activation)
+        if len(self.sizes) < 3 or min(self.sizes) < 1:
+            raise ValueError(f"--sizes needs input, hidden and output layers, got {self.sizes}.")
+        if not 0 < self.eps <= 1:
+            raise ValueError(f"--eps needs a step 0 < eps <= 1, got {self.eps}.")
+        if len(self.rate) not in (1, len(self.sizes) - 1):
+            raise ValueError(
+                f"--rate needs 1 or {len(self.sizes) - 1} values, got {len(self.rate)}."
+            )
+        if self.test_labels is not None and self.test_data is None:
+            raise ValueError("--test-labels was given without --test-data.")
+
+
+def run(settings: Settings, progress: Progress) -> xr.Dataset:
+    import torch
+
+    import ctebm
+
+    train, test, note = _samples(settings)
+    network = _network(settings, train)
+    plan = _plan(settings)
+    dtype = getattr(torch, settings.dtype)
+    found = ctebm.train(
+        network, train.input, train.label, plan,
+        held_out=(test.input, test.label),
+        checkpoint=settings.checkpoint,
+        progress=progress,
+        report=lambda sentence: print(sentence, flush=True),
+    )  # fmt: skip
+    dataset = found.to_dataset()
+    if settings.back_propagation:
+        errors = back_propagation(
+            network, plan, (train.input, train.label), (test.input, test.label), dtype,
+            lambda sentence: print(sentence, flush=True),
+        )  # fmt: skip
+        for name, values in errors.items():
+            dataset[name] = ("bp_epoch", values, {
+                "long_name": name.replace("_", " "), "units": "s" if "seconds" in name else "%",
+            })  # fmt: skip
+    dataset.attrs |= {"data": train.name, "data_note": note, "n_failed": int(bool(found.message)),
+                      "allowance": settings.allowance, "max_error": settings.max_error}  # fmt: skip
+    if found.message:
+        print(found.message)
+    return dataset
+
+
+def back_propagation(
+    network: ctebm.LayeredNetwork,
+    plan: ctebm.Plan,
+    train: tuple[Any, Any],
+    test: tuple[Any, Any],
+    dtype: Any,
+    report: Callable[[str], None] = lambda sentence: None,
+) -> dict[str, list[float]]:
+    """Train the feed-forward network with the same weights by automatic differentiation.
+
+    The states are ``clip(b + rho(below) W)``; the error is half the squared distance from the
+    target, with the slope towards it at a kink. Returns errors and seconds of each epoch.
+    """
+    import time
+
+    import numpy as np
+    import torch
+
+    rho, box = network.activation, network.activation.box
+    weights = [W.clone().requires_grad_() for W in network.weights if W is not None]
+    middle = rho(torch.zeros((), dtype=dtype))
+    rates = torch.as_tensor(train[0], dtype=dtype)
+    below = [rates.mean(0), *(middle.expand(len(W)) for W in weights[1:])]
+    biases = [-(r @ W.detach()) for r, W in zip(below, weights, strict=True)]
+    groups = [
+        {"params": [W, b.requires_grad_()], "lr": rate}
+        for W, b, rate in zip(weights, biases, plan.rates(len(weights)), strict=True)
+    ]
+    options: dict[str, Any] = dict(plan.options)
+    optimizer = getattr(torch.optim, plan.optimizer)(groups, **options)
+    first = [group["lr"] for group in optimizer.param_groups]
+    low, high = rho.inverse(torch.tensor([plan.low, plan.high], dtype=dtype)).tolist()
+    targets = low + (high - low) * torch.eye(network.bias[network.layers["y"]].numel(), dtype=dtype)
+
+    def output(r: Tensor) -> Tensor:
+        current = r
+        for i, (W, b) in enumerate(zip(weights, biases, strict=True)):
+            current = torch.addmm(b, r, W)
+            if i < len(weights) - 1:
+                r = rho(current if box is None else current.clamp(*box))
+        return current
+
+    def error(samples: tuple[Any, Any]) -> float:
+        x = torch.as_tensor(samples[0], dtype=dtype)
+        return 100 * float((output(x).argmax(-1) != torch.as_tensor(samples[1])).double().mean())
+
+    label = torch.as_tensor(train[1])
+    errors: dict[str, list[float]] = {"bp_test_error": [], "bp_train_error": [], "bp_seconds": []}
+    for epoch in range(plan.epochs):
+        begun, wrong = time.perf_counter(), 0
+        for group, rate in zip(optimizer.param_groups, first, strict=True):
+            group["lr"] = rate * plan.decay**epoch
+        order = torch.as_tensor(np.random.default_rng([plan.seed, epoch]).permutation(len(rates)))
+        for chosen in order.split(plan.batch):
+            y, target = output(rates[chosen]), targets[label[chosen]]
+            wrong += int((y.detach().argmax(-1) != label[chosen]).sum())
+            clipped = y if box is None else y.clamp(*box)
+            # At a kink the slope towards the target counts, which lies inside.
+            ((clipped - target).detach() * y).sum().div(len(chosen)).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        errors["bp_seconds"].append(time.perf_counter() - begun)
+        with torch.no_grad():
+            errors["bp_test_error"].append(error(test))
+        errors["bp_train_error"].append(100 * wrong / len(rates))
+        report(
+            f"back-propagation, epoch {epoch + 1}: test error {errors['bp_test_error'][-1]:.2f} %"
+        )
+    return errors
+
+
+def draw(dataset: xr.Dataset) -> Figure:
+    from ctebm.learning_figure import learning_figure
+
+    return learning_figure(dataset)
+
+
+def judge(dataset: xr.Dataset) -> list[Verdict]:
+    if "test_error" not in dataset:
+        return [Verdict.at_least("epochs without blowing up", 0, 1, dataset.message)]
+    last = dataset.isel(epoch=-1)
+    best_chain = float(last.alignment.sel(reference="chain").min())
+    mine = float(last.test_error)
+    verdicts = [
+        Verdict.at_most("test error (%)", mine, dataset.max_error, dataset.status),
+        Verdict.at_most("share of batches not settled", float(dataset.unsettled.max()), 0.01,
+                        f"{float(dataset.sweeps.mean()):.1f} sweeps a batch", must_hold=False),
+        Verdict.at_least("smallest cosine with the chain gradient", best_chain, 0.99,
+                         f"{float(last.crossed):.0%} of runs meet a kink",
+                         must_hold=dataset.rule.startswith("Early(")),
+    ]  # fmt: skip
+    if "bp_test_error" in dataset:
+        theirs = float(dataset.bp_test_error[-1])
+        verdicts.insert(1, Verdict.at_most(
+            "test error beyond back-propagation's (points)", mine - theirs, dataset.allowance,
+            f"back-propagation {theirs:.2f} %",
+        ))  # fmt: skip
+        verdicts.append(Verdict.at_most(
+            "time for an epoch / back-propagation's",
+            float(dataset.seconds.median() / dataset.bp_seconds.median()), 3, must_hold=False,
+        ))  # fmt: skip
+    return verdicts
+
+
+def _samples(settings: Settings) -> tuple[Images, Images, str]:
+    """Return the images to learn from and to test on, and how they were chosen."""
+    import numpy as np
+    from sklearn.model_selection import train_test_split
+
+    from ctebm.images import load_images
+
+    images = load_images(settings.data, settings.labels)
+    if settings.test_data is not None:
+        test = load_images(settings.test_data, settings.test_labels)
+        return images, test, f"{images.note}; tested on {test.name}"
+    try:
+        chosen, aside = train_test_split(
+            np.arange(len(images.label)), test_size=0.2, stratify=images.label, random_state=0
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"{images.name} can't be split into a stratified fifth to test on ({error}); "
+            "give --test-data."
+        ) from error
+    parts = [
+        dataclasses.replace(images, input=images.input[i], label=images.label[i])
+        for i in (chosen, aside)
+    ]
+    return parts[0], parts[1], f"{images.note}; a stratified fifth is set aside to test on"
+
+
+def _network(settings: Settings, train: Images) -> ctebm.LayeredNetwork:
+    import torch
+
+    import ctebm
+
+    if settings.sizes[0] != train.input.shape[1]:
+        raise ValueError(
+            f"{train.name} has {train.input.shape[1]} pixels, --sizes begins with "
+            f"{settings.sizes[0]}; make them equal."
+        )
+    activation = study.parse_activation(settings.activation)
+    network = ctebm.LayeredNetwork.random(
+        settings.sizes, activation, gain=settings.gain, seed=settings.seed,
+        dtype=getattr(torch, settings.dtype),
+    )  # fmt: skip
+    weak = ctebm.weakly_coupled(network, settings.stability)
+    return weak.centred({"x": train.input.mean(0)}).to(device=settings.device)
+
+
+def _plan(settings: Settings) -> ctebm.Plan:
+    import ctebm
+    from ctebm.learning import RULES
+
+    rule = RULES[settings.rule]()
+    if hasattr(rule, "eps"):
+        rule = dataclasses.replace(rule, eps=settings.eps)  # pyright: ignore[reportArgumentType]
+    if settings.n_steps is not None and hasattr(rule, "n_steps"):
+        rule = dataclasses.replace(rule, n_steps=settings.n_steps)  # pyright: ignore[reportArgumentType]
+    return ctebm.Plan(
+        rule=rule, epochs=settings.epochs, batch=settings.batch, rate=settings.rate,
+        decay=settings.decay, optimizer=settings.optimizer, tol=settings.tol, warm=settings.warm,
+        options={"fused": True} if settings.optimizer in ("Adam", "AdamW", "SGD") else {},
+        tied=not settings.separate, patience=settings.patience, seed=settings.seed,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    raise SystemExit(study.main(Settings, run=run, draw=draw, judge=judge))

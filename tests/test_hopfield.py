@@ -1,0 +1,74 @@
+"""The Hopfield network of 1984."""
+
+import pytest
+import torch
+
+import ctebm
+
+ACTIVATIONS = [ctebm.HardSigmoid(), ctebm.Logistic(), ctebm.Tanh()]
+
+
+def _network(activation, gain=1.0):
+    return ctebm.LayeredNetwork.random((4, 6, 3), activation, gain=gain, seed=3)
+
+
+def _states(n=5, units=13):
+    return (
+        2 * torch.rand(n, units, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        - 1
+    )
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
+def test_the_integral_has_the_rate_as_its_slope(activation):
+    s = 3 * _states().flatten()
+    slope = torch.func.vmap(torch.func.grad(activation.integral))(s)
+    torch.testing.assert_close(slope, activation(s))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
+def test_the_motion_is_the_gradient_along_the_rates(activation):
+    network, s = ctebm.HopfieldNetwork(_network(activation)), _states()
+    gradient = torch.func.grad(lambda u: network.energy(u).sum())(s)
+    expected = -activation.derivative(s) * network.force(s)
+    torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
+def test_equilibria_solve_s_equals_current(activation):
+    network = ctebm.HopfieldNetwork(_network(activation, gain=0.3)).clamp(
+        {"x": _states(units=4) / 2}
+    )
+    found = ctebm.settle(network, tol=1e-10)
+    assert found.converged.all()
+    torch.testing.assert_close(
+        network.pairwise.current(found.state), found.state, atol=1e-9, rtol=0
+    )
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
+def test_clamping_keeps_the_energy(activation):
+    network, s = ctebm.HopfieldNetwork(_network(activation)), _states()
+    clamped = network.clamp({"x": s[:, :4]})
+    torch.testing.assert_close(clamped.energy(s[:, 4:]), network.energy(s))
+    torch.testing.assert_close(clamped.force(s[:, 4:]), network.force(s)[:, 4:])
+
+
+def test_one_unit_by_hand():
+    """With current 2 and kinks at -1/2, 1/2: s = 2 in Hopfield's energy, 1/2 in that of eq. 6."""
+    layered = ctebm.LayeredNetwork([[[0.0]]], [[0.0], [2.0]], ctebm.HardSigmoid())
+    x = {"x": [[0.0]]}
+    assert float(ctebm.settle(ctebm.HopfieldNetwork(layered).clamp(x)).state) == pytest.approx(2)
+    assert float(ctebm.settle(layered.clamp(x)).state) == pytest.approx(0.5)
+    # integral of the inverse rate v - 1/2 from 0 to 1 vanishes, so E = -2
+    assert float(ctebm.HopfieldNetwork(layered).energy(torch.tensor([0.0, 2.0])[None]) -
+                 ctebm.HopfieldNetwork(layered).energy(torch.tensor([0.0, -0.5])[None])) == (
+        pytest.approx(-2.0)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
+def test_the_jacobian_is_that_of_the_motion(activation):
+    network, s = ctebm.HopfieldNetwork(_network(activation)), _states()
+    expected = torch.func.vmap(torch.func.jacrev(network.force))(s)
+    torch.testing.assert_close(network.jacobian(s), expected)
