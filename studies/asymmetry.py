@@ -58,7 +58,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
     from ctebm.metric import cosine, curve_rmse
 
     one = images_problem(settings, settings.hidden, "hard-sigmoid")
-    rmse, turn, symmetry = [], [], []
+    rmse, turn, symmetry, depths = [], [], [], []
     for degrees in progress(settings.degrees, "angles"):
         rows = []
         for seed in range(settings.n_seeds):
@@ -79,6 +79,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
                 total = -cosine(step[..., w].sum(0), bptt[..., w].sum(0))
                 near.append(total.nanmedian())
             point = ctebm.linearize(net.clamp({"x": one.x[0]}), s[0])
+            assert isinstance(point, ctebm.JacobianLinearization)
             rows.append((torch.stack(far), torch.stack(near), float(point.symmetry)))
         rmse.append(torch.stack([r[0] for r in rows]))
         turn.append(torch.stack([r[1] for r in rows]))
@@ -87,7 +88,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
     for gamma in settings.gamma:
         net = ctebm.FeedbackNetwork.scaled(one.network, gamma)
         record = ctebm.correspondence(net, one.x, one.target, settings.eps, n_steps=6)
-        gap = record.implicit - record.chain
+        gap, depths = record.implicit - record.chain, record.depth
         slices = record.fixed.network.layers.values()
         meet.append(torch.stack([gap[:, w].norm() / record.chain[:, w].norm() for w in slices]))
         arrival.append(
@@ -109,7 +110,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
         {
             "angle": ("angle", torch.tensor(settings.degrees), "feedback to forward", "degree"),
             "gamma": ("gamma", torch.tensor(settings.gamma).double(), "scale of the feedback"),
-            "depth": ("layer", torch.tensor(record.depth), "hops from the output"),
+            "depth": ("layer", torch.tensor(depths), "hops from the output"),
         },
     )
 

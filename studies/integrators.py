@@ -53,11 +53,12 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
     hidden = (settings.width,) * settings.depth
     one = images_problem(settings, hidden, "hard-sigmoid")
     n_steps = settings.depth + 1
-    first, law, floor, moved, arrival, turn = [], [], [], [], [], []
+    first, law, floor, moved, arrival, turn, records = [], [], [], [], [], [], []
     for method in progress(METHODS, "solvers"):
         record = ctebm.correspondence(
             one.network, one.x, one.target, settings.epsilon, n_steps=n_steps, method=method
         )
+        records.append(record)
         first.append(record.coefficient[:, :, 1])
         law.append(record.law[:, 1])
         moved.append(
@@ -69,6 +70,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
             torch.stack([record.coefficient[:, :, n, i] for i, n in enumerate(reach)], -1)
         )
         turn.append(torch.stack([record.tangent[:, :, n, i] for i, n in enumerate(reach)], -1))
+    record = records[-1]
     flow = torch.as_tensor(
         np.stack([ctebm.continuous_coefficient(k, record.eps.numpy()) for k in record.depth], -1)
     )
@@ -127,8 +129,9 @@ def _curved(settings: Settings, hidden: tuple[int, ...]):
     import ctebm
 
     one = images_problem(dataclasses.replace(settings, gain=4 * settings.gain), hidden, "tanh")
+    weights = [W for W in one.network.weights if W is not None]
     shifted = [b + 0.5 * torch.sin(torch.arange(len(b)) * 1.7) for b in one.network.biases]
-    network = ctebm.LayeredNetwork(one.network.weights, shifted, one.network.activation)
+    network = ctebm.LayeredNetwork(weights, shifted, one.network.activation)
     record = ctebm.correspondence(
         network, one.x, one.target, settings.epsilon, n_steps=settings.depth + 1
     )

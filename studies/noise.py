@@ -8,7 +8,7 @@ and runs in pairs on the same Brownian path, in which noise cancels (N5).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from problem import ImageSettings, dataset, images_problem, reported
 
@@ -58,8 +58,8 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
     from ctebm.metric import relative_error
 
     one = images_problem(settings, settings.hidden, "hard-sigmoid")
-    options = {"t_end": settings.t_end, "seed": settings.seed}
-    quiet = ctebm.correspondence(one.network, one.x, one.target, settings.epsilon, **options)
+    t_end = settings.t_end
+    quiet = ctebm.correspondence(one.network, one.x, one.target, settings.epsilon, t_end=t_end)
     signal = quiet.by_layer(lambda d, _: d.norm(dim=-1), quiet.chain).numpy()
     n_units = np.array([w.stop - w.start for w in quiet.fixed.network.layers.values()])
     driven = np.array(quiet.depth) == 0
@@ -69,7 +69,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
     for i, sigma in enumerate(progress(settings.sigma, "noise")):
         noisy = ctebm.correspondence(
             one.network, one.x, one.target, settings.epsilon, sigma=sigma, replicates=M,
-            baseline="equilibrium", intervals=True, **{**options, "seed": settings.seed + i},
+            baseline="equilibrium", intervals=True, t_end=t_end, seed=settings.seed + i,
         )  # fmt: skip
         variance = noise_variance(np.maximum(step, 0), eps, sigma) + 0 * driven
         measured.append(noisy.cosine(noisy.chain))
@@ -77,6 +77,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
         predicted.append(predicted_cosine(clean, signal, n_units, variance, M))
         squared.append(noisy.by_layer(relative_error, quiet.displacement).square() * M)
         needed.append(replicates_needed(signal, n_units, variance, 1.0))
+        assert noisy.coefficient_interval is not None
         low, high = noisy.coefficient_interval
         covered.append((low <= quiet.coefficient) & (quiet.coefficient <= high))
     curve = ("sigma", "sample", "epsilon", "save", "layer")
@@ -120,12 +121,21 @@ def _pairs(settings: Settings):
     net = ctebm.LayeredNetwork.random((20, *settings.hidden, 10), rho, gain=0.4, seed=settings.seed)
     draw = torch.Generator().manual_seed(settings.seed)
     x, y = (torch.randn(4, n, generator=draw, dtype=torch.float64) for n in (20, 10))
-    options = {"n_steps": 40, "seed": settings.seed}
-    quiet = ctebm.correspondence(net, x, y, [0.1], **options)
+    quiet = ctebm.correspondence(net, x, y, [0.1], n_steps=40)
     rows = []
-    for baseline in ("held", "undriven", "equilibrium"):
+    baselines: tuple[Literal["held", "undriven", "equilibrium"], ...]
+    baselines = ("held", "undriven", "equilibrium")
+    for baseline in baselines:
         noisy = ctebm.correspondence(
-            net, x, y, [0.1], sigma=1.0, replicates=2, baseline=baseline, **options
+            net,
+            x,
+            y,
+            [0.1],
+            sigma=1.0,
+            replicates=2,
+            baseline=baseline,
+            n_steps=40,
+            seed=settings.seed,
         )
         off = noisy.by_layer(lambda d, q: tangent(d, -q).abs(), quiet.displacement)
         rows.append(off[:, 0, -1].amax(0))

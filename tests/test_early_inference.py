@@ -298,4 +298,5 @@ def test_synaptic_noise_has_the_quiet_run_as_its_mean():
                      replicates=400, baseline="equilibrium", seed=2)  # fmt: skip
     z = ((alone.displacement - quiet.displacement) / alone.standard_error)[:, 0, 2:]
     z = z[..., : quiet.fixed.network.layers["y"].start]
-    assert z.abs().max() < 5 and z.std() == pytest.approx(1, abs=0.15)
+    assert alone.standard_error[:, 0, 2:].max() > 1e-5
+    assert z.abs().max() < 5 and 0.5 < z.std() < 1.6  # of correlated units and steps
