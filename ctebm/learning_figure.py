@@ -54,12 +54,12 @@ def learning_figure(dataset: xr.Dataset) -> Figure:
                             label=f"{reference}, {connection}")  # fmt: skip
         angles.set(xlabel="epoch", ylabel="angle to a reference gradient (degrees)")
         angles.set_ylim(bottom=0)
+        words = {"pinned": ("-", "a sample"), "dead": (":", "every sample")}
         for i, hidden in enumerate(dataset.hidden.values):
-            for name, style in (("pinned", "-"), ("dead", ":")):
-                share = dataset[name].sel(hidden=hidden)
-                kinks.plot(epoch, 100 * share, style, marker=MARKERS[i], ms=3.5, mfc="none",
-                           color=colours[i + 1], lw=0.8,
-                           label=f"{hidden}, {'a sample' if name == 'pinned' else 'every sample'}")  # fmt: skip
+            for name, (style, word) in words.items():
+                share = 100 * dataset[name].sel(hidden=hidden)
+                kinks.plot(epoch, share, style, marker=MARKERS[i], ms=3.5, mfc="none", lw=0.8,
+                           color=colours[i + 1], label=f"{hidden}, {word}")  # fmt: skip
         kinks.plot(epoch, 100 * dataset.crossed, "x", ms=4, color="black",
                    label="samples crossing a kink early")  # fmt: skip
         kinks.set(xlabel="epoch", ylabel="units held at a kink (%)", ylim=(-3, 103))

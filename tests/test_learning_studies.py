@@ -1,0 +1,70 @@
+"""The studies of learning, from their command lines, small."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ctebm
+from ctebm import study
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "studies"))
+import learning
+import saturation
+import stdp
+
+
+def _main(module, tmp_path, *flags):
+    args = ["--out", str(tmp_path / "r"), *flags]
+    return study.main(
+        module.Settings, run=module.run, draw=module.draw, judge=module.judge, args=args
+    )
+
+
+def test_saturation(tmp_path):
+    assert _main(saturation, tmp_path) == 0
+    assert _main(saturation, tmp_path, "--overwrite", "--activation", "logistic") in (0, 1)
+    assert (tmp_path / "r.png").exists()
+
+
+def test_stdp(tmp_path):
+    assert _main(stdp, tmp_path, "--n-runs", "256", "--bins", "6") == 0
+
+
+def test_learning_and_its_weights(tmp_path, capsys):
+    flags = ["--epochs", "6", "--max-error", "8", "--allowance", "2"]
+    assert _main(learning, tmp_path, *flags) == 0
+    assert "back-propagation" in capsys.readouterr().out
+    assert repr(ctebm.load_network(tmp_path / "r.nc")).startswith("LayeredNetwork(x: 64")
+
+
+def test_a_rate_that_blows_up_is_a_sentence_and_a_result(tmp_path, capsys):
+    flags = ["--epochs", "2", "--rate", "1e6", "--optimizer", "SGD", "--no-back-propagation"]
+    assert _main(learning, tmp_path, *flags) == 1
+    assert "lower the learning rate" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--sizes", "63", "64", "10"], "64 pixels"),
+        (["--sizes", "64", "64", "9"], "one output unit a class"),
+        (["--rate", "0.1", "0.1", "0.1"], "--rate needs 1 or 2"),
+    ],
+)
+def test_mistakes_are_sentences(tmp_path, capsys, flags, sentence):
+    try:
+        code = _main(learning, tmp_path, *flags)
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2
+    captured = capsys.readouterr()
+    assert sentence in " ".join((captured.err + captured.out).split())
+
+
+def test_a_single_class_is_refused(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "one.npz", input=rng.random((20, 64)), label=np.zeros(20, int))
+    assert _main(learning, tmp_path, "--data", str(tmp_path / "one.npz")) == 2
+    assert "at least two classes" in capsys.readouterr().err
