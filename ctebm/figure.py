@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 __all__ = [
     "Panel",
@@ -109,10 +110,10 @@ def panel_figure(panels: Sequence[Panel], columns: int = 3) -> Figure:
     rows = -(-len(panels) // columns)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(2.9 * columns + 0.2, 2.6 * rows + 0.1), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False).flat
+        axes = list(figure.subplots(rows, columns, squeeze=False).flat)
         for ax, panel in zip(axes, panels, strict=False):
             _panel(figure, ax, panel)
-        for ax in list(axes)[len(panels) :]:
+        for ax in axes[len(panels) :]:
             ax.set_axis_off()
     return figure
 
@@ -123,7 +124,8 @@ def _panel(figure: Figure, ax: Axes, panel: Panel) -> None:
     ax.set_yscale("log" if "y" in panel.log else "linear")
     if panel.field is not None:
         x, y, values, label = panel.field
-        drawn = ax.pcolormesh(x, y, values, cmap="cividis", vmin=0, vmax=1, shading="nearest")
+        edges = _edges(x, "x" in panel.log), _edges(y, "y" in panel.log)
+        drawn = ax.pcolormesh(*edges, values, cmap="cividis", vmin=0, vmax=1)
         figure.colorbar(drawn, ax=ax, label=label, shrink=0.9)
     if panel.contour is not None:
         x, y, values, level = panel.contour
@@ -137,6 +139,19 @@ def _panel(figure: Figure, ax: Axes, panel: Panel) -> None:
         ax.plot(s.x, s.y, color=colour, mew=0, label=s.label or None, **style)
     if any(s.label for s in panel.series):
         ax.legend(frameon=False, handlelength=1.4, borderaxespad=0.2, labelspacing=0.3)
+    for scale, axis, limits in (("x", ax.xaxis, ax.get_xlim()), ("y", ax.yaxis, ax.get_ylim())):
+        if scale in panel.log and limits[1] < 100 * limits[0]:  # few powers of ten to label
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(FormatStrFormatter("%g"))
+            axis.set_minor_formatter(NullFormatter())
+
+
+def _edges(centres: Any, log: bool) -> np.ndarray:
+    """Return the edges of cells around centres, half-way between them."""
+    x = np.log(centres) if log else np.asarray(centres, float)
+    middle = (x[1:] + x[:-1]) / 2
+    edges = np.array([2 * x[0] - middle[0], *middle, 2 * x[-1] - middle[-1]])
+    return np.exp(edges) if log else edges
 
 
 def correspondence_figure(dataset: xr.Dataset) -> Figure:

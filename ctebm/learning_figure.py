@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.ticker
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
@@ -29,7 +30,7 @@ def learning_figure(dataset: xr.Dataset) -> Figure:
     """
     colours = mpl.color_sequences["okabe_ito"]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.4, 2.9), layout="constrained")
+        figure = Figure(figsize=(7.4, 3.7), layout="constrained")
         errors, angles, kinks = figure.subplots(1, 3)
         if "test_error" not in dataset:
             errors.set_title("the training failed in its first epoch")
@@ -44,6 +45,7 @@ def learning_figure(dataset: xr.Dataset) -> Figure:
                             ls=("--", "-")[i], label=f"back-propagation, {word}")  # fmt: skip
         errors.set(xlabel="epoch", ylabel="errors (%)", yscale="log")
         errors.yaxis.set_major_formatter("{x:g}")
+        errors.yaxis.set_minor_locator(mpl.ticker.LogLocator(subs=(2, 5)))
         errors.yaxis.set_minor_formatter("{x:g}")
         for i, reference in enumerate(dataset.reference.values):
             cosine = dataset.alignment.sel(reference=reference)
@@ -54,7 +56,7 @@ def learning_figure(dataset: xr.Dataset) -> Figure:
                             label=f"{reference}, {connection}")  # fmt: skip
         angles.set(xlabel="epoch", ylabel="angle to a reference gradient (degrees)")
         angles.set_ylim(bottom=0)
-        words = {"pinned": ("-", "a sample"), "dead": (":", "every sample")}
+        words = {"pinned": ("-", "pinned"), "dead": (":", "dead (pinned in all)")}
         for i, hidden in enumerate(dataset.hidden.values):
             for name, (style, word) in words.items():
                 share = 100 * dataset[name].sel(hidden=hidden)
@@ -65,7 +67,8 @@ def learning_figure(dataset: xr.Dataset) -> Figure:
         kinks.set(xlabel="epoch", ylabel="units held at a kink (%)", ylim=(-3, 103))
         for ax in (errors, angles, kinks):
             ax.xaxis.get_major_locator().set_params(integer=True)
-            ax.legend(frameon=False, fontsize=6, loc="upper right" if ax is errors else "best")
+            ax.legend(frameon=False, fontsize=6, ncols=2 if ax is not errors else 1,
+                      loc="upper center", bbox_to_anchor=(0.5, -0.2))  # fmt: skip
     return figure
 
 

@@ -68,7 +68,7 @@ class Training:
             for name, rows in self.history.items()
         }
         coords = {
-            "epoch": variable("epoch", np.arange(len(self.history.get("sweeps", ()))), "epochs done"),
+            "epoch": variable("epoch", np.arange(len(self.history.get("sweeps", []))), "epochs done"),
             "hidden": variable("hidden", names[1:-1], "hidden layer"),
             "connection": variable(
                 "connection", [f"{a}-{b}" for a, b in itertools.pairwise(names)],

@@ -55,7 +55,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
 
     one = images_problem(settings, settings.hidden, settings.activation)
     n_steps = max(1, round(settings.t_end / settings.eps))
-    error, bptt = [], None
+    error, bptt, depths = [], None, []
     for n in progress(settings.points, "points"):
         row = []
         for beta in settings.beta:
@@ -63,7 +63,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
                 one.network, one.x, one.target, settings.eps, n_steps=n_steps, drive="nudge",
                 beta=beta, points=n,
             )  # fmt: skip
-            net = record.fixed.network
+            net, depths = record.fixed.network, record.depth
             if bptt is None:
                 bptt = -settings.eps * ctebm.bptt_gradient(
                     net, record.fixed.state, record.target, eps=settings.eps, n_steps=n_steps - 1,
@@ -86,7 +86,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
         {
             "points": ("points", np.array(settings.points), "strengths around the circle"),
             "beta": ("beta", np.array(settings.beta), "strength of the nudge"),
-            "depth": ("layer", np.array(record.depth), "hops from the output"),
+            "depth": ("layer", np.array(depths), "hops from the output"),
         },
     )
 

@@ -216,6 +216,7 @@ def _gains(settings: Settings, progress: Progress):
     import torch
 
     import ctebm
+    from ctebm.gradient import responsive_units
     from ctebm.metric import cosine
 
     out = []
@@ -228,7 +229,8 @@ def _gains(settings: Settings, progress: Progress):
                 one = images_problem(changed, settings.hidden, name, seed=settings.seed + seed)
                 net = one.network.clamp({"x": one.x})
                 fixed = ctebm.settle(net, tol=1e-10)
-                chain = ctebm.chain_gradient(net, fixed.state, one.target, one_sided=False)
+                at = (net, fixed.state, one.target, False)  # a weak nudge leaves units pinned
+                chain = ctebm.chain_gradient(*at) * responsive_units(*at)
                 implicit = ctebm.implicit_gradient(net, fixed.state, one.target)
                 cosines = [
                     -cosine(chain[:, w], implicit[:, w]).nanmedian()

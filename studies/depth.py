@@ -52,7 +52,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
     import ctebm
 
     n_steps = round(settings.t_end / settings.eps)
-    measured = []
+    measured, records, problems = [], [], []
     for gain in progress(settings.gains, "gains"):
         one = images_problem(
             dataclasses.replace(settings, gain=gain), (settings.width,) * settings.depth,
@@ -61,6 +61,8 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
         record = ctebm.correspondence(
             one.network, one.x, one.target, settings.eps, n_steps=n_steps, save_all=True
         )
+        records.append(record)
+        problems.append(one)
         linear = dataclasses.replace(record, displacement=record.linear_response)
         time, slices = record.time[0], record.fixed.network.layers.values()
         measured.append(
@@ -73,6 +75,8 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
                 record.first_crossing[:, 0],
             ]
         )
+    record, one = records[-1], problems[-1]
+    time = record.time[0]
     found = [torch.stack(values) for values in zip(*measured, strict=True)]
     curve, point = ("gain", "sample", "save", "layer"), ("gain", "sample", "layer")
     tau = "membrane time constant"

@@ -52,7 +52,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
 
     import ctebm
 
-    size, error, floor, crossed = [], [], [], []
+    size, error, floor, crossed, records, problems = [], [], [], [], [], []
     for name in progress(ACTIVATIONS, "activations"):
         gain = settings.gain * (1 if name == "hard-sigmoid" else 4)
         one = images_problem(
@@ -61,11 +61,14 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
         network = one.network
         if gain != settings.gain:
             draw = np.random.default_rng(settings.seed)
+            weights = [W for W in network.weights if W is not None]
             shifted = [b + torch.as_tensor(draw.uniform(-0.5, 0.5, len(b))) for b in network.biases]
-            network = ctebm.LayeredNetwork(network.weights, shifted, network.activation)
+            network = ctebm.LayeredNetwork(weights, shifted, network.activation)
         record = ctebm.correspondence(
             network, one.x, one.target, settings.epsilon, n_steps=settings.depth + 1
         )
+        records.append(record)
+        problems.append(one)
         at = [record.coefficient[:, :, k + 1, layer] for layer, k in enumerate(record.depth)]
         power = record.eps[:, None] ** (torch.tensor(record.depth) + 1)
         size.append(torch.stack(at, -1))
@@ -73,6 +76,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
         error.append(torch.hypot(size[-1] / power - 1, torch.stack(turn, -1)))
         floor.append(record.rounding_floor)
         crossed.append(record.first_crossing)
+    record, one = records[-1], problems[-1]
     dims = ("activation", "sample", "epsilon", "depth")
     order = np.argsort(record.depth)
     return dataset(
@@ -114,7 +118,7 @@ def draw(dataset: xr.Dataset) -> Figure:
             error, floor = one.error.median("sample"), one.rounding_floor.median("sample")
             series += [
                 Series(eps, floor, line=True, colour=int(k)),
-                Series(eps, error, f"depth {k}", colour=int(k)),
+                Series(eps, error, colour=int(k)),
             ]
         title = f"{name}: error, line rounding"
         panels.append(Panel(title, STEP, "relative error", series, "xy"))

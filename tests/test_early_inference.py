@@ -265,3 +265,38 @@ def test_dataset_holds_everything_by_name(tmp_path):
 def test_bad_requests_are_refused_in_a_sentence(options, words):
     with pytest.raises(ValueError, match=words):
         measured(**options)
+
+
+def test_intervals_bracket_the_mean_over_replicates():
+    record = measured(eps=[0.1], n_steps=6, sigma=0.01, replicates=12, intervals=True, seed=3,
+                      baseline="equilibrium")  # fmt: skip
+    low, high = record.coefficient_interval
+    assert low.shape == record.coefficient.shape
+    inside = (low <= record.coefficient) & (record.coefficient <= high)
+    assert inside[:, :, 1:].float().mean() > 0.99
+    assert (record.cosine_interval[0] <= record.cosine_interval[1])[:, :, 1:].all()
+    data = record.to_dataset()
+    assert data.coefficient_interval.dims == ("bound", "sample", "epsilon", "save", "layer")
+
+
+def test_a_given_equilibrium_is_taken_as_it_is():
+    settled_here = measured(eps=[0.1], n_steps=4)
+    again = measured(eps=[0.1], n_steps=4, state=settled_here.fixed.state)
+    torch.testing.assert_close(again.displacement, settled_here.displacement)
+    with pytest.raises(ValueError, match="got both"):
+        measured(state=settled_here.fixed.state, start=settled_here.fixed.state)
+
+
+def test_synaptic_noise_has_the_quiet_run_as_its_mean():
+    quiet = measured(eps=[0.2], n_steps=6, save_all=True)
+    noisy = measured(eps=[0.2], n_steps=6, save_all=True, sigma=0.02, noise="synaptic",
+                     replicates=400, baseline="held", seed=2)  # fmt: skip
+    assert (noisy.first_crossing == -1).all()
+    gap = (noisy.displacement - quiet.displacement).abs()
+    assert gap.max() < 1e-13  # the noise inside the pressure cancels in pairs as well
+    alone = measured(eps=[0.2], n_steps=6, save_all=True, sigma=0.02, noise="synaptic",
+                     replicates=400, baseline="equilibrium", seed=2)  # fmt: skip
+    z = ((alone.displacement - quiet.displacement) / alone.standard_error)[:, 0, 2:]
+    z = z[..., : quiet.fixed.network.layers["y"].start]
+    assert alone.standard_error[:, 0, 2:].max() > 1e-5
+    assert z.abs().max() < 5 and 0.5 < z.std() < 1.6  # of correlated units and steps
