@@ -19,6 +19,7 @@ from ctebm.fixed_points import FixedPoints
 from ctebm.integrate import METHODS
 from ctebm.law import driven_coefficient, paper_coefficient
 from ctebm.network import LayeredNetwork, Network
+from ctebm.parameters import network_dataset
 
 __all__ = ["Correspondence"]
 
@@ -311,17 +312,11 @@ class Correspondence:
 def _parameters(network: Network) -> dict[str, xr.Variable]:
     if not isinstance(network, LayeredNetwork):
         return {}
-    names = [name if name != "x" else "input" for name in network.layers]
-    data = {}
-    for name, blocks in (
-        ("weight", network.weights),
-        ("feedback", getattr(network, "feedback", [])),
-    ):
-        for i, W in enumerate(blocks):
-            if W is not None:
-                dims = (f"unit_{names[i]}", f"unit_{names[i + 1]}")
-                data[f"{name}_{i}"] = variable(dims, W, f"{name} of layers {i}, {i + 1}")
-    for i, b in enumerate(network.biases):
-        if b.ndim == 1:
-            data[f"bias_{i}"] = variable(f"unit_{names[i]}", b, f"biases of layer {i}")
+    data = {str(name): array.variable for name, array in network_dataset(network).items()}
+    for i, V in enumerate(getattr(network, "feedback", [])):
+        if V is not None:
+            dims = data[f"weight_{i}"].dims
+            data[f"feedback_{i}"] = variable(
+                [str(d) for d in dims], V, f"feedback of layers {i}, {i + 1}"
+            )
     return data

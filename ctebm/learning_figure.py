@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import matplotlib as mpl
-import matplotlib.ticker
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from ctebm.figure import MARKERS, STYLE
 
@@ -45,7 +45,7 @@ def learning_figure(dataset: xr.Dataset) -> Figure:
                             ls=("--", "-")[i], label=f"back-propagation, {word}")  # fmt: skip
         errors.set(xlabel="epoch", ylabel="errors (%)", yscale="log")
         errors.yaxis.set_major_formatter("{x:g}")
-        errors.yaxis.set_minor_locator(mpl.ticker.LogLocator(subs=(2, 5)))
+        errors.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
         errors.yaxis.set_minor_formatter("{x:g}")
         for i, reference in enumerate(dataset.reference.values):
             cosine = dataset.alignment.sel(reference=reference)

@@ -58,7 +58,7 @@ class Training:
         return self
 
     def to_dataset(self) -> xr.Dataset:
-        """Return history and weights; :meth:`LayeredNetwork.from_dataset` reads the latter."""
+        """Return history and weights; :func:`ctebm.load_network` reads the latter."""
         names = list(self.network.layers)
         dims = {"pinned": ("epoch", "hidden"), "dead": ("epoch", "hidden"),
                 "alignment": ("epoch", "reference", "connection"),
@@ -67,8 +67,9 @@ class Training:
             name: variable(dims.get(name, ("epoch",)), rows, *_MEANING[name])
             for name, rows in self.history.items()
         }
+        n_epochs = len(self.history.get("sweeps", []))
         coords = {
-            "epoch": variable("epoch", np.arange(len(self.history.get("sweeps", []))), "epochs done"),
+            "epoch": variable("epoch", np.arange(n_epochs), "epochs done"),
             "hidden": variable("hidden", names[1:-1], "hidden layer"),
             "connection": variable(
                 "connection", [f"{a}-{b}" for a, b in itertools.pairwise(names)],

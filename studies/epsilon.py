@@ -56,6 +56,9 @@ class Settings(study.Settings):
     """Images: IDX (.gz), npz, csv or netCDF, instead of scikit-learn's digits."""
     labels: Path | None = None
     """Labels of IDX images."""
+    weights: Path | None = None
+    """A trained network, as studies/learning.py writes it; --sizes, --activation and --gain are
+    then those of the file."""
 
     def __post_init__(self) -> None:
         study.check_activation(self.activation)
@@ -88,18 +91,23 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
     from ctebm.images import load_images
 
     images = load_images(settings.data, settings.labels, settings.n_samples)
-    _check_sizes(settings, images.input.shape[1], images.n_classes, images.name)
-    activation = study.parse_activation(settings.activation)
     dtype = getattr(torch, settings.dtype)
+    trained = settings.weights and ctebm.load_network(settings.weights, dtype=dtype)
+    activation = trained.activation if trained else study.parse_activation(settings.activation)
     rates, note = _reachable(images.input, activation)
-    network = (
-        ctebm.LayeredNetwork.random(
-            settings.sizes, activation, gain=settings.gain, seed=settings.seed, dtype=dtype
-        )
-        .centred({"x": rates.mean(0)})
-        .to(device=settings.device)
-    )
-    hot = np.eye(settings.sizes[-1])[images.label]
+    if trained:
+        _refuse_stalling(activation, settings.solver)
+        sizes = tuple(len(b) for b in trained.biases)
+        _check_sizes(sizes, images.input.shape[1], images.n_classes, images.name, "the file")
+        network = trained
+    else:
+        sizes = settings.sizes
+        _check_sizes(sizes, images.input.shape[1], images.n_classes, images.name, "--sizes")
+        network = ctebm.LayeredNetwork.random(
+            sizes, activation, gain=settings.gain, seed=settings.seed, dtype=dtype
+        ).centred({"x": rates.mean(0)})
+    network = network.to(device=settings.device)
+    hot = np.eye(sizes[-1])[images.label]
     target = activation.inverse(torch.as_tensor(np.where(hot, *reversed(TARGET_RATES))))
     record = ctebm.correspondence(
         network,
@@ -304,16 +312,25 @@ def _reported(claim: str, value: float, note: str = "") -> Verdict:
     return Verdict(claim, float(value), None, True, note, must_hold=False)
 
 
-def _check_sizes(settings: Settings, n_pixels: int, n_classes: int, name: str) -> None:
-    if settings.sizes[0] != n_pixels:
+def _check_sizes(
+    sizes: tuple[int, ...], n_pixels: int, n_classes: int, name: str, owner: str
+) -> None:
+    remedy = f"give --sizes {n_pixels} ... {n_classes}" if owner == "--sizes" else "give its images"
+    if sizes[0] != n_pixels:
         raise ValueError(
-            f"{name} has {n_pixels} pixels but --sizes begins with {settings.sizes[0]}; "
-            f"give --sizes {n_pixels} ... {n_classes}."
+            f"{name} has {n_pixels} pixels but {owner} begins with {sizes[0]}; {remedy}."
         )
-    if settings.sizes[-1] != n_classes:
+    if sizes[-1] != n_classes:
         raise ValueError(
-            f"{name} has {n_classes} classes but --sizes ends with {settings.sizes[-1]}; "
-            f"give --sizes {n_pixels} ... {n_classes}."
+            f"{name} has {n_classes} classes but {owner} ends with {sizes[-1]}; {remedy}."
+        )
+
+
+def _refuse_stalling(activation: Activation, solver: str) -> None:
+    if activation.kinks and solver == "dopri5":
+        raise ValueError(
+            "dopri5 stalls where units chatter around kinks, which the network of --weights has; "
+            "use euler, heun or rk4."
         )
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import importlib.util
+import itertools
 import json
 import struct
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 import ctebm
 from ctebm import study
+from ctebm.parameters import network_dataset
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "studies" / "epsilon.py"
@@ -153,6 +155,28 @@ def test_own_images(call, tmp_path):
     ]:
         code, said, _ = call(*files, "--sizes", *sizes, out="other")
         assert code == 2 and words in said
+
+
+def test_a_trained_network_is_measured(call, tmp_path):
+    import torch
+
+    draw = np.random.default_rng(0)
+    shapes = (64, 6, 10)
+    net = ctebm.LayeredNetwork(
+        [draw.normal(0, 0.05, s) for s in itertools.pairwise(shapes)],
+        [draw.normal(0, 0.05, n) for n in shapes],
+        ctebm.HardSigmoid(lower=-0.4),
+    )
+    ctebm.save(network_dataset(net), tmp_path / "net.nc")
+    code, said, path = call("--weights", tmp_path / "net.nc")
+    assert code == 0, said
+    with ctebm.open(path) as data:
+        assert json.loads(data.attrs["activation_parameters"]) == {"lower": -0.4}
+        assert torch.equal(torch.tensor(data.weight_0.values), net.weights[0])
+    code, said, _ = call("--weights", path, "--solver", "dopri5", out="other")
+    assert code == 2 and "dopri5 stalls" in said
+    code, said, _ = call("--weights", tmp_path / "nowhere.nc", out="other")
+    assert code == 2 and "nowhere.nc" in said
 
 
 @pytest.mark.parametrize(
