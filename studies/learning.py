@@ -43,12 +43,12 @@ class Settings(study.Settings):
     """Steps of the early phase; by default each layer is read at its own first arrival."""
     sizes: tuple[int, ...] = (64, 64, 10)
     """Units of each layer, input first."""
-    activation: str = "hard-sigmoid"
+    activation: str = "hard-sigmoid:lower=-0.1"
     """hard-sigmoid[:lower=-0.5], logistic[:gain=4], tanh or
     smooth-hard-sigmoid[:lower=-0.5,width=0.1]."""
-    gain: float = 0.7
+    gain: float = 0.3
     """Of the Glorot weights; biases are centred on the mean input."""
-    stability: float = 0.7
+    stability: float = 0.4
     """Smallest eigenvalue of the Hessian at the centred start, which scales the weights above
     the input down."""
     epochs: int = 30
