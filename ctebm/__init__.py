@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         half_time,
         paper_coefficient,
     )
+    from ctebm.layered import LayeredNetwork
     from ctebm.learning import (
         Chain,
         Early,
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
         XieSeung,
     )
     from ctebm.linearization import Linearization, linearize
-    from ctebm.network import DenseNetwork, LayeredNetwork, Network
+    from ctebm.network import Network
+    from ctebm.pairwise import DenseNetwork
     from ctebm.parameters import load_network
     from ctebm.plane import phase_plane
     from ctebm.plastic import PlasticNetwork
@@ -56,7 +58,9 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "activation": ["HardSigmoid", "Logistic", "Tanh", "SmoothHardSigmoid", "Custom"],
-    "network": ["Network", "DenseNetwork", "LayeredNetwork"],
+    "network": ["Network"],
+    "pairwise": ["DenseNetwork"],
+    "layered": ["LayeredNetwork"],
     "sparse": ["SparseNetwork"],
     "asymmetric": ["AsymmetricNetwork"],
     "hopfield": ["HopfieldNetwork"],

@@ -18,7 +18,8 @@ from ctebm.drive import Drive
 from ctebm.fixed_points import FixedPoints
 from ctebm.integrate import METHODS
 from ctebm.law import driven_coefficient, paper_coefficient
-from ctebm.network import LayeredNetwork, Network
+from ctebm.layered import LayeredNetwork
+from ctebm.network import Network
 from ctebm.parameters import network_dataset
 
 __all__ = ["Correspondence"]

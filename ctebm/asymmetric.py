@@ -7,7 +7,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from ctebm.network import DenseNetwork, check_self_coupling
+from ctebm.pairwise import DenseNetwork, check_self_coupling
 
 __all__ = ["AsymmetricNetwork"]
 

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from ctebm.dynamics import Dynamics
-from ctebm.network import Network, PairwiseNetwork, TangentNetwork
+from ctebm.network import Network, TangentNetwork
+from ctebm.pairwise import PairwiseNetwork
 
 __all__ = ["ComplexNudge", "Drive", "PulledTangent"]
 

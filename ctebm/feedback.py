@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.activation import Activation
-from ctebm.network import LayeredNetwork
+from ctebm.layered import LayeredNetwork
 
 __all__ = ["FeedbackNetwork"]
 

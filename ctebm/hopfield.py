@@ -15,7 +15,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.network import Network, PairwiseNetwork
+from ctebm.network import Network
+from ctebm.pairwise import PairwiseNetwork
 
 __all__ = ["HopfieldNetwork"]
 

@@ -13,7 +13,7 @@ import ctebm.activation
 from ctebm.activation import Activation
 from ctebm.dataset import open as open_dataset
 from ctebm.dataset import variable
-from ctebm.network import LayeredNetwork
+from ctebm.layered import LayeredNetwork
 
 __all__ = ["load_network", "network_dataset"]
 

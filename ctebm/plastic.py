@@ -1,6 +1,6 @@
 r"""A layered network whose couplings are learned: fast equilibria and early motion, in batches.
 
-The layers of a :class:`~ctebm.network.LayeredNetwork` form a chain, so that those at even and those
+The layers of a :class:`~ctebm.layered.LayeredNetwork` form a chain, so that those at even and those
 at odd depth do not see their own kind. With a hard sigmoid
 
 .. math:: s_i \leftarrow \mathrm{clip}(b_i + W\rho(s)_i,\, b_1,\, b_2)
@@ -23,7 +23,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ctebm.network import LayeredNetwork
+from ctebm.layered import LayeredNetwork
 
 __all__ = ["PlasticNetwork", "Rest"]
 

@@ -25,7 +25,8 @@ from ctebm.fixed_points import (
     project,
     residual,
 )
-from ctebm.network import Network, PairwiseNetwork
+from ctebm.network import Network
+from ctebm.pairwise import PairwiseNetwork
 from ctebm.root import newton
 from ctebm.settling import check_energy, settle_rows
 

@@ -24,7 +24,8 @@ from ctebm.fixed_points import (
     project,
     residual,
 )
-from ctebm.network import Network, PairwiseNetwork
+from ctebm.network import Network
+from ctebm.pairwise import PairwiseNetwork
 from ctebm.root import newton
 
 __all__ = ["settle"]

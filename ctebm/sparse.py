@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.activation import Activation, as_activation
-from ctebm.network import PairwiseNetwork, check_memory, covering
+from ctebm.network import check_memory, covering
+from ctebm.pairwise import PairwiseNetwork
 
 __all__ = ["SparseNetwork"]
 

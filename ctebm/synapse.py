@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.gradient import bptt_gradient, chain_gradient, implicit_gradient, responsive_units
-from ctebm.network import LayeredNetwork
+from ctebm.layered import LayeredNetwork
 
 __all__ = ["ParameterGradient", "parameter_gradient"]
 

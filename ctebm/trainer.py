@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ctebm.layered import LayeredNetwork
 from ctebm.learning import Chain, Early, Implicit, Rule, ThroughTime, WeightGradient
-from ctebm.network import LayeredNetwork
 from ctebm.plastic import PlasticNetwork, Rest
 
 __all__ = ["REFERENCES", "Plan", "Trainer"]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ctebm.checkpoint import load_checkpoint, save_checkpoint
 from ctebm.dataset import variable
-from ctebm.network import LayeredNetwork
+from ctebm.layered import LayeredNetwork
 from ctebm.parameters import network_dataset
 from ctebm.trainer import REFERENCES, Plan, Trainer
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ctebm.activation import Activation
-    from ctebm.network import DenseNetwork
+    from ctebm.pairwise import DenseNetwork
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from torch import Tensor
 
-    from ctebm.network import LayeredNetwork
+    from ctebm.layered import LayeredNetwork
 
 TARGET_RATES = (0.1, 0.9)  # of a one-hot target, inside the kinks
 OPEN_RATES = (0.01, 0.99)  # of pixels, where the activation reaches 0 and 1 nowhere
