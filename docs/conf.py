@@ -40,6 +40,9 @@ autodoc_typehints = "none"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 
+# Words of a shape, such as (batch, unit), are taken for references to attributes of that name.
+suppress_warnings = ["ref.python"]
+
 html_theme = "furo"
 html_title = f"ctebm {release}"
 html_static_path = ["_static"]
