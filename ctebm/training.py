@@ -95,7 +95,7 @@ _MEANING = {
     "cost": ("mean |y - y*|^2 / 2 over the training samples as they came", "1"),
     "residual": ("largest residual of an equilibrium", "1"),
     "unsettled": ("share of batches with a residual above the tolerance", "1"),
-    "sweeps": ("mean updates of every layer to settle a batch", "1"),
+    "sweeps": ("mean updates of every layer to settle a sample", "1"),
     "pinned": ("share of units held at a kink", "1"),
     "dead": ("share of units held at a kink in every sample", "1"),
     "crossed": ("share of samples in which a unit meets or leaves a kink early on", "1"),
