@@ -23,6 +23,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ctebm.feedback import FeedbackNetwork
 from ctebm.layered import LayeredNetwork
 
 __all__ = ["PlasticNetwork", "Rest"]
@@ -57,11 +58,12 @@ class PlasticNetwork:
 
     Parameters
     ----------
-    network : LayeredNetwork
+    network : LayeredNetwork or FeedbackNetwork
         Not clamped. Its parameters are copied.
     tied : bool
         One weight for both directions, as the energy of eq. 6 asks; else each direction is its own
-        parameter, and the motion :math:`I - s` (clipped) has no energy once they differ.
+        parameter, and the motion :math:`I - s` (clipped) has no energy once they differ. The two
+        begin equal, or as they are in a FeedbackNetwork.
 
     Attributes
     ----------
@@ -81,8 +83,13 @@ class PlasticNetwork:
         self.activation = network.activation
         self.weights = [W.clone() for W in blocks]
         self.tied = tied
-        self.feedback = [W.mT if tied else W.mT.clone(memory_format=torch.contiguous_format)
-                         for W in self.weights]  # fmt: skip
+        back = self.weights
+        if isinstance(network, FeedbackNetwork):
+            if tied:
+                raise ValueError("a FeedbackNetwork has two weights a pair; train with tied=False.")
+            back = [V for V in network.feedback if V is not None]
+        self.feedback = [V.mT if tied else V.mT.clone(memory_format=torch.contiguous_format)
+                         for V in back]  # fmt: skip
         self.biases = [b.clone() for b in network.biases]
         self.dtype, self.device = network.dtype, network.device
 
@@ -100,11 +107,12 @@ class PlasticNetwork:
         return groups
 
     def to_network(self) -> LayeredNetwork:
-        """Return the energy with the weights towards the output in both directions."""
-        return LayeredNetwork(
-            [W.clone() for W in self.weights], [b.clone() for b in self.biases],
-            self.activation, dtype=self.dtype,
-        )  # fmt: skip
+        """Return the network, a FeedbackNetwork if the two directions are not tied."""
+        weights, biases = [W.clone() for W in self.weights], [b.clone() for b in self.biases]
+        if self.tied:
+            return LayeredNetwork(weights, biases, self.activation, dtype=self.dtype)
+        back = [V.mT.clone() for V in self.feedback]
+        return FeedbackNetwork(weights, back, biases, self.activation, dtype=self.dtype)
 
     def to(self, *, dtype: torch.dtype) -> Self:
         """Return a copy in another dtype."""

@@ -192,8 +192,9 @@ class Trainer:
             "pinned": [float(k.double().mean()) for k in at_kink],
             "dead": [float(k.all(0).double().mean()) for k in at_kink],
             "crossed": float(torch.stack(crossing).any(0).double().mean()) if crossing else 0.0,
-            "symmetry": [_cosine(W, V.mT) for W, V in
-                         zip(self.plastic.weights, self.plastic.feedback, strict=True)],
+            # what goes back to a clamped input is neither used nor changed
+            "symmetry": [math.nan, *(_cosine(W, V.mT) for W, V in
+                         zip(self.plastic.weights[1:], self.plastic.feedback[1:], strict=True))],
         }  # fmt: skip
 
     def error(self, x: Tensor, label: Tensor) -> float:
