@@ -14,13 +14,17 @@ if TYPE_CHECKING:
     from ctebm.activation import Custom, HardSigmoid, Logistic, SmoothHardSigmoid, Tanh
     from ctebm.agreement import Correspondence
     from ctebm.asymmetric import AsymmetricNetwork
-    from ctebm.continuation import Branch, Event, continue_branch, switch_branch
+    from ctebm.bounds import certify_unique
+    from ctebm.branch import Branch
+    from ctebm.continuation import continue_branch, switch_branch
     from ctebm.dataset import open, save
     from ctebm.dynamics import Dynamics, Phase
     from ctebm.early_inference import correspondence
+    from ctebm.event import Event
     from ctebm.feedback import FeedbackNetwork
     from ctebm.fixed_points import FixedPoints
     from ctebm.gradient import bptt_gradient, chain_gradient, implicit_gradient
+    from ctebm.hessian import Linearization
     from ctebm.hopfield import HopfieldNetwork
     from ctebm.integrate import Trajectory, simulate
     from ctebm.jacobian import JacobianLinearization
@@ -43,13 +47,13 @@ if TYPE_CHECKING:
         ThroughTime,
         XieSeung,
     )
-    from ctebm.linearization import Linearization, linearize
+    from ctebm.linearization import linearize
     from ctebm.network import Network
     from ctebm.pairwise import DenseNetwork
     from ctebm.parameters import load_network
     from ctebm.plane import phase_plane
     from ctebm.plastic import PlasticNetwork
-    from ctebm.search import certify_unique, enumerate_fixed_points, find_fixed_points
+    from ctebm.search import enumerate_fixed_points, find_fixed_points
     from ctebm.settling import settle
     from ctebm.sparse import SparseNetwork
     from ctebm.synapse import ParameterGradient, parameter_gradient
@@ -69,11 +73,15 @@ _ROOMS = {
     "integrate": ["simulate", "Trajectory"],
     "fixed_points": ["FixedPoints"],
     "settling": ["settle"],
-    "search": ["find_fixed_points", "enumerate_fixed_points", "certify_unique"],
+    "bounds": ["certify_unique"],
+    "search": ["find_fixed_points", "enumerate_fixed_points"],
     "plane": ["phase_plane"],
-    "linearization": ["linearize", "Linearization"],
+    "linearization": ["linearize"],
+    "hessian": ["Linearization"],
     "jacobian": ["JacobianLinearization"],
-    "continuation": ["continue_branch", "switch_branch", "Branch", "Event"],
+    "continuation": ["continue_branch", "switch_branch"],
+    "branch": ["Branch"],
+    "event": ["Event"],
     "gradient": ["chain_gradient", "implicit_gradient", "bptt_gradient"],
     "synapse": ["parameter_gradient", "ParameterGradient"],
     "law": [

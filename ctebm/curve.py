@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 
 from ctebm.fixed_points import project
-from ctebm.network import Network
-from ctebm.search import single
+from ctebm.network import Network, single
 
-__all__ = ["Curve", "Place"]
+__all__ = ["Curve", "Place", "Stretch"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,25 @@ class Place:
     s: Tensor
     p: float
     pinned: Tensor
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A piece of the curve, as it is followed: from a place along its tangent.
+
+    Attributes
+    ----------
+    start : Place
+        Where it begins.
+    t : Tensor
+        The unit tangent there, ``(unit + 1,)`` in scaled lengths.
+    length : float
+        How far along the tangent it goes.
+    """
+
+    start: Place
+    t: Tensor
+    length: float
 
 
 @dataclass(frozen=True)
@@ -147,42 +165,62 @@ class Curve:
             moved, place, last = moved + step, self.move(place, step), size
         return place, max_steps if last <= self.tol else 0
 
-    def between(
-        self, start: Place, t: Tensor, length: float, value: Callable[[Place], float]
-    ) -> Place | None:
-        """Return where `value` crosses zero on the way from `start` along `t`, or None."""
+    def end(self, stretch: Stretch) -> tuple[Place, int]:
+        """Return where a stretch ends, and Newton's steps as in :meth:`correct`."""
+        return self.correct(self.move(stretch.start, stretch.length * stretch.t), stretch.t)
+
+    def strayed(self, stretch: Stretch, end: Place) -> bool:
+        """Return whether the corrector ended on another branch or round a sharp bend."""
+        if float(self.way(stretch.start, end).norm()) > 1.2 * stretch.length:
+            return True
+        return float(self.tangent(end, stretch.t) @ stretch.t) < 0.8
+
+    def way(self, start: Place, end: Place) -> Tensor:
+        """Return the scaled step from one place to another."""
+        s = (end.s - start.s) / math.sqrt(len(end.s))
+        return torch.cat([s, s.new_tensor([(end.p - start.p) / self.span])])
+
+    def between(self, stretch: Stretch, value: Callable[[Place], float]) -> Place | None:
+        """Return where `value` crosses zero on a stretch, or None."""
 
         def at(length: float) -> Place:
-            return self.correct(self.move(start, length * t), t)[0]
+            return self.end(Stretch(stretch.start, stretch.t, length))[0]
 
-        ends = value(start), value(at(length))
+        ends = value(stretch.start), value(at(stretch.length))
         if not (math.isfinite(ends[0]) and math.isfinite(ends[1])) or ends[0] * ends[1] > 0:
             return None
         if ends[0] == 0:
-            return start
+            return stretch.start
         root = scipy.optimize.brentq(
-            lambda x: value(at(float(x))), 0.0, length, xtol=1e-15, maxiter=60,
+            lambda x: value(at(float(x))), 0.0, stretch.length, xtol=1e-15, maxiter=60,
             disp=False,
         )  # fmt: skip
         return at(float(root))  # pyright: ignore[reportArgumentType]
 
+    def nearest_kink(self, place: Place) -> Tensor:
+        """Return the kink that each unit's state is nearer to, ``(unit,)``."""
+        low, high = self._box(place)
+        return torch.where(place.s > (low + high) / 2, high, low)
+
     def slack(self, place: Place) -> Tensor:
         """Return how far each unit is from leaving its pattern, ``(unit,)``; infinite if none."""
-        network = self.network(place.p)
-        if network.box is None:
+        if self.network(place.p).box is None:
             return torch.full_like(place.s, math.inf)
-        low, high = network.box
+        low, high = self._box(place)
         f, s = self.force(place), place.s
         outward = torch.where(s > (low + high) / 2, f, -f)
         return torch.where(place.pinned, outward, torch.minimum(s - low, high - s))
 
     def _residual(self, place: Place) -> Tensor:
-        network, f = self.network(place.p), self.force(place)
-        if network.box is None:
+        f = self.force(place)
+        if self.network(place.p).box is None:
             return f
-        low, high = network.box
-        kink = torch.where(place.s > (low + high) / 2, high, low)
-        return torch.where(place.pinned, kink - place.s, f)
+        return torch.where(place.pinned, self.nearest_kink(place) - place.s, f)
+
+    def _box(self, place: Place) -> tuple[float, float]:
+        box = self.network(place.p).box
+        assert box is not None, "kinks are asked for where there are none"
+        return box
 
     def _jacobian(self, place: Place) -> Tensor:
         """Return the derivative of the residual by scaled state and parameter."""

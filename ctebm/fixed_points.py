@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ctebm.dataset import variable
 from ctebm.network import Network
-from ctebm.spectrum import Spectrum, extremal_spectrum
+from ctebm.spectrum import Spectrum, extremal_spectrum, generic_vector
 
 __all__ = ["FixedPoints", "classify", "pinned_units", "residual"]
 
@@ -186,12 +186,6 @@ def points_at(
         f = network.force(s)
         energy = torch.full_like(f[..., 0], math.nan)
     res = residual(network, s, f)
-    pinned = pinned_units(network, s, f)
-    if network.box is None:
-        margin = torch.full_like(res, torch.inf)
-    else:
-        low, high = network.box
-        margin = torch.where(pinned, f.abs(), torch.minimum(s - low, high - s)).amin(-1)
     converged = res <= tol
     rows = zip(*(t.flatten().tolist() for t in (converged, res, iterations)), strict=True)
     message = [
@@ -202,9 +196,20 @@ def points_at(
         for i, (ok, r, n) in enumerate(rows)
     ]
     return FixedPoints(
-        s, energy, res, converged, message, pinned, margin, iterations, tol, network,
-        torch.ones_like(iterations) if hits is None else hits, continuum, failed,
-    )  # fmt: skip
+        state=s,
+        energy=energy,
+        residual=res,
+        converged=converged,
+        message=message,
+        pinned=pinned_units(network, s, f),
+        margin=margin(network, s, f),
+        iterations=iterations,
+        tol=tol,
+        network=network,
+        hits=torch.ones_like(iterations) if hits is None else hits,
+        continuum=continuum,
+        failed=failed,
+    )
 
 
 def residual(network: Network, s: Tensor, f: Tensor | None = None) -> Tensor:
@@ -219,6 +224,15 @@ def pinned_units(network: Network, s: Tensor, f: Tensor | None = None) -> Tensor
     f = network.force(s) if f is None else f
     low, high = network.box
     return ((s <= low) & (f <= 0)) | ((s >= high) & (f >= 0))
+
+
+def margin(network: Network, s: Tensor, f: Tensor) -> Tensor:
+    """Return how far the nearest unit is from pinning or coming free; infinite without kinks."""
+    if network.box is None:
+        return torch.full_like(s[..., 0], torch.inf)
+    low, high = network.box
+    to_kink = torch.minimum(s - low, high - s)
+    return torch.where(pinned_units(network, s, f), f.abs(), to_kink).amin(-1)
 
 
 def project(network: Network, s: Tensor) -> Tensor:
@@ -305,8 +319,7 @@ def _low_end(network: Network, s: Tensor, free: Tensor) -> Tensor:
     where = torch.nonzero(free).squeeze(-1)
     if len(where) <= DENSE_UNITS:
         return torch.linalg.eigvalsh(hessian_on(network, s, where))
-    stream = np.random.default_rng(0).standard_normal(len(where))
-    start = torch.as_tensor(stream, dtype=s.dtype, device=s.device)
+    start = generic_vector(len(where), s)
     n_low = 1
     while True:
         found = extremal_spectrum(restricted(network, s, where), start, 1e-5, n_low=n_low)

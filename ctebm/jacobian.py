@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.dataset import variable
-from ctebm.fixed_points import classify
+from ctebm.fixed_points import classify, pinned_units, residual
+from ctebm.mode import check_noise, check_stable, check_step, check_times
 from ctebm.network import Network
 
 __all__ = ["JacobianLinearization", "linearize_jacobian"]
@@ -104,16 +105,8 @@ class JacobianLinearization:
         From :math:`J\Sigma + \Sigma J' + \sigma^2 = 0`, or by Euler-Maruyama
         :math:`\Sigma = M\Sigma M' + \epsilon\sigma^2` with :math:`M = 1 + \epsilon J`.
         """
-        if not (math.isfinite(sigma) and sigma >= 0):
-            raise ValueError(f"expected a finite sigma >= 0, got {sigma}.")
-        if float(self.residual) > math.sqrt(torch.finfo(self.state.dtype).eps):
-            raise ValueError(
-                f"expected an equilibrium for covariance, got a force of {float(self.residual):.3g}"
-                "; settle the state first."
-            )
-        self._check_stable("covariance")
-        if eps is not None and not 0 < eps < self.eps_max:
-            raise ValueError(f"expected 0 < eps < eps_max = {self.eps_max:.6g}, got {eps}.")
+        check_noise("covariance", sigma, self.residual, self.stability)
+        check_step(eps, self.eps_max)
         J = self.jacobian.cpu().numpy()
         Q = sigma**2 * torch.eye(len(J), dtype=self.state.dtype).numpy()
         if eps is None:
@@ -138,11 +131,7 @@ class JacobianLinearization:
         As :meth:`ctebm.Linearization.response`, by the matrix itself since eigenvectors of an
         asymmetric Jacobian may be nearly parallel.
         """
-        if (eps is None) != (n_steps is None) or (time is not None and eps is not None):
-            raise ValueError(
-                "expected eps and n_steps, or time, or none of these for the response at rest, "
-                f"got eps={eps}, n_steps={n_steps}, time={time}."
-            )
+        check_times(eps, n_steps, time)
         n = len(self.jacobian)
         # the last column of the powers of [[M, u], [0, 1]] sums up the drive, singular J or not
         eye = torch.eye(n, dtype=self.state.dtype, device=self.state.device)
@@ -155,7 +144,7 @@ class JacobianLinearization:
                 lambda A: torch.linalg.matrix_power(A, n_steps), eye, eps * self.jacobian, eps
             )
         else:
-            self._check_stable("a response at rest")
+            check_stable("a response at rest", self.stability)
             step = torch.linalg.inv(-self.jacobian)
         u = self.network.as_state(drive)
         moved, free = torch.zeros_like(u), ~self.pinned
@@ -191,23 +180,15 @@ class JacobianLinearization:
             attrs={"index": self.index, "stability": self.stability},
         )
 
-    def _check_stable(self, what: str) -> None:
-        if self.stability != "stable":
-            raise ValueError(
-                f"expected a stable point for {what}, got {self.stability}; "
-                "linearised motion does not stay near such a point."
-            )
 
-
-def linearize_jacobian(
-    network: Network, s: Tensor, pinned: Tensor, residual: Tensor
-) -> JacobianLinearization:
-    """Return the linearisation of one sample; see :func:`ctebm.linearize`."""
+def linearize_jacobian(network: Network, s: Tensor) -> JacobianLinearization:
+    """Return the linearisation of one state ``(unit,)``; see :func:`ctebm.linearize`."""
     if s.ndim != 1:
         raise ValueError(
             f"expected one state (unit,) of a network without an energy, got {tuple(s.shape)}; "
             "linearise its samples one by one."
         )
+    pinned = pinned_units(network, s)
     free = ~pinned
     J = network.jacobian(s)[free][:, free]
     mu, vectors = torch.linalg.eig(J)
@@ -218,5 +199,14 @@ def linearize_jacobian(
     whole[free] = vectors
     index, stability = classify(network, s)
     return JacobianLinearization(
-        s, J, mu, whole, error, pinned, residual, index, stability, network
+        state=s,
+        jacobian=J,
+        eigenvalues=mu,
+        eigenvectors=whole,
+        eigenvalue_residual=error,
+        pinned=pinned,
+        residual=residual(network, s),
+        index=index,
+        stability=stability,
+        network=network,
     )

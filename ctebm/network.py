@@ -11,6 +11,7 @@ Letters: state ``s``, rate ``r`` = :math:`\rho(s)`, weights ``W``, biases ``b``,
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -269,3 +270,24 @@ def check_memory(what: str, n_bytes: int, remedy: str) -> None:
 def rows_of(t: Tensor, batch: torch.Size, rows: Tensor) -> Tensor:
     """Return rows of a parameter ``(*batch, unit)`` that is broadcast to a batch and flattened."""
     return t.expand(*batch, t.shape[-1]).reshape(-1, t.shape[-1])[rows] if t.ndim > 1 else t
+
+
+def single(network: Network) -> Network:
+    """Return a network of one sample without its batch, or refuse it."""
+    if math.prod(network.batch) != 1:
+        raise ValueError(
+            f"expected a network with one sample, got {tuple(network.batch)}; clamp one input."
+        )
+    if not network.batch:
+        return network
+    return network.samples(network.batch, torch.tensor(0))
+
+
+def count_units(network: Network) -> int:
+    """Return the number of units, or refuse a network that takes states of any length."""
+    if network.n_units is None:
+        raise ValueError(
+            "this network takes states of any length; give it n_units, as in "
+            "super().__init__(n_units)."
+        )
+    return network.n_units

@@ -12,7 +12,10 @@ from torch import Tensor
 from ctebm.fixed_points import defect, project
 from ctebm.network import Network
 
-__all__ = ["newton"]
+__all__ = ["newton", "newton_from"]
+
+# Every step factors the Jacobian of every row; beyond, searches look for minima only.
+NEWTON_UNITS = 600
 
 
 def newton(
@@ -92,6 +95,18 @@ def newton(
             break
         active, s, polishing = active[go], s[go], polishing[go]
     return ended, iterations
+
+
+def newton_from(
+    network: Network, starts: Tensor, tol: float, known: Tensor | None = None
+) -> Tensor:
+    """Return the ends of Newton's method in one sample, in portions that bound the memory."""
+    portion = max(1, 10**7 // max(1, starts.shape[-1] ** 2))
+    ends = []
+    for part in starts.split(portion):
+        rows = torch.zeros(len(part), dtype=torch.long, device=part.device)
+        ends.append(newton(network, torch.Size((1,)), part, rows, tol, known=known)[0])
+    return torch.cat(ends) if ends else starts
 
 
 def _deflated(d: Tensor, s: Tensor, known: Tensor) -> Tensor:

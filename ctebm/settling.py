@@ -87,6 +87,12 @@ def settle_rows(
     return s, iterations
 
 
+def settle_from(network: Network, starts: Tensor, tol: float) -> Tensor:
+    """Return the ends of settling from many starts ``(start, unit)`` in one sample."""
+    rows = torch.zeros(len(starts), dtype=torch.long, device=starts.device)
+    return settle_rows(network, torch.Size((1,)), starts, rows, tol, 500)[0]
+
+
 def start_state(network: Network, start: ArrayLike | Tensor | None) -> Tensor:
     """Return starts as states inside the box, one for each sample, checked."""
     if start is None:

@@ -14,7 +14,14 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-__all__ = ["Spectrum", "dense_spectrum", "extremal_spectrum", "function_product"]
+__all__ = [
+    "Spectrum",
+    "dense_spectrum",
+    "extremal_spectrum",
+    "function_product",
+    "generic_vector",
+    "stacked",
+]
 
 Product = Callable[[Tensor], Tensor]
 
@@ -78,6 +85,13 @@ def extremal_spectrum(
     else:
         vectors = _repeat(product, start, alpha, beta, weights)
     return _distinct(product, vectors)
+
+
+def generic_vector(n: int, like: Tensor) -> Tensor:
+    """Return a fixed vector ``(n,)`` without a preferred direction, for Lanczos to begin with."""
+    return torch.as_tensor(
+        np.random.default_rng(0).standard_normal(n), dtype=like.dtype, device=like.device
+    )
 
 
 def _recurrence(
@@ -153,6 +167,23 @@ def _distinct(product: Product, vectors: Tensor) -> Spectrum:
     values, turn = torch.linalg.eigh(basis.mT @ image)
     vectors = basis @ turn
     return Spectrum(values, vectors, (image @ turn - vectors * values).norm(dim=0))
+
+
+def stacked(spectra: list[tuple[Tensor, Spectrum]], s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return spectra on some units of states ``(sample, unit)`` as three tensors.
+
+    Eigenvalues and residuals ``(sample, mode)``, with NaN behind where there are fewer; vectors
+    ``(sample, unit, mode)``, zero on the other units and behind.
+    """
+    modes = max((len(found.eigenvalues) for _, found in spectra), default=0)
+    values = s.new_full((len(spectra), modes), torch.nan)
+    errors = values.clone()
+    vectors = s.new_zeros(len(spectra), s.shape[-1], modes)
+    for i, (where, found) in enumerate(spectra):
+        m = len(found.eigenvalues)
+        values[i, :m], errors[i, :m] = found.eigenvalues, found.residual
+        vectors[i, where, :m] = found.eigenvectors
+    return values, vectors, errors
 
 
 def function_product(

@@ -1,7 +1,7 @@
 """Spectra, limits of Euler's step, responses and fluctuations against closed forms."""
 
 import math
-import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -184,6 +184,27 @@ def test_pinned_units_leave():
     assert (linear.covariance(0.1) == 0).all()
 
 
+def test_dataset_of_a_network_without_free_units():
+    data = at_rest(pair(2.0, HARD), [0.1, 0.2]).to_dataset()
+    assert dict(data.sizes) == {"sample": 1, "unit": 2, "mode": 0}
+
+
+def test_responses_of_a_batch_without_the_matrix():
+    """Each sample by the products of its own Hessian on its own unpinned units."""
+    whole = LayeredNetwork.random([4, 6, 3], HARD, gain=1.5, seed=2)
+    x = torch.as_tensor(np.random.default_rng(1).random((5, 4)))
+    network = whole.clamp({"x": x})
+    state = settle(network, tol=1e-13).state
+    with_matrix, without = (linearize(network, state, dense=dense) for dense in (True, False))
+    assert len(set(with_matrix.pinned.sum(-1).tolist())) > 1 and not without.whole
+    push = torch.as_tensor(np.random.default_rng(2).standard_normal((3, 5, 9)))
+    for how in ({}, {"time": 0.7}, {"eps": 0.2, "n_steps": 6}):
+        expected = with_matrix.response(push, **how)
+        assert torch.allclose(without.response(push, **how), expected, atol=1e-12)
+        assert torch.allclose(without.response(push[0, 0], **how),
+                              with_matrix.response(push[0, 0].expand(5, 9), **how))  # fmt: skip
+
+
 def test_reduced_spectrum():
     network = random_dense(9, 5, HARD, gain=1.0)
     linear = at_rest(network, torch.full((9,), 0.1))
@@ -218,8 +239,8 @@ def test_euler_limit(w):
     assert limit == pytest.approx(2 / (1 + w))
     start = tensor(0.2, -0.1)
     for factor, settles in [(0.99, True), (1.001, False), (1.05, False)]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        said = nullcontext() if settles else pytest.warns(UserWarning, match="2/lambda_max")
+        with said:
             run = simulate(Dynamics(network), start, n_steps=3000, eps=factor * limit,
                            save_every=3000, projected=False)  # fmt: skip
         assert (float(run.state[-1].abs().max()) < 1e-9) is settles
@@ -322,8 +343,10 @@ class TestAsymmetric:
         network = self.rotor(0.0, 0.9)
         limit = linearize(network, torch.zeros(2)).eps_max
         for factor, settles in [(0.98, True), (1.02, False)]:
-            run = simulate(Dynamics(network), [0.01, 0.0], n_steps=3000, eps=factor * limit,
-                           save_every=3000)  # fmt: skip
+            said = nullcontext() if settles else pytest.warns(UserWarning, match="2/lambda_max")
+            with said:
+                run = simulate(Dynamics(network), [0.01, 0.0], n_steps=3000, eps=factor * limit,
+                               save_every=3000)  # fmt: skip
             assert (float(run.state[-1].abs().max()) < 1e-9) is settles
 
 

@@ -1,0 +1,107 @@
+r"""One mode of linear motion, :math:`dm/dt = -\lambda m + u`: what it does, and what may be asked.
+
+Everything that linearised motion does follows from the eigenvalues one by one. The functions here
+take them as a tensor of any shape and return one of the same shape.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["gain", "power", "transfer", "variance"]
+
+
+def variance(lam: Tensor, sigma: float, eps: float | None = None, synaptic: bool = False) -> Tensor:
+    r"""Return the stationary variance under noise.
+
+    :math:`\sigma^2/(2\lambda)` in continuous time;
+    :math:`\sigma^2/(\lambda(2 - \epsilon\lambda))` by Euler-Maruyama;
+    :math:`\epsilon\sigma^2(1-\lambda)^2/(\lambda(2-\epsilon\lambda))` by the paper's map.
+    """
+    if eps is None:
+        return sigma**2 / (2 * lam)
+    v = sigma**2 / (lam * (2 - eps * lam))
+    return v * eps * (1 - lam) ** 2 if synaptic else v
+
+
+def gain(
+    lam: Tensor, eps: float | None = None, n_steps: int | None = None, time: float | None = None
+) -> Tensor:
+    r"""Return what a constant force of size 1 has moved since it was switched on.
+
+    :math:`1/\lambda` at rest, :math:`(1 - e^{-\lambda t})/\lambda` at a time,
+    :math:`(1 - (1-\epsilon\lambda)^n)/\lambda` after Euler's steps; at :math:`\lambda = 0` the
+    time itself.
+    """
+    if eps is not None and n_steps is not None:
+        grown, elapsed = _one_minus_power(eps * lam, n_steps), eps * n_steps
+    elif time is not None:
+        grown, elapsed = -torch.expm1(-lam * time), time
+    else:
+        return 1 / lam
+    return torch.where(lam == 0, elapsed, grown / torch.where(lam == 0, 1.0, lam))
+
+
+def _one_minus_power(x: Tensor, n: int) -> Tensor:
+    """Return ``1 - (1 - x)^n``, which keeps the digits of slow modes."""
+    slow = -torch.expm1(n * torch.log1p(-x.clamp(max=0.5)))
+    return torch.where(x.abs() < 0.5, slow, 1 - (1 - x) ** n)
+
+
+def transfer(lam: Tensor, omega: float) -> tuple[Tensor, Tensor]:
+    r"""Return real and imaginary part of :math:`(\lambda + i\omega)^{-1}`."""
+    square = lam.square() + omega**2
+    return lam / square, -omega / square
+
+
+def power(lam: Tensor, sigma: float, omega: Tensor) -> Tensor:
+    r"""Return the power spectrum of noise, :math:`\sigma^2/(\lambda^2 + \omega^2)`."""
+    return sigma**2 / (lam.square() + omega.square())
+
+
+def at_rest(residual: Tensor) -> bool:
+    """Return whether no force is larger than the square root of rounding."""
+    return bool((residual <= math.sqrt(torch.finfo(residual.dtype).eps)).all())
+
+
+def check_times(eps: float | None, n_steps: int | None, time: float | None) -> None:
+    """Refuse a response at two kinds of time at once, or at half of one."""
+    if (eps is None) != (n_steps is None) or (time is not None and eps is not None):
+        raise ValueError(
+            "expected eps and n_steps, or time, or none of these for the response at rest, "
+            f"got eps={eps}, n_steps={n_steps}, time={time}."
+        )
+
+
+def check_stable(what: str, stability: str | Sequence[str]) -> None:
+    """Refuse what exists at stable points only."""
+    kinds = {stability} if isinstance(stability, str) else set(stability)
+    if kinds - {"stable"}:
+        raise ValueError(
+            f"expected a stable point for {what}, got {', '.join(sorted(kinds))}; "
+            "linearised motion does not stay near such a point."
+        )
+
+
+def check_noise(what: str, sigma: float, residual: Tensor, stability: str | Sequence[str]) -> None:
+    """Refuse the fluctuations of a bad intensity, away from equilibrium, or where none stay."""
+    if not (math.isfinite(sigma) and sigma >= 0):
+        raise ValueError(f"expected a finite sigma >= 0, got {sigma}.")
+    if not at_rest(residual):
+        raise ValueError(
+            f"expected an equilibrium for {what}, got a force of "
+            f"{float(residual.max()):.3g}; settle the state first."
+        )
+    check_stable(what, stability)
+
+
+def check_step(eps: float | None, limit: float) -> None:
+    """Refuse a step at which Euler's method is not stable."""
+    if eps is not None and not 0 < eps < limit:
+        raise ValueError(
+            f"expected 0 < eps < eps_max = {limit:.6g}, where Euler's step is stable, got {eps}."
+        )
