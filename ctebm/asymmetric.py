@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NoReturn
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.pairwise import DenseNetwork, check_self_coupling
+from ctebm.pairwise import DenseNetwork, check_self_coupling, finite_tensor
 
 __all__ = ["AsymmetricNetwork"]
 
@@ -25,14 +26,8 @@ class AsymmetricNetwork(DenseNetwork):
     ----------
     weight : array, (unit, unit)
         With zero diagonal.
-    bias : array, (unit,)
-        Biases, or one row a sample.
-    activation : Activation or callable
-        The firing rate.
-    layers : mapping of str to slice, optional
-        Names for consecutive groups of units, input first; by default one layer ``"s"``.
-    dtype : torch.dtype
-        Of the parameters.
+    bias, activation, layers, dtype
+        As in :class:`~ctebm.DenseNetwork`.
     """
 
     is_gradient = False
@@ -65,8 +60,10 @@ class AsymmetricNetwork(DenseNetwork):
     def hessian_operator(self, s: Tensor) -> NoReturn:
         _refuse("a Hessian")
 
-    def _check_weight(self, weight: Tensor) -> None:
-        check_self_coupling(weight)
+    def _read(self, weight: ArrayLike | Tensor, dtype: torch.dtype) -> Tensor:
+        tensor = finite_tensor(weight, "the weights", dtype)
+        check_self_coupling(tensor)
+        return tensor
 
 
 def _refuse(what: str) -> NoReturn:

@@ -42,14 +42,8 @@ def responsive_units(
 
     Parameters
     ----------
-    network : Network
-        With its input clamped; its last layer is the output.
-    state : array, (*batch, unit)
-        The equilibrium.
-    target : array, (*batch, output unit)
-        The target states.
-    one_sided : bool
-        False for a weak nudge, from which a pinned output stays where it is.
+    network, state, target, one_sided
+        As in :func:`chain_gradient`.
     """
     s = network.as_state(state)
     y = network.layers[network.output]

@@ -6,7 +6,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Self
+from typing import Any, Self
 
 import torch
 from numpy.typing import ArrayLike
@@ -15,7 +15,7 @@ from torch import Tensor
 from ctebm.activation import Activation, as_activation
 from ctebm.network import Network, consecutive, covering, rows_of, size_of
 
-__all__ = ["DenseNetwork", "PairwiseNetwork"]
+__all__ = ["DenseNetwork", "MatrixNetwork", "PairwiseNetwork"]
 
 
 class PairwiseNetwork(Network):
@@ -174,7 +174,55 @@ class PairwiseNetwork(Network):
         return f"{type(self).__name__}({sizes}; {self.activation})"
 
 
-class DenseNetwork(PairwiseNetwork):
+class MatrixNetwork(PairwiseNetwork):
+    """Couplings in one matrix; subclasses say how it is read, multiplied and cut.
+
+    Attributes
+    ----------
+    weight : Tensor
+        ``(unit, unit)``.
+    """
+
+    weight: Tensor
+
+    def __init__(
+        self,
+        weight: Any,
+        bias: ArrayLike | Tensor,
+        activation: Activation | Callable[[Tensor], Tensor],
+        *,
+        layers: Mapping[str, slice] | None = None,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        self.weight = self._read(weight, dtype)
+        n = self.weight.shape[0]
+        b = finite_tensor(bias, "the biases", dtype).to(self.weight.device)
+        if b.ndim == 0 or b.shape[-1] != n:
+            raise ValueError(f"expected {n} biases, one for each unit, got {tuple(b.shape)}.")
+        self._set(as_activation(activation), b, covering(layers, n), b.new_zeros(()))
+
+    @abstractmethod
+    def _read(self, weight: Any, dtype: torch.dtype) -> Tensor:
+        """Return checked weights."""
+
+    @abstractmethod
+    def _without(self, where: slice) -> Tensor:
+        """Return the weights between the units that are not in `where`."""
+
+    def _restrict(self, clamped: str, bias: Tensor, constant: Tensor) -> Self:
+        network = copy.copy(self)
+        network.weight = self._without(self.layers[clamped])
+        network._set(self.activation, bias, without_layer(self.layers, clamped), constant)
+        return network
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        network = copy.copy(self)
+        network.weight = change(self.weight)
+        network._set(self.activation, change(self.bias), self.layers, change(self.constant))
+        return network
+
+
+class DenseNetwork(MatrixNetwork):
     r"""All-to-all couplings of eq. 6.
 
     Parameters
@@ -196,23 +244,6 @@ class DenseNetwork(PairwiseNetwork):
         If the weights are not square, finite and symmetric with a zero diagonal.
     """
 
-    def __init__(
-        self,
-        weight: ArrayLike | Tensor,
-        bias: ArrayLike | Tensor,
-        activation: Activation | Callable[[Tensor], Tensor],
-        *,
-        layers: Mapping[str, slice] | None = None,
-        dtype: torch.dtype = torch.float64,
-    ) -> None:
-        self.weight = finite_tensor(weight, "the weights", dtype)
-        self._check_weight(self.weight)
-        n = self.weight.shape[0]
-        b = finite_tensor(bias, "the biases", dtype).to(self.weight.device)
-        if b.ndim == 0 or b.shape[-1] != n:
-            raise ValueError(f"expected {n} biases, one for each unit, got {tuple(b.shape)}.")
-        self._set(as_activation(activation), b, covering(layers, n), b.new_zeros(()))
-
     def coupling(self, r: Tensor) -> Tensor:
         return r @ self.weight
 
@@ -222,20 +253,14 @@ class DenseNetwork(PairwiseNetwork):
     def dense_weight(self) -> Tensor:
         return self.weight
 
-    def _check_weight(self, weight: Tensor) -> None:
-        _check_couplings(weight)
+    def _read(self, weight: ArrayLike | Tensor, dtype: torch.dtype) -> Tensor:
+        tensor = finite_tensor(weight, "the weights", dtype)
+        check_self_coupling(tensor)
+        _check_symmetry(tensor)
+        return tensor
 
-    def _restrict(self, clamped: str, bias: Tensor, constant: Tensor) -> Self:
-        network, where = copy.copy(self), self.layers[clamped]
-        network.weight = drop_units(drop_units(self.weight, where).mT, where).mT.contiguous()
-        network._set(self.activation, bias, without_layer(self.layers, clamped), constant)
-        return network
-
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        network = copy.copy(self)
-        network.weight = change(self.weight)
-        network._set(self.activation, change(self.bias), self.layers, change(self.constant))
-        return network
+    def _without(self, where: slice) -> Tensor:
+        return drop_units(drop_units(self.weight, where).mT, where).mT.contiguous()
 
 
 def affine(bias: Tensor, r: Tensor, W: Tensor) -> Tensor:
@@ -271,8 +296,7 @@ def check_self_coupling(weight: Tensor) -> None:
         )
 
 
-def _check_couplings(weight: Tensor) -> None:
-    check_self_coupling(weight)
+def _check_symmetry(weight: Tensor) -> None:
     asymmetry = float((weight - weight.mT).detach().abs().max()) if weight.numel() else 0.0
     if asymmetry > 8 * torch.finfo(weight.dtype).eps * float(weight.abs().max()):
         raise ValueError(

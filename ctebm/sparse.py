@@ -2,66 +2,37 @@ r"""Networks with few couplings a unit: rings, lattices, random graphs."""
 
 from __future__ import annotations
 
-import copy
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
 import scipy.sparse
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.activation import Activation, as_activation
-from ctebm.network import check_memory, covering
-from ctebm.pairwise import PairwiseNetwork
+from ctebm.activation import Activation
+from ctebm.network import check_memory
+from ctebm.pairwise import MatrixNetwork
 
 __all__ = ["SparseNetwork"]
 
 
-class SparseNetwork(PairwiseNetwork):
+class SparseNetwork(MatrixNetwork):
     r"""Sparse couplings of eq. 6, up to some 10^5 units and more.
 
     Parameters
     ----------
     weight : torch sparse tensor or scipy.sparse array, (unit, unit)
         Symmetric, with zero diagonal. It is kept as ``torch.sparse_csr``.
-    bias : array, (unit,)
-        Biases, or one row a sample.
-    activation : Activation or callable
-        The firing rate.
-    layers : mapping of str to slice, optional
-        Names for consecutive groups of units, input first; by default one layer ``"s"``.
-    dtype : torch.dtype
-        Of the parameters.
+    bias, activation, layers, dtype
+        As in :class:`~ctebm.DenseNetwork`.
 
     Raises
     ------
     ValueError
         If the weights are not square, finite and symmetric with a zero diagonal.
     """
-
-    def __init__(
-        self,
-        weight: Any,
-        bias: ArrayLike | Tensor,
-        activation: Activation | Callable[[Tensor], Tensor],
-        *,
-        layers: Mapping[str, slice] | None = None,
-        dtype: torch.dtype = torch.float64,
-    ) -> None:
-        device = weight.device if isinstance(weight, Tensor) else torch.device("cpu")
-        matrix = _scipy(weight)
-        _check_couplings(matrix, dtype)
-        self.weight = _torch(matrix, dtype, device)
-        n = matrix.shape[0]
-        b = torch.as_tensor(bias, dtype=dtype, device=device)
-        if b.ndim == 0 or b.shape[-1] != n or not bool(torch.isfinite(b).all()):
-            raise ValueError(
-                f"expected {n} finite biases, one for each unit, got shape {tuple(b.shape)}."
-            )
-        self._set(as_activation(activation), b, covering(layers, n), b.new_zeros(()))
 
     @classmethod
     def ring(
@@ -110,22 +81,14 @@ class SparseNetwork(PairwiseNetwork):
         )
         return self.weight.to_dense()
 
-    def _restrict(self, clamped: str, bias: Tensor, constant: Tensor) -> Self:
-        network, where = copy.copy(self), self.layers[clamped]
-        kept = np.delete(np.arange(self.weight.shape[0]), where)
-        matrix = _scipy(self.weight)[kept][:, kept]
-        network.weight = _torch(matrix, self.dtype, self.device)
-        sizes = {k: w.stop - w.start for k, w in self.layers.items() if k != clamped}
-        ends = np.cumsum(list(sizes.values()), dtype=int).tolist()
-        layers = {k: slice(end - m, end) for (k, m), end in zip(sizes.items(), ends, strict=True)}
-        network._set(self.activation, bias, layers, constant)
-        return network
+    def _read(self, weight: Any, dtype: torch.dtype) -> Tensor:
+        matrix = _scipy(weight)
+        _check_couplings(matrix, dtype)
+        return _torch(matrix, dtype, getattr(weight, "device", None))
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        network = copy.copy(self)
-        network.weight = change(self.weight)
-        network._set(self.activation, change(self.bias), self.layers, change(self.constant))
-        return network
+    def _without(self, where: slice) -> Tensor:
+        kept = np.delete(np.arange(self.weight.shape[0]), where)
+        return _torch(_scipy(self.weight)[kept][:, kept], self.dtype, self.device)
 
 
 def _scipy(weight: Any) -> Any:
@@ -144,7 +107,7 @@ def _scipy(weight: Any) -> Any:
     return scipy.sparse.csr_array(weight)
 
 
-def _torch(matrix: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _torch(matrix: Any, dtype: torch.dtype, device: torch.device | None) -> Tensor:
     matrix.sum_duplicates()
     index = torch.int64
     with warnings.catch_warnings():  # torch calls its CSR layout a beta
