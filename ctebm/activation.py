@@ -36,6 +36,9 @@ class Activation(ABC):
         Supremum of :math:`|\rho'|`.
     max_bend : float
         Supremum of :math:`|\rho''|` off the kinks.
+    strip : float
+        Complex states, which complex nudging needs, are taken up to this imaginary part, where
+        :math:`\rho` has a pole or a branch point; 0 if it takes none, infinite if not known.
     """
 
     kinks: tuple[float, ...] = ()
@@ -43,6 +46,7 @@ class Activation(ABC):
     rates: tuple[float, float] = (0.0, 1.0)
     max_slope: float = math.inf
     max_bend: float = math.inf
+    strip: float = math.inf
 
     @abstractmethod
     def __call__(self, s: Tensor) -> Tensor:
@@ -107,6 +111,7 @@ class HardSigmoid(Activation):
 
     max_slope = 1.0
     max_bend = 0.0
+    strip = 0.0
 
     def __call__(self, s: Tensor) -> Tensor:
         return (s - self.lower).clamp(0.0, 1.0)
@@ -127,42 +132,55 @@ class HardSigmoid(Activation):
 
 @dataclass(frozen=True)
 class Logistic(Activation):
-    r"""Logistic rate :math:`\rho(s) = 1 / (1 + e^{-g s})`; gain 4 has slope 1 at the origin."""
+    r"""Logistic rate :math:`\rho(s) = 1 / (1 + e^{-g s})`; gain 4 has slope 1 at the origin.
+
+    Its poles nearest to the real axis are at :math:`\mathrm{Im}\,s = \pm\pi/g`.
+
+    Parameters
+    ----------
+    gain : float
+        The gain `g`.
+    """
 
     gain: float = 4.0
 
     def __post_init__(self) -> None:
         _check_positive("Logistic", "gain", self.gain)
-        _derive(self, max_slope=self.gain / 4, max_bend=self.gain**2 / math.sqrt(108))
+        g = self.gain
+        _derive(self, max_slope=g / 4, max_bend=g**2 / math.sqrt(108), strip=math.pi / g)
 
     def __call__(self, s: Tensor) -> Tensor:
-        return torch.sigmoid(self.gain * s)
+        return sigmoid(self.gain * s)
 
     def derivative(self, s: Tensor) -> Tensor:
-        r = torch.sigmoid(self.gain * s)
+        r = sigmoid(self.gain * s)
         return self.gain * r * (1 - r)
 
     def rate_and_slope(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        r = torch.sigmoid(self.gain * s)
+        r = sigmoid(self.gain * s)
         return r, torch.addcmul(r, r, r, value=-1).mul(self.gain)
 
     def second_derivative(self, s: Tensor) -> Tensor:
-        r = torch.sigmoid(self.gain * s)
+        r = sigmoid(self.gain * s)
         return self.gain**2 * r * (1 - r) * (1 - 2 * r)
 
     def inverse(self, rate: Tensor) -> Tensor:
         return torch.logit(self._check_rate(rate, closed=False)) / self.gain
 
     def integral(self, s: Tensor) -> Tensor:
-        return torch.nn.functional.softplus(self.gain * s, threshold=40) / self.gain
+        return softplus(self.gain * s) / self.gain
 
 
 @dataclass(frozen=True)
 class Tanh(Activation):
-    r"""Hyperbolic tangent as a rate: :math:`\rho(s) = (1 + \tanh s)/2`."""
+    r"""Hyperbolic tangent as a rate: :math:`\rho(s) = (1 + \tanh s)/2`.
+
+    Its poles nearest to the real axis are at :math:`\mathrm{Im}\,s = \pm\pi/2`.
+    """
 
     max_slope = 0.5
     max_bend = 2 / math.sqrt(27)
+    strip = math.pi / 2
 
     def __call__(self, s: Tensor) -> Tensor:
         return (1 + torch.tanh(s)) / 2
@@ -183,7 +201,7 @@ class Tanh(Activation):
         return torch.atanh(2 * self._check_rate(rate, closed=False) - 1)
 
     def integral(self, s: Tensor) -> Tensor:
-        return torch.nn.functional.softplus(2 * s, threshold=40) / 2
+        return softplus(2 * s) / 2
 
 
 @dataclass(frozen=True)
@@ -191,7 +209,9 @@ class SmoothHardSigmoid(Activation):
     r"""The hard sigmoid with its kinks rounded over a width `w`.
 
     :math:`\rho(s) = w\,[\mathrm{softplus}((s-b_1)/w) - \mathrm{softplus}((s-b_2)/w)]`, analytic,
-    and eq. 7 in the limit :math:`w \to 0`.
+    and eq. 7 in the limit :math:`w \to 0`. Complex states are taken too: beside the real axis it
+    is analytic up to its branch points at :math:`s = b_{1,2} \pm i\pi w`, from which cuts lead
+    away from the axis. The narrower the corners, the smaller the complex nudge that they bear.
 
     Parameters
     ----------
@@ -208,22 +228,21 @@ class SmoothHardSigmoid(Activation):
         HardSigmoid(self.lower)
         _check_positive("SmoothHardSigmoid", "width", self.width)
         # the slope half-way between the corners
-        _derive(self, max_slope=math.tanh(1 / (4 * self.width)))
+        _derive(self, max_slope=math.tanh(1 / (4 * self.width)), strip=math.pi * self.width)
 
     def _corners(self, s: Tensor) -> tuple[Tensor, Tensor]:
         return (s - self.lower) / self.width, (s - self.lower - 1) / self.width
 
     def __call__(self, s: Tensor) -> Tensor:
         low, high = self._corners(s)
-        softplus = torch.nn.functional.softplus
-        return self.width * (softplus(low, threshold=40) - softplus(high, threshold=40))
+        return self.width * (softplus(low) - softplus(high))
 
     def derivative(self, s: Tensor) -> Tensor:
         low, high = self._corners(s)
-        return torch.sigmoid(low) - torch.sigmoid(high)
+        return sigmoid(low) - sigmoid(high)
 
     def second_derivative(self, s: Tensor) -> Tensor:
-        low, high = (torch.sigmoid(c) for c in self._corners(s))
+        low, high = (sigmoid(c) for c in self._corners(s))
         return (low * (1 - low) - high * (1 - high)) / self.width
 
     def inverse(self, rate: Tensor) -> Tensor:
@@ -271,6 +290,27 @@ def as_activation(rho: Activation | Callable[[Tensor], Tensor]) -> Activation:
         f"expected an activation or a callable on tensors, got {type(rho).__name__}; "
         "use for example ctebm.HardSigmoid()."
     )
+
+
+def softplus(z: Tensor) -> Tensor:
+    r"""Return :math:`\log(1 + e^z)` without overflow.
+
+    Complex `z` are turned to the half-plane where :math:`e^z` is small; what comes out is analytic
+    but for cuts from the branch points :math:`\pm i\pi` away from the real axis.
+    """
+    if not z.is_complex():
+        return torch.nn.functional.softplus(z, threshold=40)
+    right = z.real > 0
+    return torch.log1p(torch.exp(torch.where(right, -z, z))) + torch.where(right, z, 0)
+
+
+def sigmoid(z: Tensor) -> Tensor:
+    r"""Return :math:`1/(1 + e^{-z})` without overflow, of complex `z` too."""
+    if not z.is_complex():
+        return torch.sigmoid(z)
+    right = z.real > 0
+    small = torch.exp(torch.where(right, -z, z))
+    return torch.where(right, 1, small) / (1 + small)
 
 
 def _derive(activation: Activation, **attributes: object) -> None:

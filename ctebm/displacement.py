@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ctebm.crossing import Crossings
-from ctebm.drive import ComplexNudge, Drive
+from ctebm.drive import ComplexNudge, Drive, check_strip
 from ctebm.dynamics import Dynamics
 from ctebm.integrate import METHODS, simulate
 from ctebm.metric import bootstrap_interval
@@ -149,7 +149,9 @@ class DrivenRun:
         start = torch.cat([self.state, torch.zeros_like(self.state)], -1)
         motion = Dynamics(ComplexNudge(self.network, self.target, beta))
         moved = run(motion, start, eps, saves, self.method) - start
-        return torch.complex(moved[..., :n].contiguous(), moved[..., n:].contiguous())
+        real, imaginary = moved[..., :n].contiguous(), moved[..., n:].contiguous()
+        check_strip(self.network, float(imaginary.abs().max()), beta)
+        return torch.complex(real, imaginary)
 
     def _watched(
         self, motion: Dynamics, start: Tensor, eps: float, saves: list[int], crossings: Crossings

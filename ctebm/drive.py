@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import cmath
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Literal, NoReturn
 
@@ -39,7 +40,8 @@ class Drive:
         Strengths :math:`\beta\,e^{2\pi i j/N}` of a nudge, `N` of them, whose responses are
         combined as :math:`\frac{1}{N\beta}\sum_j e^{-2\pi i j/N}\Delta_j`: the response for unit
         strength with an error of :math:`O(\beta^N)`. 1 is one-sided, 2 is symmetric, more are
-        complex (Laborieux & Zenke 2022) and need an analytic activation.
+        complex (Laborieux & Zenke 2022) and need an activation that is analytic as far as they
+        move the states, see :attr:`ctebm.activation.Activation.strip`.
     """
 
     kind: Literal["replace", "nudge", "clamp"] = "replace"
@@ -191,7 +193,7 @@ def check_analytic(network: Network) -> None:
     if rho.kinks:
         raise ValueError(f"complex nudging needs an analytic activation, got {rho}; {remedy}.")
     try:
-        z = torch.tensor([0.1 + 0.1j], dtype=torch.complex128)
+        z = torch.tensor([0.1 + 1j * min(0.1, rho.strip / 2)], dtype=torch.complex128)
         slope = (rho(z + 1e-4) - rho(z - 1e-4)) / 2e-4
         turned = (rho(z + 1e-4j) - rho(z - 1e-4j)) / 2e-4j
         analytic = bool((slope - turned).abs() < 1e-4) and bool(
@@ -201,3 +203,15 @@ def check_analytic(network: Network) -> None:
         analytic = False
     if not analytic:
         raise ValueError(f"{rho} takes no complex states, which complex nudging needs; {remedy}.")
+
+
+def check_strip(network: Network, reached: float, beta: complex) -> None:
+    """Warn where a complex nudge has moved states past the nearest singularity of the rate."""
+    rho = network.activation if isinstance(network, PairwiseNetwork) else None
+    if rho is not None and reached >= rho.strip:
+        warnings.warn(
+            f"a nudge of complex strength {beta:.3g} moved a state to imaginary part "
+            f"{reached:.3g}, beyond the singularities of {rho} at {rho.strip:.3g}: its error is "
+            "not of order beta^points there; use a smaller beta.",
+            stacklevel=2,
+        )

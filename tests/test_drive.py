@@ -1,5 +1,7 @@
 """The drives: where they agree, where they part, and what a nudge of finite strength costs."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -59,19 +61,31 @@ def test_clamp_and_replacement_tend_to_the_same_end():
 
 
 @pytest.mark.parametrize("points", [1, 2, 3, 4])
-def test_error_of_a_nudge_is_of_the_order_of_its_points(points):
+@pytest.mark.parametrize(
+    "rho, gain",
+    [(ctebm.Tanh(), 1.0), (ctebm.Logistic(), 0.6), (ctebm.SmoothHardSigmoid(width=0.3), 1.0)],
+    ids=["tanh", "logistic", "smooth-hard"],
+)
+def test_error_of_a_nudge_is_of_the_order_of_its_points(rho, gain, points):
     """Against the limit of weak nudging, over the whole motion."""
+    options = {"gain": gain, "eps": [0.2], "t_end": 6.0, "drive": "nudge"}
     errors, sizes = [], np.array([0.4, 0.2, 0.1])
-    exact = measured(
-        ctebm.Tanh(), gain=1.0, eps=[0.2], t_end=6.0, drive="nudge", beta=1e-3, points=4
-    )
+    exact = measured(rho, **options, beta=1e-3, points=4)
     for beta in sizes:
-        run = measured(
-            ctebm.Tanh(), gain=1.0, eps=[0.2], t_end=6.0, drive="nudge", beta=beta, points=points
-        )
+        run = measured(rho, **options, beta=beta, points=points)
         errors.append(float((run.displacement - exact.displacement).norm()))
     assert errors[0] > 1e-9
     assert fit_exponent(sizes[1:], errors[1:]).slope == pytest.approx(points, rel=0.12)
+
+
+def test_a_complex_nudge_past_the_singularities_of_the_rate_is_warned_of():
+    options = {"eps": [0.2], "t_end": 4.0, "drive": "nudge", "points": 3}
+    narrow = ctebm.SmoothHardSigmoid(width=0.02)
+    with pytest.warns(UserWarning, match="beyond the singularities of SmoothHardSigmoid"):
+        measured(narrow, beta=0.8, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        measured(narrow, beta=0.02, **options)
 
 
 @pytest.mark.parametrize(
