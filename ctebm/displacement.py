@@ -124,16 +124,19 @@ class DrivenRun:
             motion, start, n_steps=saves[-1], eps=eps, method=self.method, save_steps=saves,
             seed=seed,
         )  # fmt: skip
-        for n, s in zip(saves, noisy.state, strict=True):
+        states = self.drive.seen(self.network, noisy.state, self.target)
+        for n, s in zip(saves, states, strict=True):
             crossings.see(n, s)
         twin = self._twin(beta.real)
         if twin is None:
-            return noisy.state - self.state, noisy.seed
+            return states - self.state, noisy.seed
         rest = simulate(
             twin, self.state.expand_as(start), n_steps=saves[-1], eps=eps, method=self.method,
             save_steps=saves, noise_of=noisy,
-        )  # fmt: skip
-        return noisy.state - rest.state, noisy.seed
+        ).state  # fmt: skip
+        if self.baseline == "held":
+            rest = self.drive.seen(self.network, rest, self._own_output)
+        return states - rest, noisy.seed
 
     def _twin(self, beta: float) -> Dynamics | None:
         """Return the motion to subtract, on the same noise."""
@@ -141,8 +144,11 @@ class DrivenRun:
             return None
         if self.baseline == "undriven":
             return Dynamics(self.network, sigma=self.sigma, noise=self.noise)
-        rest = self.state[..., self.network.layers[self.network.output]]
-        return self.drive.dynamics(self.network, rest, self.sigma, self.noise, beta)
+        return self.drive.dynamics(self.network, self._own_output, self.sigma, self.noise, beta)
+
+    @property
+    def _own_output(self) -> Tensor:
+        return self.state[..., self.network.layers[self.network.output]]
 
     def _complex(self, beta: complex, eps: float, saves: list[int]) -> Tensor:
         n = self.state.shape[-1]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ctebm.dynamics import Dynamics
-from ctebm.network import Network, TangentNetwork
+from ctebm.network import Network, TangentNetwork, rows_of
 from ctebm.pairwise import PairwiseNetwork
 
 __all__ = ["ComplexNudge", "Drive", "PulledTangent"]
@@ -98,18 +98,23 @@ class Drive:
         noise: Literal["langevin", "synaptic"] = "langevin",
         strength: float = 1.0,
     ) -> Dynamics:
-        """Return the motion of a network under this drive, at a real strength."""
+        """Return the motion of a network under this drive, at a real strength.
+
+        That of a clamp begins where :meth:`start` says, and is seen through :meth:`seen`.
+        """
         if self.kind == "nudge":
             return Dynamics(network, sigma=sigma, noise=noise, nudge=target, beta=strength)
+        if self.kind == "clamp" and sigma > 0:
+            network = HeldOutput(network, target)
         return Dynamics(network, sigma=sigma, noise=noise, drive=target)
 
     def start(self, network: Network, state: Tensor, target: Tensor) -> Tensor:
         """Return the state from which the motion begins."""
-        if self.kind != "clamp":
-            return state
-        start = state.clone()
-        start[..., network.layers[network.output]] = target
-        return start
+        return self.seen(network, state, target)
+
+    def seen(self, network: Network, state: Tensor, target: Tensor) -> Tensor:
+        """Return states of the motion with a clamped output where it is held."""
+        return with_output(network, state, target) if self.kind == "clamp" else state
 
     def tangent(
         self, network: Network, state: Tensor, target: Tensor, responsive: Tensor
@@ -125,6 +130,61 @@ class Drive:
             return Dynamics(pulled), torch.zeros_like(state)
         tangent = TangentNetwork(network, state, responsive)
         return Dynamics(tangent, drive=pull), self.start(tangent, torch.zeros_like(state), pull)
+
+
+class HeldOutput(Network):
+    """A network that sees its output at a target, whatever the state says of it.
+
+    Noise on the output then reaches nothing else, which is how a clamped output and a free twin
+    share one noise.
+
+    Parameters
+    ----------
+    network : Network
+        Its last layer is the output.
+    target : Tensor, (*batch, output unit)
+        Where the output is held.
+    """
+
+    is_gradient = False
+
+    def __init__(self, network: Network, target: Tensor) -> None:
+        super().__init__(network.n_units, network.layers)
+        self.network, self.target, self.box = network, target, network.box
+        self.dtype, self.device = network.dtype, network.device
+
+    def force(self, s: Tensor) -> Tensor:
+        s = self.as_state(s)
+        held = with_output(self.network, s, self.target)
+        return self.network.force(held) + (held - s)  # so that the pressure is that at the target
+
+    def jacobian(self, s: Tensor) -> Tensor:
+        held = with_output(self.network, self.as_state(s), self.target)
+        J, y = self.network.jacobian(held).clone(), self.layers[self.output]
+        J[..., y] = 0
+        J[..., y, y] = -torch.eye(self.target.shape[-1], dtype=J.dtype, device=J.device)
+        return J
+
+    def energy(self, s: Tensor) -> NoReturn:
+        raise ValueError(
+            "a network that sees its output held has no energy of all units; use "
+            "network.clamp({network.output: target})."
+        )
+
+    @property
+    def batch(self) -> torch.Size:
+        return torch.broadcast_shapes(self.network.batch, self.target.shape[:-1])
+
+    def samples(self, batch: torch.Size, rows: Tensor) -> Network:
+        network = self.network.samples(batch, rows)
+        return HeldOutput(network, rows_of(self.target, batch, rows))
+
+
+def with_output(network: Network, state: Tensor, target: Tensor) -> Tensor:
+    """Return states with the output at a target."""
+    held = state.clone()
+    held[..., network.layers[network.output]] = target
+    return held
 
 
 class PulledTangent(TangentNetwork):

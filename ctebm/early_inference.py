@@ -74,6 +74,7 @@ def correspondence(
     drive : {"replace", "nudge", "clamp"}
         How the target arrives (see :class:`ctebm.drive.Drive`): replaces the output's pressure
         (eq. 12), adds :math:`\beta(y^* - y)` to its force, or is its state from the first moment.
+        A clamped output has no noise, the other units have theirs.
     beta : float, optional
         Strength of a nudge.
     points : int
@@ -96,7 +97,7 @@ def correspondence(
         Noisy runs of each sample, whose mean is the displacement.
     baseline : {"undriven", "held", "equilibrium"}
         What is subtracted from a noisy run: the undriven network on the same Brownian path; a twin
-        on the same path whose output is driven, or nudged, to its own equilibrium, so that in the
+        on the same path whose output is driven, nudged or clamped to its own equilibrium: in the
         linear regime the noise cancels at every step (with the undriven network it does so up to
         the first arrival only, since the drive changes the output's feedback); or the equilibrium.
         Without noise all three are the same.
@@ -222,11 +223,6 @@ def _check_noise(
     if intervals and replicates < 2:
         raise ValueError(
             f"expected replicates >= 2 with intervals, got {replicates}; one run has no spread."
-        )
-    if sigma > 0 and drive.kind == "clamp":
-        raise ValueError(
-            "expected no noise with drive='clamp', which holds the output still; use "
-            "drive='replace', or clamp the output of the network itself."
         )
     if sigma > 0 and drive.points > 2:
         raise ValueError(

@@ -8,7 +8,7 @@ import torch
 from test_early_inference import measured
 
 import ctebm
-from ctebm.drive import ComplexNudge, Drive
+from ctebm.drive import ComplexNudge, Drive, HeldOutput
 from ctebm.metric import fit_exponent
 
 HARD = ctebm.HardSigmoid()
@@ -170,6 +170,64 @@ def test_held_twins_cancel_noise_under_a_nudge():
         assert (free.displacement - quiet.displacement).abs().max() > 1e-6
 
 
+CLAMPED = {"eps": [0.1], "n_steps": 10, "save_all": True, "tol": 2e-15, "drive": "clamp"}
+
+
+@pytest.mark.parametrize("noise", ["langevin", "synaptic"])
+def test_held_twins_cancel_noise_under_a_clamp(noise):
+    """At every step against a twin that is clamped too, else up to the first arrival.
+
+    Synaptic noise on the twin's output is inside the rates, and thereby there one step earlier.
+    """
+    quiet = measured(**CLAMPED)
+    options = {"sigma": 0.02, "noise": noise, "replicates": 3, "seed": 1}
+    noisy = measured(**CLAMPED, **options, baseline="held")
+    assert (noisy.first_crossing == -1).all()
+    assert (noisy.displacement - quiet.displacement).abs().max() < 2e-14
+    free = measured(**CLAMPED, **options, baseline="undriven")
+    gap = (free.displacement - quiet.displacement)[:, 0].abs()
+    for where, k, n in zip(layers(quiet), quiet.depth, quiet.first_arrival, strict=True):
+        if k > 0:
+            last = n if noise == "langevin" else n - 1
+            assert gap[:, : last + 1, where].max() < 2e-14 < 1e-5 < gap[:, -1, where].max()
+
+
+def test_a_clamped_output_stays_put_and_the_others_fluctuate_around_it():
+    """Mean and covariance are those of the network with its output clamped, after settling."""
+    options = {**CLAMPED, "n_steps": 100, "save_all": False}
+    noisy = measured(**options, sigma=0.01, replicates=600, baseline="equilibrium", seed=1)
+    quiet = measured(**options)
+    y = quiet.fixed.network.layers["y"]
+    pull = quiet.target - quiet.fixed.state[:, y]
+    assert (noisy.displacement[:, 0, :, y] - pull[:, None]).abs().max() < 1e-15
+    assert (noisy.standard_error[..., y] < 1e-15).all()
+    held = quiet.fixed.network.clamp({"y": quiet.target})
+    linear = ctebm.linearize(held, ctebm.settle(held).state)
+    variance = linear.covariance(0.01, eps=0.1).diagonal(dim1=-2, dim2=-1)
+    off = (noisy.displacement - quiet.displacement)[:, 0, -1, : y.start]
+    assert (off / (variance / 600).sqrt()).abs().max() < 4.5  # 60 standard normal numbers
+    measured_variance = 600 * noisy.standard_error[:, 0, -1, : y.start].square()
+    # a variance from 600 normal samples has a relative standard error of sqrt(2/600)
+    assert (measured_variance / variance - 1).abs().max() < 4.5 * (2 / 600) ** 0.5
+
+
+def test_a_network_that_sees_its_output_held_is_that_network():
+    net = ctebm.LayeredNetwork.random((5, 6, 3), ctebm.Tanh(), gain=1.0, seed=4).clamp(
+        {"x": torch.zeros(2, 5)}
+    )
+    draw = torch.Generator().manual_seed(0)
+    s = torch.randn(2, 9, generator=draw, dtype=torch.float64)
+    target = torch.randn(2, 3, generator=draw, dtype=torch.float64)
+    held, clamped = HeldOutput(net, target), net.clamp({"y": target})
+    torch.testing.assert_close(held.pressure(s)[:, :6], clamped.pressure(s[:, :6]))
+    torch.testing.assert_close(held.jacobian(s), ctebm.Network.jacobian(held, s))
+    second = held.samples(torch.Size((2,)), torch.tensor(1))
+    torch.testing.assert_close(second.force(s[1]), held.force(s)[1])
+    assert held.batch == (2,)
+    with pytest.raises(ValueError, match="no energy"):
+        held.energy(s)
+
+
 def test_an_output_pulled_out_of_the_box_sends_nothing_and_says_so():
     net = ctebm.LayeredNetwork([[[0.1]], [[0.3]]], [[0.0], [0.0], [2.0]], HARD)
     record = ctebm.correspondence(net, [[0.0], [0.0]], [[0.2], [0.9]], [0.2], n_steps=8)
@@ -193,7 +251,6 @@ def test_an_output_pulled_out_of_the_box_sends_nothing_and_says_so():
         ({"drive": "clamp", "points": 2}, "with drive='nudge' only"),
         ({"drive": "nudge", "beta": 0.1, "points": 0}, "points >= 1"),
         ({"drive": "nudge", "beta": 0.1, "points": 4}, "analytic activation, got HardSigmoid"),
-        ({"drive": "clamp", "sigma": 0.1}, "no noise with drive='clamp'"),
         ({"n_steps": 0}, "n_steps >= 1"),
         ({"sigma": 0.1, "replicates": 1, "intervals": True}, "replicates >= 2 with intervals"),
         ({"state": torch.zeros(6, 13)}, "expected an equilibrium, got a state with residual"),
