@@ -288,6 +288,11 @@ class PlasticNetwork:
             return d
         return self.activation(s + d) - self.activation(s)
 
+    def rate(self, s: Tensor) -> Tensor:
+        """Return ``rho(s)`` of states that lie in the box, if there is one."""
+        box = self.activation.box
+        return self.activation(s) if box is None else s - box[0]
+
     def _clip(self, s: Tensor) -> Tensor:
         return s if self.activation.box is None else s.clamp(*self.activation.box)
 
@@ -303,24 +308,23 @@ class _Relaxation:
         self.received = network._received(self.r)
         self.I = list(start)
         self.rows = torch.arange(len(start[0]), device=start[0].device)
-        self.omega = start[0].new_ones(len(start[0]), 1)
-        self.left = self.distance = self.previous = torch.zeros_like(self.omega)
+        self.omega: Tensor | None = None
+        self.away = self.before = self.left = torch.zeros_like(self.received[:, :1])
 
     def update_first(self) -> Tensor:
         """Update the output and every other layer below; return the residual before it.
 
         Nothing has moved since the other kind was left, so that this is the whole residual.
         """
-        away = torch.cat([self._update(i)[0] for i in range(len(self.s) - 1, 0, -2)], -1)
-        self.previous, self.distance = self.distance, away.norm(dim=-1, keepdim=True)
-        return torch.maximum(away.abs().amax(-1), self.left.squeeze(-1))
+        layers = range(len(self.s) - 1, 0, -2)
+        self.before, self.away = self.away, _beside([self._update(i)[0] for i in layers])
+        largest = self.away.abs().amax(-1)
+        return largest if self.omega is None else largest.maximum(self.left.abs().amax(-1))
 
     def update_second(self) -> None:
         """Update the layers between."""
         layers = range(len(self.s) - 2, 0, -2)
-        if len(layers) > 0:
-            left = torch.cat([self._update(i)[1] for i in layers], -1)
-            self.left = left.abs().amax(-1, keepdim=True)
+        self.left = _beside([self._update(i)[1] for i in layers] or [self.left])
 
     def _update(self, i: int) -> tuple[Tensor, Tensor]:
         """Over-relax layer `i`; return its distances from no force, before and after."""
@@ -331,15 +335,22 @@ class _Relaxation:
             R = (R + beta * target) / (1 + beta)
         goal = self.network._clip(R)
         away = goal - old
-        self.s[i] = self.network._clip(torch.addcmul(old, self.omega, away))
-        self.r[i] = self.network.activation(self.s[i])
-        return away, goal - self.s[i]
+        if self.omega is None:
+            new, left = goal, self.left
+        else:
+            new = self.network._clip(torch.addcmul(old, self.omega, away))
+            left = goal - new
+        self.s[i], self.r[i] = new, self.network.rate(new)
+        return away, left
 
     def over_relax(self) -> None:
         """Choose the factors that the last sweep's rate of convergence asks for."""
         if self.network.activation.box is not None:
-            rate = self.distance / self.previous.clamp(min=1e-30)
-            self.omega = _over_relaxation(self.omega, rate)
+            rate = self.away.norm(dim=-1, keepdim=True) / self.before.norm(
+                dim=-1, keepdim=True
+            ).clamp(min=1e-30)
+            omega = torch.ones_like(rate) if self.omega is None else self.omega
+            self.omega = _over_relaxation(omega, rate)
 
     def rest(
         self, states: States, residual: Tensor, sweeps: int, chosen: Tensor | None = None
@@ -355,10 +366,18 @@ class _Relaxation:
         self.s, self.r, self.I = ([part[chosen] for part in parts]
                                   for parts in (self.s, self.r, self.I))  # fmt: skip
         self.rows, self.received = self.rows[chosen], self.received[chosen]
-        self.omega, self.left = self.omega[chosen], self.left[chosen]
-        self.previous, self.distance = self.previous[chosen], self.distance[chosen]
+        self.away, self.before, self.left = (
+            self.away[chosen], self.before[chosen], self.left[chosen]
+        )  # fmt: skip
+        if self.omega is not None:
+            self.omega = self.omega[chosen]
         if self.nudge is not None:
             self.nudge = self.nudge[0][chosen], self.nudge[1]
+
+
+def _beside(parts: list[Tensor]) -> Tensor:
+    """Return layers side by side."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
 
 def _in_order(parts: list[tuple[Tensor, Rest]]) -> Rest:
