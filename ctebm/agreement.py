@@ -57,8 +57,8 @@ class Correspondence:
     standard_error : Tensor or None
         Of that mean, of the same shape; None without noise.
     coefficient_interval, cosine_interval : Tensor or None
-        Bootstrap intervals over replicates, ``(2, sample, epsilon, save, layer)``, lower end
-        first; None if not asked for.
+        Confidence intervals (95 %) over replicates, ``(2, sample, epsilon, save, layer)``, lower
+        end first; None if not asked for.
     linear_response : Tensor
         What the linearised network does under the same drive, solver and step.
     chain, implicit : Tensor
@@ -248,8 +248,8 @@ class Correspondence:
             "displacement": (unit, "displacement from equilibrium for unit strength"),
             "standard_error": (unit, "standard error of the mean displacement"),
             "coefficient": (layer, "share of the chain gradient"),
-            "coefficient_interval": (end, "bootstrap interval of the coefficient"),
-            "cosine_interval": (end, "bootstrap interval of the cosine with the chain gradient"),
+            "coefficient_interval": (end, "95 % interval of the coefficient"),
+            "cosine_interval": (end, "95 % interval of the cosine with the chain gradient"),
             "tangent": (layer, "tangent of the angle to the chain gradient"),
             "sign_agreement": (layer, "share of units that move down their own gradient"),
             "linear_error": (layer, "relative distance from linear response"),

@@ -13,7 +13,7 @@ from ctebm.crossing import Crossings
 from ctebm.drive import ComplexNudge, Drive, check_strip
 from ctebm.dynamics import Dynamics
 from ctebm.integrate import METHODS, simulate
-from ctebm.metric import bootstrap_interval
+from ctebm.metric import replicate_intervals
 from ctebm.network import Network
 
 __all__ = ["BASELINES", "Displacement", "DrivenRun"]
@@ -33,7 +33,7 @@ class Displacement:
     standard_error : Tensor or None
         Of that mean; None without noise.
     coefficient_interval, cosine_interval : Tensor or None
-        Bootstrap intervals over replicates, ``(2, save, sample, layer)``.
+        Confidence intervals over replicates, ``(2, save, sample, layer)``.
     crossings : Crossings
         First kink of each sample, in any replicate.
     seed : int or None
@@ -67,7 +67,7 @@ class DrivenRun:
     baseline : str
         What is subtracted from a noisy run.
     intervals : bool
-        Whether to bootstrap over replicates.
+        Whether to make confidence intervals over replicates.
     """
 
     network: Network
@@ -98,8 +98,7 @@ class DrivenRun:
         error = total.std(1) / self.replicates**0.5 if self.replicates > 1 else mean * torch.nan
         coefficient = cosine = None
         if self.intervals:
-            assert seed is not None
-            coefficient, cosine = self._intervals(total, seed)
+            coefficient, cosine = self._intervals(total)
         return Displacement(mean, error, coefficient, cosine, crossings, seed)
 
     def linear_response(self, eps: float, saves: list[int]) -> Tensor:
@@ -179,15 +178,15 @@ class DrivenRun:
             s = states[-1]
         return torch.stack(kept)
 
-    def _intervals(self, moved: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Bootstrap over the replicates of ``(save, replicate, sample, unit)``."""
+    def _intervals(self, moved: Tensor) -> tuple[Tensor, Tensor]:
+        """Return intervals over the replicates of ``(save, replicate, sample, unit)``."""
         coefficients, cosines = [], []
         for where in self.network.layers.values():
             d, g = moved[..., where], self.chain[..., where]
             dots = (d * g).sum(-1).movedim(1, -1)
             gram = torch.einsum("krsu,kqsu->ksrq", d, d)
             norm = g.norm(dim=-1).expand(dots.shape[:-1])
-            coefficient, cosine = bootstrap_interval(dots, gram, norm, seed)
+            coefficient, cosine = replicate_intervals(dots, gram, norm)
             coefficients.append(coefficient)
             cosines.append(cosine)
         return torch.stack(coefficients, -1), torch.stack(cosines, -1)

@@ -102,7 +102,8 @@ def correspondence(
         the first arrival only, since the drive changes the output's feedback); or the equilibrium.
         Without noise all three are the same.
     intervals : bool
-        Bootstrap the coefficient and the cosine over replicates, 95 %.
+        Give confidence intervals (95 %) of the coefficient and of the cosine with the chain
+        gradient over replicates, see :func:`ctebm.metric.replicate_intervals`.
     seed : int, optional
         Root seed of the noise.
     track : callable, optional

@@ -16,12 +16,12 @@ from torch import Tensor
 __all__ = [
     "Exponent",
     "angle",
-    "bootstrap_interval",
     "cosine",
     "curve_rmse",
     "fit_exponent",
     "projection",
     "relative_error",
+    "replicate_intervals",
     "sign_agreement",
     "tangent",
 ]
@@ -125,42 +125,59 @@ def fit_exponent(x: ArrayLike, y: ArrayLike, confidence: float = 0.95) -> Expone
     return Exponent(slope, slope - half, slope + half, n)
 
 
-def bootstrap_interval(
-    dots: Tensor, gram: Tensor, norm: Tensor, seed: int, n_draws: int = 200, level: float = 0.95
+def replicate_intervals(
+    dots: Tensor, gram: Tensor, norm: Tensor, level: float = 0.95
 ) -> tuple[Tensor, Tensor]:
-    r"""Return intervals of coefficient and cosine of a mean over replicates, by the bootstrap.
+    r"""Return confidence intervals of the coefficient and the cosine over noisy replicates.
 
-    Means of redrawn replicates need their dot products alone: with weights `w`,
-    :math:`|\sum w_r d_r|^2 = w' G w`.
+    Both are those of the expected displacement :math:`\bar d = \mathrm{E}\,d_r`. The coefficient is
+    a mean, so that Student's t holds. The cosine is
+
+    .. math:: c = -\frac{a}{|g|\sqrt q}, \qquad
+        a = \frac1n \sum_r \langle d_r, g\rangle, \qquad
+        q = \frac{1}{n(n-1)} \sum_{r \ne p} \langle d_r, d_p\rangle,
+
+    with :math:`\mathrm{E}\,q = |\bar d|^2`, which the squared length of the mean is not: noise adds
+    to it, and turns the mean's cosine down. Its standard error is that of the influence of each
+    replicate, to first order in it.
 
     Parameters
     ----------
     dots : Tensor, (*batch, replicate)
-        :math:`\langle d_r, g\rangle`.
+        :math:`\langle d_r, g\rangle`, of two or more replicates.
     gram : Tensor, (*batch, replicate, replicate)
-        :math:`G_{rq} = \langle d_r, d_q\rangle`.
+        :math:`G_{rp} = \langle d_r, d_p\rangle`.
     norm : Tensor, (*batch)
         :math:`|g|`.
-    seed : int
-        Of the redrawing.
-    n_draws : int
-        Redrawn sets of replicates.
     level : float
-        Of the intervals, whose ends are quantiles over the draws.
+        Of the intervals.
 
     Returns
     -------
     tuple of Tensor
-        Coefficient and cosine, ``(2, *batch)``, lower end first.
+        Coefficient and cosine, ``(2, *batch)``, lower end first; NaN where `g` is zero, and for the
+        cosine where nothing has moved. Where noise hides the length (:math:`q \le 0`) the cosine
+        can be anything from -1 to 1.
     """
     n = dots.shape[-1]
-    draw = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(n, n_draws)))
-    counts = torch.as_tensor(draw.multinomial(n, np.full(n, 1 / n), size=n_draws) / n)
-    w = counts.to(dots)  # (draw, replicate)
-    along = torch.einsum("wr,...r->w...", w, dots)
-    size = torch.einsum("wr,...rq,wq->w...", w, gram, w).clamp(min=0).sqrt()
-    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=dots.dtype, device=dots.device)
-    return (
-        torch.quantile(-along / norm.square(), ends, dim=0),
-        torch.quantile(-along / (size * norm), ends, dim=0),
+    reach = float(stats.t.ppf((1 + level) / 2, n - 1)) / n**0.5
+    values = -dots / norm.square().unsqueeze(-1)
+    coefficient = _around(values.mean(-1), reach * values.std(-1))
+
+    a = dots.mean(-1)
+    with_others = (gram.sum(-1) - gram.diagonal(dim1=-2, dim2=-1)) / (n - 1)
+    q = with_others.mean(-1)
+    seen = q > 0
+    q = torch.where(seen, q, 1.0)
+    c = -a / (norm * q.sqrt())
+    influence = -(dots - a.unsqueeze(-1)) / (norm * q.sqrt()).unsqueeze(-1) - (
+        c.unsqueeze(-1) * (with_others / q.unsqueeze(-1) - 1)
     )
+    anything = _around(torch.zeros_like(c), torch.ones_like(c))
+    cosine = torch.where(seen, _around(c, reach * influence.std(-1)).clamp(-1, 1), anything)
+    moved = (gram != 0).flatten(-2).any(-1) & (norm > 0)
+    return coefficient, torch.where(moved, cosine, torch.nan)
+
+
+def _around(centre: Tensor, half: Tensor) -> Tensor:
+    return torch.stack([centre - half, centre + half])
