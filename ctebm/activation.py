@@ -268,6 +268,8 @@ class Custom(Activation):
     kinks : tuple of float
         States at which its slope jumps; equilibria on such kinks are found only for activations
         with a ``box``.
+    rates : tuple of float
+        Infimum and supremum of the function, where they are known.
     """
 
     function: Callable[[Tensor], Tensor]

@@ -71,7 +71,23 @@ class Branch:
         message: str,
         complete: bool,
     ) -> Self:
-        """Return the branch through places of a curve, everything in it evaluated at them."""
+        """Return the branch through places of a curve, everything in it evaluated at them.
+
+        Parameters
+        ----------
+        curve : Curve
+            The curve.
+        places : sequence of Place
+            In the order in which they were found.
+        events : list of Event
+            What happened, in order.
+        parameter_range : tuple of float
+            The range that was asked for.
+        message : str
+            Why the branch ends.
+        complete : bool
+            Whether it ends where it should.
+        """
         networks = [curve.network(place.p) for place in places]
         kinds = [classify(net, place.s) for net, place in zip(networks, places, strict=True)]
         s = torch.stack([place.s for place in places])

@@ -104,6 +104,16 @@ def switch_branch(
         A pitchfork or transcritical point.
     step, max_points
         As for :func:`continue_branch`.
+
+    Returns
+    -------
+    tuple of Branch
+        The arm along ``event.direction``, and the one against it.
+
+    Raises
+    ------
+    ValueError
+        If no other branch crosses at the event.
     """
     if event.kind not in ("pitchfork", "transcritical"):
         raise ValueError(f"expected a branch point, got a {event.kind}; no other branch is there.")

@@ -222,6 +222,8 @@ class ComplexNudge(Network):
         The strength.
     """
 
+    is_gradient = False
+
     def __init__(self, network: Network, target: Tensor, beta: complex) -> None:
         check_analytic(network)
         assert isinstance(network, PairwiseNetwork) and network.n_units is not None
@@ -231,6 +233,7 @@ class ComplexNudge(Network):
         self.dtype, self.device = network.dtype, network.device
 
     def force(self, s: Tensor) -> Tensor:
+        s = self.as_state(s)
         n, y = self.inner.n_units, self.inner.layers[self.inner.output]
         z = torch.complex(s[..., :n], s[..., n:])
         f = self.inner.force(z)

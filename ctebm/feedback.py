@@ -68,6 +68,15 @@ class FeedbackNetwork(LayeredNetwork):
         """Return a network whose feedback has this angle to the forward weights, layer by layer.
 
         The feedback has the norm of the forward weights; the direction it turns to is random.
+
+        Parameters
+        ----------
+        network : LayeredNetwork
+            The forward weights.
+        degrees : float
+            The angle, 0 for symmetric weights.
+        seed : int
+            Root seed of the directions, one stream a layer.
         """
         streams = np.random.SeedSequence(seed).spawn(len(network.weights))
         feedback = [

@@ -185,6 +185,11 @@ def bptt_gradient(
     -------
     Tensor, (*batch, unit)
         The gradient with respect to the state `n` steps before the end; 0 for a pinned unit.
+
+    Raises
+    ------
+    ValueError
+        Without a finite eps > 0 and n_steps >= 0, or for states or targets of the wrong shape.
     """
     s = network.as_state(state)
     target = network._layer_state(network.output, target)

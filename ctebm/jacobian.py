@@ -130,6 +130,18 @@ class JacobianLinearization:
 
         As :meth:`ctebm.Linearization.response`, by the matrix itself since eigenvectors of an
         asymmetric Jacobian may be nearly parallel.
+
+        Parameters
+        ----------
+        drive : array, (*, unit)
+            The force; what falls on pinned units has no effect.
+        eps, n_steps, time
+            As in :meth:`ctebm.Linearization.response`.
+
+        Raises
+        ------
+        ValueError
+            At two kinds of time at once, or for a response at rest of a point that is not stable.
         """
         check_times(eps, n_steps, time)
         n = len(self.jacobian)

@@ -49,6 +49,11 @@ def first_arrival_coefficient(depth: ArrayLike, n_steps: ArrayLike, eps: ArrayLi
     -------
     ndarray of float
         Of the broadcast shape.
+
+    Raises
+    ------
+    ValueError
+        For a negative depth or step, or eps out of range.
     """
     k, n, eps = np.broadcast_arrays(
         np.asarray(depth, float), np.asarray(n_steps, float), np.asarray(eps, float)
@@ -127,6 +132,11 @@ def cascade_coefficient(depth: int, n_steps: ArrayLike, eps: float, order: int) 
         Step size.
     order : int
         1 (Euler), 2 (midpoint, Heun), 3 or 4 (the Runge-Kutta methods of these orders).
+
+    Raises
+    ------
+    ValueError
+        For another order.
     """
     if not 1 <= order <= 4:
         raise ValueError(f"expected an order from 1 to 4, got {order}; others need more stages.")

@@ -161,6 +161,12 @@ class LayeredNetwork(PairwiseNetwork):
                 self._dense = known
         return known[1]
 
+    def _copied(self) -> Self:
+        """Return a copy for other layers or parameters, without the dense weights of these."""
+        network = copy.copy(self)
+        vars(network).pop("_dense", None)
+        return network
+
     def dense_weight(self) -> Tensor:
         n, slices = self.bias.shape[-1], list(self.layers.values())
         weight = self.bias.new_zeros(n, n)
@@ -171,14 +177,14 @@ class LayeredNetwork(PairwiseNetwork):
         return weight
 
     def _restrict(self, clamped: str, bias: Tensor, constant: Tensor) -> Self:
-        network, i = copy.copy(self), list(self.layers).index(clamped)
+        network, i = self._copied(), list(self.layers).index(clamped)
         bridge = [None] if 0 < i < len(self.layers) - 1 else []
         network.weights = [*self.weights[: max(i - 1, 0)], *bridge, *self.weights[i + 1 :]]
         network._set(self.activation, bias, without_layer(self.layers, clamped), constant)
         return network
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        network = copy.copy(self)
+        network = self._copied()
         network.weights = [None if W is None else change(W) for W in self.weights]
         network._set(self.activation, change(self.bias), self.layers, change(self.constant))
         return network

@@ -58,6 +58,11 @@ def phase_plane(
     xarray.Dataset
         ``energy(y, x)``, ``force(component, y, x)``, ``equilibrium(fixed_point, component)`` with
         ``stability``, and ``path_state(path, step, component)``.
+
+    Raises
+    ------
+    ValueError
+        If the units are not two different ones of the network, or for paths of more than two units.
     """
     n = network.n_units or 2
     i, j = units

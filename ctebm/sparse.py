@@ -21,6 +21,9 @@ __all__ = ["SparseNetwork"]
 class SparseNetwork(MatrixNetwork):
     r"""Sparse couplings of eq. 6, up to some 10^5 units and more.
 
+    Forces and Hessian products are closed forms; ``torch.func`` cannot trace torch's sparse
+    products, ``torch.autograd`` can.
+
     Parameters
     ----------
     weight : torch sparse tensor or scipy.sparse array, (unit, unit)
@@ -96,7 +99,9 @@ def _scipy(weight: Any) -> Any:
     if isinstance(weight, Tensor):
         if weight.layout == torch.strided:
             raise ValueError("expected a sparse matrix of weights, got a dense one; DenseNetwork.")
-        weight = weight.detach().to_sparse_csr().cpu()
+        with warnings.catch_warnings():  # torch calls its CSR layout a beta
+            warnings.simplefilter("ignore")
+            weight = weight.detach().to_sparse_csr().cpu()
         parts = (weight.values(), weight.col_indices(), weight.crow_indices())
         return scipy.sparse.csr_array(tuple(p.numpy() for p in parts), shape=tuple(weight.shape))
     if not scipy.sparse.issparse(weight):
@@ -110,7 +115,7 @@ def _scipy(weight: Any) -> Any:
 def _torch(matrix: Any, dtype: torch.dtype, device: torch.device | None) -> Tensor:
     matrix.sum_duplicates()
     index = torch.int64
-    with warnings.catch_warnings():  # torch calls its CSR layout a beta
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.sparse_csr_tensor(
             torch.as_tensor(matrix.indptr, dtype=index),

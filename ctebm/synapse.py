@@ -71,6 +71,11 @@ def parameter_gradient(
     -------
     ParameterGradient
         The mean over a batch is left to the caller.
+
+    Raises
+    ------
+    ValueError
+        For another gradient, a network that is not whole, or steps where they have no meaning.
     """
     if (which == "bptt") != (eps is not None and n_steps is not None):
         raise ValueError(f"expected eps and n_steps for 'bptt' and only then, got {which!r}.")

@@ -6,6 +6,7 @@ import torch
 
 import ctebm
 from ctebm.activation import Activation
+from ctebm.drive import ComplexNudge, HeldOutput
 
 ACTIVATIONS: dict[str, Activation] = {
     "hard": ctebm.HardSigmoid(),
@@ -40,17 +41,56 @@ def layered(rho: Activation, sizes=(5, 4, 3, 2), gain: float = 1.0, seed: int = 
     return ctebm.LayeredNetwork(net.weights, biases, rho)
 
 
+def sparse(rho: Activation) -> ctebm.SparseNetwork:
+    """A ring with chords, in two layers."""
+    net = dense(rho)
+    keep = torch.tensor([[abs(i - j) in (1, 3, 6) for i in range(7)] for j in range(7)])
+    weight = (net.weight * keep).to_sparse()  # coordinates
+    return ctebm.SparseNetwork(weight, net.bias, rho, layers=dict(net.layers))
+
+
 def every_network() -> dict[str, ctebm.Network]:
+    """Return networks whose force is the gradient of their energy."""
     nets: dict[str, ctebm.Network] = {"quartic": Quartic(6, {"x": slice(0, 2), "y": slice(2, 6)})}
     for name, rho in ACTIVATIONS.items():
         nets[f"dense-{name}"] = dense(rho)
         nets[f"layered-{name}"] = layered(rho)
+    for name in ("hard", "tanh"):
+        nets[f"sparse-{name}"] = sparse(ACTIVATIONS[name])
+    for n in (2, 3, 5, 6):
+        nets[f"{n}-layers"] = layered(ACTIVATIONS["logistic"], (5, 4, 3, 4, 2, 3)[:n])
     whole = layered(ACTIVATIONS["tanh"])
     nets["clamped-layered"] = whole.clamp({"x": torch.full((5,), 0.3, dtype=torch.float64)})
     nets["clamped-dense"] = nets["dense-hard"].clamp({"x": torch.zeros(3, dtype=torch.float64)})
+    nets["clamped-sparse"] = nets["sparse-tanh"].clamp({"y": torch.zeros(4, dtype=torch.float64)})
+    nets["one-layer"] = whole.clamp({"x": [0.3] * 5, "h2": [0.1] * 4, "h1": [0.0] * 3})
+    nets["parted"] = whole.clamp({"h1": torch.full((3,), -0.2, dtype=torch.float64)})
+    nets["plastic"] = ctebm.PlasticNetwork(layered(ACTIVATIONS["hard"])).to_network()
     nets["clamped-quartic"] = nets["quartic"].clamp({"x": torch.ones(2, dtype=torch.float64)})
     state = torch.zeros(14, dtype=torch.float64)
     nets["tangent"] = ctebm.network.TangentNetwork(whole, state, torch.ones_like(state))
+    return nets
+
+
+def every_motion() -> dict[str, ctebm.Network]:
+    """Return networks whose force is no gradient."""
+    nets: dict[str, ctebm.Network] = {}
+    for name in ("hard", "tanh"):
+        rho = ACTIVATIONS[name]
+        net, chain = dense(rho), layered(rho)
+        skew = net.weight + 0.2 * torch.triu(torch.ones_like(net.weight), 1)
+        nets[f"asymmetric-{name}"] = ctebm.AsymmetricNetwork(
+            skew, net.bias, rho, layers=dict(net.layers)
+        )
+        nets[f"feedback-{name}"] = ctebm.FeedbackNetwork.at_angle(chain, 50.0, seed=2)
+        nets[f"hopfield-dense-{name}"] = ctebm.HopfieldNetwork(net)
+        nets[f"hopfield-layered-{name}"] = ctebm.HopfieldNetwork(chain)
+        nets[f"held-output-{name}"] = HeldOutput(net, torch.full((4,), 0.1, dtype=torch.float64))
+    x = torch.full((5,), 0.3, dtype=torch.float64)
+    for name in ("feedback-tanh", "hopfield-layered-tanh"):
+        nets[f"clamped-{name}"] = nets[name].clamp({"x": x})
+    free = layered(ACTIVATIONS["tanh"]).clamp({"x": x})
+    nets["complex-nudge"] = ComplexNudge(free, torch.zeros(2, dtype=torch.float64), 0.1 + 0.2j)
     return nets
 
 

@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
-from cases import ACTIVATIONS, Quartic, dense, every_network, layered, states
+from cases import ACTIVATIONS, Quartic, dense, every_motion, every_network, layered, states
 
 import ctebm
 from ctebm.network import Network, TangentNetwork
 
 NETWORKS = every_network()
+MOTIONS = every_motion()
+ALL = NETWORKS | MOTIONS
 
 
 @pytest.fixture(params=NETWORKS, ids=list(NETWORKS))
@@ -16,9 +19,17 @@ def net(request) -> Network:
     return NETWORKS[request.param]
 
 
+def gradient(function, s):
+    """Return the slope by autograd, which knows sparse products as torch.func does not."""
+    s = s.clone().requires_grad_()
+    return torch.autograd.grad(function(s).sum(), s)[0]
+
+
 def test_force_is_the_negative_gradient_of_the_energy(net):
     s = states(net)
-    torch.testing.assert_close(net.force(s), Network.force(net, s), rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(net.force(s), -gradient(net.energy, s), rtol=1e-12, atol=1e-13)
+    if not isinstance(net, ctebm.SparseNetwork):
+        torch.testing.assert_close(net.force(s), Network.force(net, s), rtol=1e-12, atol=1e-13)
 
 
 def test_force_is_the_finite_difference_of_the_energy(net):
@@ -41,7 +52,7 @@ def test_hessian_is_the_derivative_of_the_force(net):
 def test_cross_derivatives_of_the_pressure_are_symmetric(net):
     """Eq. 22: the Jacobian of R = s - dE/ds is symmetric."""
     s = states(net)[0]
-    J = torch.func.jacrev(net.pressure)(s)
+    J = torch.stack([gradient(lambda u, i=i: net.pressure(u)[i], s) for i in range(len(s))])
     torch.testing.assert_close(J, J.mT, rtol=0, atol=1e-12)
     torch.testing.assert_close(J, torch.eye(len(s), dtype=s.dtype) - net.hessian(s))
 
@@ -49,8 +60,8 @@ def test_cross_derivatives_of_the_pressure_are_symmetric(net):
 def test_pressure_is_the_gradient_of_the_potential(net):
     """Eqs. 20 and 21."""
     s = states(net)
-    gradient = torch.func.grad(lambda u: net.potential(u).sum())(s)
-    torch.testing.assert_close(net.pressure(s), gradient, rtol=1e-12, atol=1e-12)
+    slope = gradient(net.potential, s)
+    torch.testing.assert_close(net.pressure(s), slope, rtol=1e-12, atol=1e-12)
 
 
 def test_a_batch_is_a_loop(net):
@@ -60,6 +71,74 @@ def test_a_batch_is_a_loop(net):
     for call in (net.energy, net.force, net.hessian, lambda u: net.hessian_product(u, u)):
         one_by_one = torch.stack([torch.stack([call(row) for row in block]) for block in s])
         torch.testing.assert_close(call(s), one_by_one, rtol=1e-13, atol=1e-14)
+
+
+@pytest.fixture(params=MOTIONS, ids=list(MOTIONS))
+def motion(request) -> Network:
+    return MOTIONS[request.param]
+
+
+def test_jacobian_is_the_derivative_of_the_force(motion):
+    s = states(motion, (2, 3))
+    J = torch.func.vmap(torch.func.vmap(torch.func.jacfwd(motion.force)))(s)
+    torch.testing.assert_close(motion.jacobian(s), J, rtol=1e-11, atol=1e-12)
+    assert not motion.is_gradient
+    assert (J - J.mT).abs().max() > 1e-3  # it could not be a Hessian
+
+
+def test_a_batch_of_motions_is_a_loop(motion):
+    s = states(motion, (2, 3))
+    for call in (motion.force, motion.pressure, motion.jacobian):
+        one_by_one = torch.stack([torch.stack([call(row) for row in block]) for block in s])
+        torch.testing.assert_close(call(s), one_by_one, rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", [n for n, net in MOTIONS.items() if type(net) in (
+    ctebm.AsymmetricNetwork, ctebm.FeedbackNetwork, ctebm.HopfieldNetwork)])  # fmt: skip
+def test_clamping_a_motion_is_substitution(name):
+    net = MOTIONS[name]
+    s = states(net, (4,))
+    for layer, where in net.layers.items():
+        small = net.clamp({layer: s[:, where]})
+        keep = [i for i in range(s.shape[-1]) if not where.start <= i < where.stop]
+        torch.testing.assert_close(small.force(s[:, keep]), net.force(s)[:, keep])
+        J = net.jacobian(s)[:, keep][:, :, keep]
+        torch.testing.assert_close(small.jacobian(s[:, keep]), J)
+        assert list(small.layers) == [k for k in net.layers if k != layer]
+        assert type(small) is type(net)
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3)], ids=str)
+@pytest.mark.parametrize("name", [n for n in ALL if n != "tangent"])
+def test_shapes_and_dtypes(name, batch):
+    net = ALL[name]
+    s = states(net, batch)
+    n = s.shape[-1]
+    assert net.force(s).shape == net.pressure(s).shape == (*batch, n)
+    assert net.jacobian(s).shape == (*batch, n, n)
+    assert net.batch == () and sum(w.stop - w.start for w in net.layers.values()) in (0, n)
+    if name in NETWORKS:
+        energy, force = net.energy_and_force(s)
+        assert energy.shape == batch and net.hessian_operator(s)(s).shape == s.shape
+        torch.testing.assert_close(energy, net.energy(s), rtol=1e-13, atol=1e-13)
+        torch.testing.assert_close(force, net.force(s), rtol=1e-12, atol=1e-13)
+        torch.testing.assert_close(
+            net.hessian_operator(s)(s), net.hessian_product(s, s), rtol=1e-11, atol=1e-12
+        )
+    with pytest.raises(ValueError, match="expected a state of shape"):
+        net.force(torch.zeros(*batch, n + 1))
+
+
+@pytest.mark.parametrize("name", [n for n, net in ALL.items() if hasattr(net, "to")])
+def test_float32_is_float64_rounded(name):
+    net = ALL[name]
+    small, s = net.to(dtype=torch.float32), states(net, (3,))
+    calls = ["force", "jacobian", *(["energy", "hessian"] if net.is_gradient else [])]
+    for call in calls:
+        found, exact = getattr(small, call)(s.float()), getattr(net, call)(s)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found.double(), exact, rtol=2e-5, atol=2e-5)
+    assert small.box == net.box and dict(small.layers) == dict(net.layers)
 
 
 def test_energy_descends_along_the_flow(net):
@@ -99,6 +178,21 @@ def test_clamping_two_layers_in_one_call_or_two():
     torch.testing.assert_close(both.energy(free), net.energy(s))
     torch.testing.assert_close(again.force(free), both.force(free))
     assert both.weights == [None]
+
+
+def test_a_network_keeps_no_weights_of_what_it_was_made_from():
+    """Small networks keep their dense weights; clamping or another dtype must not take them on."""
+    whole = layered(ACTIVATIONS["tanh"])
+    parted = whole.clamp({"h1": torch.zeros(3, dtype=torch.float64)})
+    for net in (whole, parted):
+        net.force(torch.zeros(net.n_units))  # fills what is kept
+    ends = {"x": torch.zeros(5, dtype=torch.float64), "y": torch.zeros(2, dtype=torch.float64)}
+    alone = parted.clamp(ends)
+    twin = whole.clamp({"h1": torch.zeros(3, dtype=torch.float64), **ends})
+    s = states(alone, (3,))
+    torch.testing.assert_close(alone.force(s), twin.force(s))
+    assert alone.to(dtype=torch.float32).force(s.float()).dtype == torch.float32
+    assert parted.clamp({"y": ends["y"]}).force(torch.zeros(9)).shape == (9,)
 
 
 def test_eq_6_and_eq_8_written_out():
@@ -170,6 +264,10 @@ def _pair(W, b=(0.0, 0.0), **kw):
     return ctebm.DenseNetwork(W, b, ctebm.Tanh(), **kw)
 
 
+def _sparse(W, b=(0.0, 0.0)):
+    return ctebm.SparseNetwork(scipy.sparse.csr_array(np.array(W, float)), b, ctebm.Tanh())
+
+
 @pytest.mark.parametrize(
     "make, words",
     [
@@ -196,6 +294,14 @@ def _pair(W, b=(0.0, 0.0), **kw):
         (lambda: ctebm.LayeredNetwork.random([4, 0], ctebm.Tanh()), "one or more units"),
         (lambda: ctebm.LayeredNetwork.random([4, 2], ctebm.Tanh(), gain=np.nan), "finite gain"),
         (lambda: Quartic().output, "no named layers"),
+        (lambda: _sparse([[0, 1], [0.5, 0]]), r"symmetric weights, got max \|W - W'\| = 0.5"),
+        (lambda: _sparse([[1, 1], [1, 0]]), "no self-coupling.*set the diagonal to 0"),
+        (lambda: _sparse([[0, 1, 2], [1, 0, 2]]), "square weight matrix"),
+        (lambda: _sparse([[0, np.inf], [np.inf, 0]]), "finite numbers in the weights"),
+        (lambda: _sparse([[0, 1], [1, 0]], [0.0]), "expected 2 biases"),
+        (lambda: _sparse([[0, 1], [1, 0]], [0.0, np.nan]), "finite numbers in the biases"),
+        (lambda: ctebm.SparseNetwork(torch.zeros(2, 2), [0, 0], ctebm.Tanh()), "a sparse matrix"),
+        (lambda: ctebm.SparseNetwork([[0, 0]], [0, 0], ctebm.Tanh()), "use DenseNetwork"),
     ],
 )
 def test_bad_networks_are_refused_in_a_sentence(make, words):

@@ -1,6 +1,7 @@
 """The package as a whole: cheap to import, complete and documented."""
 
 import inspect
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -33,6 +34,43 @@ def test_public_name_resolves_and_is_documented(name):
             and not inspect.getdoc(getattr(thing, member))
         ]
         assert not bare, f"ctebm.{name} has methods without a docstring: {bare}"
+
+
+def documented(doc, section="Parameters"):
+    """Return the names in a section of a numpydoc docstring."""
+    found = re.search(rf"^{section}\n-+\n(.*?)(?=^\w[\w ]*\n-+\n|\Z)", doc, re.M | re.S)
+    lines = found[1].splitlines() if found else []
+    heads = [line.split(" : ")[0] for line in lines if line and not line.startswith(" ")]
+    return [name.strip().lstrip("*") for head in heads for name in head.split(",")]
+
+
+def described():
+    """Yield each public function, class and method with parameters, and its docstring."""
+    for name in ctebm.__all__:
+        thing = getattr(ctebm, name)
+        yield name, thing, inspect.getdoc(thing)
+        for member, value in vars(thing).items() if inspect.isclass(thing) else ():
+            if not member.startswith("_") and inspect.isroutine(value):
+                method = getattr(thing, member)
+                yield f"{name}.{member}", method, method.__doc__ and inspect.getdoc(method)
+
+
+@pytest.mark.parametrize("name, thing, doc", described(), ids=[d[0] for d in described()])
+def test_docstrings_describe_the_signature(name, thing, doc):
+    """Every parameter is described, and none that is not there; records describe attributes."""
+    if doc is None:
+        return  # an override, which inherits its docstring
+    parameters = [p for p in inspect.signature(thing).parameters if p != "self"]
+    if "Parameters\n---" in doc:
+        assert set(documented(doc)) == set(parameters)
+    elif inspect.isclass(thing) and parameters:
+        assert "Attributes\n---" in doc
+    elif len(parameters) > 2:  # of one or two the sentence itself speaks
+        pytest.fail(f"{name} has no section on its parameters")
+    raises = inspect.isfunction(thing) and re.search(r"^ +raise ", inspect.getsource(thing), re.M)
+    if raises and "Parameters\n---" in doc and name != "weakly_coupled":
+        assert "Raises\n---" in doc, f"{name} does not say what it raises"
+    assert doc.splitlines()[0].endswith("."), f"the first line of {name} is no sentence"
 
 
 @pytest.mark.parametrize("name", ctebm.__all__)
