@@ -50,6 +50,11 @@ def test_affine_pair(w):
     assert linear.eigenvalues.tolist() == pytest.approx(expected, abs=1e-14)
     assert linear.time_constants.tolist() == pytest.approx([1 / x for x in expected])
     assert float(linear.eps_max) == pytest.approx(2 / (1 + abs(w)))
+    assert float(linear.eps_monotone) == pytest.approx(1 / (1 + abs(w)))
+    assert float(linear.reactivity) == pytest.approx(abs(w) - 1)
+    assert float(linear.return_time) == pytest.approx(1 / (1 - abs(w)))
+    assert float(linear.condition_number) == pytest.approx((1 + abs(w)) / (1 - abs(w)))
+    assert torch.allclose(linear.multipliers(0.3), 1 - 0.3 * tensor(*expected))
     response = linear.response(torch.eye(2))
     assert torch.allclose(response, tensor([1, w], [w, 1]) / (1 - w**2), atol=1e-14)
     assert (linear.index, linear.stability) == (0, "stable")
@@ -182,6 +187,15 @@ def test_pinned_units_leave():
     assert (linear.index, linear.stability, float(linear.margin)) == (0, "stable", 0.5)
     assert (linear.response(torch.ones(2)) == 0).all()
     assert (linear.covariance(0.1) == 0).all()
+
+
+def test_a_unit_without_margin_is_pinned_and_degenerate_if_it_matters():
+    """Its current is exactly its kink: it may move inwards, which can change the count of signs."""
+    for w, kind in [(0.5, "stable"), (2.0, "degenerate")]:  # 1 - w^2 changes sign with both free
+        network = pair(w, HARD, 0.5 - w)
+        linear = linearize(network, tensor(0.5, 0.5))
+        assert linear.residual == 0 and linear.pinned.all() and linear.margin == 0
+        assert linear.stability == kind
 
 
 def test_dataset_of_a_network_without_free_units():
@@ -333,6 +347,38 @@ class TestAsymmetric:
             assert torch.allclose(general.response(push, **how), special.response(push, **how))
         for eps in (None, 0.3):
             assert torch.allclose(general.covariance(0.1, eps), special.covariance(0.1, eps))
+
+    def test_covariance_solves_lyapunov(self):
+        linear, sigma, eps = linearize(self.rotor(0.3, 0.4), torch.zeros(2)), 0.2, 0.3
+        J, one = linear.jacobian, torch.eye(2, dtype=torch.float64)
+        assert (J - J.mT).abs().max() > 0.5
+        S = linear.covariance(sigma)
+        assert torch.allclose(J @ S + S @ J.mT, -(sigma**2) * one, atol=1e-14)
+        M, S = one + eps * J, linear.covariance(sigma, eps)
+        assert torch.allclose(M @ S @ M.mT + eps * sigma**2 * one, S, atol=1e-14)
+
+    def test_a_pinned_unit_leaves(self):
+        """The third unit saturates: it neither moves, fluctuates nor answers."""
+        W = [[0, 0.8, 0.1], [-0.2, 0, 0.1], [0.1, 0.1, 0]]
+        network = AsymmetricNetwork(W, [-0.3, -0.1, 2.0], HARD)
+        linear = linearize(network, settle(network, tol=1e-13).raise_for_status().state)
+        assert linear.pinned.tolist() == [False, False, True]
+        mu = np.emath.sqrt(0.8 * -0.2)
+        assert np.allclose(np.sort_complex(linear.eigenvalues.numpy()), [-1 - mu, -1 + mu])
+        push = tensor(0.2, -0.1, 5.0)
+        moved = linear.response(push)
+        J = tensor([-1, 0.8], [-0.2, -1])
+        assert torch.allclose(moved[:2], torch.linalg.solve(-J, push[:2])) and moved[2] == 0
+        assert (linear.covariance(0.1)[2] == 0).all()
+        assert (linear.eigenvectors[2] == 0).all() and linear.eigenvalue_residual.max() < 1e-14
+
+    def test_spirals_and_saddles(self):
+        """Slope 1/2 at the origin: mu = -1 +- sqrt(a^2 - b^2) / 4."""
+        spiral = linearize(self.rotor(0.0, 8.0, activation=TANH), torch.zeros(2))
+        assert spiral.stability == "stable" and spiral.eps_max == pytest.approx(2 / (1 + 4))
+        growing = linearize(self.rotor(6.0, 2.0, activation=TANH), torch.zeros(2))
+        assert growing.stability == "saddle" and growing.index == 1
+        assert growing.eps_max == 0 and growing.return_time == math.inf
 
     def test_jacobian_is_that_of_the_force(self):
         network = self.rotor(activation=TANH)
