@@ -93,6 +93,31 @@ def test_transcritical():
         assert torch.allclose(arm.state[:, 0], arm.parameter, atol=1e-8)
 
 
+def test_a_closed_branch_is_gone_round_once():
+    class Ring(Network):
+        """Force x (1/4 - p^2 - x^2): the circle x^2 + p^2 = 1/4 meets the branch x = 0 twice."""
+
+        def __init__(self, p):
+            super().__init__(1)
+            self.p = p
+
+        def energy(self, s):
+            x = s[..., 0]
+            return x**4 / 4 - (0.25 - self.p**2) * x**2 / 2
+
+    branch = continue_branch(Ring, [0.0], (-1.0, 1.0))
+    assert [e.parameter for e in branch.branch_points] == pytest.approx([-0.5, 0.5], abs=1e-9)
+    arms = switch_branch(branch, branch.branch_points[0])
+    for arm, side in zip(arms, (1, -1), strict=True):
+        assert arm.complete and "closed" in arm.message
+        x, p = arm.state[:, 0], arm.parameter
+        assert torch.allclose(x**2 + p**2, torch.tensor(0.25, dtype=p.dtype), atol=1e-8)
+        assert side * float(branch.branch_points[0].direction[0]) * float(x[1]) > 0
+        # as far as it is round, not twice: 0.02 is the longest step in units of the range, 2
+        length = float((x.diff() ** 2 + p.diff() ** 2).sqrt().sum())
+        assert length == pytest.approx(math.pi, abs=0.15)
+
+
 @pytest.mark.parametrize("w", [2.0, 3.0])
 def test_kinked_pair_turns_at_its_kinks(w):
     branch = continue_branch(lambda h: pair(w, HARD, -w / 2 + h), [-0.5, -0.5], (-2.0, 2.0))
