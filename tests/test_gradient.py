@@ -164,6 +164,16 @@ def test_bptt_gradient_away_from_equilibrium_is_autograd(rho):
     torch.testing.assert_close(through[~met], expected[~met], rtol=1e-11, atol=1e-15)
 
 
+def test_a_step_that_is_cut_off_at_a_kink_passes_nothing():
+    """It overshoots from -0.4 past 0.5, where the force then points back inside."""
+    net = ctebm.LayeredNetwork([[[0.0]]], [[0.0], [0.2]], ctebm.HardSigmoid()).clamp({"x": [0.0]})
+    for n, passed in [(0, 1.0), (1, 0.0), (2, 0.0)]:
+        g = ctebm.bptt_gradient(net, [-0.4], [0.1], eps=1.6, n_steps=n)
+        assert (g != 0).item() is bool(passed)
+    inside = ctebm.bptt_gradient(net, [-0.4], [0.1], eps=1.2, n_steps=1)  # ends at 0.32
+    assert float(inside) == pytest.approx((1 - 1.2) * (0.32 - 0.1))
+
+
 def test_bptt_gradient_at_equilibrium_is_powers_of_the_step_and_sums_to_the_implicit_one():
     net, fixed, target = settled(ACTIVATIONS["logistic"])
     g = ctebm.bptt_gradient(net, fixed.state, target, eps=0.2, n_steps=400, every_step=True)
