@@ -309,3 +309,9 @@ def test_float32():
     assert points.state.dtype == torch.float32
     with pytest.raises(ValueError, match="rounding floor"):
         settle(network)
+
+
+@pytest.mark.parametrize(("w", "proved"), [(2.2, True), (2.3, False)])
+def test_the_bound_is_the_squared_slope_times_the_coupling_and_the_bend(w, proved):
+    """w/4 + 2/sqrt(27) w/2 < 1 for the centred Tanh pair, so up to w = 2.259."""
+    assert certify_unique(pair(w, TANH)) is proved
