@@ -148,16 +148,11 @@ class LayeredNetwork(PairwiseNetwork):
 
     def _small_weight(self) -> Tensor:
         """Return the dense weights, kept until a block is changed or replaced."""
-        blocks = [W for W in self.weights if W is not None]
-        key = [(W, W._version) for W in blocks]
         known = getattr(self, "_dense", None)
-        if (
-            known is None
-            or len(known[0]) != len(key)
-            or any(W is not V or n != m for (W, n), (V, m) in zip(key, known[0], strict=True))
-        ):
-            known = key, self.dense_weight()
-            if not any(W.requires_grad for W in blocks):
+        if known is None or not _unchanged(known[0], self.weights):
+            versions = [(W, None if W is None else W._version) for W in self.weights]
+            known = versions, self.dense_weight()
+            if not any(W.requires_grad for W in self.weights if W is not None):
                 self._dense = known
         return known[1]
 
@@ -193,3 +188,15 @@ def _product(r: Tensor, W: Tensor) -> Tensor:
     """Return ``r W``, through the transpose where `W` is narrow, which BLAS does much faster."""
     narrow = W.shape[1] <= _NARROW_UNITS < W.shape[0] and r.ndim == 2
     return (W.mT @ r.mT).mT if narrow else r @ W
+
+
+def _unchanged(
+    known: list[tuple[Tensor | None, int | None]], blocks: Sequence[Tensor | None]
+) -> bool:
+    """Return whether the blocks are the ones known, and nothing was written into them."""
+    if len(known) != len(blocks):
+        return False
+    for (V, version), W in zip(known, blocks, strict=True):
+        if W is not V or (W is not None and W._version != version):
+            return False
+    return True

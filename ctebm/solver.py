@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,15 @@ from torch import Tensor
 from ctebm.dynamics import Dynamics
 from ctebm.noise import BrownianSteps
 
-__all__ = ["METHODS", "Flow", "Method", "flow", "integrate_adaptive", "method_named"]
+__all__ = [
+    "METHODS",
+    "Flow",
+    "Method",
+    "flow",
+    "integrate_adaptive",
+    "method_named",
+    "noise_of_a_step",
+]
 
 Drift = Callable[[Tensor, Tensor], Tensor]
 Flow = Callable[[Tensor, list[int]], Tensor]
@@ -98,12 +106,11 @@ def flow(
     start : Tensor, (*batch, unit)
         The state from which the phase begins.
     brownian : BrownianSteps or None
-        The noise; None if there is none.
+        The noise, of the intensity :func:`noise_of_a_step`; None if there is none.
     projected : bool
         Without noise, let units slide on kinks.
     """
-    eps = eps.to(start.device)
-    rate = eps.to(start.dtype) if eps.ndim == 0 else eps.to(start.dtype).unsqueeze(-1)
+    rate = _rate(eps, start)
     if brownian is None:
         drift = _projected(dynamics, rate, method, start) if projected else None
         if drift is not None:
@@ -112,11 +119,21 @@ def flow(
     if dynamics.noise == "synaptic":
 
         def paper_map(_: Tensor, s: Tensor) -> Tensor:
-            eta = brownian.increment().reshape(s.shape) * dynamics.sigma
-            return rate * dynamics.synaptic(s, eta)
+            return rate * dynamics.synaptic(s, brownian.increment().reshape(s.shape))
 
         return _unit_steps(paper_map, "euler")
     return _langevin(dynamics, method, rate, start.shape, brownian)
+
+
+def noise_of_a_step(dynamics: Dynamics, eps: Tensor, start: Tensor) -> Tensor:
+    r"""Return the standard deviation of a step's noise, ``()`` or ``(sample, 1)``.
+
+    It is :math:`\sigma\sqrt\epsilon`, in the paper's map :math:`\sigma`.
+    """
+    scale = dynamics.sigma
+    if dynamics.noise == "langevin":
+        scale = scale * _rate(eps, start).sqrt()
+    return _column(scale, start.shape)
 
 
 def integrate_adaptive(
@@ -153,7 +170,7 @@ def _adaptive_langevin(
 
     Without `dt` torchsde's Brownian tree recurses once a step, and fails after 20,000.
     """
-    sde = _IntegerClock(dynamics, method.calculus, start.new_ones(()), start.shape)
+    sde = _Motion(dynamics, method.calculus, start.shape)
     size = (start.shape[:-1].numel(), start.shape[-1])
     first = float(times.diff().min()) / 64
     brownian = torchsde.BrownianInterval(
@@ -171,45 +188,81 @@ def _adaptive_langevin(
     return torch.stack(states).reshape(len(times), *start.shape)
 
 
-class _IntegerClock:
-    """The SDE with time in steps, on states ``(sample, unit)``."""
+class _Ticks(Tensor):
+    """Times whose elements are Python numbers.
+
+    torchsde takes numbers or tensors as times. Its loop reads them from here one by one, and
+    arithmetic on tensors of one time would cost more than the drift of a small network.
+    """
+
+    numbers: list[float]
+
+    def __getitem__(self, where: Any) -> Any:
+        picked = self.numbers[where]
+        return _ticks(torch.tensor(picked, dtype=torch.float64)) if isinstance(picked, list) else picked
+
+    def __iter__(self) -> Iterator[float]:
+        return iter(self.numbers)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+def _ticks(times: Tensor) -> _Ticks:
+    ticks = times.as_subclass(_Ticks)
+    ticks.numbers = times.tolist()
+    return ticks
+
+
+class _Motion:
+    """The SDE on states ``(sample, unit)``."""
 
     noise_type = "diagonal"
 
-    def __init__(self, dynamics: Dynamics, calculus: str, rate: Tensor, shape: torch.Size) -> None:
+    def __init__(self, dynamics: Dynamics, calculus: str, shape: torch.Size) -> None:
         self.sde_type, self.dynamics, self.shape = calculus, dynamics, shape
-        flat = (-1, shape[-1])
-        self.rate = rate if rate.ndim == 0 else rate.expand(*shape[:-1], 1).reshape(-1, 1)
-        scale = dynamics.sigma * rate.sqrt()
-        self.scale = scale if scale.ndim == 0 else scale.expand(*shape[:-1], 1).reshape(-1, 1)
-        self.intensity = self.scale.expand(shape[:-1].numel(), shape[-1])
-        self.batched = len(shape) != 2
-        self.flat = flat
+        self.flat = (-1, shape[-1])
+        self.intensity = _column(dynamics.sigma, shape).expand(shape[:-1].numel(), shape[-1])
 
-    def f(self, t: Tensor, s: Tensor) -> Tensor:
-        if self.batched:
-            return self.rate * self.dynamics.f(t, s.reshape(self.shape)).reshape(self.flat)
-        return self.rate * self.dynamics.f(t, s)
+    def f(self, t: Any, s: Tensor) -> Tensor:
+        if len(self.shape) == 2:
+            return self.dynamics.f(t, s)
+        return self.dynamics.f(t, s.reshape(self.shape)).reshape(self.flat)
 
-    def g(self, t: Tensor, s: Tensor) -> Tensor:
+    def g(self, t: Any, s: Tensor) -> Tensor:
         return self.intensity
 
-    def f_and_g_prod(self, t: Tensor, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        return self.f(t, s), self.scale * v
+
+class _UnitSteps(_Motion):
+    """The SDE with time in steps and its noise as it comes, with the intensity of a step."""
+
+    def __init__(
+        self, dynamics: Dynamics, calculus: str, shape: torch.Size, rate: Tensor
+    ) -> None:
+        super().__init__(dynamics, calculus, shape)
+        self.rate = _column(rate, shape)
+        self.intensity = torch.ones_like(self.intensity)
+
+    def f(self, t: Any, s: Tensor) -> Tensor:
+        return self.rate * super().f(t, s)
+
+    def f_and_g_prod(self, t: Any, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        return self.f(t, s), v
 
 
 def _langevin(
     dynamics: Dynamics, method: Method, rate: Tensor, shape: torch.Size, brownian: BrownianSteps
 ) -> Flow:
-    sde = _IntegerClock(dynamics, method.calculus, rate, shape)
+    sde = _UnitSteps(dynamics, method.calculus, shape, rate)
 
     def advance(s: Tensor, stops: list[int]) -> Tensor:
         ts = torch.tensor(stops, dtype=torch.float64)
         # torchsde checks its arguments with a draw from torch's global generator
         with torch.random.fork_rng(devices=[]):
             states = torchsde.sdeint(
-                sde, s.reshape(sde.flat), ts, bm=brownian, method=method.sde, dt=1.0
-            )
+                sde, s.reshape(sde.flat), ts if method.area else _ticks(ts), bm=brownian,
+                method=method.sde, dt=1.0,
+            )  # fmt: skip
         return _tensor(states).reshape(len(stops), *shape)
 
     return advance
@@ -262,6 +315,17 @@ def _projected(dynamics: Dynamics, rate: Tensor, method: Method, start: Tensor) 
         return moved.clamp(low, high) - raw
 
     return step
+
+
+def _rate(eps: Tensor, start: Tensor) -> Tensor:
+    """Return `eps` as it multiplies states, ``()`` or ``(*batch, 1)``."""
+    eps = eps.to(start)
+    return eps if eps.ndim == 0 else eps.unsqueeze(-1)
+
+
+def _column(value: Tensor, shape: torch.Size) -> Tensor:
+    """Return ``()``, or one number for each of the flattened samples, ``(sample, 1)``."""
+    return value if value.ndim == 0 else value.expand(*shape[:-1], 1).reshape(-1, 1)
 
 
 def _tensor(states: Any) -> Tensor:
