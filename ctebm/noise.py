@@ -25,7 +25,7 @@ from torch import Tensor
 __all__ = ["CHAPTER", "BrownianSteps", "fresh_seed"]
 
 CHAPTER = 1024
-_PAGE_BYTES = 2**23  # of one page: longer ones cost fewer calls, but leave the cache
+_PAGE_BYTES = 2**22  # of one page: longer ones cost fewer calls, but leave the cache
 _AHEAD = 2**11, 2**17  # normals in a step, and in a run, from which on a thread pays
 _PASSED = 64  # steps drawn at a time that a run begins after
 _TWISTER_WORDS = 624

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,8 @@ class Method:
     stages : int
         Evaluations of the drift a step, which is also how many layers one step crosses.
     weak, strong : float or None
-        Orders with additive noise; None if the method takes no noise.
+        Orders with additive noise and a smooth rate; None if the method takes no noise. Where the
+        noise carries units over a kink, no method is of a higher strong order than 3/4.
     calculus : {"ito", "stratonovich"}
         That of the solver; with additive noise both are the same equation.
     area : bool
@@ -108,21 +109,34 @@ def flow(
     brownian : BrownianSteps or None
         The noise, of the intensity :func:`noise_of_a_step`; None if there is none.
     projected : bool
-        Without noise, let units slide on kinks.
+        Let units of samples without noise slide on kinks.
     """
     rate = _rate(eps, start)
     if brownian is None:
-        drift = _projected(dynamics, rate, method, start) if projected else None
-        if drift is not None:
-            return _on_kinks(_unit_steps(drift, "euler"), dynamics)
-        return _unit_steps(lambda _, s: rate * dynamics.f(0, s), method.ode)
+        return _calm(dynamics, method, rate, start, projected)
     if dynamics.noise == "synaptic":
 
         def paper_map(_: Tensor, s: Tensor) -> Tensor:
             return rate * dynamics.synaptic(s, brownian.increment().reshape(s.shape))
 
-        return _unit_steps(paper_map, "euler")
-    return _langevin(dynamics, method, rate, start.shape, brownian)
+        noisy = _unit_steps(paper_map, "euler")
+    else:
+        noisy = _langevin(dynamics, method, rate, start.shape, brownian)
+    has_kinks = projected and method.ode is not None and dynamics.sliding(start) is not None
+    if not has_kinks or bool((dynamics.sigma > 0).all()):
+        return noisy
+    calm = _calm(dynamics, method, rate, start, projected)
+    return lambda s, stops: torch.where(dynamics.sigma > 0, noisy(s, stops), calm(s, stops))
+
+
+def _calm(
+    dynamics: Dynamics, method: Method, rate: Tensor, start: Tensor, projected: bool
+) -> Flow:
+    """Return the flow without noise."""
+    drift = _projected(dynamics, rate, method, start) if projected else None
+    if drift is not None:
+        return _on_kinks(_unit_steps(drift, "euler"), dynamics)
+    return _unit_steps(lambda _, s: rate * dynamics.f(0, s), method.ode)
 
 
 def noise_of_a_step(dynamics: Dynamics, eps: Tensor, start: Tensor) -> Tensor:
@@ -171,13 +185,12 @@ def _adaptive_langevin(
     Without `dt` torchsde's Brownian tree recurses once a step, and fails after 20,000.
     """
     sde = _Motion(dynamics, method.calculus, start.shape)
-    size = (start.shape[:-1].numel(), start.shape[-1])
     first = float(times.diff().min()) / 64
     brownian = torchsde.BrownianInterval(
-        t0=float(times[0]), t1=float(times[-1]), size=size, dtype=start.dtype,
+        t0=float(times[0]), t1=float(times[-1]), size=sde.flat, dtype=start.dtype,
         device=start.device, entropy=seed % 2**63, dt=first, levy_area_approximation="space-time",
     )  # fmt: skip
-    states = [start.reshape(size)]
+    states = [start.reshape(sde.flat)]
     for ts in times.unfold(0, 2, 1):
         with torch.random.fork_rng(devices=[]):
             out = torchsde.sdeint(
@@ -201,7 +214,7 @@ class _Ticks(Tensor):
         picked = self.numbers[where]
         return _ticks(torch.tensor(picked, dtype=torch.float64)) if isinstance(picked, list) else picked
 
-    def __iter__(self) -> Iterator[float]:
+    def __iter__(self) -> Any:
         return iter(self.numbers)
 
     def __len__(self) -> int:
@@ -220,14 +233,14 @@ class _Motion:
     noise_type = "diagonal"
 
     def __init__(self, dynamics: Dynamics, calculus: str, shape: torch.Size) -> None:
-        self.sde_type, self.dynamics, self.shape = calculus, dynamics, shape
-        self.flat = (-1, shape[-1])
-        self.intensity = _column(dynamics.sigma, shape).expand(shape[:-1].numel(), shape[-1])
+        self.sde_type, self.flat = calculus, (shape[:-1].numel(), shape[-1])
+        self.intensity = _column(dynamics.sigma, shape).expand(self.flat)
+        self.drift = dynamics.f
+        if len(shape) != 2:
+            self.drift = lambda t, s: dynamics.f(t, s.reshape(shape)).reshape(self.flat)
 
     def f(self, t: Any, s: Tensor) -> Tensor:
-        if len(self.shape) == 2:
-            return self.dynamics.f(t, s)
-        return self.dynamics.f(t, s.reshape(self.shape)).reshape(self.flat)
+        return self.drift(t, s)
 
     def g(self, t: Any, s: Tensor) -> Tensor:
         return self.intensity
@@ -244,10 +257,10 @@ class _UnitSteps(_Motion):
         self.intensity = torch.ones_like(self.intensity)
 
     def f(self, t: Any, s: Tensor) -> Tensor:
-        return self.rate * super().f(t, s)
+        return self.rate * self.drift(t, s)
 
     def f_and_g_prod(self, t: Any, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        return self.f(t, s), v
+        return self.rate * self.drift(t, s), v
 
 
 def _langevin(
