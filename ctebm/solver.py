@@ -129,9 +129,7 @@ def flow(
     return lambda s, stops: torch.where(dynamics.sigma > 0, noisy(s, stops), calm(s, stops))
 
 
-def _calm(
-    dynamics: Dynamics, method: Method, rate: Tensor, start: Tensor, projected: bool
-) -> Flow:
+def _calm(dynamics: Dynamics, method: Method, rate: Tensor, start: Tensor, projected: bool) -> Flow:
     """Return the flow without noise."""
     drift = _projected(dynamics, rate, method, start) if projected else None
     if drift is not None:
@@ -182,20 +180,24 @@ def _adaptive_langevin(
 ) -> Tensor:
     """Return the states at `times`, each the end of a step: torchsde interpolates in between.
 
-    Without `dt` torchsde's Brownian tree recurses once a step, and fails after 20,000.
+    With the dyadic tree the path is a function of time. By default torchsde's tree, and with it
+    the path, follows the queries, so that another tolerance would be another path; and it recurses
+    once a step, and fails after 20,000.
     """
     sde = _Motion(dynamics, method.calculus, start.shape)
     first = float(times.diff().min()) / 64
+    least = first / 2**20
     brownian = torchsde.BrownianInterval(
         t0=float(times[0]), t1=float(times[-1]), size=sde.flat, dtype=start.dtype,
-        device=start.device, entropy=seed % 2**63, dt=first, levy_area_approximation="space-time",
+        device=start.device, entropy=seed % 2**63, halfway_tree=True, tol=least / 16, cache_size=256,
+        levy_area_approximation="space-time",
     )  # fmt: skip
     states = [start.reshape(sde.flat)]
     for ts in times.unfold(0, 2, 1):
         with torch.random.fork_rng(devices=[]):
             out = torchsde.sdeint(
                 sde, states[-1], ts, bm=brownian, method=method.sde, adaptive=True, dt=first,
-                dt_min=first / 2**20, rtol=rtol, atol=atol,
+                dt_min=least, rtol=rtol, atol=atol,
             )  # fmt: skip
         states.append(_tensor(out)[-1])
     return torch.stack(states).reshape(len(times), *start.shape)
@@ -212,7 +214,11 @@ class _Ticks(Tensor):
 
     def __getitem__(self, where: Any) -> Any:
         picked = self.numbers[where]
-        return _ticks(torch.tensor(picked, dtype=torch.float64)) if isinstance(picked, list) else picked
+        return (
+            _ticks(torch.tensor(picked, dtype=torch.float64))
+            if isinstance(picked, list)
+            else picked
+        )
 
     def __iter__(self) -> Any:
         return iter(self.numbers)
@@ -249,9 +255,7 @@ class _Motion:
 class _UnitSteps(_Motion):
     """The SDE with time in steps and its noise as it comes, with the intensity of a step."""
 
-    def __init__(
-        self, dynamics: Dynamics, calculus: str, shape: torch.Size, rate: Tensor
-    ) -> None:
+    def __init__(self, dynamics: Dynamics, calculus: str, shape: torch.Size, rate: Tensor) -> None:
         super().__init__(dynamics, calculus, shape)
         self.rate = _column(rate, shape)
         self.intensity = torch.ones_like(self.intensity)
