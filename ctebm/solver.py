@@ -189,8 +189,8 @@ def _adaptive_langevin(
     least = first / 2**20
     brownian = torchsde.BrownianInterval(
         t0=float(times[0]), t1=float(times[-1]), size=sde.flat, dtype=start.dtype,
-        device=start.device, entropy=seed % 2**63, halfway_tree=True, tol=least / 16, cache_size=256,
-        levy_area_approximation="space-time",
+        device=start.device, entropy=seed % 2**63, halfway_tree=True, tol=least / 16,
+        cache_size=256, levy_area_approximation="space-time",
     )  # fmt: skip
     states = [start.reshape(sde.flat)]
     for ts in times.unfold(0, 2, 1):

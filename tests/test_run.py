@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from cases import ACTIVATIONS
 from run_cases import F64, Upwards, layered, pair
 from torch import Tensor
 
 import ctebm
+import ctebm.integrate
+from ctebm.integrate import METHODS
 
 
 @pytest.mark.parametrize("dtype", [F64, torch.float32], ids=str)
@@ -192,6 +195,44 @@ def test_gradients_agree_with_finite_differences(method, sigma):
     inputs = [x.requires_grad_() for x in inputs]
     noise = torch.tensor(sigma, dtype=F64, requires_grad=sigma > 0)
     assert torch.autograd.gradcheck(last, (*inputs, noise))
+
+
+def bytes_kept(result: Tensor) -> int:
+    """Return the memory that the graph of a result holds for its gradient."""
+    storages, nodes, known = {}, [result.grad_fn], set()
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in known:
+            continue
+        known.add(node)
+        saved = [getattr(node, name) for name in dir(node) if name.startswith("_saved_")]
+        for tensor in (x for x in saved if isinstance(x, Tensor)):
+            storage = tensor.untyped_storage()
+            storages[storage.data_ptr()] = storage
+        nodes += [after for after, _ in node.next_functions]
+    return sum(storage.nbytes() for storage in storages.values())
+
+
+@pytest.mark.parametrize("rho", ACTIVATIONS.values(), ids=ACTIVATIONS)
+@pytest.mark.parametrize(
+    ("method", "sigma"), [("euler", 0), ("rk4", 0), ("euler", 0.1), ("heun", 0.1), ("srk", 0.1)]
+)
+def test_a_graph_holds_about_the_memory_that_is_stated(rho, method, sigma):
+    net = ctebm.LayeredNetwork.random([100, 80, 20], rho, seed=1)
+    net = ctebm.LayeredNetwork([W.requires_grad_() for W in net.weights], net.biases, rho)
+    start = torch.zeros(32, 200, dtype=F64)
+    few, more = (
+        bytes_kept(
+            ctebm.simulate(
+                ctebm.Dynamics(net, sigma), start, n_steps=n, eps=0.05, method=method, seed=1,
+                differentiable=True, save_every=n,
+            ).state
+        )
+        for n in (2, 6)
+    )  # fmt: skip
+    states = (more - few) / 4 / (start.numel() * start.element_size())
+    stated = ctebm.integrate._GRAPH_STATES * METHODS[method].stages
+    assert stated / 2.1 < states < 1.5 * stated
 
 
 def test_no_graph_is_kept_unasked():
