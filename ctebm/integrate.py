@@ -98,11 +98,11 @@ def simulate(
         every 16 steps and at saves; the state it is judged at is the last one saved.
     projected : bool
         Let units of samples without noise slide on kinks (Filippov) instead of chattering around
-        them. With noise nothing slides: the drift is bounded and the noise carries a unit over
-        its kink at once, so that it spends no time there and is often beyond, where the rate is
-        constant and the leak brings it back. The plain step is then the right one (a projected
-        one would reflect units, with another stationary density), at strong order 3/4 instead of
-        the declared one, whatever the method.
+        them. With noise nothing slides: at a kink the drift jumps by a finite amount, and the
+        noise carries a unit over it at once, so that it spends no time there and is often beyond,
+        where the rate is constant and the leak brings it back. The plain step is then the right
+        one (a projected step would reflect units, whose stationary density is another), of strong
+        order 3/4 where units cross kinks, whatever the method.
     differentiable : bool
         Keep the graph, so that parameters and start have gradients. It holds about 6 states in
         memory for each evaluation of the drift: 6 a step with Euler's method, 24 with ``"rk4"``.
@@ -133,9 +133,9 @@ def simulate(
 
     References
     ----------
-    Neuenkirch and Szölgyenyi, IMA J. Numer. Anal. 41, 1164 (2021), for the order of Euler's method
-    with additive noise and a drift that jumps; Müller-Gronbach and Yaroslavtseva, Ann. Appl.
-    Probab. 33, 1102 (2023), that no method with these increments is better.
+    For additive noise and a drift that jumps, proved for one unit: A. Neuenkirch and
+    M. Szölgyenyi, arXiv:1904.07784, the order 3/4 of Euler's method; S. Ellinger,
+    arXiv:2303.05346, that no method which sees increments of the noise has a higher one.
     """
     chosen = method_named(method)
     phases = _phases(dynamics, n_steps, times)
