@@ -5,8 +5,9 @@ last state: ctebm (one stream of noise a sample), a plain in-place loop in torch
 (one common stream), torchsde as its README shows it (default Brownian motion, drift by autograd of
 the energy), torchsde with the closed drift, and, where they are installed, diffrax (jit,
 UnsafeBrownianPath) and a loop compiled by numba. It is 1,000 steps, or 100 where B > 64 and the
-network is larger than L74: torchsde's default Brownian motion is slower the longer the run. Times are microseconds a step,
-medians over rounds in which all take turns; who needs over 3 s for a run is in the first alone.
+network is larger than L74: torchsde's default Brownian motion is slower the longer the run. Times
+are microseconds a step, medians over rounds in which all take turns; who needs over 3 s for a run
+is in the first alone. ctebm draws its noise, and diffrax computes, on a second core if it is free.
 
     python benchmarks/sde.py                   # the table, saved as results/benchmark_sde.nc
     python benchmarks/sde.py --networks L74 --batches 1 64 --rounds 3
@@ -249,13 +250,13 @@ CLOCKS = {"wall": time.perf_counter, "thread": time.thread_time}
 
 
 def time_case(
-    name: str, batch: int, dtype: str, n_steps: int, rounds: int, clock: str
+    name: str, batch: int, dtype: str, n_steps: int, rounds: int, clock: str, whos: list[str]
 ) -> dict[str, list[float]]:
     """Return microseconds a step of each contestant, one number a round, NaN if it sat out."""
     now = CLOCKS[clock]
     net = network(name, batch, DTYPES[dtype])
     s = torch.zeros(batch, net.n_units, dtype=DTYPES[dtype])
-    runs = {who: make(net, s) for who, make in CONTESTANTS.items()}
+    runs = {who: CONTESTANTS[who](net, s) for who in whos}
     times: dict[str, list[float]] = {who: [] for who in runs}
     for who, run in runs.items():  # diffrax compiles for a number of steps
         run(n_steps if who == "diffrax" else min(n_steps, 20))
@@ -271,17 +272,17 @@ def time_case(
 
 
 def table(args: argparse.Namespace) -> xr.Dataset:
-    whos, cases, values = list(CONTESTANTS), [], []
-    print("microseconds a step, median; then ctebm's time over each contestant's")
+    whos, cases, values = args.contestants, [], []
+    print(f"microseconds a step, median; then the time of {whos[0]} over each contestant's")
     print(f"{'case':24s}" + "".join(f"{who:>20s}" for who in whos))
     for name in args.networks:
         for batch in args.batches:
             for dtype in args.dtypes:
                 few = batch > 64 and name != "L74"
-                n_steps = min(args.steps, 100) if few else args.steps
-                times = time_case(name, batch, dtype, n_steps, args.rounds, args.clock)
+                n_steps = args.steps or (100 if few else 1000)
+                times = time_case(name, batch, dtype, n_steps, args.rounds, args.clock, whos)
                 medians = {who: float(np.nanmedian(t)) for who, t in times.items()}
-                row = [f"{m:9.1f} ({medians['ctebm'] / m:5.2f}x)" for m in medians.values()]
+                row = [f"{m:9.1f} ({medians[whos[0]] / m:5.2f}x)" for m in medians.values()]
                 cases.append(f"{name} B={batch} {dtype}")
                 print(f"{cases[-1]:24s}" + "".join(f"{cell:>20s}" for cell in row), flush=True)
                 values.append([times[who] for who in whos])
@@ -407,7 +408,9 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=["L74", "L784", "D1000"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 64, 1024])
     parser.add_argument("--dtypes", nargs="+", default=list(DTYPES), choices=list(DTYPES))
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--contestants", nargs="+", default=list(CONTESTANTS),
+                        choices=list(CONTESTANTS), help="the first is compared")  # fmt: skip
+    parser.add_argument("--steps", type=int, help="by default 1,000, or 100 as told above")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--clock", default="wall", choices=list(CLOCKS),

@@ -142,9 +142,17 @@ class LayeredNetwork(PairwiseNetwork):
         )  # fmt: skip
 
     def _current(self, r: Tensor) -> Tensor:
-        if r.shape[-1] > _DENSE_UNITS:
+        if r.shape[-1] <= _DENSE_UNITS:
+            return affine(self.bias, r, self._small_weight())
+        blocks = [W for W in self.weights if W is not None]
+        if len(blocks) < len(self.layers) - 1 or not blocks:
             return self.bias + self.coupling(r)
-        return affine(self.bias, r, self._small_weight())
+        rates = [r[..., where] for where in self.layers.values()]
+        parts = self.biases
+        for i, W in enumerate(blocks):
+            parts[i] = _affine(parts[i], rates[i + 1], W.mT)
+            parts[i + 1] = _affine(parts[i + 1], rates[i], W)
+        return torch.cat(parts, dim=-1)
 
     def _small_weight(self) -> Tensor:
         """Return the dense weights, kept until a block is changed or replaced."""
@@ -186,8 +194,18 @@ def layer_names(n_layers: int) -> list[str]:
 
 def _product(r: Tensor, W: Tensor) -> Tensor:
     """Return ``r W``, through the transpose where `W` is narrow, which BLAS does much faster."""
-    narrow = W.shape[1] <= _NARROW_UNITS < W.shape[0] and r.ndim == 2
-    return (W.mT @ r.mT).mT if narrow else r @ W
+    return (W.mT @ r.mT).mT if _is_narrow(r, W) else r @ W
+
+
+def _affine(bias: Tensor, r: Tensor, W: Tensor) -> Tensor:
+    """Return ``bias + r W`` likewise."""
+    if _is_narrow(r, W) and bias.ndim == 2 and len(bias) == len(r):
+        return torch.addmm(bias.mT, W.mT, r.mT).mT
+    return affine(bias, r, W)
+
+
+def _is_narrow(r: Tensor, W: Tensor) -> bool:
+    return W.shape[1] <= _NARROW_UNITS < W.shape[0] and r.ndim == 2
 
 
 def _unchanged(
