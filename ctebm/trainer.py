@@ -7,6 +7,7 @@ a run that is resumed takes the very same steps.
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -95,6 +96,13 @@ class Plan:
             raise ValueError(f"expected tol > 0, got {self.tol}.")
         if not issubclass(getattr(torch.optim, self.optimizer, object), torch.optim.Optimizer):
             raise ValueError(f"expected an optimiser of torch.optim, got {self.optimizer!r}.")
+        known = inspect.signature(getattr(torch.optim, self.optimizer)).parameters
+        for name in self.options:
+            if name not in known or name in ("params", "lr"):
+                raise ValueError(
+                    f"expected options of torch.optim.{self.optimizer} beside its rate, got "
+                    f"{name!r}; it has {', '.join(list(known)[2:])}."
+                )
 
     def rates(self, n: int) -> list[float]:
         """Return the rate of each of `n` pairs of layers."""

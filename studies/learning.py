@@ -61,6 +61,8 @@ class Settings(study.Settings):
     """Factor of the rates from epoch to epoch."""
     optimizer: str = "Adam"
     """A class of torch.optim."""
+    weight_decay: float = 0.0
+    """Of the optimiser."""
     tol: float = 1e-4
     """Residual of the equilibria."""
     warm: bool = False
@@ -101,6 +103,8 @@ class Settings(study.Settings):
             raise ValueError(
                 f"--rate needs 1 or {len(self.sizes) - 1} values, got {len(self.rate)}."
             )
+        if not 0 <= self.weight_decay < 1:
+            raise ValueError(f"--weight-decay needs 0 <= value < 1, got {self.weight_decay}.")
         if self.angle and not self.separate:
             raise ValueError("--angle parts the two directions; give --separate too.")
         if not 0 <= self.angle <= 180:
@@ -317,10 +321,15 @@ def _plan(settings: Settings) -> ctebm.Plan:
         rule = dataclasses.replace(rule, eps=settings.eps)  # pyright: ignore[reportArgumentType]
     if settings.n_steps is not None and hasattr(rule, "n_steps"):
         rule = dataclasses.replace(rule, n_steps=settings.n_steps)  # pyright: ignore[reportArgumentType]
+    options: dict[str, bool | float] = {}
+    if settings.weight_decay:
+        options["weight_decay"] = settings.weight_decay
+    if settings.optimizer in ("Adam", "AdamW", "SGD"):
+        options["fused"] = True
     return ctebm.Plan(
         rule=rule, epochs=settings.epochs, batch=settings.batch, rate=settings.rate,
         decay=settings.decay, optimizer=settings.optimizer, tol=settings.tol, warm=settings.warm,
-        options={"fused": True} if settings.optimizer in ("Adam", "AdamW", "SGD") else {},
+        options=options,
         tied=not settings.separate, patience=settings.patience, seed=settings.seed,
     )  # fmt: skip
 

@@ -264,6 +264,7 @@ def test_refuses_data_that_do_not_fit(spoil, sentence):
     [
         {"rate": -1.0}, {"rate": float("nan")}, {"batch": 0}, {"decay": 0.0}, {"tol": 0.0},
         {"low": 0.9, "high": 0.1}, {"optimizer": "Adum"},
+        {"optimizer": "Rprop", "options": {"weight_decay": 0.1}}, {"options": {"lr": 0.1}},
     ],
     ids=str,
 )  # fmt: skip
