@@ -195,6 +195,11 @@ def weakly_coupled(network: LayeredNetwork, stability: float = 0.5) -> LayeredNe
         Not clamped.
     stability : float
         In (0, 1].
+
+    Raises
+    ------
+    ValueError
+        For another `stability`.
     """
     if not 0 < stability <= 1:
         raise ValueError(f"expected 0 < stability <= 1, got {stability}.")

@@ -68,7 +68,7 @@ def test_docstrings_describe_the_signature(name, thing, doc):
     elif len(parameters) > 2:  # of one or two the sentence itself speaks
         pytest.fail(f"{name} has no section on its parameters")
     raises = inspect.isfunction(thing) and re.search(r"^ +raise ", inspect.getsource(thing), re.M)
-    if raises and "Parameters\n---" in doc and name != "weakly_coupled":
+    if raises and "Parameters\n---" in doc:
         assert "Raises\n---" in doc, f"{name} does not say what it raises"
     assert doc.splitlines()[0].endswith("."), f"the first line of {name} is no sentence"
 
