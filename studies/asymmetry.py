@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from problem import ImageSettings, corrected_order, dataset, images_problem, reported
+from problem import ExactSettings, corrected_order, dataset, images_problem, reported
 
 from ctebm import study
 from ctebm.study import Progress, Verdict
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Settings(ImageSettings):
+class Settings(ExactSettings):
     """What if the feedback weights are not those of the forward path?"""
 
     degrees: tuple[float, ...] = (0.0, 10.0, 30.0, 60.0, 90.0, 120.0, 150.0, 180.0)

@@ -13,7 +13,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from problem import ImageSettings, dataset, images_problem, reported
+from problem import ExactSettings, dataset, images_problem, reported
 
 from ctebm import study
 from ctebm.study import Progress, Verdict
@@ -29,7 +29,7 @@ ACTIVATIONS = ("hard-sigmoid", "tanh", "logistic")
 
 
 @dataclass(frozen=True)
-class Settings(ImageSettings):
+class Settings(ExactSettings):
     """Is a weak nudge, step by step, back-propagation through time?"""
 
     beta: float = 1e-6

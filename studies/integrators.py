@@ -11,7 +11,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from problem import ImageSettings, corrected_order, dataset, images_problem, reported
+from problem import ExactSettings, corrected_order, dataset, images_problem, reported
 
 from ctebm import study
 from ctebm.study import Progress, Verdict
@@ -24,7 +24,7 @@ METHODS = ("euler", "heun", "rk4")
 
 
 @dataclass(frozen=True)
-class Settings(ImageSettings):
+class Settings(ExactSettings):
     """Which layers move in one step of a solver, and by how much?"""
 
     epsilon: tuple[float, ...] = (0.4, 0.2, 0.1, 0.05, 0.025)

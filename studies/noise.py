@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from problem import ImageSettings, dataset, images_problem, reported
+from problem import ExactSettings, dataset, images_problem, reported
 
 from ctebm import study
 from ctebm.study import Progress, Verdict
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Settings(ImageSettings):
+class Settings(ExactSettings):
     """How much noise does early inference bear, and how do pairs of runs beat it?"""
 
     epsilon: tuple[float, ...] = (0.5, 0.25, 0.12, 0.06, 0.03)
