@@ -157,14 +157,9 @@ def problem_of(
 
 def trained_network(path: Path | None, images: Images, dtype: torch.dtype) -> LayeredNetwork | None:
     """Return the network in a file, if there is one and it fits the images, or say why not."""
-    import ctebm
-
     if path is None:
         return None
-    try:
-        network = ctebm.load_network(path, dtype=dtype)
-    except ValueError as error:
-        raise ValueError(f"{path} holds no trained network: {error}") from error
+    network = _loaded(path, dtype)
     sizes = [len(b) for b in network.biases]
     if len(sizes) < 3:
         raise ValueError(
@@ -173,6 +168,17 @@ def trained_network(path: Path | None, images: Images, dtype: torch.dtype) -> La
         )
     check_sizes(sizes, images, "give the images it was trained on", f"the network in {path}")
     return network
+
+
+def _loaded(path: Path, dtype: torch.dtype | None = None) -> LayeredNetwork:
+    import torch
+
+    import ctebm
+
+    try:
+        return ctebm.load_network(path, dtype=dtype or torch.float64)
+    except ValueError as error:
+        raise ValueError(f"{path} holds no trained network: {error}") from error
 
 
 def check_sizes(sizes: Sequence[int], images: Images, remedy: str, owner: str = "--sizes") -> None:
@@ -201,9 +207,7 @@ def activation_names(settings: ImageSettings, random: Sequence[str]) -> list[str
     """Return the activations to go through: that of the file alone, if there is one."""
     if settings.weights is None:
         return list(random)
-    import ctebm
-
-    return [repr(ctebm.load_network(settings.weights).activation)]
+    return [repr(_loaded(settings.weights).activation)]
 
 
 def kinks(record: Correspondence) -> dict:
@@ -248,7 +252,7 @@ def largest_at_most(
     """Claim a bound on the values that no kink spoils; say so if there is none."""
     if not bool(clear.any()):
         return reported(claim, float("nan"), "no sample in which no kink comes first")
-    return Verdict.at_most(claim, values.where(clear).max(), bound, note)
+    return Verdict.at_most(claim, float(values.where(clear).max()), bound, note)
 
 
 def reported(claim: str, value: float, note: str = "") -> Verdict:
