@@ -7,8 +7,9 @@ rates, and with each cure by itself.
 
 A step of the rate :math:`\\eta` moves the current of a unit of layer `k` by
 :math:`\\eta\\,\\bar g_k (1 + |\\rho_{k+1}|^2)` in every sample alike, where the mean gradient
-:math:`\\bar g_k` over samples does not vanish. This *push* carries whole layers to a kink, and a hidden
-unit at a kink in every sample learns nothing more.
+:math:`\\bar g_k` over samples does not vanish. This *push* carries whole layers to a kink, and a
+hidden unit at a kink in every sample learns nothing more. Adam moves every weight by the rate,
+whatever the gradient, and pushes by :math:`\\eta (1 + |\\rho_{k+1}|_1)`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from problem import dataset, reported
 
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
 
     import ctebm
     from ctebm.images import Images
+    from ctebm.trainer import Trainer
 
 FALL = (1.0, 0.3, 0.1)  # of rates that fall upward, the last again above
 KINKS = (-0.5, -0.1)
+ADAM_RATE = 0.003
 NAIVE, STABLE = -0.6, 0.4  # eigenvalues; Glorot weights of gain 0.7 have about -0.7 at depth 3
 
 
@@ -40,18 +43,18 @@ NAIVE, STABLE = -0.6, 0.4  # eigenvalues; Glorot weights of gain 0.7 have about 
 class Settings(study.Settings):
     """Why does a naive deep run collapse, with nearly all hidden units pinned and dead?"""
 
-    eigenvalues: tuple[float, ...] = (-0.6, -0.3, -0.1, 0.1, 0.3, 0.6)
+    eigenvalues: tuple[float, ...] = (-0.6, -0.3, -0.1, 0.1, 0.4)
     """Smallest eigenvalues of the Hessian at the centred state."""
     depths: tuple[int, ...] = (1, 2, 3, 4)
     """Numbers of hidden layers, at the start."""
-    rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3)
+    rates: tuple[float, ...] = (0.01, 0.03, 0.1)
     """Learning rates of every layer, in networks of three hidden layers."""
     rate: float = 0.1
     """Of the first layer in the naive run and its cures."""
     width: int = 128
     """Units in each hidden layer."""
     n_samples: int = 64
-    """Images looked at before learning."""
+    """Images looked at before and after learning."""
     epochs: int = 1
     """Passes over the training images."""
     batch: int = 10
@@ -103,6 +106,7 @@ class Case(NamedTuple):
     falling: bool = False
     early: bool = False
     push: bool = False  # rates at which layers are pushed as in the naive run
+    adam: bool = False
 
 
 CASES = (
@@ -114,6 +118,8 @@ CASES = (
     Case("stable, pushed as hard", eigenvalue=STABLE, push=True),
     Case("stable, falling", eigenvalue=STABLE, falling=True),
     Case("stable, kink -0.1", eigenvalue=STABLE, lower=KINKS[1]),
+    Case("stable, Adam", eigenvalue=STABLE, adam=True),
+    Case("stable, Adam, kink -0.1", eigenvalue=STABLE, lower=KINKS[1], adam=True),
     Case("one hidden layer", depth=1),
     Case("two hidden layers", depth=2),
     Case("four hidden layers", depth=4),
@@ -139,16 +145,15 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
         )
     ]
     cases = [_case(settings, data, case) for case in progress(CASES, "cures")]
-    grid, cure = ("lower", "depth", "eigenvalue"), ("case",)
-    plane = ("eigenvalue", "rate")
+    grid, plane = ("lower", "depth", "eigenvalue"), ("eigenvalue", "rate")
     flat = (len(settings.eigenvalues), len(settings.rates))
-    variables = {
+    variables: dict[str, tuple] = {
         f"start_{name}": (grid, np.reshape([one[name] for one in first], shape), text)
         for name, text in _BEFORE.items()
     }
     for name, text in _AFTER.items():
         variables[name] = (plane, np.reshape([one[name] for one in trained], flat), text)
-        variables[f"case_{name}"] = (cure, np.array([one[name] for one in cases]), text)
+        variables[f"case_{name}"] = ("case", np.array([one[name] for one in cases]), text)
     return dataset(
         variables,
         {"data": data.name, "epochs": settings.epochs, "batch": settings.batch},
@@ -179,7 +184,7 @@ _BEFORE = {
 _AFTER = {
     "pinned": "largest share of a hidden layer's units held at a kink",
     "dead": "largest share of a hidden layer's units held at a kink in every sample",
-    "push": "largest shift of a hidden layer's currents by the first step",
+    "push": "shift of the last hidden layer's currents by the first step",
     "error_before": "errors on the test images before learning (%)",
     "error_after": "errors on the test images (%)",
     "eigenvalue_after": "smallest eigenvalue at the centred state after learning",
@@ -241,33 +246,54 @@ def _before(settings: Settings, data: Data, net: ctebm.LayeredNetwork) -> dict[s
     import torch
 
     import ctebm
-    from ctebm.plastic import PlasticNetwork
     from ctebm.trainer import Plan, Trainer
 
-    x, label = data.train
-    x, label = net.activation.inverse(x[: settings.n_samples].to(net.dtype)), label[: len(x)]
-    trainer = Trainer(net, Plan(rule=ctebm.Early(eps=settings.eps)))
-    probe = trainer.probe((x, label[: settings.n_samples]))
-    rest = PlasticNetwork(net).to(dtype=torch.float64).settle(x.double(), tol=1e-9, max_sweeps=2000)
-    few = slice(0, 8)
-    exact = ctebm.LayeredNetwork(
-        [W.double() for W in net.weights if W is not None], [b.double() for b in net.biases],
-        net.activation,
-    )  # fmt: skip
-    at = exact.clamp({"x": x[few].double()})
-    point = ctebm.linearize(at, ctebm.settle(at, torch.cat(rest.states[1:], -1)[few]).state)
+    trainer = Trainer(net, Plan(tol=1e-3, max_sweeps=60))
+    seen, state = _look(settings, trainer, data)
+    mean = {name: sum(seen[name]) / len(seen[name]) for name in ("pinned", "dead")}
+    few = state[:8].double()
+    exact = trainer.plastic.to(dtype=torch.float64).to_network()
+    at = exact.clamp({"x": few[:, : len(net.biases[0])]})
+    point = ctebm.linearize(at, ctebm.settle(at, few[:, len(net.biases[0]) :]).state)
     assert isinstance(point, ctebm.Linearization)
-    return {
+    return mean | {
         "hessian": float(point.lambda_min.min()),
-        "pinned": sum(probe["pinned"]) / len(probe["pinned"]),
-        "dead": sum(probe["dead"]) / len(probe["dead"]),
         "margin": float(point.margin.median()),
-        "crossed": probe["crossed"],
-        "cosine": min(probe["alignment"][0]),
+        "crossed": seen["crossed"],
+        "cosine": seen["cosine"],
         "linear": _linear_share(net, data),
         "push": _push(net, data, [1.0] * (len(net.layers) - 1))[-1],
         "error": trainer.error(*_states(net, data.test)),
     }
+
+
+def _look(settings: Settings, trainer: Trainer, data: Data) -> tuple[dict[str, Any], Tensor]:
+    """Return what the kinks do to the first samples, layer by layer, and their settled states."""
+    import torch
+
+    import ctebm
+
+    x, label = (of[: settings.n_samples] for of in data.train)
+    exact = trainer.plastic.to(dtype=torch.float64)
+    rest = exact.settle(exact.activation.inverse(x.double()), tol=1e-9, max_sweeps=1000)
+    target = trainer.targets[label].double()
+    low, high = exact.activation.box or (-torch.inf, torch.inf)
+
+    def held(states: list[Tensor]) -> list[Tensor]:
+        return [(s <= low) | (s >= high) for s in states[1:-1]]
+
+    early, chain = ctebm.Early(eps=settings.eps), ctebm.Chain()
+    mine, reference = (rule.gradient(exact, rest, target).weights for rule in (early, chain))
+    pinned, moved = held(rest.states), held(exact.drive(rest, target, eps=settings.eps))
+    changed = [(a != b).any(-1) for a, b in zip(pinned, moved, strict=True)]
+    cosines = [float((a * b).sum() / (a.norm() * b.norm()))
+               for a, b in zip(mine, reference, strict=True)]  # fmt: skip
+    return {
+        "pinned": [float(k.double().mean()) for k in pinned],
+        "dead": [float(k.all(0).double().mean()) for k in pinned],
+        "crossed": float(torch.stack(changed).any(0).double().mean()),
+        "cosine": min(cosines),
+    }, torch.cat(rest.states, -1)
 
 
 def _states(net: ctebm.LayeredNetwork, samples: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -288,7 +314,9 @@ def _linear_share(net: ctebm.LayeredNetwork, data: Data) -> float:
     return 1 - float(left.square().sum() / (r - r.mean(0)).square().sum())
 
 
-def _push(net: ctebm.LayeredNetwork, data: Data, rates: Sequence[float]) -> list[float]:
+def _push(
+    net: ctebm.LayeredNetwork, data: Data, rates: Sequence[float], adam: bool = False
+) -> list[float]:
     """Return how far a first step moves the current of a unit, in all samples alike.
 
     The root mean square over the units of each hidden layer, input side first.
@@ -301,35 +329,35 @@ def _push(net: ctebm.LayeredNetwork, data: Data, rates: Sequence[float]) -> list
     x, label = _states(net, (data.train[0][:256], data.train[1][:256]))
     rest = plastic.settle(x, tol=1e-4)
     step = Chain().gradient(plastic, rest, Trainer(net, Plan()).targets[label]).biases
-    size = [1 + float(net.activation(s).square().sum(-1).mean()) for s in rest.states[:-1]]
-    return [
-        rate * n * float(g.square().mean().sqrt())
-        for rate, n, g in zip(rates, size, step, strict=True)
-    ][:-1]
+    rho = [net.activation(s) for s in rest.states[:-1]]
+    size = [1 + float((r if adam else r.square()).sum(-1).mean()) for r in rho]
+    mean = [1.0 if adam else float(g.square().mean().sqrt()) for g in step]
+    return [rate * n * g for rate, n, g in zip(rates, size, mean, strict=True)][:-1]
 
 
 def _learn(
     settings: Settings, data: Data, net: ctebm.LayeredNetwork, rates: Sequence[float],
-    early: bool = False,
+    early: bool = False, adam: bool = False,
 ) -> dict[str, float]:  # fmt: skip
-    """Train for the epochs of the settings, with plain gradient descent."""
+    """Train for the epochs of the settings."""
     import ctebm
     from ctebm.trainer import Plan, Trainer
 
     plan = Plan(
         rule=ctebm.Early(eps=settings.eps) if early else ctebm.Chain(), batch=settings.batch,
-        rate=tuple(rates), optimizer="SGD", tol=1e-3, max_sweeps=60, seed=settings.seed,
+        rate=tuple(rates), optimizer="Adam" if adam else "SGD", tol=1e-3, max_sweeps=60,
+        seed=settings.seed,
     )  # fmt: skip
     trainer = Trainer(net, plan)
     train, test = _states(net, data.train), _states(net, data.test)
     before = trainer.error(*test)
     for epoch in range(settings.epochs):
         trainer.epoch(epoch, train, None)
-    probe = trainer.probe(train)
+    seen, _ = _look(settings, trainer, data)
     return {
-        "pinned": max(probe["pinned"]),
-        "dead": max(probe["dead"]),
-        "push": max(_push(net, data, rates)),
+        "pinned": max(seen["pinned"]),
+        "dead": max(seen["dead"]),
+        "push": _push(net, data, rates, adam)[-1],
         "error_before": before,
         "error_after": trainer.error(*test),
         "eigenvalue_after": _eigenvalue(trainer.plastic.to_network()),
@@ -340,12 +368,12 @@ def _case(settings: Settings, data: Data, case: Case) -> dict[str, float]:
     n = case.depth + 1
     net = _network(settings, data, case.lower, case.depth, case.eigenvalue)
     fall = [*FALL, *FALL[-1:] * n][:n] if case.falling else [1.0] * n
-    rates = [settings.rate * f for f in fall]
+    rates = [(ADAM_RATE if case.adam else settings.rate) * f for f in fall]
     if case.push:
         naive = _network(settings, data, KINKS[0], case.depth, NAIVE)
-        factor = max(_push(naive, data, rates)) / max(_push(net, data, rates))
+        factor = _push(naive, data, rates)[-1] / _push(net, data, rates)[-1]
         rates = [rate * factor for rate in rates[:-1]] + rates[-1:]
-    return _learn(settings, data, net, rates, case.early)
+    return _learn(settings, data, net, rates, case.early, case.adam)
 
 
 def draw(dataset: xr.Dataset) -> Figure:
@@ -389,7 +417,7 @@ def draw(dataset: xr.Dataset) -> Figure:
                   "smallest eigenvalue, free units", by_kink["hessian"]),
             Panel("after an epoch, dashed: push 0.1", "learning rate of every layer", start,
                   log="x", field=field, contour=(rate, value, level, 0.1)),
-            Panel("by eigenvalue at the start", "push of the first step (current)",
+            Panel("by eigenvalue at the start", "push of the last hidden layer by a step",
                   "dead share of the worst layer", runs, "x"),
             Panel(f"{int(deepest.depth)} hidden layers", start,
                   "last rates linear in the input, share", by_kink["linear"]),

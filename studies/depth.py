@@ -146,7 +146,12 @@ def draw(dataset: xr.Dataset) -> Figure:
     return panel_figure(
         [
             Panel(title, time, share, curves),
-            Panel("arrival, lines: linear response", "depth $k$", f"{time} of half", times),
+            Panel(
+                "arrival, lines: linear response",
+                "depth $k$",
+                "time of half (time constants)",
+                times,
+            ),
             Panel("direction at the end", "depth $k$", "cosine with the chain gradient", turn),
         ]
     )

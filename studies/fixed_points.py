@@ -179,18 +179,27 @@ def draw(dataset: xr.Dataset) -> Figure:
         for (name, label), ax in zip(panels, axes, strict=False):
             for a, activation in enumerate(dataset.activation.values):
                 values = dataset[name].isel(activation=a).where(lambda x: np.isfinite(x))
+                colour, marker = colours[a % len(colours)], MARKERS[a % len(MARKERS)]
+                if dataset.sizes["gain"] == 1:  # a single network: image by image
+                    ax.plot(np.arange(dataset.sizes["sample"]), values[0], marker, color=colour,
+                            ms=4, mew=0, ls="", label=str(activation))  # fmt: skip
+                    continue
                 low, middle, high = (values.quantile(q, "sample") for q in (0.05, 0.5, 0.95))
-                colour = colours[a % len(colours)]
                 gain = dataset.gain.values * (1 + 0.02 * a)
                 ax.vlines(gain, low, high, color=colour, lw=0.8, alpha=0.6)
-                ax.plot(gain, middle, MARKERS[a % len(MARKERS)], color=colour, ms=4, mew=0,
+                ax.plot(gain, middle, marker, color=colour, ms=4, mew=0,
                         label=str(activation), ls="-", lw=0.6)  # fmt: skip
-            ax.set(xscale="log", xlabel="gain", ylabel=label)
             if name != "pinned_share":
                 ax.set_yscale("log")
                 ax.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
                 ax.yaxis.set_major_formatter("{x:g}")
                 ax.yaxis.set_minor_formatter(NullFormatter())
+            ax.set(ylabel=label)
+            if dataset.sizes["gain"] == 1:
+                ax.set(xlabel="image")
+                ax.xaxis.get_major_locator().set_params(integer=True)
+                continue
+            ax.set(xscale="log", xlabel="gain")
             ax.xaxis.set_major_locator(FixedLocator(dataset.gain.values[::2]))
             ax.xaxis.set_major_formatter("{x:g}")
             ax.xaxis.set_minor_formatter(NullFormatter())

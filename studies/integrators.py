@@ -167,7 +167,8 @@ def draw(dataset: xr.Dataset) -> Figure:
     eps, depth = dataset.epsilon.values, dataset.depth.values
     panels = []
     for i, method in enumerate(dataset.method.values):
-        series = [Series(depth, dataset.flow.isel(epsilon=2), "continuous", line=True, colour=6)]
+        flow = f"flow, $\\epsilon$ = {eps[2]:g}"
+        series = [Series(depth, dataset.flow.isel(epsilon=2), flow, line=True, colour=6)]
         for j in (0, 2, 4) if len(eps) > 4 else (0, 2):
             one = dataset.isel(method=i, epsilon=j)
             seen = one.law.values > 0
