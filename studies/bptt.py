@@ -291,22 +291,17 @@ def draw(dataset: xr.Dataset) -> Figure:
     panels.append(Panel("deepest layer, lines: rounding", "nudged step", "relative error to BPTT",
                         series, "y"))  # fmt: skip
     for i, name in enumerate(dataset.rate.values):
+        title, one = f"chain against implicit, {name}", dataset.cosine.isel(rate=i)
+        if dataset.sizes["gain"] == 1:  # a given network
+            series = [Series(dataset.depth.values, one.isel(gain=0).mean("network"))]
+            panels.append(Panel(title, "depth $k$", "cosine", series))
+            continue
         series = []
         for k in range(dataset.sizes["depth"]):
-            one = dataset.cosine.isel(rate=i, depth=k)
-            mean, spread = one.mean("network"), one.std("network")
-            series.append(
-                Series(
-                    dataset.gain,
-                    mean,
-                    f"depth {k}",
-                    colour=k,
-                    low=mean - spread,
-                    high=mean + spread,
-                )
-            )
-        panels.append(Panel(f"chain against implicit, {name}", "gain of the weights", "cosine",
-                            series, "x"))  # fmt: skip
+            mean, spread = (of("network") for of in (one.isel(depth=k).mean, one.isel(depth=k).std))
+            low, high = mean - spread, mean + spread
+            series.append(Series(dataset.gain, mean, f"depth {k}", colour=k, low=low, high=high))
+        panels.append(Panel(title, "gain of the weights", "cosine", series, "x"))
     return panel_figure(panels)
 
 
@@ -338,7 +333,9 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
         for k in range(1, dataset.sizes["depth"]):
             for gain in sorted({dataset.gain.values.min(), dataset.gain.values.max()}):
                 value = mean.sel(gain=gain).isel(depth=k)
-                out.append(reported(f"{name}: chain . implicit, depth {k}, gain {gain:g}", value))
+                claim = f"{name}: chain . implicit, depth {k}, gain {gain:g}"
+                why = "" if np.isfinite(value) else "no gradient passes, all units are pinned"
+                out.append(reported(claim, value, why))
     return out
 
 

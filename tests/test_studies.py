@@ -140,3 +140,33 @@ def test_a_wrong_law_is_noticed(tmp_path, capsys, monkeypatch):
     )
     assert call(import_module("depth"), "--out", str(tmp_path / "depth"), *SMALL["depth"]) == 1
     assert "FAILS" in capsys.readouterr().out
+
+
+COLLAPSE = [
+    "--width", "16", "--depths", "1", "2", "--eigenvalues", "-0.6", "-0.1", "0.4",
+    "--rates", "0.03", "0.1", "--n-training", "300", "--n-samples", "32",
+]  # fmt: skip
+
+
+def test_collapse(tmp_path, capsys):
+    collapse = import_module("collapse")
+    code = call(collapse, "--out", str(tmp_path / "r"), *COLLAPSE)
+    said = capsys.readouterr().out
+    assert code in (0, 1), said
+    with ctebm.open(tmp_path / "r.nc") as data:
+        fallen = data.start_pinned.sel(lower=-0.5, depth=2)
+        assert fallen.sel(eigenvalue=-0.6) > 0.2 > 0.05 > fallen.sel(eigenvalue=0.4)
+        assert (data.start_hessian > 0).all()
+        np.testing.assert_allclose(
+            data.start_hessian.sel(eigenvalue=0.4, lower=-0.5), 0.4, atol=0.2
+        )
+        assert data.start_linear.sel(lower=-0.5, eigenvalue=0.4).min() > 0.9
+        assert ((data.dead >= 0) & (data.dead <= data.pinned)).all()
+        assert (data.push.diff("rate") > 0).all()
+
+
+@pytest.mark.parametrize("words", [["--eigenvalues", "0.1", "0.2", "0.3"], ["--rates", "0.1", "0"]])
+def test_collapse_refuses(words, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        call(import_module("collapse"), "--out", str(tmp_path / "r"), *words)
+    assert not list(tmp_path.iterdir())
