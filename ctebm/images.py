@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import warnings
 import zipfile
 import zlib
@@ -53,7 +54,9 @@ class Images:
 
 
 def load_images(
-    data: Path | None = None, labels: Path | None = None, n_samples: int | None = None
+    data: str | os.PathLike[str] | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    n_samples: int | None = None,
 ) -> Images:
     """Return the first `n_samples` images of `data`, or of scikit-learn's digits.
 
@@ -63,12 +66,12 @@ def load_images(
 
     Parameters
     ----------
-    data : Path, optional
+    data : path, optional
         One of: an IDX file of images; an ``.npz`` with an array ``input``, ``images`` or ``x`` and
         one ``label``, ``labels`` or ``y``; a ``.csv`` with the label in the first column and an
         optional header; a netCDF file ``.nc`` with ``input`` and ``target``. Samples come first;
         labels are whole numbers from 0, or one-hot rows.
-    labels : Path, optional
+    labels : path, optional
         The IDX file of labels, if `data` is IDX.
     n_samples : int, optional
         How many; all if None.
@@ -80,6 +83,8 @@ def load_images(
     ValueError
         If a file is damaged, or its contents aren't labelled images.
     """
+    data = None if data is None else Path(data)
+    labels = None if labels is None else Path(labels)
     if data is None:
         if labels is not None:
             raise ValueError(f"labels {labels} were given without data; give the images too.")

@@ -70,7 +70,28 @@ class Rule(ABC):
 
 
 @dataclass(frozen=True)
-class Early(Rule):
+class _Compensated(Rule):
+    """A rule that reads the early phase, its layers compensated for their depth."""
+
+    eps: float = 0.1
+    n_steps: int | None = None
+    compensated: bool = True
+
+    def __post_init__(self) -> None:
+        _check_early(self.eps, self.n_steps)
+
+    def coefficients(self, network: PlasticNetwork) -> list[float]:
+        """Return :math:`a_k(n)` of each layer, input first; 1 where nothing has arrived."""
+        if not self.compensated:
+            return [1.0] * len(network.sizes)
+        depth = np.arange(len(network.sizes))[::-1]
+        n = depth + 1 if self.n_steps is None else self.n_steps
+        a = first_arrival_coefficient(depth, n, self.eps)
+        return np.where(a > 0, a, 1.0).tolist()
+
+
+@dataclass(frozen=True)
+class Early(_Compensated):
     r"""The rule of eq. 26, :math:`\Delta W_{ij} \propto \dot s_i\,\rho(s_j)`, in the first moments.
 
     From equilibrium, the output is driven towards its target (eq. 12) for `n` steps, and
@@ -95,22 +116,11 @@ class Early(Rule):
         a hard sigmoid it is 1 between the kinks.
     """
 
-    eps: float = 0.1
-    n_steps: int | None = None
-    compensated: bool = True
     slope: bool = False
 
-    def __post_init__(self) -> None:
-        _check_early(self.eps, self.n_steps)
-
     def gradient(self, network: PlasticNetwork, rest: Rest, target: Tensor) -> WeightGradient:
-        moved = network.drive(rest, target, eps=self.eps, n_steps=self.n_steps)
-        a = (
-            _compensation(network, self.eps, self.n_steps)
-            if self.compensated
-            else [1.0] * len(moved)
-        )
-        delta = [(s_0 - s_n) / a_k for s_0, s_n, a_k in zip(rest.states, moved, a, strict=True)]
+        change = network.drive(rest, target, eps=self.eps, n_steps=self.n_steps)
+        delta = [-d / a_k for d, a_k in zip(change, self.coefficients(network), strict=True)]
         if self.slope:
             delta = [network.activation.derivative(s) * d
                      for s, d in zip(rest.states, delta, strict=True)]  # fmt: skip
@@ -118,7 +128,7 @@ class Early(Rule):
 
 
 @dataclass(frozen=True)
-class XieSeung(Rule):
+class XieSeung(_Compensated):
     r"""Presynaptic change times postsynaptic rate, :math:`\rho(s_i)\,d\rho(s_j)/dt`.
 
     A mirror image of eq. 26 discussed as related to STDP (Xie & Seung 2000). The clamped input
@@ -130,23 +140,13 @@ class XieSeung(Rule):
         As for :class:`Early`; the coefficient is that of the unit before the synapse.
     """
 
-    eps: float = 0.1
-    n_steps: int | None = None
-    compensated: bool = True
-
-    def __post_init__(self) -> None:
-        _check_early(self.eps, self.n_steps)
-
     def gradient(self, network: PlasticNetwork, rest: Rest, target: Tensor) -> WeightGradient:
         moved = network.drive(rest, target, eps=self.eps, n_steps=self.n_steps)
-        a = (
-            _compensation(network, self.eps, self.n_steps)
-            if self.compensated
-            else [1.0] * len(moved)
-        )
-        rho = network.activation
-        r = [rho(s) for s in rest.states]
-        change = [(r_0 - rho(s_n)) / a_k for r_0, s_n, a_k in zip(r, moved, a, strict=True)]
+        r = [network.activation(s) for s in rest.states]
+        change = [
+            -network.rate_change(s, d) / a_k
+            for s, d, a_k in zip(rest.states, moved, self.coefficients(network), strict=True)
+        ]
         return WeightGradient(
             [_outer(d_j, r_i) for d_j, r_i in zip(change[:-1], r[1:], strict=True)],
             [torch.zeros_like(b) for b in network.biases[1:]],
@@ -179,7 +179,15 @@ class Symmetric(Rule):
 
     def gradient(self, network: PlasticNetwork, rest: Rest, target: Tensor) -> WeightGradient:
         moved = network.drive(rest, target, eps=self.eps, n_steps=self.n_steps)
-        return _contrast(network, rest.states, moved, 1.0)
+        r = [network.activation(s) for s in rest.states]
+        d = [network.rate_change(s, d) for s, d in zip(rest.states, moved, strict=True)]
+        weights = [
+            -_outer(d[i], r[i + 1] + d[i + 1]) - _outer(r[i], d[i + 1]) for i in range(len(r) - 1)
+        ]
+        return WeightGradient(
+            weights, [-d_i.mean(0) for d_i in d[1:]],
+            [] if network.tied else [w.mT for w in weights],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -309,13 +317,6 @@ RULES: dict[str, Callable[[], Rule]] = {
 }
 
 
-def _compensation(network: PlasticNetwork, eps: float, n_steps: int | None) -> list[float]:
-    """Return :math:`a_k(n)` of each layer, input first; 1 where nothing has arrived."""
-    depth = np.arange(len(network.sizes))[::-1]
-    a = first_arrival_coefficient(depth, depth + 1 if n_steps is None else n_steps, eps)
-    return np.where(a > 0, a, 1.0).tolist()
-
-
 def _products(network: PlasticNetwork, rest: Rest, delta: Sequence[Tensor]) -> WeightGradient:
     """Return changes after the synapse times rates before it, `delta` input first."""
     r = [network.activation(s) for s in rest.states]
@@ -338,7 +339,7 @@ def _contrast(
 
 def _outer(a: Tensor, b: Tensor) -> Tensor:
     """Return the batch's mean of the products of `a` and `b`."""
-    return a.mT @ b / len(a)
+    return a.mT @ (b / len(b))  # the product is the larger array
 
 
 def _hidden_slope(network: PlasticNetwork, s: Tensor) -> Tensor:

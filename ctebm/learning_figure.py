@@ -36,7 +36,7 @@ def learning_figure(dataset: xr.Dataset) -> Figure:
             errors.set_title("the training failed in its first epoch")
             return figure
         epoch = dataset.epoch.values + 1
-        for i, (name, word) in enumerate((("train_error", "training"), ("test_error", "test"))):
+        for i, (name, word) in enumerate((("train_error", "training"), ("test_error", "held out"))):
             errors.plot(epoch, dataset[name], MARKERS[i], ms=3.5, color=colours[i + 1],
                         mfc="none", label=f"rule, {word}")  # fmt: skip
             if f"bp_{name}" in dataset:

@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import fields, is_dataclass
 
+import numpy as np
 import torch
 import xarray as xr
 
@@ -13,6 +14,7 @@ import ctebm.activation
 from ctebm.activation import Activation
 from ctebm.dataset import open as open_dataset
 from ctebm.dataset import variable
+from ctebm.feedback import FeedbackNetwork
 from ctebm.layered import LayeredNetwork
 
 __all__ = ["load_network", "network_dataset"]
@@ -21,7 +23,8 @@ __all__ = ["load_network", "network_dataset"]
 def network_dataset(network: LayeredNetwork) -> xr.Dataset:
     """Return ``weight_0 ..``, ``bias_0 ..`` (input first) and the activation as attributes.
 
-    Weights that clamping took away and biases with one row a sample are left out.
+    A FeedbackNetwork has ``feedback_0 ..`` of the same shapes too. Weights that clamping took away
+    and biases with one row a sample are left out.
     """
     names = [name if name != "x" else "input" for name in network.layers]
     data = {}
@@ -29,6 +32,11 @@ def network_dataset(network: LayeredNetwork) -> xr.Dataset:
         if W is not None:
             data[f"weight_{i}"] = variable(
                 (f"unit_{names[i]}", f"unit_{names[i + 1]}"), W, f"weights of layers {i}, {i + 1}"
+            )
+    for i, V in enumerate(network.feedback if isinstance(network, FeedbackNetwork) else ()):
+        if V is not None:
+            data[f"feedback_{i}"] = variable(
+                (f"unit_{names[i]}", f"unit_{names[i + 1]}"), V, f"weights from {i + 1} to {i}"
             )
     for i, b in enumerate(network.biases):
         if b.ndim == 1:
@@ -51,7 +59,8 @@ def load_network(
     ----------
     source : Dataset or path
         With variables ``weight_0 .. weight_{L-1}`` and ``bias_0 .. bias_L``, input first, and
-        attributes ``activation`` and ``activation_parameters``.
+        attributes ``activation`` and ``activation_parameters``; with ``feedback_0 ..`` too it is
+        a FeedbackNetwork.
     dtype : torch.dtype
         Of the parameters.
 
@@ -64,18 +73,23 @@ def load_network(
         with open_dataset(source) as dataset:
             return load_network(dataset.load(), dtype=dtype)
     n = sum(str(name).startswith("weight_") for name in source)
-    wanted = [*(f"weight_{i}" for i in range(n)), *(f"bias_{i}" for i in range(n + 1))]
-    missing = [name for name in wanted if name not in source]
+    apart = any(str(name).startswith("feedback_") for name in source)
+    weights, back = ([f"{kind}_{i}" for i in range(n)] for kind in ("weight", "feedback"))
+    biases = [f"bias_{i}" for i in range(n + 1)]
+    missing = [name for name in (*weights, *biases, *(back if apart else ())) if name not in source]
     if n == 0 or missing:
         raise ValueError(
             f"expected weight_0 .. and bias_0 .. of a layered network, got no "
             f"{missing[0] if n else 'weights'}; give the dataset of a training."
         )
-    return LayeredNetwork(
-        [source[f"weight_{i}"].values for i in range(n)],
-        [source[f"bias_{i}"].values for i in range(n + 1)],
-        _activation(source), dtype=dtype,
-    )  # fmt: skip
+
+    def values(names: list[str]) -> list[np.ndarray]:
+        return [source[name].values for name in names]
+
+    rho = _activation(source)
+    if apart:
+        return FeedbackNetwork(values(weights), values(back), values(biases), rho, dtype=dtype)
+    return LayeredNetwork(values(weights), values(biases), rho, dtype=dtype)
 
 
 def _activation(dataset: xr.Dataset) -> Activation:

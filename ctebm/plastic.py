@@ -16,13 +16,14 @@ States are lists of one tensor ``(batch, size)`` a layer, input first.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor
 
+from ctebm.feedback import FeedbackNetwork
 from ctebm.layered import LayeredNetwork
 
 __all__ = ["PlasticNetwork", "Rest"]
@@ -32,24 +33,24 @@ States = list[Tensor]
 
 @dataclass(frozen=True)
 class Rest:
-    """Equilibria of a batch.
+    r"""Equilibria of a batch.
 
     Attributes
     ----------
     states : list of Tensor, (batch, size)
         One a layer, the clamped input first.
+    currents : list of Tensor, (batch, size)
+        :math:`I = b + W \rho(s)` of the layers above the input, at ``states``.
     residual : Tensor, (batch,)
         Largest ``|clip(R(s), b1, b2) - s|`` over the units, at ``states``.
-    sweeps : int
-        Updates of every layer that it took.
-    received : Tensor, (batch, size)
-        What the first layer gets from the input and its bias, which does not change.
+    sweeps : Tensor of int, (batch,)
+        Updates of every layer spent on each sample.
     """
 
     states: States
+    currents: States
     residual: Tensor
-    sweeps: int
-    received: Tensor
+    sweeps: Tensor
 
 
 class PlasticNetwork:
@@ -57,11 +58,12 @@ class PlasticNetwork:
 
     Parameters
     ----------
-    network : LayeredNetwork
+    network : LayeredNetwork or FeedbackNetwork
         Not clamped. Its parameters are copied.
     tied : bool
         One weight for both directions, as the energy of eq. 6 asks; else each direction is its own
-        parameter, and the motion :math:`I - s` (clipped) has no energy once they differ.
+        parameter, and the motion :math:`I - s` (clipped) has no energy once they differ. The two
+        begin equal, or as they are in a FeedbackNetwork.
 
     Attributes
     ----------
@@ -81,8 +83,13 @@ class PlasticNetwork:
         self.activation = network.activation
         self.weights = [W.clone() for W in blocks]
         self.tied = tied
-        self.feedback = [W.mT if tied else W.mT.clone(memory_format=torch.contiguous_format)
-                         for W in self.weights]  # fmt: skip
+        back = self.weights
+        if isinstance(network, FeedbackNetwork):
+            if tied:
+                raise ValueError("a FeedbackNetwork has two weights a pair; train with tied=False.")
+            back = [V for V in network.feedback if V is not None]
+        self.feedback = [V.mT if tied else V.mT.clone(memory_format=torch.contiguous_format)
+                         for V in back]  # fmt: skip
         self.biases = [b.clone() for b in network.biases]
         self.dtype, self.device = network.dtype, network.device
 
@@ -100,11 +107,12 @@ class PlasticNetwork:
         return groups
 
     def to_network(self) -> LayeredNetwork:
-        """Return the energy with the weights towards the output in both directions."""
-        return LayeredNetwork(
-            [W.clone() for W in self.weights], [b.clone() for b in self.biases],
-            self.activation, dtype=self.dtype,
-        )  # fmt: skip
+        """Return the network, a FeedbackNetwork if the two directions are not tied."""
+        weights, biases = [W.clone() for W in self.weights], [b.clone() for b in self.biases]
+        if self.tied:
+            return LayeredNetwork(weights, biases, self.activation, dtype=self.dtype)
+        back = [V.mT.clone() for V in self.feedback]
+        return FeedbackNetwork(weights, back, biases, self.activation, dtype=self.dtype)
 
     def to(self, *, dtype: torch.dtype) -> Self:
         """Return a copy in another dtype."""
@@ -135,12 +143,13 @@ class PlasticNetwork:
         """
         if start is not None:
             return self._relax([x, *start], tol, max_sweeps)
-        s = [x, *(x.new_zeros(len(x), n) for n in self.sizes[1:])]
-        r = [self.activation(s_i) for s_i in s]
-        received = self._received(r)
-        for i in range(1, len(s)):
-            s[i] = self._clip(self._pressure(i, s, r, received))
-            r[i] = self.activation(s[i])
+        s, zero = [x], x.new_zeros(())
+        for i, (W, b) in enumerate(zip(self.weights, self.biases[1:], strict=True)):
+            I = torch.addmm(b, self.activation(s[i]), W)
+            if i + 1 < len(self.weights):
+                above = self.activation(zero).expand(self.sizes[i + 2])
+                I = I + above @ self.feedback[i + 1]
+            s.append(self._clip(self._pressure(zero, I)))
         return self._relax(s, tol, max_sweeps)
 
     def nudge(
@@ -169,7 +178,9 @@ class PlasticNetwork:
         Steps are :math:`s \leftarrow \mathrm{clip}(s + \epsilon (R(s) - s), b_1, b_2)`. A layer at
         depth `k` rests until step `k + 1`, when the first change arrives. What is left of the
         residual is taken away from the pressure, as if the start were an exact equilibrium:
-        otherwise it would hide the changes of deep layers, of size :math:`\\epsilon^{k+1}`.
+        otherwise it would hide the changes of deep layers, of size :math:`\epsilon^{k+1}`. For
+        the same reason the changes themselves are stepped, not the states, which would round
+        them off.
 
         Parameters
         ----------
@@ -185,90 +196,206 @@ class PlasticNetwork:
         Returns
         -------
         list of Tensor
-            States after the last step, the input first.
+            Changes ``s(n) - s(0)`` of each layer after the last step, the input first.
         """
-        s, top, received = list(rest.states), len(rest.states) - 1, rest.received
-        r = [self.activation(s_i) for s_i in s]
-        reached = range(max(top - (n_steps or top) + 1, 1), top)
-        defect = {i: self._clip(self._pressure(i, s, r, received)) - s[i] for i in reached}
+        top = len(rest.states) - 1
+        d = [torch.zeros_like(s) for s in rest.states]
+        d_rho: list[Tensor | None] = [None] * len(d)
         for step in range(top if n_steps is None else n_steps):
             front = max(top - step, 1)
             # At its first arrival a layer has seen nothing but the layer above at its own.
             moving = [front] if n_steps is None else range(front, top + 1)
-            goal = {i: self._pressure(i, s, r, received) - defect[i] for i in moving if i < top}
-            for i in moving:
-                s[i] = (
-                    self._clip(torch.lerp(s[i], goal[i], eps)) if i < top
-                    else torch.lerp(s[i], target, eps)
-                )  # fmt: skip
-                r[i] = self.activation(s[i])
-        return s
+            moved = {
+                i: torch.lerp(d[i], target - rest.states[i], eps) if i == top
+                else self._driven(i, rest, d[i], d_rho, eps)
+                for i in moving
+            }  # fmt: skip
+            for i, d_i in moved.items():
+                d[i], d_rho[i] = d_i, self.rate_change(rest.states[i], d_i)
+        return d
+
+    def _driven(
+        self, i: int, rest: Rest, d: Tensor, d_rho: Sequence[Tensor | None], eps: float
+    ) -> Tensor:
+        """Return the change of hidden layer `i` one step later."""
+        s, I = rest.states[i], rest.currents[i - 1]
+        d_I = torch.zeros_like(s)
+        for change, W in ((d_rho[i + 1], self.feedback[i]), (d_rho[i - 1], self.weights[i - 1])):
+            if change is not None:
+                d_I = torch.addmm(d_I, change, W)
+        if self.activation.box is not None:
+            low, high = self.activation.box
+            beyond = I - self._clip(I)
+            return torch.lerp(d, beyond + d_I, eps).clamp(low - s, high - s)
+        slope, before = self.activation.derivative(s + d), self.activation.derivative(s)
+        return torch.lerp(d, slope * d_I + (slope - before) * I, eps)
 
     def euler_step(self, states: States, eps: float) -> States:
         """Return the states after one free projected Euler step of all layers at once."""
         r = [self.activation(s_i) for s_i in states]
         received = self._received(r)
-        moved = [self._clip(torch.lerp(states[i], self._pressure(i, states, r, received), eps))
-                 for i in range(1, len(states))]  # fmt: skip
+        R = [self._pressure(states[i], self._current(i, r, received)) for i in range(1, len(r))]
+        moved = [self._clip(torch.lerp(s, R_i, eps)) for s, R_i in zip(states[1:], R, strict=True)]
         return [states[0], *moved]
 
     def residual(self, states: States) -> Tensor:
         """Return the largest ``|clip(R(s), b1, b2) - s|`` of each sample."""
         r = [self.activation(s_i) for s_i in states]
         received = self._received(r)
-        return torch.stack(
-            [(self._clip(self._pressure(i, states, r, received)) - states[i]).abs().amax(-1)
-             for i in range(1, len(states))]
-        ).amax(0)  # fmt: skip
+        R = [self._pressure(states[i], self._current(i, r, received)) for i in range(1, len(r))]
+        away = [self._clip(R_i) - s for s, R_i in zip(states[1:], R, strict=True)]
+        return torch.cat(away, -1).abs().amax(-1)
 
     def _relax(
         self, start: States, tol: float, max_sweeps: int, nudge: tuple[Tensor, float] | None = None
     ) -> Rest:
-        s, top = list(start), len(start) - 1
-        r = [self.activation(s_i) for s_i in s]
-        received = self._received(r)
-        omega = s[top].new_ones(len(s[top]), 1)
-
-        def update(i: int) -> tuple[Tensor, Tensor]:
-            """Over-relax layer `i`; return its distances from no force, before and after."""
-            R = self._pressure(i, s, r, received)
-            if nudge is not None and i == top:
-                target, beta = nudge
-                R = (R + beta * target) / (1 + beta)
-            goal, old = self._clip(R), s[i]
-            s[i] = self._clip(torch.addcmul(old, omega, goal - old))
-            r[i] = self.activation(s[i])
-            return goal - old, goal - s[i]
-
-        first, second = range(top, 0, -2), range(top - 1, 0, -2)
-        left, distance = torch.zeros_like(omega), None
-        for sweep in range(max_sweeps + 1):
-            state, previous = s.copy(), distance
-            away = torch.cat([update(i)[0] for i in first], -1)
-            # Nothing has moved since the second kind was left, so this is the whole residual.
-            residual = torch.maximum(away.abs().amax(-1, keepdim=True), left)
-            if sweep == max_sweeps or (sweep > 0 and float(residual.max()) <= tol):
-                return Rest(state, residual.squeeze(-1), sweep, received)
-            distance = away.norm(dim=-1, keepdim=True)
-            if sweep % 4 == 0 and previous is not None and self.activation.box is not None:
-                omega = _over_relaxation(omega, distance / previous.clamp(min=1e-30))
-            if len(second) > 0:
-                left = torch.cat([update(i)[1] for i in second], -1).abs().amax(-1, keepdim=True)
-        raise AssertionError("the last sweep returns")
+        if max_sweeps < 1:
+            raise ValueError(f"expected max_sweeps >= 1, got {max_sweeps}.")
+        going, ended = _Relaxation(self, start, nudge), []
+        going.update_first()
+        for sweep in range(1, max_sweeps + 1):
+            going.update_second()
+            tested, residual = going.s.copy(), going.update_first()
+            settled = residual <= tol
+            n = int(settled.sum())
+            if n == len(settled) or sweep == max_sweeps:
+                ended.append(going.rest(tested, residual, sweep))
+                break
+            # Few samples need many sweeps, and the others need not wait for them.
+            if 2 * n >= len(settled):
+                ended.append(going.rest(tested, residual, sweep, settled))
+                going.keep(~settled)
+            if sweep % 4 == 0:
+                going.over_relax()
+        return _in_order(ended)
 
     def _received(self, r: States) -> Tensor:
         """Return what the first layer above the input receives from it, computed once."""
         return torch.addmm(self.biases[1], r[0], self.weights[0])
 
-    def _pressure(self, i: int, s: States, r: States, received: Tensor) -> Tensor:
-        r"""Return :math:`R = \rho'(s) (b + W \rho(s))` of layer `i`; in a box, where slope is 1."""
+    def _current(self, i: int, r: States, received: Tensor) -> Tensor:
+        r"""Return :math:`I = b + W \rho(s)` of layer `i`."""
         I = received if i == 1 else torch.addmm(self.biases[i], r[i - 1], self.weights[i - 1])
-        if i < len(r) - 1:
-            I = torch.addmm(I, r[i + 1], self.feedback[i])
-        return I if self.activation.box is not None else self.activation.derivative(s[i]) * I
+        return torch.addmm(I, r[i + 1], self.feedback[i]) if i < len(r) - 1 else I
+
+    def _pressure(self, s: Tensor, I: Tensor) -> Tensor:
+        r"""Return :math:`R = \rho'(s) I`; in a box, where the slope is 1, the current."""
+        return I if self.activation.box is not None else self.activation.derivative(s) * I
+
+    def rate_change(self, s: Tensor, d: Tensor) -> Tensor:
+        """Return ``rho(s + d) - rho(s)``; in a box, where the slope is 1, the change itself."""
+        if self.activation.box is not None:
+            return d
+        return self.activation(s + d) - self.activation(s)
+
+    def rate(self, s: Tensor) -> Tensor:
+        """Return ``rho(s)`` of states that lie in the box, if there is one."""
+        box = self.activation.box
+        return self.activation(s) if box is None else s - box[0]
 
     def _clip(self, s: Tensor) -> Tensor:
         return s if self.activation.box is None else s.clamp(*self.activation.box)
+
+
+class _Relaxation:
+    """Samples on their way to rest, by turns of the layers of one kind and those of the other."""
+
+    def __init__(
+        self, network: PlasticNetwork, start: States, nudge: tuple[Tensor, float] | None
+    ) -> None:
+        self.network, self.nudge, self.s = network, nudge, list(start)
+        self.r = [network.activation(s) for s in start]
+        self.received = network._received(self.r)
+        self.I = list(start)
+        self.rows = torch.arange(len(start[0]), device=start[0].device)
+        self.omega: Tensor | None = None
+        self.away = self.before = self.left = torch.zeros_like(self.received[:, :1])
+
+    def update_first(self) -> Tensor:
+        """Update the output and every other layer below; return the residual before it.
+
+        Nothing has moved since the other kind was left, so that this is the whole residual.
+        """
+        layers = range(len(self.s) - 1, 0, -2)
+        self.before, self.away = self.away, _beside([self._update(i)[0] for i in layers])
+        largest = self.away.abs().amax(-1)
+        return largest if self.omega is None else largest.maximum(self.left.abs().amax(-1))
+
+    def update_second(self) -> None:
+        """Update the layers between."""
+        layers = range(len(self.s) - 2, 0, -2)
+        self.left = _beside([self._update(i)[1] for i in layers] or [self.left])
+
+    def _update(self, i: int) -> tuple[Tensor, Tensor]:
+        """Over-relax layer `i`; return its distances from no force, before and after."""
+        self.I[i] = self.network._current(i, self.r, self.received)
+        R, old = self.network._pressure(self.s[i], self.I[i]), self.s[i]
+        if self.nudge is not None and i == len(self.s) - 1:
+            target, beta = self.nudge
+            R = (R + beta * target) / (1 + beta)
+        goal = self.network._clip(R)
+        away = goal - old
+        if self.omega is None:
+            new, left = goal, self.left
+        else:
+            new = self.network._clip(torch.addcmul(old, self.omega, away))
+            left = goal - new
+        self.s[i], self.r[i] = new, self.network.rate(new)
+        return away, left
+
+    def over_relax(self) -> None:
+        """Choose the factors that the last sweep's rate of convergence asks for."""
+        if self.network.activation.box is not None:
+            rate = self.away.norm(dim=-1, keepdim=True) / self.before.norm(
+                dim=-1, keepdim=True
+            ).clamp(min=1e-30)
+            omega = torch.ones_like(rate) if self.omega is None else self.omega
+            self.omega = _over_relaxation(omega, rate)
+
+    def rest(
+        self, states: States, residual: Tensor, sweeps: int, chosen: Tensor | None = None
+    ) -> tuple[Tensor, Rest]:
+        """Return the chosen samples, all by default, with their places in the batch."""
+        n = torch.full_like(self.rows, sweeps)
+        every = [self.rows, residual, n, *states, *self.I[1:]]
+        rows, residual, n, *parts = every if chosen is None else [part[chosen] for part in every]
+        return rows, Rest(parts[: len(states)], parts[len(states) :], residual, n)
+
+    def keep(self, chosen: Tensor) -> None:
+        """Go on with the chosen samples alone."""
+        self.s, self.r, self.I = ([part[chosen] for part in parts]
+                                  for parts in (self.s, self.r, self.I))  # fmt: skip
+        self.rows, self.received = self.rows[chosen], self.received[chosen]
+        self.away, self.before, self.left = (
+            self.away[chosen], self.before[chosen], self.left[chosen]
+        )  # fmt: skip
+        if self.omega is not None:
+            self.omega = self.omega[chosen]
+        if self.nudge is not None:
+            self.nudge = self.nudge[0][chosen], self.nudge[1]
+
+
+def _beside(parts: list[Tensor]) -> Tensor:
+    """Return layers side by side."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+
+
+def _in_order(parts: list[tuple[Tensor, Rest]]) -> Rest:
+    """Join samples that came to rest at different times, in the order of the batch."""
+    if len(parts) == 1:
+        return parts[0][1]
+    order = torch.cat([rows for rows, _ in parts]).argsort()
+    rests = [rest for _, rest in parts]
+
+    def joined(tensors: Iterable[Tensor]) -> Tensor:
+        return torch.cat(list(tensors))[order]
+
+    return Rest(
+        [joined(layer) for layer in zip(*(rest.states for rest in rests), strict=True)],
+        [joined(layer) for layer in zip(*(rest.currents for rest in rests), strict=True)],
+        joined(rest.residual for rest in rests),
+        joined(rest.sweeps for rest in rests),
+    )
 
 
 def _over_relaxation(omega: Tensor, rate: Tensor, largest: float = 1.5) -> Tensor:

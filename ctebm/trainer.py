@@ -7,6 +7,7 @@ a run that is resumed takes the very same steps.
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -95,6 +96,13 @@ class Plan:
             raise ValueError(f"expected tol > 0, got {self.tol}.")
         if not issubclass(getattr(torch.optim, self.optimizer, object), torch.optim.Optimizer):
             raise ValueError(f"expected an optimiser of torch.optim, got {self.optimizer!r}.")
+        known = inspect.signature(getattr(torch.optim, self.optimizer)).parameters
+        for name in self.options:
+            if name not in known or name in ("params", "lr"):
+                raise ValueError(
+                    f"expected options of torch.optim.{self.optimizer} beside its rate, got "
+                    f"{name!r}; it has {', '.join(list(known)[2:])}."
+                )
 
     def rates(self, n: int) -> list[float]:
         """Return the rate of each of `n` pairs of layers."""
@@ -147,7 +155,7 @@ class Trainer:
             rest = self._settle(x, chosen)
             y = rest.states[-1]
             residuals.append(float(rest.residual.max()))
-            sweeps.append(rest.sweeps)
+            sweeps.append(float(rest.sweeps.double().mean()))
             wrong += int((y.argmax(-1) != label[chosen]).sum())
             cost += float((y - target).square().sum()) / 2
             gradient = self.plan.rule.gradient(self.plastic, rest, target)
@@ -182,18 +190,19 @@ class Trainer:
         ]  # fmt: skip
         at_kink = [_at_kink(exact, s) for s in rest.states[1:-1]]
         rule = self.plan.rule
-        moved = exact.drive(
+        change = exact.drive(
             rest, target, eps=getattr(rule, "eps", 0.1), n_steps=getattr(rule, "n_steps", None)
         )
-        crossing = [(_at_kink(exact, s) != k).any(-1)
-                    for s, k in zip(moved[1:-1], at_kink, strict=True)]  # fmt: skip
+        crossing = [(_at_kink(exact, s + d) != k).any(-1) for s, d, k in
+                    zip(rest.states[1:-1], change[1:-1], at_kink, strict=True)]  # fmt: skip
         return {
             "alignment": alignment,
             "pinned": [float(k.double().mean()) for k in at_kink],
             "dead": [float(k.all(0).double().mean()) for k in at_kink],
             "crossed": float(torch.stack(crossing).any(0).double().mean()) if crossing else 0.0,
-            "symmetry": [_cosine(W, V.mT) for W, V in
-                         zip(self.plastic.weights, self.plastic.feedback, strict=True)],
+            # what goes back to a clamped input is neither used nor changed
+            "symmetry": [math.nan, *(_cosine(W, V.mT) for W, V in
+                         zip(self.plastic.weights[1:], self.plastic.feedback[1:], strict=True))],
         }  # fmt: skip
 
     def error(self, x: Tensor, label: Tensor) -> float:

@@ -33,9 +33,8 @@ class Training:
     Attributes
     ----------
     network : LayeredNetwork
-        The trained energy; of a run that failed, that after its last good epoch.
-    feedback : list of Tensor
-        The weights towards the input, if they were learned by themselves, else empty.
+        What was trained, a FeedbackNetwork if its two directions learned separately; of a run
+        that failed, that after its last good epoch.
     history : dict of str to ndarray
         One row an epoch; see :meth:`to_dataset`.
     status : str
@@ -45,7 +44,6 @@ class Training:
     """
 
     network: LayeredNetwork
-    feedback: list[Tensor]
     history: dict[str, np.ndarray]
     status: str
     message: str
@@ -83,9 +81,6 @@ class Training:
             "plan": json.dumps(self.plan.identity(), default=str),
         }  # fmt: skip
         dataset = xr.Dataset(data, coords, attrs)
-        for i, V in enumerate(self.feedback):
-            dims = (f"layer_{i + 1}", f"layer_{i}")
-            dataset[f"feedback_{i}"] = variable(dims, V, "weights towards the input")
         return dataset.merge(network_dataset(self.network), combine_attrs="no_conflicts")
 
 
@@ -95,12 +90,12 @@ _MEANING = {
     "cost": ("mean |y - y*|^2 / 2 over the training samples as they came", "1"),
     "residual": ("largest residual of an equilibrium", "1"),
     "unsettled": ("share of batches with a residual above the tolerance", "1"),
-    "sweeps": ("mean updates of every layer to settle a batch", "1"),
+    "sweeps": ("mean updates of every layer to settle a sample", "1"),
     "pinned": ("share of units held at a kink", "1"),
     "dead": ("share of units held at a kink in every sample", "1"),
     "crossed": ("share of samples in which a unit meets or leaves a kink early on", "1"),
     "alignment": ("cosine of the rule's gradient with a reference", "1"),
-    "symmetry": ("cosine of the weights of the two directions", "1"),
+    "symmetry": ("cosine of the weights of the two directions; NaN from the input", "1"),
     "rate": ("learning rate", "1"),
     "seconds": ("time for the epoch", "s"),
 }
@@ -122,7 +117,8 @@ def train(
     Parameters
     ----------
     network : LayeredNetwork
-        Where to begin; it is not changed. Its dtype is that of the training.
+        Where to begin; it is not changed. Its dtype is that of the training. With ``tied=False``
+        it may be a FeedbackNetwork, whose two directions begin unequal.
     input : array, (sample, input unit)
         Rates.
     label : array of int, (sample,)
@@ -182,8 +178,7 @@ def train(
             save_checkpoint(checkpoint, run.content(), identity)
     columns = run.history[0].keys() if run.history else ()
     history = {name: np.array([row[name] for row in run.history]) for name in columns}
-    feedback = [] if plan.tied else [V.clone() for V in run.plastic.feedback]
-    return Training(run.plastic.to_network(), feedback, history, status, message, plan)
+    return Training(run.plastic.to_network(), history, status, message, plan)
 
 
 def weakly_coupled(network: LayeredNetwork, stability: float = 0.5) -> LayeredNetwork:

@@ -61,14 +61,21 @@ class Settings(study.Settings):
     """Factor of the rates from epoch to epoch."""
     optimizer: str = "Adam"
     """A class of torch.optim."""
+    weight_decay: float = 0.0
+    """Of the optimiser."""
     tol: float = 1e-4
     """Residual of the equilibria."""
     warm: bool = False
     """Start from the equilibria of the epoch before."""
     separate: bool = False
     """Let the weights of the two directions learn separately."""
+    angle: float = 0.0
+    """With --separate, the angle in degrees between the two directions at the start."""
+    validate: bool = False
+    """Judge by a stratified sixth of the training images, which are not learned from, and leave
+    the test images alone: for choosing settings."""
     patience: int | None = None
-    """Stop after so many epochs without a better test error."""
+    """With --validate, stop after so many epochs without a smaller error."""
     back_propagation: bool = True
     """Train the feed-forward network too."""
     allowance: float = 0.5
@@ -96,6 +103,14 @@ class Settings(study.Settings):
             raise ValueError(
                 f"--rate needs 1 or {len(self.sizes) - 1} values, got {len(self.rate)}."
             )
+        if not 0 <= self.weight_decay < 1:
+            raise ValueError(f"--weight-decay needs 0 <= value < 1, got {self.weight_decay}.")
+        if self.angle and not self.separate:
+            raise ValueError("--angle parts the two directions; give --separate too.")
+        if not 0 <= self.angle <= 180:
+            raise ValueError(f"--angle needs 0 to 180 degrees, got {self.angle}.")
+        if self.patience is not None and not self.validate:
+            raise ValueError("--patience must not look at the images to test on; give --validate.")
         if self.test_labels is not None and self.test_data is None:
             raise ValueError("--test-labels was given without --test-data.")
 
@@ -126,8 +141,11 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
             dataset[name] = ("bp_epoch", values, {
                 "long_name": name.replace("_", " "), "units": "s" if "seconds" in name else "%",
             })  # fmt: skip
-    dataset.attrs |= {"data": train.name, "data_note": note, "n_failed": int(bool(found.message)),
-                      "allowance": settings.allowance, "max_error": settings.max_error}  # fmt: skip
+    dataset.attrs |= {
+        "data": train.name, "data_note": note, "validated": int(settings.validate),
+        "n_failed": int(bool(found.message)),
+        "allowance": settings.allowance, "max_error": settings.max_error,
+    }  # fmt: skip
     if found.message:
         print(found.message)
     return dataset
@@ -198,9 +216,7 @@ def back_propagation(
         with torch.no_grad():
             errors["bp_test_error"].append(error(test))
         errors["bp_train_error"].append(100 * wrong / len(rates))
-        report(
-            f"back-propagation, epoch {epoch + 1}: test error {errors['bp_test_error'][-1]:.2f} %"
-        )
+        report(f"back-propagation, epoch {epoch + 1}: held-out {errors['bp_test_error'][-1]:.2f} %")
     return errors
 
 
@@ -216,10 +232,11 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
     last = dataset.isel(epoch=-1)
     best_chain = float(last.alignment.sel(reference="chain").min())
     mine = float(last.test_error)
+    error = "validation error" if dataset.validated else "test error"
     verdicts = [
-        Verdict.at_most("test error (%)", mine, dataset.max_error, dataset.status),
+        Verdict.at_most(f"{error} (%)", mine, dataset.max_error, dataset.status),
         Verdict.at_most("share of batches not settled", float(dataset.unsettled.max()), 0.01,
-                        f"{float(dataset.sweeps.mean()):.1f} sweeps a batch", must_hold=False),
+                        f"{float(dataset.sweeps.mean()):.1f} sweeps a sample", must_hold=False),
         Verdict.at_least("smallest cosine with the chain gradient", best_chain, 0.99,
                          f"{float(last.crossed):.0%} of runs meet a kink",
                          must_hold=dataset.rule.startswith("Early(")),
@@ -227,7 +244,7 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
     if "bp_test_error" in dataset:
         theirs = float(dataset.bp_test_error[-1])
         verdicts.insert(1, Verdict.at_most(
-            "test error beyond back-propagation's (points)", mine - theirs, dataset.allowance,
+            f"{error} beyond back-propagation's (points)", mine - theirs, dataset.allowance,
             f"back-propagation {theirs:.2f} %",
         ))  # fmt: skip
         verdicts.append(Verdict.at_most(
@@ -238,30 +255,40 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
 
 
 def _samples(settings: Settings) -> tuple[Images, Images, str]:
-    """Return the images to learn from and to test on, and how they were chosen."""
+    """Return the images to learn from and to judge by, and how they were chosen."""
+    from ctebm.images import load_images
+
+    train = load_images(settings.data, settings.labels)
+    if settings.test_data is None:
+        train, test = _split(train, 0.2)
+        note = f"{train.note}; a stratified fifth is set aside to test on"
+    else:
+        test = load_images(settings.test_data, settings.test_labels)
+        note = f"{train.note}; tested on {test.name}"
+    if settings.validate:
+        train, test = _split(train, 1 / 6)
+        note += ", which is not used: judged by a stratified sixth of the others"
+    return train, test, note
+
+
+def _split(images: Images, share: float) -> tuple[Images, Images]:
+    """Return images without a stratified share, and that share."""
     import numpy as np
     from sklearn.model_selection import train_test_split
 
-    from ctebm.images import load_images
-
-    images = load_images(settings.data, settings.labels)
-    if settings.test_data is not None:
-        test = load_images(settings.test_data, settings.test_labels)
-        return images, test, f"{images.note}; tested on {test.name}"
     try:
-        chosen, aside = train_test_split(
-            np.arange(len(images.label)), test_size=0.2, stratify=images.label, random_state=0
+        parts = train_test_split(
+            np.arange(len(images.label)), test_size=share, stratify=images.label, random_state=0
         )
     except ValueError as error:
         raise ValueError(
-            f"{images.name} can't be split into a stratified fifth to test on ({error}); "
-            "give --test-data."
+            f"{images.name} can't be split into stratified parts to learn from and to judge by "
+            f"({error}); give more images, or --test-data."
         ) from error
-    parts = [
-        dataclasses.replace(images, input=images.input[i], label=images.label[i])
-        for i in (chosen, aside)
-    ]
-    return parts[0], parts[1], f"{images.note}; a stratified fifth is set aside to test on"
+    one, other = (
+        dataclasses.replace(images, input=images.input[i], label=images.label[i]) for i in parts
+    )
+    return one, other
 
 
 def _network(settings: Settings, train: Images) -> ctebm.LayeredNetwork:
@@ -280,6 +307,8 @@ def _network(settings: Settings, train: Images) -> ctebm.LayeredNetwork:
         dtype=getattr(torch, settings.dtype),
     )  # fmt: skip
     weak = ctebm.weakly_coupled(network, settings.stability)
+    if settings.separate:
+        weak = ctebm.FeedbackNetwork.at_angle(weak, settings.angle, settings.seed)
     return weak.centred({"x": train.input.mean(0)}).to(device=settings.device)
 
 
@@ -292,10 +321,15 @@ def _plan(settings: Settings) -> ctebm.Plan:
         rule = dataclasses.replace(rule, eps=settings.eps)  # pyright: ignore[reportArgumentType]
     if settings.n_steps is not None and hasattr(rule, "n_steps"):
         rule = dataclasses.replace(rule, n_steps=settings.n_steps)  # pyright: ignore[reportArgumentType]
+    options: dict[str, bool | float] = {}
+    if settings.weight_decay:
+        options["weight_decay"] = settings.weight_decay
+    if settings.optimizer in ("Adam", "AdamW", "SGD"):
+        options["fused"] = True
     return ctebm.Plan(
         rule=rule, epochs=settings.epochs, batch=settings.batch, rate=settings.rate,
         decay=settings.decay, optimizer=settings.optimizer, tol=settings.tol, warm=settings.warm,
-        options={"fused": True} if settings.optimizer in ("Adam", "AdamW", "SGD") else {},
+        options=options,
         tied=not settings.separate, patience=settings.patience, seed=settings.seed,
     )  # fmt: skip
 

@@ -34,6 +34,10 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
     return data, labels
 
 
+def test_paths_may_be_strings(pair: tuple[Path, Path]) -> None:
+    assert_is_sample(load_images(str(pair[0]), str(pair[1])))
+
+
 def assert_is_sample(images: Images, n: int = 5) -> None:
     np.testing.assert_allclose(images.input, RATES[:n], rtol=1e-15)
     assert (images.input.dtype, images.label.dtype) == (np.float64, np.int64)

@@ -94,8 +94,27 @@ def test_separate_weights_are_recorded_with_their_symmetry():
     dataset = ctebm.train(_network(), *_data(), plan).to_dataset()
     symmetry = dataset.symmetry.values
     assert symmetry.shape == (4, 2)
+    assert np.isnan(symmetry[:, 0]).all()
     assert (symmetry[:, 1] < 1).all()
-    assert "feedback_1" in dataset
+    loaded = ctebm.load_network(dataset)
+    assert isinstance(loaded, ctebm.FeedbackNetwork)
+    assert _cosine(loaded) == pytest.approx(symmetry[-1, 1], abs=1e-12)
+
+
+def test_directions_may_begin_at_an_angle():
+    plan = dataclasses.replace(PLAN, tied=False, epochs=1, rate=0.0)
+    start = ctebm.FeedbackNetwork.at_angle(_network(), 60)
+    found = ctebm.train(start, *_data(), plan)
+    assert found.history["symmetry"][0, 1] == pytest.approx(0.5, abs=1e-9)
+    assert isinstance(found.network, ctebm.FeedbackNetwork)
+    assert _cosine(found.network) == pytest.approx(0.5, abs=1e-9)
+    with pytest.raises(ValueError, match="tied=False"):
+        ctebm.train(start, *_data(), PLAN)
+
+
+def _cosine(network):
+    W, V = network.weights[1], network.feedback[1]
+    return float((W * V).sum() / (W.norm() * V.norm()))
 
 
 def test_a_collapsed_layer_stops_the_run_and_keeps_the_last_good_epoch(tmp_path):
@@ -245,6 +264,7 @@ def test_refuses_data_that_do_not_fit(spoil, sentence):
     [
         {"rate": -1.0}, {"rate": float("nan")}, {"batch": 0}, {"decay": 0.0}, {"tol": 0.0},
         {"low": 0.9, "high": 0.1}, {"optimizer": "Adum"},
+        {"optimizer": "Rprop", "options": {"weight_decay": 0.1}}, {"options": {"lr": 0.1}},
     ],
     ids=str,
 )  # fmt: skip
