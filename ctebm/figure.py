@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 __all__ = [
     "Panel",
@@ -140,7 +140,7 @@ def _panel(figure: Figure, ax: Axes, panel: Panel) -> None:
     if any(s.label for s in panel.series):
         ax.legend(frameon=False, handlelength=1.4, borderaxespad=0.2, labelspacing=0.3)
     if "x" not in panel.log and all(np.asarray(s.x).dtype.kind in "iu" for s in panel.series):
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     for scale, axis, limits in (("x", ax.xaxis, ax.get_xlim()), ("y", ax.yaxis, ax.get_ylim())):
         if scale in panel.log and limits[1] < 100 * limits[0]:  # few powers of ten to label
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
