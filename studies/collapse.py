@@ -427,15 +427,15 @@ def draw(dataset: xr.Dataset) -> Figure:
 
 def judge(dataset: xr.Dataset) -> list[Verdict]:
     out = []
-    stable = dataset.eigenvalue > 0
+    stable, fallen = dataset.eigenvalue > 0, dataset.eigenvalue < -0.2
     half = dataset.start_pinned.sel(lower=-0.5)
     for depth in dataset.depth.values:
         one = half.sel(depth=depth)
         claim = f"kink -0.5, {depth} hidden: pinned before learning,"
         out += [
             Verdict.at_most(f"{claim} eigenvalue > 0, share", one.where(stable).max(), 0.05),
-            Verdict.at_least(f"{claim} eigenvalue < -0.2, share",
-                             one.where(dataset.eigenvalue < -0.2).min(), 0.1),
+            Verdict.at_least(f"{claim} eigenvalue < -0.2, share", one.where(fallen).min(), 0.1,
+                             "few directions fall with one layer" if depth == 1 else "", depth > 1),
         ]  # fmt: skip
     out += [
         Verdict.at_least("smallest eigenvalue on the free units, settled",
@@ -447,13 +447,33 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
         linear = dataset.start_linear.sel(lower=lower).where(stable)
         claim = f"kink {lower:g}, eigenvalue > 0: last rates linear in the input, least share"
         out.append(reported(claim, linear.min()))
+    hard, soft = dataset.push > 0.2, dataset.push < 0.1
+    deepest = dataset.start_push.sel(eigenvalue=dataset.eigenvalue.max()).isel(depth=-1)
+    ratio = deepest.sel(lower=-0.5) / deepest.sel(lower=-0.1)
+    out += [
+        Verdict.at_least("pushed by > 0.2 a step: dead share, least",
+                         dataset.dead.where(hard).min(), 0.9, "at any eigenvalue"),
+        Verdict.at_most("pushed by < 0.1 a step, eigenvalue > 0: dead share, largest",
+                        dataset.dead.where(soft & stable).max(), 0.1),
+        reported("pushed by < 0.1 a step, eigenvalue < -0.2: dead share, largest",
+                 dataset.dead.where(soft & fallen).max()),
+        reported("push of the same rate: lower kink -0.5 over -0.1, most stable", ratio),
+    ]  # fmt: skip
+    collapsed = {"naive": True, "early rule": True, "stable, pushed as hard": True,
+                 "stable weights": False, "stable, falling": False}  # fmt: skip
     for name in dataset.case.values:
         one = dataset.sel(case=name)
         note = (
             f"error {float(one.case_error_after):.0f} %, push {float(one.case_push):.2g}, "
             f"pinned {float(one.case_pinned):.0%}"
         )
-        out.append(reported(f"{name}: dead share of the worst layer", one.case_dead, note))
+        claim = f"{name}: dead share of the worst layer"
+        if name not in collapsed:
+            out.append(reported(claim, one.case_dead, note))
+        elif collapsed[name]:
+            out.append(Verdict.at_least(claim, one.case_dead, 0.9, note))
+        else:
+            out.append(Verdict.at_most(claim, one.case_dead, 0.1, note))
     return out
 
 
