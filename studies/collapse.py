@@ -452,7 +452,8 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
     ratio = deepest.sel(lower=-0.5) / deepest.sel(lower=-0.1)
     out += [
         Verdict.at_least("pushed by > 0.2 a step: dead share, least",
-                         dataset.dead.where(hard).min(), 0.9, "at any eigenvalue"),
+                         dataset.dead.where(hard).min(), 0.9,
+                         "" if hard.any() else "no run was; raise --rates", bool(hard.any())),
         Verdict.at_most("pushed by < 0.1 a step, eigenvalue > 0: dead share, largest",
                         dataset.dead.where(soft & stable).max(), 0.1),
         reported("pushed by < 0.1 a step, eigenvalue < -0.2: dead share, largest",
@@ -468,7 +469,7 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
             f"pinned {float(one.case_pinned):.0%}"
         )
         claim = f"{name}: dead share of the worst layer"
-        if name not in collapsed:
+        if name not in collapsed or (collapsed[name] and one.case_push < 0.2):
             out.append(reported(claim, one.case_dead, note))
         elif collapsed[name]:
             out.append(Verdict.at_least(claim, one.case_dead, 0.9, note))
