@@ -1,13 +1,17 @@
 """Time Euler-Maruyama against what people use for it, in one interleaved run.
 
-Every contestant takes the same steps of the same network with sigma = 0.1 and keeps the last state:
-ctebm (one stream of noise a sample), a plain in-place loop in torch and one in numpy (one common
-stream), torchsde as its README shows it (default Brownian motion, drift by autograd of the energy),
-torchsde with the closed drift, and diffrax (jit, UnsafeBrownianPath) where it is installed. Slow
-ones take fewer steps; times are microseconds a step, medians over rounds in which all take turns.
+Every contestant takes the same number of steps of the same network with sigma = 0.1 and keeps the
+last state: ctebm (one stream of noise a sample), a plain in-place loop in torch and one in numpy
+(one common stream), torchsde as its README shows it (default Brownian motion, drift by autograd of
+the energy), torchsde with the closed drift, and, where they are installed, diffrax (jit,
+UnsafeBrownianPath) and a loop compiled by numba. It is 1,000 steps, or 100 where B > 64 and the
+network is larger than L74: torchsde's default Brownian motion is slower the longer the run. Times
+are microseconds a step, medians over rounds in which all take turns; who needs over 3 s for a run
+is in the first alone. ctebm draws its noise, and diffrax computes, on a second core if it is free.
 
     python benchmarks/sde.py                   # the table, saved as results/benchmark_sde.nc
     python benchmarks/sde.py --networks L74 --batches 1 64 --rounds 3
+    python benchmarks/sde.py --floor           # what a step of one small sample is made of
     python benchmarks/sde.py --long 1000000    # one long run of L74 in constant memory
 """
 
@@ -188,6 +192,46 @@ def with_diffrax(net, s) -> Contestant:
     return lambda n: jax.block_until_ready(compiled(key, n))
 
 
+def with_numba(net, s) -> Contestant:
+    """A compiled loop: blocks by BLAS, the rest fused by hand."""
+    import numba
+
+    where, weights = blocks_of(net)
+    weights = tuple(np.ascontiguousarray(W.numpy()) for W in weights)
+    transposed = tuple(np.ascontiguousarray(W.T) for W in weights)
+    starts = np.array([w.start for w in where] + [where[-1].stop])
+    bias, start, g = net.bias.numpy(), s.numpy(), s.numpy().dtype.type(net.activation.gain)
+    eps, scale = start.dtype.type(EPS), start.dtype.type(SIGMA * EPS**0.5)
+    kind, one = start.dtype.type, start.dtype.type(1)
+
+    @numba.njit
+    def loop(u, bias, weights, transposed, starts, rng, n):
+        r, current = np.empty_like(u), np.empty_like(u)
+        for _ in range(n):
+            for i in range(u.shape[0]):
+                for j in range(u.shape[1]):
+                    r[i, j] = one / (one + np.exp(-g * u[i, j]))
+                    current[i, j] = bias[i, j]
+            if len(starts) == 2:
+                current += np.dot(r, weights[0])
+            else:
+                for k in range(len(weights)):
+                    a, b, c = starts[k], starts[k + 1], starts[k + 2]
+                    current[:, a:b] += np.dot(np.ascontiguousarray(r[:, b:c]), transposed[k])
+                    current[:, b:c] += np.dot(np.ascontiguousarray(r[:, a:b]), weights[k])
+            for i in range(u.shape[0]):
+                for j in range(u.shape[1]):
+                    f = g * r[i, j] * (one - r[i, j]) * current[i, j] - u[i, j]
+                    u[i, j] += eps * f + scale * rng.standard_normal(dtype=kind)
+        return u
+
+    def run(n: int) -> np.ndarray:
+        rng = np.random.Generator(np.random.SFC64(1))
+        return loop(start.copy(), bias, weights, transposed, starts, rng, n)
+
+    return run
+
+
 CONTESTANTS: dict[str, Callable[..., Contestant]] = {
     "ctebm": ours,
     "torch in place": torch_loop,
@@ -197,42 +241,48 @@ CONTESTANTS: dict[str, Callable[..., Contestant]] = {
 }
 if importlib.util.find_spec("diffrax"):
     CONTESTANTS["diffrax"] = with_diffrax
+if importlib.util.find_spec("numba"):
+    CONTESTANTS["numba"] = with_numba
+SLOW = 3.0  # seconds of a run from which on one is enough
 
 
 CLOCKS = {"wall": time.perf_counter, "thread": time.thread_time}
 
 
 def time_case(
-    name: str, batch: int, dtype: str, n_steps: int, rounds: int, clock: str
-) -> dict[str, list]:
-    """Return microseconds a step of each contestant, a list of one number a round."""
+    name: str, batch: int, dtype: str, n_steps: int, rounds: int, clock: str, whos: list[str]
+) -> dict[str, list[float]]:
+    """Return microseconds a step of each contestant, one number a round, NaN if it sat out."""
     now = CLOCKS[clock]
     net = network(name, batch, DTYPES[dtype])
     s = torch.zeros(batch, net.n_units, dtype=DTYPES[dtype])
-    runs = {who: make(net, s) for who, make in CONTESTANTS.items()}
-    steps, times = {}, {who: [] for who in runs}
-    for who, run in runs.items():
-        steps[who] = n_steps if who != "torchsde README" and who != "torchsde closed" else 60
-        run(steps[who])
-    for _ in range(rounds):
+    runs = {who: CONTESTANTS[who](net, s) for who in whos}
+    times: dict[str, list[float]] = {who: [] for who in runs}
+    for who, run in runs.items():  # diffrax compiles for a number of steps
+        run(n_steps if who == "diffrax" else min(n_steps, 20))
+    for i in range(rounds):
         for who, run in runs.items():
+            if i and times[who][0] * n_steps > SLOW * 1e6:
+                times[who].append(np.nan)
+                continue
             start = now()
-            run(steps[who])
-            times[who].append((now() - start) / steps[who] * 1e6)
+            run(n_steps)
+            times[who].append((now() - start) / n_steps * 1e6)
     return times
 
 
 def table(args: argparse.Namespace) -> xr.Dataset:
-    whos, cases, values = list(CONTESTANTS), [], []
-    print("microseconds a step, median; then ctebm's time over each contestant's")
+    whos, cases, values = args.contestants, [], []
+    print(f"microseconds a step, median; then the time of {whos[0]} over each contestant's")
     print(f"{'case':24s}" + "".join(f"{who:>20s}" for who in whos))
     for name in args.networks:
         for batch in args.batches:
             for dtype in args.dtypes:
-                n_steps = 100 if batch > 64 and name != "L74" else args.steps
-                times = time_case(name, batch, dtype, n_steps, args.rounds, args.clock)
-                medians = {who: statistics.median(t) for who, t in times.items()}
-                row = [f"{m:9.1f} ({medians['ctebm'] / m:5.2f}x)" for m in medians.values()]
+                few = batch > 64 and name != "L74"
+                n_steps = args.steps or (100 if few else 1000)
+                times = time_case(name, batch, dtype, n_steps, args.rounds, args.clock, whos)
+                medians = {who: float(np.nanmedian(t)) for who, t in times.items()}
+                row = [f"{m:9.1f} ({medians[whos[0]] / m:5.2f}x)" for m in medians.values()]
                 cases.append(f"{name} B={batch} {dtype}")
                 print(f"{cases[-1]:24s}" + "".join(f"{cell:>20s}" for cell in row), flush=True)
                 values.append([times[who] for who in whos])
@@ -272,6 +322,74 @@ def one_batch_against_one_after_another(n_steps: int = 300) -> float:
     return statistics.median(timed(singly) / timed(batch) for _ in range(3))
 
 
+class NoForce(ctebm.Network):
+    """States that only the noise moves."""
+
+    def energy(self, s: torch.Tensor) -> torch.Tensor:
+        return 0 * s.sum(-1)
+
+    def force(self, s: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(s)
+
+
+class Still(torchsde.BaseBrownian):
+    """Noise that costs nothing, in torchsde's interface."""
+
+    levy_area_approximation, dtype, device = "none", torch.float64, torch.device("cpu")
+    shape = torch.Size()
+
+    def __init__(self, s: torch.Tensor) -> None:
+        self.s, self.shape = s, s.shape
+
+    def __call__(self, ta, tb=None, return_U=False, return_A=False):
+        return self.s
+
+    def __repr__(self) -> str:
+        return "Still()"
+
+
+class StillSDE:
+    """A drift that costs nothing."""
+
+    noise_type, sde_type = "diagonal", "ito"
+
+    def __init__(self, s: torch.Tensor) -> None:
+        self.s = s
+
+    def f(self, t, s):
+        return self.s
+
+    g = f
+
+    def f_and_g_prod(self, t, s, v):
+        return self.s, v
+
+
+@torch.no_grad()
+def floor(n_steps: int = 1000, rounds: int = 7) -> None:
+    """Print what a step of one sample of L74 is made of."""
+    net = network("L74", 1, torch.float64)
+    s = torch.zeros(1, net.n_units, dtype=torch.float64)
+    times = torch.tensor([0.0, n_steps], dtype=torch.float64)
+    parts = {
+        "torchsde's loop alone": lambda: torchsde.sdeint(
+            StillSDE(s), s, times, bm=Still(s), dt=1.0, method="euler"
+        ),
+        "ctebm without a force": lambda: ours(NoForce(net.n_units), s)(n_steps),
+        "the force alone": lambda: [net.force(s) for _ in range(n_steps)],
+        "ctebm": lambda: ours(net, s)(n_steps),
+        "the in-place loop": lambda: torch_loop(net, s)(n_steps),
+    }
+    took: dict[str, list[float]] = {name: [] for name in parts}
+    for _ in range(rounds):
+        for name, part in parts.items():
+            start = time.perf_counter()
+            part()
+            took[name].append((time.perf_counter() - start) / n_steps * 1e6)
+    for name, values in took.items():
+        print(f"{name:24s}{statistics.median(values):8.1f} us a step")
+
+
 def long_run(n_steps: int) -> None:
     """Print the time and the growth of memory of one long run."""
     net = network("L74", 1, torch.float64)
@@ -290,7 +408,9 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=["L74", "L784", "D1000"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 64, 1024])
     parser.add_argument("--dtypes", nargs="+", default=list(DTYPES), choices=list(DTYPES))
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--contestants", nargs="+", default=list(CONTESTANTS),
+                        choices=list(CONTESTANTS), help="the first is compared")  # fmt: skip
+    parser.add_argument("--steps", type=int, help="by default 1,000, or 100 as told above")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--clock", default="wall", choices=list(CLOCKS),
@@ -298,11 +418,15 @@ def main() -> None:
         "it leaves out threads of noise (ctebm) and of XLA (diffrax)",
     )  # fmt: skip
     parser.add_argument("--long", type=int, default=0, help="only run so many steps of L74")
+    parser.add_argument("--floor", action="store_true", help="only take one small step apart")
     parser.add_argument("--out", default="results/benchmark_sde.nc")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.long:
         long_run(args.long)
+        return
+    if args.floor:
+        floor()
         return
     result = table(args)
     gain = one_batch_against_one_after_another()

@@ -144,7 +144,7 @@ class Logistic(Activation):
 
     def rate_and_slope(self, s: Tensor) -> tuple[Tensor, Tensor]:
         r = torch.sigmoid(self.gain * s)
-        return r, torch.addcmul(r, r, r, value=-1).mul(self.gain)
+        return r, torch.addcmul(r, r, r, value=-1).mul_(self.gain)
 
     def second_derivative(self, s: Tensor) -> Tensor:
         r = torch.sigmoid(self.gain * s)

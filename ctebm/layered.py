@@ -142,22 +142,25 @@ class LayeredNetwork(PairwiseNetwork):
         )  # fmt: skip
 
     def _current(self, r: Tensor) -> Tensor:
-        if r.shape[-1] > _DENSE_UNITS:
+        if r.shape[-1] <= _DENSE_UNITS:
+            return affine(self.bias, r, self._small_weight())
+        blocks = [W for W in self.weights if W is not None]
+        if len(blocks) < len(self.layers) - 1 or not blocks:
             return self.bias + self.coupling(r)
-        return affine(self.bias, r, self._small_weight())
+        rates = [r[..., where] for where in self.layers.values()]
+        parts = self.biases
+        for i, W in enumerate(blocks):
+            parts[i] = _affine(parts[i], rates[i + 1], W.mT)
+            parts[i + 1] = _affine(parts[i + 1], rates[i], W)
+        return torch.cat(parts, dim=-1)
 
     def _small_weight(self) -> Tensor:
         """Return the dense weights, kept until a block is changed or replaced."""
-        blocks = [W for W in self.weights if W is not None]
-        key = [(W, W._version) for W in blocks]
         known = getattr(self, "_dense", None)
-        if (
-            known is None
-            or len(known[0]) != len(key)
-            or any(W is not V or n != m for (W, n), (V, m) in zip(key, known[0], strict=True))
-        ):
-            known = key, self.dense_weight()
-            if not any(W.requires_grad for W in blocks):
+        if known is None or not _unchanged(known[0], self.weights):
+            versions = [(W, None if W is None else W._version) for W in self.weights]
+            known = versions, self.dense_weight()
+            if not any(W.requires_grad for W in self.weights if W is not None):
                 self._dense = known
         return known[1]
 
@@ -191,5 +194,27 @@ def layer_names(n_layers: int) -> list[str]:
 
 def _product(r: Tensor, W: Tensor) -> Tensor:
     """Return ``r W``, through the transpose where `W` is narrow, which BLAS does much faster."""
-    narrow = W.shape[1] <= _NARROW_UNITS < W.shape[0] and r.ndim == 2
-    return (W.mT @ r.mT).mT if narrow else r @ W
+    return (W.mT @ r.mT).mT if _is_narrow(r, W) else r @ W
+
+
+def _affine(bias: Tensor, r: Tensor, W: Tensor) -> Tensor:
+    """Return ``bias + r W`` likewise."""
+    if _is_narrow(r, W) and bias.ndim == 2 and len(bias) == len(r):
+        return torch.addmm(bias.mT, W.mT, r.mT).mT
+    return affine(bias, r, W)
+
+
+def _is_narrow(r: Tensor, W: Tensor) -> bool:
+    return W.shape[1] <= _NARROW_UNITS < W.shape[0] and r.ndim == 2
+
+
+def _unchanged(
+    known: list[tuple[Tensor | None, int | None]], blocks: Sequence[Tensor | None]
+) -> bool:
+    """Return whether the blocks are the ones known, and nothing was written into them."""
+    if len(known) != len(blocks):
+        return False
+    for (V, version), W in zip(known, blocks, strict=True):
+        if W is not V or (W is not None and W._version != version):
+            return False
+    return True

@@ -25,8 +25,9 @@ from torch import Tensor
 __all__ = ["CHAPTER", "BrownianSteps", "fresh_seed"]
 
 CHAPTER = 1024
-_PAGE_BYTES = 2**23  # of one page: longer ones cost fewer calls, but leave the cache
+_PAGE_BYTES = 2**22  # of one page: longer ones cost fewer calls, but leave the cache
 _AHEAD = 2**11, 2**17  # normals in a step, and in a run, from which on a thread pays
+_PASSED = 64  # steps drawn at a time that a run begins after
 _TWISTER_WORDS = 624
 
 
@@ -57,6 +58,9 @@ class BrownianSteps(torchsde.BaseBrownian):
         the path of a step size `substeps` times smaller.
     area : bool
         Whether to give the integral over a step too (``return_U``), for methods of order 1.5.
+    intensity : Tensor, optional
+        What the increments are multiplied by, ``()`` or ``(sample, 1)``; gradients reach it if
+        they are enabled when the object is made.
     page : int, optional
         Steps drawn at a time; does not change the path.
 
@@ -77,19 +81,22 @@ class BrownianSteps(torchsde.BaseBrownian):
         n_steps: int | None = None,
         substeps: int = 1,
         area: bool = False,
+        intensity: Tensor | None = None,
         page: int | None = None,
     ) -> None:
         self._shape = (len(samples), n_units)
         self._dtype, self._device = dtype, torch.device(device)
-        self._next, self._substeps = first, substeps
+        self._next, self._substeps, self._area = first, substeps, area
         fine = None if n_steps is None else n_steps * substeps
-        purposes = ((), (1,)) if area else ((),)
+        if intensity is not None and not torch.is_grad_enabled():
+            intensity = intensity.detach()
         self._normals = [
-            _Normals(
-                seed, samples, purpose, n_units, dtype, self._device, first * substeps, fine, page
+            _Pages(
+                _Streams(seed, samples, purpose, n_units, dtype == torch.float32),
+                dtype, self._device, first * substeps, fine, intensity, page,
             )
-            for purpose in purposes
-        ]
+            for purpose in (((), (1,)) if area else ((),))
+        ]  # fmt: skip
 
     def __call__(
         self,
@@ -102,11 +109,10 @@ class BrownianSteps(torchsde.BaseBrownian):
 
         With ``return_U`` also the integral of ``W(t) - W(ta)`` over the step.
         """
-        start = float(ta)
-        if tb is None or float(tb) - start != 1 or return_A or return_U != (len(self._normals) > 1):
+        if tb is None or tb - ta != 1 or return_A or return_U != self._area:
             raise ValueError(f"expected one unit step from a whole time, got [{ta}, {tb}].")
-        if start != self._next:
-            raise ValueError(f"expected steps in order, next {self._next}, got {start:g}.")
+        if ta != self._next:
+            raise ValueError(f"expected steps in order, next {self._next}, got {float(ta):g}.")
         self._next += 1
         return self._increment_and_integral() if return_U else self._increment()
 
@@ -165,39 +171,32 @@ class BrownianSteps(torchsde.BaseBrownian):
     @property
     def levy_area_approximation(self) -> str:
         """Space-time Lévy area if asked for, else none."""
-        return "space-time" if len(self._normals) > 1 else "none"
+        return "space-time" if self._area else "none"
 
 
-class _Normals:
-    """Standard normals ``(sample, unit)``, step by step, drawn a page ahead."""
+class _Pages:
+    """Normals of a given intensity, step by step, drawn a page of steps ahead."""
 
     def __init__(
         self,
-        seed: int,
-        samples: Sequence[int],
-        purpose: tuple[int, ...],
-        n_units: int,
+        streams: _Streams,
         dtype: torch.dtype,
         device: torch.device,
         first: int,
         n_steps: int | None,
+        intensity: Tensor | None,
         page: int | None,
     ) -> None:
-        self._seed, self._samples, self._purpose = seed, [int(i) for i in samples], purpose
-        self._n_units, self._dtype, self._device = n_units, dtype, device
-        self._twister = dtype == torch.float32
-        # torch fills 16 normals at a time, so whole multiples of 16 steps make one long fill
-        self._grain = 16 if self._twister else 1
-        width = max(len(self._samples) * n_units, 1)
+        self._streams, self._dtype, self._device = streams, dtype, device
+        self._intensity = intensity if intensity is None else intensity.unsqueeze(-1)
+        width, grain = max(streams.width, 1), streams.grain
         largest = max(_PAGE_BYTES // (8 * width), 16) if page is None else page
-        self._largest = min(-(-largest // self._grain) * self._grain, CHAPTER)
+        self._largest = min(-(-largest // grain) * grain, CHAPTER)
         self._size = min(16, self._largest) if page is None else self._largest
         self._end = None if n_steps is None else first + n_steps
-        self._cursor = first - first % self._grain
+        self._cursor = first - first % grain
         self._skip = first - self._cursor
-        self._chapter = -1
-        self._streams: list[Any] = []  # one kind of generator or the other
-        self._page, self._row = iter(()), None
+        self._page = iter(())
         ahead = width >= _AHEAD[0] and (n_steps is None or n_steps * width >= _AHEAD[1])
         self._thread = ThreadPoolExecutor(1, "ctebm-noise") if ahead else None
         self._coming: Future[Tensor | None] | None = None
@@ -222,32 +221,62 @@ class _Normals:
 
     def _draw(self) -> Tensor | None:
         """Return the next page, ``(sample, step, unit)``, or None after the last step."""
-        chapter, offset = divmod(self._cursor, CHAPTER)
-        size = min(self._size, CHAPTER - offset)
+        size = min(self._size, CHAPTER - self._cursor % CHAPTER)
         if self._end is not None:
-            left = self._end - self._cursor
-            size = min(size, -(-left // self._grain) * self._grain)
+            left, grain = self._end - self._cursor, self._streams.grain
+            size = min(size, -(-left // grain) * grain)
         if size <= 0:
             return None
-        if chapter != self._chapter:
-            self._open(chapter, offset)
-        page = self._fill(size)
+        page = self._streams.read(self._cursor, size).to(dtype=self._dtype, device=self._device)
         self._cursor += size
         self._size = min(2 * self._size, self._largest)
-        return page.to(dtype=self._dtype, device=self._device)
+        if self._intensity is None:
+            return page
+        if self._intensity.requires_grad:
+            return page * self._intensity
+        return page.mul_(self._intensity)
 
-    def _open(self, chapter: int, offset: int) -> None:
-        """Begin the streams of a chapter and pass over its first steps."""
+    def close(self) -> None:
+        if self._thread is not None:
+            self._thread.shutdown(wait=True, cancel_futures=True)
+
+
+class _Streams:
+    """Standard normals from one stream a sample, renewed every chapter."""
+
+    def __init__(
+        self,
+        seed: int,
+        samples: Sequence[int],
+        purpose: tuple[int, ...],
+        n_units: int,
+        twister: bool,
+    ) -> None:
+        self._seed, self._samples, self._purpose = seed, [int(i) for i in samples], purpose
+        self._n_units, self._twister = n_units, twister
+        # torch fills 16 normals at a time, so whole multiples of 16 steps make one long fill
+        self.grain = 16 if twister else 1
+        self.width = len(self._samples) * n_units
+        self._step = -1
+        self._streams: list[Any] = []  # one kind of generator or the other
+
+    def read(self, step: int, size: int) -> Tensor:
+        """Return the normals of some steps within a chapter, ``(sample, step, unit)``."""
+        chapter, offset = divmod(step, CHAPTER)
+        if step != self._step or offset == 0:
+            self._open(chapter)
+            for passed in range(0, offset, _PASSED):
+                self._fill(min(_PASSED, offset - passed))
+        self._step = step + size
+        return self._fill(size)
+
+    def _open(self, chapter: int) -> None:
         sequences = [
             np.random.SeedSequence(self._seed, spawn_key=(i, chapter, *self._purpose))
             for i in self._samples
         ]
         stream = _twister if self._twister else _sfc64
-        self._chapter, self._streams = chapter, [stream(sequence) for sequence in sequences]
-        while offset > 0:
-            passed = min(offset, self._largest)
-            self._fill(passed)
-            offset -= passed
+        self._streams = [stream(sequence) for sequence in sequences]
 
     def _fill(self, size: int) -> Tensor:
         shape = (len(self._samples), size, self._n_units)
@@ -260,10 +289,6 @@ class _Normals:
         for row, stream in zip(block, self._streams, strict=True):
             stream.standard_normal(out=row)
         return torch.from_numpy(block)
-
-    def close(self) -> None:
-        if self._thread is not None:
-            self._thread.shutdown(wait=True, cancel_futures=True)
 
 
 def _sfc64(sequence: np.random.SeedSequence) -> np.random.Generator:

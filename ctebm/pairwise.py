@@ -274,7 +274,7 @@ def check_self_coupling(weight: Tensor) -> None:
 def _check_couplings(weight: Tensor) -> None:
     check_self_coupling(weight)
     asymmetry = float((weight - weight.mT).detach().abs().max()) if weight.numel() else 0.0
-    if asymmetry > 8 * torch.finfo(weight.dtype).eps * float(weight.abs().max()):
+    if asymmetry > 8 * torch.finfo(weight.dtype).eps * float(weight.detach().abs().max()):
         raise ValueError(
             f"expected symmetric weights, got max |W - W'| = {asymmetry:.3g}; no energy has "
             "asymmetric couplings as its force: eq. 6 would see (W + W')/2; pass that, or use "

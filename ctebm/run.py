@@ -12,7 +12,7 @@ from torch import Tensor
 from ctebm.clock import Clock
 from ctebm.dynamics import Dynamics, Phase
 from ctebm.noise import BrownianSteps, fresh_seed
-from ctebm.solver import Flow, Method, flow, integrate_adaptive, method_named
+from ctebm.solver import Flow, Method, flow, integrate_adaptive, method_named, noise_of_a_step
 from ctebm.trajectory import Trajectory, failures
 
 __all__ = ["NoiseSource", "Observables", "Run", "adaptive_run", "noise_source"]
@@ -33,11 +33,14 @@ class NoiseSource:
     substeps: int
     first: int
 
-    def open(self, s: Tensor, first: int, n_steps: int, method: Method) -> BrownianSteps:
+    def open(
+        self, s: Tensor, first: int, n_steps: int, method: Method, intensity: Tensor
+    ) -> BrownianSteps:
+        """Return the noise of a stretch of steps on states like `s`."""
         assert self.seed is not None
         return BrownianSteps(
-            self.seed, self.samples, s.shape[-1], s.dtype, s.device,
-            first=first, n_steps=n_steps, substeps=self.substeps, area=method.area,
+            self.seed, self.samples, s.shape[-1], s.dtype, s.device, first=first, n_steps=n_steps,
+            substeps=self.substeps, area=method.area, intensity=intensity,
         )  # fmt: skip
 
 
@@ -117,12 +120,12 @@ class Run:
     def begin(self, here: int, first: int) -> tuple[BrownianSteps | None, Flow]:
         """Return the noise and the flow of a phase from a step."""
         dynamics = self.phases[here].dynamics
-        brownian = None
+        eps, brownian = self.ticks.eps, None
         if dynamics.noisy:
-            end = first + self.phases[here].n_steps
-            brownian = self.source.open(self.s, first, end - first, self.method)
-        ticks = self.ticks
-        return brownian, flow(dynamics, self.method, ticks.eps, self.s, brownian, self.projected)
+            intensity = noise_of_a_step(dynamics, eps, self.s)
+            n_steps = self.phases[here].n_steps
+            brownian = self.source.open(self.s, first, n_steps, self.method, intensity)
+        return brownian, flow(dynamics, self.method, eps, self.s, brownian, self.projected)
 
     def save(self, steps: Sequence[int], states: Tensor, here: int) -> None:
         """Keep states, or what is observed of them."""

@@ -15,7 +15,15 @@ from torch import Tensor
 from ctebm.dynamics import Dynamics
 from ctebm.noise import BrownianSteps
 
-__all__ = ["METHODS", "Flow", "Method", "flow", "integrate_adaptive", "method_named"]
+__all__ = [
+    "METHODS",
+    "Flow",
+    "Method",
+    "flow",
+    "integrate_adaptive",
+    "method_named",
+    "noise_of_a_step",
+]
 
 Drift = Callable[[Tensor, Tensor], Tensor]
 Flow = Callable[[Tensor, list[int]], Tensor]
@@ -34,7 +42,8 @@ class Method:
     stages : int
         Evaluations of the drift a step, which is also how many layers one step crosses.
     weak, strong : float or None
-        Orders with additive noise; None if the method takes no noise.
+        Orders with additive noise and a smooth rate; None if the method takes no noise. Where the
+        noise carries units over a kink, no method is of a higher strong order than 3/4.
     calculus : {"ito", "stratonovich"}
         That of the solver; with additive noise both are the same equation.
     area : bool
@@ -98,25 +107,45 @@ def flow(
     start : Tensor, (*batch, unit)
         The state from which the phase begins.
     brownian : BrownianSteps or None
-        The noise; None if there is none.
+        The noise, of the intensity :func:`noise_of_a_step`; None if there is none.
     projected : bool
-        Without noise, let units slide on kinks.
+        Let units of samples without noise slide on kinks.
     """
-    eps = eps.to(start.device)
-    rate = eps.to(start.dtype) if eps.ndim == 0 else eps.to(start.dtype).unsqueeze(-1)
+    rate = _rate(eps, start)
     if brownian is None:
-        drift = _projected(dynamics, rate, method, start) if projected else None
-        if drift is not None:
-            return _on_kinks(_unit_steps(drift, "euler"), dynamics)
-        return _unit_steps(lambda _, s: rate * dynamics.f(0, s), method.ode)
+        return _calm(dynamics, method, rate, start, projected)
     if dynamics.noise == "synaptic":
 
         def paper_map(_: Tensor, s: Tensor) -> Tensor:
-            eta = brownian.increment().reshape(s.shape) * dynamics.sigma
-            return rate * dynamics.synaptic(s, eta)
+            return rate * dynamics.synaptic(s, brownian.increment().reshape(s.shape))
 
-        return _unit_steps(paper_map, "euler")
-    return _langevin(dynamics, method, rate, start.shape, brownian)
+        noisy = _unit_steps(paper_map, "euler")
+    else:
+        noisy = _langevin(dynamics, method, rate, start.shape, brownian)
+    has_kinks = projected and method.ode is not None and dynamics.sliding(start) is not None
+    if not has_kinks or bool((dynamics.sigma > 0).all()):
+        return noisy
+    calm = _calm(dynamics, method, rate, start, projected)
+    return lambda s, stops: torch.where(dynamics.sigma > 0, noisy(s, stops), calm(s, stops))
+
+
+def _calm(dynamics: Dynamics, method: Method, rate: Tensor, start: Tensor, projected: bool) -> Flow:
+    """Return the flow without noise."""
+    drift = _projected(dynamics, rate, method, start) if projected else None
+    if drift is not None:
+        return _on_kinks(_unit_steps(drift, "euler"), dynamics)
+    return _unit_steps(lambda _, s: rate * dynamics.f(0, s), method.ode)
+
+
+def noise_of_a_step(dynamics: Dynamics, eps: Tensor, start: Tensor) -> Tensor:
+    r"""Return the standard deviation of a step's noise, ``()`` or ``(sample, 1)``.
+
+    It is :math:`\sigma\sqrt\epsilon`, in the paper's map :math:`\sigma`.
+    """
+    scale = dynamics.sigma
+    if dynamics.noise == "langevin":
+        scale = scale * _rate(eps, start).sqrt()
+    return _column(scale, start.shape)
 
 
 def integrate_adaptive(
@@ -151,65 +180,106 @@ def _adaptive_langevin(
 ) -> Tensor:
     """Return the states at `times`, each the end of a step: torchsde interpolates in between.
 
-    Without `dt` torchsde's Brownian tree recurses once a step, and fails after 20,000.
+    With the dyadic tree the path is a function of time. By default torchsde's tree, and with it
+    the path, follows the queries, so that another tolerance would be another path; and it recurses
+    once a step, and fails after 20,000.
     """
-    sde = _IntegerClock(dynamics, method.calculus, start.new_ones(()), start.shape)
-    size = (start.shape[:-1].numel(), start.shape[-1])
+    sde = _Motion(dynamics, method.calculus, start.shape)
     first = float(times.diff().min()) / 64
+    least = first / 2**20
     brownian = torchsde.BrownianInterval(
-        t0=float(times[0]), t1=float(times[-1]), size=size, dtype=start.dtype,
-        device=start.device, entropy=seed % 2**63, dt=first, levy_area_approximation="space-time",
+        t0=float(times[0]), t1=float(times[-1]), size=sde.flat, dtype=start.dtype,
+        device=start.device, entropy=seed % 2**63, halfway_tree=True, tol=least / 16,
+        cache_size=256, levy_area_approximation="space-time",
     )  # fmt: skip
-    states = [start.reshape(size)]
+    states = [start.reshape(sde.flat)]
     for ts in times.unfold(0, 2, 1):
         with torch.random.fork_rng(devices=[]):
             out = torchsde.sdeint(
                 sde, states[-1], ts, bm=brownian, method=method.sde, adaptive=True, dt=first,
-                dt_min=first / 2**20, rtol=rtol, atol=atol,
+                dt_min=least, rtol=rtol, atol=atol,
             )  # fmt: skip
         states.append(_tensor(out)[-1])
     return torch.stack(states).reshape(len(times), *start.shape)
 
 
-class _IntegerClock:
-    """The SDE with time in steps, on states ``(sample, unit)``."""
+class _Ticks(Tensor):
+    """Times whose elements are Python numbers.
+
+    torchsde takes numbers or tensors as times. Its loop reads them from here one by one, and
+    arithmetic on tensors of one time would cost more than the drift of a small network.
+    """
+
+    numbers: list[float]
+
+    def __getitem__(self, where: Any) -> Any:
+        picked = self.numbers[where]
+        return (
+            _ticks(torch.tensor(picked, dtype=torch.float64))
+            if isinstance(picked, list)
+            else picked
+        )
+
+    def __iter__(self) -> Any:
+        return iter(self.numbers)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+def _ticks(times: Tensor) -> _Ticks:
+    ticks = times.as_subclass(_Ticks)
+    ticks.numbers = times.tolist()
+    return ticks
+
+
+class _Motion:
+    """The SDE on states ``(sample, unit)``."""
 
     noise_type = "diagonal"
 
-    def __init__(self, dynamics: Dynamics, calculus: str, rate: Tensor, shape: torch.Size) -> None:
-        self.sde_type, self.dynamics, self.shape = calculus, dynamics, shape
-        flat = (-1, shape[-1])
-        self.rate = rate if rate.ndim == 0 else rate.expand(*shape[:-1], 1).reshape(-1, 1)
-        scale = dynamics.sigma * rate.sqrt()
-        self.scale = scale if scale.ndim == 0 else scale.expand(*shape[:-1], 1).reshape(-1, 1)
-        self.intensity = self.scale.expand(shape[:-1].numel(), shape[-1])
-        self.batched = len(shape) != 2
-        self.flat = flat
+    def __init__(self, dynamics: Dynamics, calculus: str, shape: torch.Size) -> None:
+        self.sde_type, self.flat = calculus, (shape[:-1].numel(), shape[-1])
+        self.intensity = _column(dynamics.sigma, shape).expand(self.flat)
+        self.drift = dynamics.f
+        if len(shape) != 2:
+            self.drift = lambda t, s: dynamics.f(t, s.reshape(shape)).reshape(self.flat)
 
-    def f(self, t: Tensor, s: Tensor) -> Tensor:
-        if self.batched:
-            return self.rate * self.dynamics.f(t, s.reshape(self.shape)).reshape(self.flat)
-        return self.rate * self.dynamics.f(t, s)
+    def f(self, t: Any, s: Tensor) -> Tensor:
+        return self.drift(t, s)
 
-    def g(self, t: Tensor, s: Tensor) -> Tensor:
+    def g(self, t: Any, s: Tensor) -> Tensor:
         return self.intensity
 
-    def f_and_g_prod(self, t: Tensor, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        return self.f(t, s), self.scale * v
+
+class _UnitSteps(_Motion):
+    """The SDE with time in steps and its noise as it comes, with the intensity of a step."""
+
+    def __init__(self, dynamics: Dynamics, calculus: str, shape: torch.Size, rate: Tensor) -> None:
+        super().__init__(dynamics, calculus, shape)
+        self.rate = _column(rate, shape)
+        self.intensity = torch.ones_like(self.intensity)
+
+    def f(self, t: Any, s: Tensor) -> Tensor:
+        return self.rate * self.drift(t, s)
+
+    def f_and_g_prod(self, t: Any, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        return self.rate * self.drift(t, s), v
 
 
 def _langevin(
     dynamics: Dynamics, method: Method, rate: Tensor, shape: torch.Size, brownian: BrownianSteps
 ) -> Flow:
-    sde = _IntegerClock(dynamics, method.calculus, rate, shape)
+    sde = _UnitSteps(dynamics, method.calculus, shape, rate)
 
     def advance(s: Tensor, stops: list[int]) -> Tensor:
         ts = torch.tensor(stops, dtype=torch.float64)
         # torchsde checks its arguments with a draw from torch's global generator
         with torch.random.fork_rng(devices=[]):
             states = torchsde.sdeint(
-                sde, s.reshape(sde.flat), ts, bm=brownian, method=method.sde, dt=1.0
-            )
+                sde, s.reshape(sde.flat), ts if method.area else _ticks(ts), bm=brownian,
+                method=method.sde, dt=1.0,
+            )  # fmt: skip
         return _tensor(states).reshape(len(stops), *shape)
 
     return advance
@@ -262,6 +332,17 @@ def _projected(dynamics: Dynamics, rate: Tensor, method: Method, start: Tensor) 
         return moved.clamp(low, high) - raw
 
     return step
+
+
+def _rate(eps: Tensor, start: Tensor) -> Tensor:
+    """Return `eps` as it multiplies states, ``()`` or ``(*batch, 1)``."""
+    eps = eps.to(start)
+    return eps if eps.ndim == 0 else eps.unsqueeze(-1)
+
+
+def _column(value: Tensor, shape: torch.Size) -> Tensor:
+    """Return ``()``, or one number for each of the flattened samples, ``(sample, 1)``."""
+    return value if value.ndim == 0 else value.expand(*shape[:-1], 1).reshape(-1, 1)
 
 
 def _tensor(states: Any) -> Tensor:

@@ -6,7 +6,8 @@ import torch
 from cases import ACTIVATIONS, Quartic, dense, every_network, layered, states
 
 import ctebm
-from ctebm.network import Network, TangentNetwork
+import ctebm.layered
+from ctebm.network import Network, TangentNetwork, size_of
 
 NETWORKS = every_network()
 
@@ -201,3 +202,32 @@ def _pair(W, b=(0.0, 0.0), **kw):
 def test_bad_networks_are_refused_in_a_sentence(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize("dense_units", [1, 1000])
+@pytest.mark.parametrize(
+    "clamped",
+    [
+        {},
+        {"x": ()},
+        {"x": (5,)},
+        {"h2": (5,)},
+        {"x": (), "h1": (5,)},
+        {"x": (5,), "h2": (), "h1": ()},
+    ],
+    ids=str,
+)
+def test_blocks_are_the_dense_matrix(dense_units, clamped, monkeypatch):
+    monkeypatch.setattr(ctebm.layered, "_DENSE_UNITS", dense_units)
+    net = ctebm.LayeredNetwork.random([60, 50, 40, 12], ctebm.Logistic(), seed=1)
+    draw = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, dtype=torch.float64, generator=draw)
+
+    matrix = ctebm.DenseNetwork(net.dense_weight(), net.bias, net.activation, layers=net.layers)
+    values = {k: normal(*batch, size_of(net.layers[k])) for k, batch in clamped.items()}
+    net, matrix = net.clamp(values), matrix.clamp(values)
+    for batch in ((), (5,), (3, 5)):
+        s = normal(*batch, net.n_units)
+        torch.testing.assert_close(net.force(s), matrix.force(s), rtol=0, atol=1e-13)

@@ -102,6 +102,28 @@ def test_increments_are_independent_standard_normals(dtype):
         assert abs((a * b).mean()) * a.size**0.5 < 5
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("intensity", [torch.tensor(0.3), torch.rand(64, 1)], ids=["one", "each"])
+def test_intensity_multiplies_the_path_and_has_a_gradient(dtype, intensity):
+    # wide enough that a thread draws
+    options = {"samples": range(64), "n_units": 64, "n_steps": 40, "dtype": dtype}
+    intensity = intensity.to(dtype).requires_grad_()
+    plain = path(40, **options)
+    scaled = path(40, **options, intensity=intensity)
+    assert torch.equal(scaled, plain * intensity)
+    found = torch.autograd.grad(scaled.sum(), intensity)[0]
+    torch.testing.assert_close(found, plain.sum(0).sum_to_size(intensity.shape))
+    with torch.no_grad():
+        assert not path(40, **options, intensity=intensity).requires_grad
+    both = {"samples": [0], "n_units": 2, "area": True}
+    with (
+        BrownianSteps(1, **both) as one,
+        BrownianSteps(1, **both, intensity=torch.tensor(2.0)) as two,
+    ):
+        for x, y in zip(one(0, 1, return_U=True), two(0, 1, return_U=True), strict=True):
+            torch.testing.assert_close(y, 2 * x)
+
+
 def test_refuses_what_is_not_the_next_unit_step():
     brownian = BrownianSteps(1, [0], 2, n_steps=3)
     brownian(0.0, 1.0)
