@@ -435,7 +435,8 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
         out += [
             Verdict.at_most(f"{claim} eigenvalue > 0, share", one.where(stable).max(), 0.05),
             Verdict.at_least(f"{claim} eigenvalue < -0.2, share", one.where(fallen).min(), 0.1,
-                             "few directions fall with one layer" if depth == 1 else "", bool(depth > 1)),
+                             "few directions fall with one layer" if depth == 1 else "",
+                             bool(depth > 1)),
         ]  # fmt: skip
     out += [
         Verdict.at_least("smallest eigenvalue on the free units, settled",
