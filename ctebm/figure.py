@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 __all__ = [
     "Panel",
@@ -139,6 +139,8 @@ def _panel(figure: Figure, ax: Axes, panel: Panel) -> None:
         ax.plot(s.x, s.y, color=colour, mew=0, label=s.label or None, **style)
     if any(s.label for s in panel.series):
         ax.legend(frameon=False, handlelength=1.4, borderaxespad=0.2, labelspacing=0.3)
+    if "x" not in panel.log and all(np.asarray(s.x).dtype.kind in "iu" for s in panel.series):
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     for scale, axis, limits in (("x", ax.xaxis, ax.get_xlim()), ("y", ax.yaxis, ax.get_ylim())):
         if scale in panel.log and limits[1] < 100 * limits[0]:  # few powers of ten to label
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -265,4 +267,5 @@ def _legend(figure: Figure, dataset: xr.Dataset, colours: Sequence[str]) -> None
     ]
     if (dataset.first_crossing.values > 0).mean() > 0.5:
         handles.append(Line2D([], [], color="0.3", lw=0.8, ls=":", label="median first crossing"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
+    columns = 5 if dataset.sizes["layer"] > 2 else 3
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from problem import ImageSettings, corrected_order, dataset, images_problem
+from problem import ExactSettings, corrected_order, dataset, images_problem
 
 from ctebm import study
 from ctebm.study import Progress, Verdict
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Settings(ImageSettings):
+class Settings(ExactSettings):
     """What does a nudge of finite strength cost, and what do more points of beta buy?"""
 
     beta: tuple[float, ...] = (0.1, 0.07, 0.05, 0.035, 0.025, 0.0175, 0.012)
@@ -54,6 +54,11 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
     import ctebm
 
     one = images_problem(settings, settings.hidden, settings.activation)
+    if one.network.activation.kinks:
+        raise ValueError(
+            f"{one.network.activation} has kinks, and a nudge of complex strength needs an "
+            "analytic activation; give a network of tanh or logistic units."
+        )
     n_steps = max(1, round(settings.t_end / settings.eps))
     error, bptt, depths = [], None, []
     for n in progress(settings.points, "points"):

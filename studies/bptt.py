@@ -9,11 +9,20 @@ beta = 0.01, settled for 5,000 steps and nudged for 80.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from problem import ImageSettings, dataset, images_problem, reported
+from problem import (
+    ExactSettings,
+    activation_names,
+    dataset,
+    images_problem,
+    kink_verdicts,
+    kinks,
+    largest_at_most,
+    reported,
+    with_gain,
+)
 
 from ctebm import study
 from ctebm.study import Progress, Verdict
@@ -29,7 +38,7 @@ ACTIVATIONS = ("hard-sigmoid", "tanh", "logistic")
 
 
 @dataclass(frozen=True)
-class Settings(ImageSettings):
+class Settings(ExactSettings):
     """Is a weak nudge, step by step, back-propagation through time?"""
 
     beta: float = 1e-6
@@ -68,7 +77,7 @@ class Settings(ImageSettings):
 def run(settings: Settings, progress: Progress) -> xr.Dataset:
     import numpy as np
 
-    step, limit = _layered(settings, progress)
+    step, limit, met = _layered(settings, progress)
     states, synapses, curves = _toy(settings)
     agreement = _gains(settings, progress)
     data = {
@@ -90,11 +99,14 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
             ("rate", "gain", "network", "depth"), agreement,
             "cosine of the chain with the implicit gradient",
         ),
+        "clear": (("activation", "sample"), step[2], "no unit meets or leaves a kink"),
+        **met,
     }  # fmt: skip
+    names, gains = activation_names(settings, ACTIVATIONS), _gains_of(settings)
     coords = {
-        "activation": ("activation", np.array(ACTIVATIONS), "activation"),
-        "rate": ("rate", np.array(ACTIVATIONS[:2]), "activation"),
-        "gain": ("gain", np.array(settings.gains), "gain of the Glorot weights"),
+        "activation": ("activation", np.array(names), "activation"),
+        "rate": ("rate", np.array(names[:2]), "activation"),
+        "gain": ("gain", np.array(gains), "gain of the Glorot weights, 1 for given ones"),
         "depth": ("depth", np.arange(agreement.shape[-1]), "hops from the output"),
         "depth_of_layer": ("layer", np.arange(limit.shape[-1])[::-1].copy(), "hops from output"),
     }
@@ -108,14 +120,16 @@ def _layered(settings: Settings, progress: Progress):
     import ctebm
 
     eps, n = settings.eps, settings.n_steps
-    errors, floors, limits = [], [], []
-    for name in progress(ACTIVATIONS, "activations"):
+    errors, floors, limits, clear, met = [], [], [], [], {}
+    for name in progress(activation_names(settings, ACTIVATIONS), "activations"):
         gain = settings.gain * (1 if name == "hard-sigmoid" else 4)
-        one = images_problem(dataclasses.replace(settings, gain=gain), settings.hidden, name)
+        one = images_problem(with_gain(settings, gain), settings.hidden, name)
         record = ctebm.correspondence(
             one.network, one.x, one.target, eps, n_steps=n, save_all=True, drive="nudge",
             beta=settings.beta, points=2,
         )  # fmt: skip
+        met = met or kinks(record)
+        clear.append(record.first_crossing[:, 0] < 0)
         net, s = record.fixed.network, record.fixed.state
         bptt = ctebm.bptt_gradient(net, s, record.target, eps=eps, n_steps=n - 1, every_step=True)
         step = -record.displacement[:, 0].diff(dim=1) / eps
@@ -134,7 +148,7 @@ def _layered(settings: Settings, progress: Progress):
         errors.append(torch.stack(error, -1))
         floors.append(torch.stack(floor, -1))
         limits.append(torch.stack(limit))
-    return (torch.stack(errors), torch.stack(floors)), torch.stack(limits)
+    return (*map(torch.stack, (errors, floors, clear)),), torch.stack(limits), met
 
 
 def toy_network(
@@ -211,8 +225,12 @@ def _mean_rmse(rmse: Tensor) -> Tensor:
     return rmse.mean()
 
 
+def _gains_of(settings: Settings) -> tuple[float, ...]:
+    return settings.gains if settings.weights is None else (1.0,)
+
+
 def _gains(settings: Settings, progress: Progress):
-    """Chain against implicit gradient, for networks of 20 seeds."""
+    """Chain against implicit gradient, for networks of 20 seeds or the given one."""
     import torch
 
     import ctebm
@@ -220,12 +238,13 @@ def _gains(settings: Settings, progress: Progress):
     from ctebm.metric import cosine
 
     out = []
-    for name in ACTIVATIONS[:2]:
+    n_seeds = settings.n_seeds if settings.weights is None else 1
+    for name in activation_names(settings, ACTIVATIONS[:2]):
         rows = []
-        for gain in progress(settings.gains, f"gains, {name}"):
+        for gain in progress(_gains_of(settings), f"gains, {name}"):
             row = []
-            for seed in range(settings.n_seeds):
-                changed = dataclasses.replace(settings, gain=gain)
+            for seed in range(n_seeds):
+                changed = with_gain(settings, gain)
                 one = images_problem(changed, settings.hidden, name, seed=settings.seed + seed)
                 net = one.network.clamp({"x": one.x})
                 fixed = ctebm.settle(net, tol=1e-10)
@@ -272,29 +291,24 @@ def draw(dataset: xr.Dataset) -> Figure:
     panels.append(Panel("deepest layer, lines: rounding", "nudged step", "relative error to BPTT",
                         series, "y"))  # fmt: skip
     for i, name in enumerate(dataset.rate.values):
+        title, one = f"chain against implicit, {name}", dataset.cosine.isel(rate=i)
+        if dataset.sizes["gain"] == 1:  # a given network
+            series = [Series(dataset.depth.values, one.isel(gain=0).mean("network"))]
+            panels.append(Panel(title, "depth $k$", "cosine", series))
+            continue
         series = []
         for k in range(dataset.sizes["depth"]):
-            one = dataset.cosine.isel(rate=i, depth=k)
-            mean, spread = one.mean("network"), one.std("network")
-            series.append(
-                Series(
-                    dataset.gain,
-                    mean,
-                    f"depth {k}",
-                    colour=k,
-                    low=mean - spread,
-                    high=mean + spread,
-                )
-            )
-        panels.append(Panel(f"chain against implicit, {name}", "gain of the weights", "cosine",
-                            series, "x"))  # fmt: skip
+            mean, spread = (of("network") for of in (one.isel(depth=k).mean, one.isel(depth=k).std))
+            low, high = mean - spread, mean + spread
+            series.append(Series(dataset.gain, mean, f"depth {k}", colour=k, low=low, high=high))
+        panels.append(Panel(title, "gain of the weights", "cosine", series, "x"))
     return panel_figure(panels)
 
 
 def judge(dataset: xr.Dataset) -> list[Verdict]:
     import numpy as np
 
-    out = []
+    out = kink_verdicts(dataset)
     for i, name in enumerate(dataset.activation.values):
         for layer in np.argsort(dataset.depth_of_layer.values):
             one = dataset.isel(activation=i, layer=layer)
@@ -304,10 +318,10 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
             seen = floor < 1e-6
             claim = f"{name}, depth {k}: nudged step - BPTT, relative, largest"
             note = f"{float(seen.mean()):.0%} of steps above rounding"
-            out.append(Verdict.at_most(claim, error.where(seen).max(), 1e-5, note))
-            ratio = (error / (1e-5 + 5 * floor)).max()
+            out.append(largest_at_most(claim, error, seen & one.clear, 1e-5, note))
+            ratio = error / (1e-5 + 5 * floor)
             claim = f"{name}, depth {k}: every step, error / (1e-5 + 5 rounding)"
-            out.append(Verdict.at_most(claim, ratio, 1))
+            out.append(largest_at_most(claim, ratio, one.clear & error.notnull(), 1))
             claim = f"{name}, depth {k}: sum of the steps - implicit gradient, relative"
             out.append(Verdict.at_most(claim, one.limit_error, 1e-8))
     for name, value in zip(("hidden", "output"), dataset.toy_state_rmse.values, strict=True):
@@ -317,9 +331,11 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
     for i, name in enumerate(dataset.rate.values):
         mean = dataset.cosine.isel(rate=i).mean("network")
         for k in range(1, dataset.sizes["depth"]):
-            for gain in (dataset.gain.values.min(), dataset.gain.values.max()):
+            for gain in sorted({dataset.gain.values.min(), dataset.gain.values.max()}):
                 value = mean.sel(gain=gain).isel(depth=k)
-                out.append(reported(f"{name}: chain . implicit, depth {k}, gain {gain:g}", value))
+                claim = f"{name}: chain . implicit, depth {k}, gain {gain:g}"
+                why = "" if np.isfinite(value) else "no gradient passes, all units are pinned"
+                out.append(reported(claim, value, why))
     return out
 
 

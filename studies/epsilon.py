@@ -8,8 +8,9 @@ target (eq. 12), at every eps. The displacement of each layer is compared with t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from problem import ImageSettings, problem_of, reported, study_images
 
 from ctebm import study
 from ctebm.study import Progress, Verdict
@@ -20,12 +21,9 @@ if TYPE_CHECKING:
 
     from ctebm.activation import Activation
 
-TARGET_RATES = (0.1, 0.9)  # of a one-hot target, inside the kinks
-OPEN_RATES = (0.01, 0.99)  # of pixels, where the activation reaches 0 and 1 nowhere
-
 
 @dataclass(frozen=True)
-class Settings(study.Settings):
+class Settings(ImageSettings):
     """How does the step eps affect the correspondence of early inference with back-propagation?"""
 
     epsilon: tuple[float, ...] = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
@@ -37,8 +35,6 @@ class Settings(study.Settings):
     activation: str = "hard-sigmoid"
     """hard-sigmoid[:lower=-0.5], logistic[:gain=4], tanh or
     smooth-hard-sigmoid[:lower=-0.5,width=0.1]."""
-    gain: float = 0.25
-    """Of the Glorot weights; biases are centred on the mean input."""
     t_end: float = 8.0
     """Time to run, in membrane time constants."""
     solver: Literal["euler", "heun", "midpoint", "rk4", "dopri5"] = "euler"
@@ -52,15 +48,9 @@ class Settings(study.Settings):
     whose output is held at its equilibrium, or from the equilibrium."""
     save_all: bool = False
     """Keep every step instead of about 48."""
-    data: Path | None = None
-    """Images: IDX (.gz), npz, csv or netCDF, instead of scikit-learn's digits."""
-    labels: Path | None = None
-    """Labels of IDX images."""
-    weights: Path | None = None
-    """A trained network, as studies/learning.py writes it; --sizes, --activation and --gain are
-    then those of the file."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         study.check_activation(self.activation)
         if not self.epsilon or not all(0 < e <= 1 for e in self.epsilon):
             raise ValueError(f"--epsilon needs steps 0 < eps <= 1, got {self.epsilon}.")
@@ -70,10 +60,10 @@ class Settings(study.Settings):
             raise ValueError(f"--sizes needs input, hidden and output layers, got {self.sizes}.")
         if not (0 < self.t_end < float("inf")):
             raise ValueError(f"--t-end needs a time > 0, got {self.t_end}.")
-        if self.n_samples < 1 or self.replicates < 1:
-            raise ValueError("--n-samples and --replicates need at least 1.")
-        if not (0 <= self.gain < float("inf") and 0 <= self.sigma < float("inf")):
-            raise ValueError(f"--gain and --sigma must be >= 0, got {self.gain}, {self.sigma}.")
+        if self.replicates < 1:
+            raise ValueError(f"--replicates needs at least 1, got {self.replicates}.")
+        if not 0 <= self.sigma < float("inf"):
+            raise ValueError(f"--sigma must be >= 0, got {self.sigma}.")
         if self.sigma and self.solver != "euler":
             raise ValueError(f"--solver {self.solver} takes no noise; use euler with --sigma.")
         if self.solver == "dopri5" and self.activation.startswith("hard-sigmoid"):
@@ -84,40 +74,21 @@ class Settings(study.Settings):
 
 
 def run(settings: Settings, progress: Progress) -> xr.Dataset:
-    import numpy as np
     import torch
 
     import ctebm
-    from ctebm.images import load_images
 
-    images = load_images(settings.data, settings.labels, settings.n_samples)
-    dtype = getattr(torch, settings.dtype)
-    trained = settings.weights and ctebm.load_network(settings.weights, dtype=dtype)
-    activation = trained.activation if trained else study.parse_activation(settings.activation)
-    rates, note = _reachable(images.input, activation)
-    if trained:
-        _refuse_stalling(activation, settings.solver)
-        sizes = tuple(len(b) for b in trained.biases)
-        _check_sizes(sizes, images.input.shape[1], images.n_classes, images.name, "the file")
-        network = trained
-    else:
-        sizes = settings.sizes
-        _check_sizes(sizes, images.input.shape[1], images.n_classes, images.name, "--sizes")
-        network = ctebm.LayeredNetwork.random(
-            sizes, activation, gain=settings.gain, seed=settings.seed, dtype=dtype
-        ).centred({"x": rates.mean(0)})
-    network = network.to(device=settings.device)
-    hot = np.eye(sizes[-1])[images.label]
-    target = activation.inverse(torch.as_tensor(np.where(hot, *reversed(TARGET_RATES))))
+    one = problem_of(settings, study_images(settings), settings.sizes, settings.activation)
+    _refuse_stalling(one.network.activation, settings.solver)
     record = ctebm.correspondence(
-        network,
-        activation.inverse(torch.as_tensor(rates)),
-        target,
+        one.network,
+        one.x,
+        one.target,
         settings.epsilon,
         t_end=settings.t_end,
         method=settings.solver,
         save_all=settings.save_all,
-        tol=1e-12 if dtype == torch.float64 else 2e-6,
+        tol=1e-12 if one.network.dtype == torch.float64 else 2e-6,
         sigma=settings.sigma,
         replicates=settings.replicates if settings.sigma else 1,
         baseline=settings.baseline,
@@ -126,8 +97,8 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
     )
     dataset = record.to_dataset()
     _refuse_hidden(dataset, settings)
-    dataset["label"] = ("sample", images.label, {"long_name": "class", "units": "1"})
-    dataset.attrs |= {"data": images.name, "data_note": f"{images.note}; {note}"}
+    dataset["label"] = ("sample", one.images.label, {"long_name": "class", "units": "1"})
+    dataset.attrs |= {"data": one.data, "data_note": f"{one.images.note}; {one.note}"}
     return dataset
 
 
@@ -171,7 +142,7 @@ def _arrival(one: xr.Dataset, exact: bool, exact_after: bool) -> list[Verdict]:
         note += f"; {float(valid.mean()):.0%} of runs not at a kink before"
     claim = f"depth {k}: first arrival -eps^{k + 1} g"
     if not exact and one.kinks:
-        return [_reported(f"{claim}, median error", np.nanmedian(error), note)]
+        return [reported(f"{claim}, median error", np.nanmedian(error), note)]
     if not exact and k > 0:
         return [_remainder(claim, one.epsilon.values, error, floor)]
     after, _ = _errors(one, k + 2)
@@ -201,7 +172,7 @@ def _remainder(claim: str, sizes, error, floor) -> Verdict:
     seen = np.flatnonzero(middle > 20 * hidden)
     seen = seen[np.argsort(sizes[seen])][:3]
     if len(seen) < 2:
-        return _reported(f"{claim}, median error", middle.min(), "too few step sizes for a slope")
+        return reported(f"{claim}, median error", middle.min(), "too few step sizes for a slope")
     slope = np.polyfit(np.log(sizes[seen]), np.log(middle[seen]), 1)[0]
     note = f"error {middle[seen[0]]:.1e} at eps = {sizes[seen[0]]:g}"
     return Verdict.at_least(f"{claim}, remainder is O(eps): slope", slope, 0.9, note)
@@ -222,12 +193,13 @@ def _departure(one: xr.Dataset, n_hidden: int) -> Verdict:
 
     k = int(one.depth)
     run = one.isel(epsilon=int(np.argmax(one.epsilon.values)))
-    off = (abs(run.tangent) > 10 * run.rounding_floor) & (run.step > k)
+    before = (run.first_crossing < 0) | (run.step < run.first_crossing)
+    off = (abs(run.tangent) > 10 * run.rounding_floor) & (run.step > k) & before
     step = np.where(off.values.any(-1), run.step.values[off.values.argmax(-1)], -1)
     step = step[(run.first_crossing.values < 0) | (run.first_crossing.values > k + 3)]
     claim = f"depth {k}: step at which the direction leaves the chain gradient"
     if len(step) == 0:
-        return _reported(claim, np.nan, "every sample met a kink before")
+        return reported(claim, np.nan, "every sample met a kink before")
     expected = k + 3 if n_hidden > 1 else -1
     note = "" if n_hidden > 1 else "never (-1): nothing comes back through one hidden layer"
     found = step[step != expected][:1]
@@ -265,16 +237,25 @@ def _end(dataset: xr.Dataset) -> list[Verdict]:
     for layer in np.argsort(dataset.depth.values):
         one = end.isel(layer=layer)
         tag = f"depth {int(one.depth)} at t = {float(end.time):g}"
-        share = np.nanmedian(one.coefficient / one.law_coefficient)
+        share = one.coefficient / one.law_coefficient
         out += [
-            _reported(f"{tag}: coefficient / law, median", share),
-            _reported(f"{tag}: cosine with the chain gradient, median", np.nanmedian(one.cosine)),
-            _reported(
-                f"{tag}: cosine with the implicit gradient, median",
-                np.nanmedian(one.cosine_implicit),
-            ),
+            _median(f"{tag}: coefficient / law", share, _SILENT),
+            _median(f"{tag}: cosine with the chain gradient", one.cosine, _SILENT),
+            _median(f"{tag}: cosine with the implicit gradient", one.cosine_implicit, _PINNED),
         ]
     return out
+
+
+_SILENT = "no unit of the layer receives anything back, all are pinned"
+_PINNED = "no small change passes, the layer or all outputs are pinned"
+
+
+def _median(claim: str, values: xr.DataArray, why: str) -> Verdict:
+    """Report the median over samples, and why some have no value."""
+    gone = float(values.isnull().mean())
+    value = float("nan") if gone == 1 else float(values.median("sample"))
+    note = f"undefined in {gone:.0%} of samples: {why}" if gone else ""
+    return reported(f"{claim}, median", value, note)
 
 
 def _kinks(dataset: xr.Dataset) -> list[Verdict]:
@@ -285,10 +266,10 @@ def _kinks(dataset: xr.Dataset) -> list[Verdict]:
     crossed = run.first_crossing.values > 0
     if not crossed.any():
         return []
-    time = np.where(crossed, run.first_crossing.values, np.inf) * float(run.epsilon)
+    time = run.first_crossing.values[crossed] * float(run.epsilon)
     out = [
-        _reported("samples in which a unit meets or leaves a kink, share", crossed.mean()),
-        _reported("time of the first crossing, median", np.median(time)),
+        reported("samples in which a unit meets or leaves a kink, share", crossed.mean()),
+        reported("time of the first crossing, where there is one, median", np.median(time)),
     ]
     for layer in np.argsort(dataset.depth.values):
         one = dataset.isel(layer=layer)
@@ -298,7 +279,7 @@ def _kinks(dataset: xr.Dataset) -> list[Verdict]:
         late = error.where((one.first_crossing > 0) & (one.first_crossing <= n))
         if bool(late.notnull().any()):
             claim = f"depth {n - 1}: first arrival at or after a crossing, median error"
-            out.append(_reported(claim, np.nanmedian(late)))
+            out.append(reported(claim, np.nanmedian(late)))
     return out
 
 
@@ -308,38 +289,12 @@ def _largest(values) -> float:
     return float(np.nanmax(values, initial=0.0))
 
 
-def _reported(claim: str, value: float, note: str = "") -> Verdict:
-    return Verdict(claim, float(value), None, True, note, must_hold=False)
-
-
-def _check_sizes(
-    sizes: tuple[int, ...], n_pixels: int, n_classes: int, name: str, owner: str
-) -> None:
-    remedy = f"give --sizes {n_pixels} ... {n_classes}" if owner == "--sizes" else "give its images"
-    if sizes[0] != n_pixels:
-        raise ValueError(
-            f"{name} has {n_pixels} pixels but {owner} begins with {sizes[0]}; {remedy}."
-        )
-    if sizes[-1] != n_classes:
-        raise ValueError(
-            f"{name} has {n_classes} classes but {owner} ends with {sizes[-1]}; {remedy}."
-        )
-
-
 def _refuse_stalling(activation: Activation, solver: str) -> None:
     if activation.kinks and solver == "dopri5":
         raise ValueError(
             "dopri5 stalls where units chatter around kinks, which the network of --weights has; "
             "use euler, heun or rk4."
         )
-
-
-def _reachable(pixels, activation: Activation):
-    """Return pixels as rates that the activation reaches, and a note on it."""
-    if activation.kinks:
-        return pixels, "rates are the pixels"
-    low, high = OPEN_RATES
-    return low + (high - low) * pixels, f"rates span [{low:g}, {high:g}], the activation is open"
 
 
 def _refuse_hidden(dataset: xr.Dataset, settings: Settings) -> None:

@@ -9,7 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from problem import ImageSettings, corrected_order, dataset, images_problem, reported
+from problem import (
+    ExactSettings,
+    activation_names,
+    corrected_order,
+    dataset,
+    images_problem,
+    kink_verdicts,
+    kinks,
+    reported,
+    with_gain,
+)
 
 from ctebm import study
 from ctebm.study import Progress, Verdict
@@ -23,7 +33,7 @@ STEP = r"step $\epsilon$ (time constants)"
 
 
 @dataclass(frozen=True)
-class Settings(ImageSettings):
+class Settings(ExactSettings):
     """Is the first change of every layer -eps^(k+1) times its back-propagated gradient?"""
 
     epsilon: tuple[float, ...] = (0.2, 0.14, 0.1, 0.07, 0.05, 0.035, 0.025, 0.0125, 0.006)
@@ -45,27 +55,24 @@ class Settings(ImageSettings):
 
 
 def run(settings: Settings, progress: Progress) -> xr.Dataset:
-    import dataclasses
-
     import numpy as np
     import torch
 
     import ctebm
 
     size, error, floor, crossed, records, problems = [], [], [], [], [], []
-    for name in progress(ACTIVATIONS, "activations"):
+    names = activation_names(settings, ACTIVATIONS)
+    for name in progress(names, "activations"):
         gain = settings.gain * (1 if name == "hard-sigmoid" else 4)
-        one = images_problem(
-            dataclasses.replace(settings, gain=gain), (settings.width,) * settings.depth, name
-        )
+        one = images_problem(with_gain(settings, gain), (settings.width,) * settings.depth, name)
         network = one.network
-        if gain != settings.gain:
+        if gain != settings.gain and settings.weights is None:
             draw = np.random.default_rng(settings.seed)
             weights = [W for W in network.weights if W is not None]
             shifted = [b + torch.as_tensor(draw.uniform(-0.5, 0.5, len(b))) for b in network.biases]
             network = ctebm.LayeredNetwork(weights, shifted, network.activation)
         record = ctebm.correspondence(
-            network, one.x, one.target, settings.epsilon, n_steps=settings.depth + 1
+            network, one.x, one.target, settings.epsilon, n_steps=one.n_hidden + 1
         )
         records.append(record)
         problems.append(one)
@@ -85,10 +92,12 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
             "error": (dims, torch.stack(error)[..., order], "relative error against -eps^(k+1) g"),
             "rounding_floor": (dims, torch.stack(floor)[..., order], "relative rounding error"),
             "first_crossing": (dims[:3], torch.stack(crossed), "first step at which a kink is met"),
+            "kinked": ("activation", [bool(p.network.activation.kinks) for p in problems], "kinks"),
+            **kinks(records[0]),
         },
         {"data": one.data},
         {
-            "activation": ("activation", np.array(ACTIVATIONS), "activation"),
+            "activation": ("activation", np.array(names), "activation"),
             "epsilon": ("epsilon", record.eps, "step size", "membrane time constant"),
             "depth": ("depth", np.sort(record.depth), "hops from the output"),
         },
@@ -122,7 +131,7 @@ def draw(dataset: xr.Dataset) -> Figure:
             ]
         title = f"{name}: error, line rounding"
         panels.append(Panel(title, STEP, "relative error", series, "xy"))
-    return panel_figure(panels, 4)
+    return panel_figure(panels, min(4, len(panels)))
 
 
 def judge(dataset: xr.Dataset) -> list[Verdict]:
@@ -130,16 +139,21 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
 
     from ctebm.metric import fit_exponent
 
-    out, eps = [], dataset.epsilon.values
+    out, eps = kink_verdicts(dataset), dataset.epsilon.values
     for i, name in enumerate(dataset.activation.values):
         for k in dataset.depth.values:
             one = dataset.isel(activation=i, depth=k)
             clear = (one.first_crossing < 0) | (one.first_crossing > k + 1)
+            whole = clear & one.coefficient.notnull()
+            if one.kinked and not whole.all("epsilon").any():
+                claim = f"{name}, depth {k}: exponent / (k + 1) - 1"
+                out.append(reported(claim, np.nan, "every sample meets a kink before"))
+                continue
             floor = one.rounding_floor.median("sample").values
-            size = one.coefficient.where(clear).median("sample").values
+            size = one.coefficient.where(whole.all("epsilon")).median("sample").values
             error = np.sqrt((one.error.where(clear) ** 2).mean("sample")).values
             tag = f"{name}, depth {k}"
-            if name == "hard-sigmoid":
+            if one.kinked:
                 seen = floor < 5e-3
                 fit = fit_exponent(eps[seen], size[seen])
                 note = f"95 % interval {fit.low:.5f} to {fit.high:.5f}, {seen.sum()} steps"

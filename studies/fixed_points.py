@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from problem import refuse_with_weights, trained_network
+
 from ctebm import study
 from ctebm.study import Progress, Verdict
 
@@ -46,8 +48,12 @@ class Settings(study.Settings):
     """Images: IDX (.gz), npz, csv or netCDF, instead of scikit-learn's digits."""
     labels: Path | None = None
     """Labels of IDX images."""
+    weights: Path | None = None
+    """A trained network, as studies/learning.py writes it, instead of random weights; layers and
+    activation are then those of the file."""
 
     def __post_init__(self) -> None:
+        refuse_with_weights(self)
         for name in self.activations:
             study.check_activation(name)
         if not self.gain or min(self.gain) < 0:
@@ -73,30 +79,37 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
     from ctebm.images import load_images
 
     images = load_images(settings.data, settings.labels, settings.n_samples)
-    if images.input.shape[1] != settings.sizes[0]:
+    dtype = getattr(torch, settings.dtype)
+    trained = trained_network(settings.weights, images, dtype)
+    if trained is None and images.input.shape[1] != settings.sizes[0]:
         raise ValueError(
             f"--sizes begins with {settings.sizes[0]} units, but the images have "
             f"{images.input.shape[1]} pixels."
         )
-    dtype = getattr(torch, settings.dtype)
-    rates = torch.as_tensor(images.input, dtype=dtype).clamp(0.01, 0.99)
-    n_free = sum(settings.sizes[1:])
-    shape = (len(settings.activations), len(settings.gain), settings.n_samples)
+    names = settings.activations if trained is None else (repr(trained.activation),)
+    gains = settings.gain if trained is None else (1.0,)
+    sizes = settings.sizes if trained is None else [len(b) for b in trained.biases]
+    rates = torch.as_tensor(images.input, dtype=dtype)
+    if trained is None or not trained.activation.kinks:
+        rates = rates.clamp(0.01, 0.99)
+    n_free = sum(sizes[1:])
+    shape = (len(names), len(gains), settings.n_samples)
     found = {
         name: np.full(shape, np.nan)
         for name in ("n_stable", "pinned_share", "lambda_min", "lambda_max", "eps_max", "margin",
                      "residual", "converged_share", "iterations")
     }  # fmt: skip
-    starts = np.random.default_rng(settings.seed).uniform(-0.5, 0.5, (settings.n_starts, 1, n_free))
+    places = np.random.default_rng(settings.seed).uniform(size=(settings.n_starts, 1, n_free))
     chatter = None
-    for a, name in enumerate(progress(settings.activations, "nonlinearities")):
-        rho = study.parse_activation(name)
-        for g, gain in enumerate(settings.gain):
-            whole = ctebm.LayeredNetwork.random(
-                settings.sizes, rho, gain=gain, seed=settings.seed, dtype=dtype
+    for a, name in enumerate(progress(names, "nonlinearities")):
+        rho = study.parse_activation(name) if trained is None else trained.activation
+        for g, gain in enumerate(gains):
+            whole = trained or ctebm.LayeredNetwork.random(
+                sizes, rho, gain=gain, seed=settings.seed, dtype=dtype
             ).centred({"x": rates.mean(0)})
             network = whole.to(device=settings.device).clamp({"x": rho.inverse(rates)})
-            points = ctebm.settle(network, starts, tol=settings.tol)
+            low, high = rho.box or (-0.5, 0.5)
+            points = ctebm.settle(network, low + (high - low) * places, tol=settings.tol)
             here = (a, g)
             found["n_stable"][here] = _distinct(points.state, points.energy)
             first = _lowest(points)
@@ -113,7 +126,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
             if rho.kinks and chatter is None and bool(linear.pinned[0].any()):
                 chatter = _chatter(whole.clamp({"x": rho.inverse(rates[0])}), first[0], settings)
     dims = ("activation", "gain", "sample")
-    names = {
+    texts = {
         "n_stable": "distinct stable equilibria found",
         "pinned_share": "share of pinned units",
         "lambda_min": "smallest eigenvalue of the Hessian",
@@ -126,10 +139,10 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
     }
     units = {"eps_max": "membrane time constant"}
     data = xr.Dataset(
-        {k: variable(dims, v, names[k], units.get(k, "1")) for k, v in found.items()},
+        {k: variable(dims, v, texts[k], units.get(k, "1")) for k, v in found.items()},
         {
-            "activation": variable(("activation",), list(settings.activations), "nonlinearity"),
-            "gain": variable(("gain",), settings.gain, "gain of the Glorot weights"),
+            "activation": variable(("activation",), list(names), "nonlinearity"),
+            "gain": variable(("gain",), gains, "gain of the Glorot weights, 1 for given ones"),
         },
         {"data": images.name, "tolerance": settings.tol, "n_starts": settings.n_starts},
     )
@@ -166,18 +179,27 @@ def draw(dataset: xr.Dataset) -> Figure:
         for (name, label), ax in zip(panels, axes, strict=False):
             for a, activation in enumerate(dataset.activation.values):
                 values = dataset[name].isel(activation=a).where(lambda x: np.isfinite(x))
+                colour, marker = colours[a % len(colours)], MARKERS[a % len(MARKERS)]
+                if dataset.sizes["gain"] == 1:  # a single network: image by image
+                    ax.plot(np.arange(dataset.sizes["sample"]), values[0], marker, color=colour,
+                            ms=4, mew=0, ls="", label=str(activation))  # fmt: skip
+                    continue
                 low, middle, high = (values.quantile(q, "sample") for q in (0.05, 0.5, 0.95))
-                colour = colours[a % len(colours)]
                 gain = dataset.gain.values * (1 + 0.02 * a)
                 ax.vlines(gain, low, high, color=colour, lw=0.8, alpha=0.6)
-                ax.plot(gain, middle, MARKERS[a % len(MARKERS)], color=colour, ms=4, mew=0,
+                ax.plot(gain, middle, marker, color=colour, ms=4, mew=0,
                         label=str(activation), ls="-", lw=0.6)  # fmt: skip
-            ax.set(xscale="log", xlabel="gain", ylabel=label)
             if name != "pinned_share":
                 ax.set_yscale("log")
                 ax.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
                 ax.yaxis.set_major_formatter("{x:g}")
                 ax.yaxis.set_minor_formatter(NullFormatter())
+            ax.set(ylabel=label)
+            if dataset.sizes["gain"] == 1:
+                ax.set(xlabel="image")
+                ax.xaxis.get_major_locator().set_params(integer=True)
+                continue
+            ax.set(xscale="log", xlabel="gain")
             ax.xaxis.set_major_locator(FixedLocator(dataset.gain.values[::2]))
             ax.xaxis.set_major_formatter("{x:g}")
             ax.xaxis.set_minor_formatter(NullFormatter())

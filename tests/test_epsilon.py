@@ -1,7 +1,6 @@
 """The main study as its user runs it."""
 
 import gzip
-import importlib.util
 import itertools
 import json
 import struct
@@ -9,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import epsilon
 import numpy as np
 import pytest
 
@@ -21,17 +21,8 @@ SCRIPT = ROOT / "studies" / "epsilon.py"
 SMALL = ["--n-samples", "4", "--epsilon", "0.5", "0.1"]
 
 
-@pytest.fixture(scope="module")
-def epsilon():
-    spec = importlib.util.spec_from_file_location("epsilon", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["epsilon"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def call(epsilon, tmp_path, capsys):
+def call(tmp_path, capsys):
     """Return a function that runs the study and gives exit code, output and dataset."""
 
     def run(*words, out="result", small=True):
@@ -117,7 +108,7 @@ def test_options_hold_too(call, words):
 
 
 @pytest.mark.parametrize("field", ["law_coefficient", "chain_gradient", "rounding_floor"])
-def test_a_wrong_law_is_noticed(call, epsilon, field):
+def test_a_wrong_law_is_noticed(call, field):
     """Scaling the law by one part in a million, or the floor by as much, must fail the study."""
     _, _, path = call()
     with ctebm.open(path) as data:
@@ -218,6 +209,7 @@ def test_an_existing_result_is_kept(call):
 
 def test_help_answers_without_torch():
     script = "import runpy, sys; sys.argv = ['epsilon.py', '--help']\n"
+    script += f"sys.path.insert(0, {str(SCRIPT.parent)!r})\n"
     script += f"try: runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
     script += "except SystemExit as stop: print(stop.code, 'torch' in sys.modules)"
     done = subprocess.run(

@@ -2,11 +2,12 @@
 
 import json
 
+import bifurcation
+import fixed_points
 import pytest
 
 import ctebm
 from ctebm import study
-from studies import bifurcation, fixed_points
 
 STUDIES = {"bifurcation": bifurcation, "fixed_points": fixed_points}
 

@@ -1,18 +1,13 @@
 """The studies of learning, from their command lines, small."""
 
-import sys
-from pathlib import Path
-
+import learning
 import numpy as np
 import pytest
+import saturation
+import stdp
 
 import ctebm
 from ctebm import study
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "studies"))
-import learning
-import saturation
-import stdp
 
 
 def _main(module, tmp_path, *flags):
