@@ -323,8 +323,9 @@ class _Relaxation:
 
     def update_second(self) -> None:
         """Update the layers between."""
-        layers = range(len(self.s) - 2, 0, -2)
-        self.left = _beside([self._update(i)[1] for i in layers] or [self.left])
+        left = [self._update(i)[1] for i in range(len(self.s) - 2, 0, -2)]
+        if left and self.omega is not None:
+            self.left = _beside(left)
 
     def _update(self, i: int) -> tuple[Tensor, Tensor]:
         """Over-relax layer `i`; return its distances from no force, before and after."""
@@ -335,13 +336,11 @@ class _Relaxation:
             R = (R + beta * target) / (1 + beta)
         goal = self.network._clip(R)
         away = goal - old
-        if self.omega is None:
-            new, left = goal, self.left
-        else:
+        new = goal
+        if self.omega is not None:
             new = self.network._clip(torch.addcmul(old, self.omega, away))
-            left = goal - new
         self.s[i], self.r[i] = new, self.network.rate(new)
-        return away, left
+        return away, goal - new
 
     def over_relax(self) -> None:
         """Choose the factors that the last sweep's rate of convergence asks for."""
