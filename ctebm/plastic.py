@@ -7,8 +7,8 @@ at odd depth do not see their own kind. With a hard sigmoid
 
 on all layers of one kind is therefore the exact minimum of the energy over them, and taking turns
 is block coordinate descent: it never goes uphill, needs no step size, and stops at a fixed point.
-Smooth activations take turns with the pressure, :math:`s_i \leftarrow R_i(s)`; for them the
-residual says whether that converged.
+With a smooth activation each unit of a kind solves its own equation :math:`s_i = R_i(s)`, which
+has one solution if the rate saturates away from 0.
 
 States are lists of one tensor ``(batch, size)`` a layer, input first.
 """
@@ -16,7 +16,7 @@ States are lists of one tensor ``(batch, size)`` a layer, input first.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -29,6 +29,8 @@ from ctebm.layered import LayeredNetwork
 __all__ = ["PlasticNetwork", "Rest"]
 
 States = list[Tensor]
+
+_NEWTON_STEPS = 30  # of units by themselves; most need four
 
 
 @dataclass(frozen=True)
@@ -318,29 +320,36 @@ class _Relaxation:
         """
         layers = range(len(self.s) - 1, 0, -2)
         self.before, self.away = self.away, _beside([self._update(i)[0] for i in layers])
-        largest = self.away.abs().amax(-1)
-        return largest if self.omega is None else largest.maximum(self.left.abs().amax(-1))
+        return torch.maximum(self.away.abs().amax(-1), self.left.abs().amax(-1))
 
     def update_second(self) -> None:
         """Update the layers between."""
         left = [self._update(i)[1] for i in range(len(self.s) - 2, 0, -2)]
-        if left and self.omega is not None:
-            self.left = _beside(left)
+        self.left = _beside(left or [self.left])
 
     def _update(self, i: int) -> tuple[Tensor, Tensor]:
-        """Over-relax layer `i`; return its distances from no force, before and after."""
-        self.I[i] = self.network._current(i, self.r, self.received)
-        R, old = self.network._pressure(self.s[i], self.I[i]), self.s[i]
+        """Put layer `i` at rest or beyond; return its distances from no force before and after."""
+        old, I = self.s[i], self.network._current(i, self.r, self.received)
+        self.I[i] = I
+        target, beta = 0.0, 0.0
         if self.nudge is not None and i == len(self.s) - 1:
             target, beta = self.nudge
-            R = (R + beta * target) / (1 + beta)
-        goal = self.network._clip(R)
-        away = goal - old
-        new = goal
-        if self.omega is not None:
-            new = self.network._clip(torch.addcmul(old, self.omega, away))
+
+        def pull(s: Tensor) -> Tensor:
+            return (self.network._pressure(s, I) + beta * target) / (1 + beta)
+
+        if self.network.activation.box is None:
+            bend = self.network.activation.second_derivative
+            new = _alone(pull, lambda s: bend(s) * I / (1 + beta), old)
+            away, left = pull(old) - old, pull(new) - new
+        else:
+            goal = self.network._clip(pull(old))
+            new, away = goal, goal - old
+            if self.omega is not None:
+                new = self.network._clip(torch.addcmul(old, self.omega, away))
+            left = goal - new
         self.s[i], self.r[i] = new, self.network.rate(new)
-        return away, goal - new
+        return away, left
 
     def over_relax(self) -> None:
         """Choose the factors that the last sweep's rate of convergence asks for."""
@@ -372,6 +381,29 @@ class _Relaxation:
             self.omega = self.omega[chosen]
         if self.nudge is not None:
             self.nudge = self.nudge[0][chosen], self.nudge[1]
+
+
+def _alone(
+    pressure: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor], s: Tensor
+) -> Tensor:
+    r"""Return where units come to rest by themselves, :math:`s = R(s)`, from `s` on.
+
+    By Newton's method, in brackets: a pressure that falls with the state, as that of a saturating
+    rate does, has its rest between the state and the pressure there. Where it rises instead, the
+    pressure itself is returned, or what lies on the way.
+    """
+    R = pressure(s)
+    low, high = torch.minimum(s, R), torch.maximum(s, R)
+    for _ in range(_NEWTON_STEPS):
+        away = R - s
+        low, high = torch.where(away > 0, s, low), torch.where(away < 0, s, high)
+        newton = s + away / (1 - slope(s)).clamp(min=0.1)
+        inside = (newton > low) & (newton < high)
+        s = torch.where(away == 0, s, torch.where(inside, newton, (low + high) / 2))
+        R = pressure(s)
+        if bool(((R - s).abs() <= 8 * torch.finfo(s.dtype).eps * s.abs().clamp(min=1)).all()):
+            break
+    return s
 
 
 def _beside(parts: list[Tensor]) -> Tensor:

@@ -256,6 +256,8 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
 
 def _samples(settings: Settings) -> tuple[Images, Images, str]:
     """Return the images to learn from and to judge by, and how they were chosen."""
+    from problem import reachable
+
     from ctebm.images import load_images
 
     train = load_images(settings.data, settings.labels)
@@ -268,7 +270,12 @@ def _samples(settings: Settings) -> tuple[Images, Images, str]:
     if settings.validate:
         train, test = _split(train, 1 / 6)
         note += ", which is not used: judged by a stratified sixth of the others"
-    return train, test, note
+    rho = study.parse_activation(settings.activation)
+    rates, reached = zip(*(reachable(part.input, rho) for part in (train, test)), strict=True)
+    train, test = (
+        dataclasses.replace(part, input=r) for part, r in zip((train, test), rates, strict=True)
+    )
+    return train, test, f"{note}; {reached[0]}"
 
 
 def _split(images: Images, share: float) -> tuple[Images, Images]:

@@ -99,7 +99,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
                 curve, torch.stack(squared), "replicates for a relative error of 1, measured",
             ),
             "replicates_needed": (curve, np.stack(needed), "the same, predicted"),
-            "covered": (curve, torch.stack(covered), "bootstrap interval holds the coefficient"),
+            "covered": (curve, torch.stack(covered), "interval holds the coefficient"),
             "pairs": (
                 ("baseline", "layer"), _pairs(settings, one), "tangent of the angle to the quiet",
             ),
@@ -248,7 +248,7 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
         mean = float(ratio.mean())
         claim = f"depth {k}: replicates measured / predicted, off 1"
         out.append(Verdict.at_most(claim, abs(mean - 1), 0.15, f"ratio {mean:.3f}", free))
-        claim = f"depth {k}: bootstrap intervals (95 %) that hold the coefficient, share"
+        claim = f"depth {k}: intervals (95 %) that hold the coefficient, share"
         share = one.covered.where(arrived).mean()
         out.append(
             Verdict.at_least(claim, share, 0.85, "16 replicates cover less than asked", free)

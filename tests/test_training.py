@@ -65,6 +65,18 @@ def test_learns_separable_classes(change):
     assert found.history["residual"].max() <= plan.tol
 
 
+@pytest.mark.parametrize("activation", [ctebm.Logistic(), ctebm.Tanh(), ctebm.SmoothHardSigmoid()])
+def test_smooth_networks_settle_and_learn(activation):
+    network = ctebm.LayeredNetwork.random(SIZES, activation, gain=0.5, seed=1)
+    network = network.centred({"x": np.full(SIZES[0], 0.5)})
+    rule = ctebm.Early(slope=True)
+    (x, label), plan = _data(), dataclasses.replace(PLAN, epochs=12, rate=0.03, rule=rule)
+    found = ctebm.train(network, x.clip(0.01, 0.99), label, plan)
+    assert found.history["unsettled"].max() == 0
+    assert found.history["train_error"][-1] <= 2
+    assert found.history["alignment"][-1, 0].min() > 0.99
+
+
 def test_does_not_change_the_network_it_is_given():
     network = _network()
     before = [W.clone() for W in network.weights]
