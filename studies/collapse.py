@@ -453,7 +453,7 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
     ratio = deepest.sel(lower=-0.5) / deepest.sel(lower=-0.1)
     out += [
         Verdict.at_least("pushed by > 0.2 a step: dead share, least",
-                         dataset.dead.where(hard).min(), 0.9,
+                         dataset.dead.where(hard).min(), 0.5,
                          "" if hard.any() else "no run was; raise --rates", bool(hard.any())),
         Verdict.at_most("pushed by < 0.1 a step, eigenvalue > 0: dead share, largest",
                         dataset.dead.where(soft & stable).max(), 0.1),

@@ -176,9 +176,15 @@ def _loaded(path: Path, dtype: torch.dtype | None = None) -> LayeredNetwork:
     import ctebm
 
     try:
-        return ctebm.load_network(path, dtype=dtype or torch.float64)
+        network = ctebm.load_network(path, dtype=dtype or torch.float64)
     except ValueError as error:
         raise ValueError(f"{path} holds no trained network: {error}") from error
+    if isinstance(network, ctebm.FeedbackNetwork):
+        raise ValueError(
+            f"{path} holds feedback weights of their own, but the laws are for symmetric ones; "
+            "train without --separate."
+        )
+    return network
 
 
 def check_sizes(sizes: Sequence[int], images: Images, remedy: str, owner: str = "--sizes") -> None:

@@ -34,6 +34,8 @@ def trained(tmp_path_factory):
         ctebm.save(network_dataset(net), folder / f"{name}.nc")
     flat = ctebm.LayeredNetwork.random((64, 10), ctebm.Tanh())
     ctebm.save(network_dataset(flat), folder / "flat.nc")
+    apart = ctebm.FeedbackNetwork.at_angle(ctebm.LayeredNetwork.random((64, 9, 10), rho), 30)
+    ctebm.save(network_dataset(apart), folder / "apart.nc")
     return folder
 
 
@@ -77,6 +79,7 @@ def test_beta_takes_curved_weights_only(trained, tmp_path, capsys):
         (["kinked.nc", "--gain", "0.5"], "--gain describes random weights"),
         (["kinked.nc", "--hidden", "8"], "--hidden describes random weights"),
         (["flat.nc"], "needs a hidden layer"),
+        (["apart.nc"], "train without --separate"),
         (["small.npz"], "holds no trained network"),
         (["nowhere.nc"], "nowhere.nc"),
         (["kinked.nc", "--data", "small.npz"], "has 9 pixels but the network in"),
