@@ -119,14 +119,23 @@ class Verdict:
 class Progress:
     """Says how far a loop is: a bar on a terminal, a line now and then elsewhere."""
 
-    def __call__(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
-        """Yield `items` and report on them under `label`."""
+    def __call__(
+        self,
+        items: Iterable[T],
+        label: str,
+        total: int | None = None,
+        note: Callable[[], str] = str,
+    ) -> Iterator[T]:
+        """Yield `items` and report on them under `label`, with what `note` says meanwhile."""
         if total is None and hasattr(items, "__len__"):
             total = len(items)  # pyright: ignore[reportArgumentType]
         if sys.stderr.isatty():
             from tqdm import tqdm
 
-            yield from tqdm(items, label, total)
+            with tqdm(items, label, total) as bar:
+                for item in bar:
+                    yield item
+                    bar.set_postfix_str(note(), refresh=False)
             return
         begun = said = time.monotonic()
         for done, item in enumerate(items):
@@ -134,7 +143,8 @@ class Progress:
             if now - said >= _LOG_INTERVAL:
                 said = now
                 of = "" if total is None else f" of {total}"
-                print(f"{label}: {done}{of} after {now - begun:.0f} s", file=sys.stderr)
+                beside = f", {note()}" if note() else ""
+                print(f"{label}: {done}{of} after {now - begun:.0f} s{beside}", file=sys.stderr)
             yield item
         print(f"{label}: done in {time.monotonic() - begun:.1f} s", file=sys.stderr)
 

@@ -149,13 +149,20 @@ class Trainer:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * self.plan.decay**epoch
         wrong = cost = 0.0
-        sweeps, residuals = [], []
-        for chosen in progress(batches, f"epoch {epoch + 1}") if progress else batches:
+        sweeps, residuals, seen = [], [], 0
+
+        def note() -> str:
+            if not seen:
+                return ""
+            return f"error {100 * wrong / seen:.2f} %, residual {max(residuals):.1e}"
+
+        for chosen in progress(batches, f"epoch {epoch + 1}", note=note) if progress else batches:
             target = self.targets[label[chosen]]
             rest = self._settle(x, chosen)
             y = rest.states[-1]
             residuals.append(float(rest.residual.max()))
             sweeps.append(float(rest.sweeps.double().mean()))
+            seen += len(chosen)
             wrong += int((y.argmax(-1) != label[chosen]).sum())
             cost += float((y - target).square().sum()) / 2
             gradient = self.plan.rule.gradient(self.plastic, rest, target)

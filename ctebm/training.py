@@ -109,7 +109,7 @@ def train(
     *,
     held_out: tuple[ArrayLike | Tensor, ArrayLike | Tensor] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-    progress: Callable[[Iterable[Any], str], Iterable[Any]] | None = None,
+    progress: Callable[..., Iterable[Any]] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Training:
     """Train a network to classify.
@@ -130,7 +130,8 @@ def train(
     checkpoint : path, optional
         A file to resume from if it is there, and to write after every epoch.
     progress : callable, optional
-        Wraps the batches of an epoch, with a label, such as :class:`ctebm.study.Progress`.
+        Wraps the batches of an epoch, such as :class:`ctebm.study.Progress`: it is called with
+        them, a label, and as `note` a function that says how errors and residual stand.
     report : callable, optional
         Receives one sentence an epoch.
 

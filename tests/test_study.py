@@ -425,3 +425,13 @@ class TestProgress:
     def test_without_length(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert list(study.Progress()(iter("ab"), "steps")) == ["a", "b"]
         assert "steps: done" in capsys.readouterr().err
+
+    def test_a_note_stands_beside(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = iter(range(0, 1000, 6))
+        monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+        seen: list[int] = []
+        for i in study.Progress()(range(5), "epoch 1", note=lambda: f"error {len(seen)} %"):
+            seen.append(i)
+        assert "epoch 1: 3 of 5 after 24 s, error 3 %" in capsys.readouterr().err
