@@ -131,6 +131,11 @@ def files(folder: Path) -> set[str]:
 ALL = {"toy.nc", "toy.png", "toy.pdf"}
 
 
+def heed_interrupts() -> None:
+    """Undo what a shell does to its background jobs, which ignore interrupts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class TestResults:
     def test_whole_run(self, toy: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(toy, "--epsilon", "0.3", "0.1", "--seed", "5") == 0
@@ -351,8 +356,9 @@ class TestProcess:
     def test_interrupt(self, folder: Path) -> None:
         command = [sys.executable, "toy.py", "--mode", "slow"]
         with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as process:
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=heed_interrupts,
+        ) as process:  # fmt: skip
             assert process.stdout is not None
             assert process.stdout.readline() == "started\n"
             process.send_signal(signal.SIGINT)
@@ -371,7 +377,9 @@ class TestProcess:
             sys.argv = ["toy.py", "--overwrite", "--seed", "1"]
             runpy.run_path("toy.py", run_name="__main__")
         """)
-        done = subprocess.run([sys.executable, "-c", interrupting], capture_output=True)
+        done = subprocess.run(
+            [sys.executable, "-c", interrupting], capture_output=True, preexec_fn=heed_interrupts
+        )
         assert done.returncode == 130
         assert files(folder / "results") == ALL
         assert (folder / "results" / "toy.nc").read_bytes() == before
