@@ -30,6 +30,7 @@ __all__ = ["PlasticNetwork", "Rest"]
 
 States = list[Tensor]
 
+_FEW_NUMBERS = 2**12  # in the states of a batch that is not worth parting
 _NEWTON_STEPS = 30  # of units by themselves; most need four
 
 
@@ -253,7 +254,7 @@ class PlasticNetwork:
     ) -> Rest:
         if max_sweeps < 1:
             raise ValueError(f"expected max_sweeps >= 1, got {max_sweeps}.")
-        going, ended = _Relaxation(self, start, nudge), []
+        going, ended, width = _Relaxation(self, start, nudge), [], sum(self.sizes[1:])
         going.update_first()
         for sweep in range(1, max_sweeps + 1):
             going.update_second()
@@ -264,7 +265,7 @@ class PlasticNetwork:
                 ended.append(going.rest(tested, residual, sweep))
                 break
             # Few samples need many sweeps, and the others need not wait for them.
-            if 2 * n >= len(settled):
+            if 2 * n >= len(settled) and len(settled) * width > _FEW_NUMBERS:
                 ended.append(going.rest(tested, residual, sweep, settled))
                 going.keep(~settled)
             if sweep % 4 == 0:

@@ -62,7 +62,7 @@ def test_saturated_smooth_units_come_to_rest(activation, beta):
 
 
 def test_samples_settle_as_if_alone():
-    network, x, target = _case((9, 8, 8, 7, 5), ctebm.HardSigmoid(), gain=0.8, n=40)
+    network, x, target = _case((9, 60, 60, 50, 5), ctebm.HardSigmoid(), gain=0.7, n=120)
     plastic = PlasticNetwork(network)
     together = plastic.settle(x, tol=1e-6, max_sweeps=2000)
     assert len(together.sweeps.unique()) > 2
