@@ -405,7 +405,8 @@ def long_run(n_steps: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--networks", nargs="+", default=["L74", "L784", "D1000"])
+    names = ["L74", "L784", "D1000"]
+    parser.add_argument("--networks", nargs="+", default=names, choices=names)
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 64, 1024])
     parser.add_argument("--dtypes", nargs="+", default=list(DTYPES), choices=list(DTYPES))
     parser.add_argument("--contestants", nargs="+", default=list(CONTESTANTS),

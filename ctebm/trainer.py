@@ -22,7 +22,7 @@ from ctebm.layered import LayeredNetwork
 from ctebm.learning import Chain, Early, Implicit, Rule, ThroughTime, WeightGradient
 from ctebm.plastic import PlasticNetwork, Rest
 
-__all__ = ["REFERENCES", "Plan", "Trainer"]
+__all__ = ["REFERENCES", "Plan", "Trainer", "kink_shares"]
 
 REFERENCES: dict[str, Rule] = {"chain": Chain(), "implicit": Implicit(), "bptt": ThroughTime()}
 _PROBE_SIZE = 128
@@ -195,18 +195,13 @@ class Trainer:
             if self.plan.tied or name == "chain" else [math.nan] * len(mine)
             for name, reference in REFERENCES.items()
         ]  # fmt: skip
-        at_kink = [_at_kink(exact, s) for s in rest.states[1:-1]]
         rule = self.plan.rule
         change = exact.drive(
             rest, target, eps=getattr(rule, "eps", 0.1), n_steps=getattr(rule, "n_steps", None)
         )
-        crossing = [(_at_kink(exact, s + d) != k).any(-1) for s, d, k in
-                    zip(rest.states[1:-1], change[1:-1], at_kink, strict=True)]  # fmt: skip
         return {
             "alignment": alignment,
-            "pinned": [float(k.double().mean()) for k in at_kink],
-            "dead": [float(k.all(0).double().mean()) for k in at_kink],
-            "crossed": float(torch.stack(crossing).any(0).double().mean()) if crossing else 0.0,
+            **kink_shares(exact, rest, change),
             # what goes back to a clamped input is neither used nor changed
             "symmetry": [math.nan, *(_cosine(W, V.mT) for W, V in
                          zip(self.plastic.weights[1:], self.plastic.feedback[1:], strict=True))],
@@ -255,6 +250,36 @@ class Trainer:
         feedback = gradient.feedback or [None] * n
         for W, b, V in zip(gradient.weights, gradient.biases, feedback, strict=True):
             yield from (W, b) if self.plan.tied else (W, b, V)
+
+
+def kink_shares(network: PlasticNetwork, rest: Rest, change: list[Tensor]) -> dict[str, Any]:
+    """Return what kinks do to a batch at rest, and to its early motion.
+
+    Parameters
+    ----------
+    network : PlasticNetwork
+        The parameters.
+    rest : Rest
+        The batch at equilibrium.
+    change : list of Tensor, (batch, size)
+        How far each layer moves, input first; see :meth:`PlasticNetwork.drive`.
+
+    Returns
+    -------
+    dict
+        ``pinned`` and ``dead``, the shares of units at a kink and of those there in every sample,
+        one a hidden layer; ``crossed``, the share of samples in which a hidden unit meets or
+        leaves a kink. Zero without kinks.
+    """
+    held = [_at_kink(network, s) for s in rest.states[1:-1]]
+    crossed = torch.zeros(len(rest.states[0]), dtype=torch.bool, device=network.device)
+    for s, d, k in zip(rest.states[1:-1], change[1:-1], held, strict=True):
+        crossed |= (_at_kink(network, s + d) != k).any(-1)
+    return {
+        "pinned": [float(k.double().mean()) for k in held],
+        "dead": [float(k.all(0).double().mean()) for k in held],
+        "crossed": float(crossed.double().mean()),
+    }
 
 
 def _finite(gradient: WeightGradient) -> bool:

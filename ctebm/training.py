@@ -23,7 +23,7 @@ from ctebm.layered import LayeredNetwork
 from ctebm.parameters import network_dataset
 from ctebm.trainer import REFERENCES, Plan, Trainer
 
-__all__ = ["Training", "train", "weakly_coupled"]
+__all__ = ["Training", "smallest_curvature", "train", "weakly_coupled"]
 
 
 @dataclass(frozen=True)
@@ -205,16 +205,31 @@ def weakly_coupled(network: LayeredNetwork, stability: float = 0.5) -> LayeredNe
     if not 0 < stability <= 1:
         raise ValueError(f"expected 0 < stability <= 1, got {stability}.")
     weights = [W for W in network.weights if W is not None]
-    slope = float(network.activation.derivative(torch.zeros(1, dtype=torch.float64)))
-    free = LayeredNetwork(
-        weights[1:], network.biases[1:], network.activation, dtype=torch.float64
-    ).dense_weight() if len(weights) > 1 else torch.zeros(1, 1, dtype=torch.float64)  # fmt: skip
-    coupling = slope**2 * float(torch.linalg.eigvalsh(free)[-1])
+    coupling = 1 - smallest_curvature(network)
     scale = (1 - stability) / coupling if coupling > 0 else 1.0
     return LayeredNetwork(
         [weights[0], *(W * scale for W in weights[1:])], network.biases,
         network.activation, dtype=network.dtype,
     )  # fmt: skip
+
+
+def smallest_curvature(network: LayeredNetwork) -> float:
+    r"""Return the smallest eigenvalue of the Hessian at the centred state, above the input.
+
+    With currents of 0 it is :math:`1 - \rho'(0)^2 W`; the clamped input has no part in it.
+
+    Parameters
+    ----------
+    network : LayeredNetwork
+        Not clamped.
+    """
+    weights = [W for W in network.weights if W is not None]
+    if len(weights) == 1:
+        return 1.0
+    rho = network.activation
+    above = LayeredNetwork(weights[1:], network.biases[1:], rho, dtype=torch.float64)
+    slope = float(rho.derivative(torch.zeros(1, dtype=torch.float64)))
+    return 1 - slope**2 * float(torch.linalg.eigvalsh(above.dense_weight())[-1])
 
 
 def _samples(

@@ -219,6 +219,7 @@ def _network(
     import torch
 
     import ctebm
+    from ctebm.training import smallest_curvature
 
     x, label = data.train
     sizes = (x.shape[1], *(settings.width,) * depth, int(label.max()) + 1)
@@ -226,19 +227,11 @@ def _network(
     dtype = getattr(torch, settings.dtype)
     net = ctebm.LayeredNetwork.random(sizes, rho, gain=0.7, seed=settings.seed, dtype=dtype)
     first, *above = [W for W in net.weights if W is not None]
-    scale = (1 - eigenvalue) / (1 - _eigenvalue(net))
+    scale = (1 - eigenvalue) / (1 - smallest_curvature(net))
     scaled = ctebm.LayeredNetwork(
         [first, *(W * scale for W in above)], net.biases, rho, dtype=dtype
     )
     return scaled.centred({"x": x.mean(0)}).to(device=settings.device)
-
-
-def _eigenvalue(net: ctebm.LayeredNetwork) -> float:
-    """Return the smallest eigenvalue of ``1 - W`` on the layers above the input."""
-    import torch
-
-    above = net.clamp({"x": torch.zeros(len(net.biases[0]))})
-    return 1 - float(torch.linalg.eigvalsh(above.dense_weight().double())[-1])
 
 
 def _before(settings: Settings, data: Data, net: ctebm.LayeredNetwork) -> dict[str, float]:
@@ -272,26 +265,18 @@ def _look(settings: Settings, trainer: Trainer, data: Data) -> tuple[dict[str, A
     import torch
 
     import ctebm
+    from ctebm.trainer import kink_shares
 
     x, label = (of[: settings.n_samples] for of in data.train)
     exact = trainer.plastic.to(dtype=torch.float64)
     rest = exact.settle(exact.activation.inverse(x.double()), tol=1e-9, max_sweeps=1000)
     target = trainer.targets[label].double()
-    low, high = exact.activation.box or (-torch.inf, torch.inf)
-
-    def held(states: list[Tensor]) -> list[Tensor]:
-        return [(s <= low) | (s >= high) for s in states[1:-1]]
-
     early, chain = ctebm.Early(eps=settings.eps), ctebm.Chain()
     mine, reference = (rule.gradient(exact, rest, target).weights for rule in (early, chain))
-    pinned, moved = held(rest.states), held(exact.drive(rest, target, eps=settings.eps))
-    changed = [(a != b).any(-1) for a, b in zip(pinned, moved, strict=True)]
     cosines = [float((a * b).sum() / (a.norm() * b.norm()))
                for a, b in zip(mine, reference, strict=True)]  # fmt: skip
     return {
-        "pinned": [float(k.double().mean()) for k in pinned],
-        "dead": [float(k.all(0).double().mean()) for k in pinned],
-        "crossed": float(torch.stack(changed).any(0).double().mean()),
+        **kink_shares(exact, rest, exact.drive(rest, target, eps=settings.eps)),
         "cosine": min(cosines),
     }, torch.cat(rest.states, -1)
 
@@ -342,6 +327,7 @@ def _learn(
     """Train for the epochs of the settings."""
     import ctebm
     from ctebm.trainer import Plan, Trainer
+    from ctebm.training import smallest_curvature
 
     plan = Plan(
         rule=ctebm.Early(eps=settings.eps) if early else ctebm.Chain(), batch=settings.batch,
@@ -360,7 +346,7 @@ def _learn(
         "push": _push(net, data, rates, adam)[-1],
         "error_before": before,
         "error_after": trainer.error(*test),
-        "eigenvalue_after": _eigenvalue(trainer.plastic.to_network()),
+        "eigenvalue_after": smallest_curvature(trainer.plastic.to_network()),
     }
 
 

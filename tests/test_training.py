@@ -14,6 +14,9 @@ import torch
 
 import ctebm
 from ctebm.checkpoint import load_checkpoint, save_checkpoint
+from ctebm.plastic import PlasticNetwork
+from ctebm.trainer import kink_shares
+from ctebm.training import smallest_curvature
 
 SIZES = (12, 10, 3)
 ROOT = Path(__file__).parents[1]
@@ -285,9 +288,24 @@ def test_refuses_plans_without_meaning(change):
         dataclasses.replace(PLAN, **change)
 
 
+def test_shares_at_kinks_count_units_and_samples():
+    network = _network((12, 4, 3))
+    plastic = PlasticNetwork(network)
+    rest = plastic.settle(torch.zeros(2, 12, dtype=torch.float64), tol=1e-9)
+    low, high = 0.5 * torch.eye(2, 4, dtype=torch.float64), torch.zeros(2, 4, dtype=torch.float64)
+    low[:, 3] = -0.5
+    rest.states[1].copy_(low)  # one unit each at the upper kink, another at the lower in both
+    still = [torch.zeros_like(s) for s in rest.states]
+    shares = kink_shares(plastic, rest, still)
+    assert shares == {"pinned": [0.5], "dead": [0.25], "crossed": 0.0}
+    high[1, 2] = 0.5
+    assert kink_shares(plastic, rest, [still[0], high, still[2]])["crossed"] == 0.5
+
+
 @pytest.mark.parametrize("sizes", [(12, 10, 3), (12, 20, 20, 3), (12, 20, 20, 20, 3)], ids=str)
 def test_weak_coupling_sets_the_smallest_eigenvalue_of_the_hessian(sizes):
     network = ctebm.weakly_coupled(_network(sizes), 0.4).centred()
     clamped = network.clamp({"x": np.zeros((1, 12))})
     hessian = clamped.hessian(torch.zeros(1, sum(sizes[1:]), dtype=torch.float64))
     assert float(torch.linalg.eigvalsh(hessian).min()) == pytest.approx(0.4, abs=1e-12)
+    assert smallest_curvature(network) == pytest.approx(0.4, abs=1e-12)
