@@ -14,7 +14,7 @@ torch.set_num_threads(1)
 _pages = Sybil(parsers=[PythonCodeBlockParser(), SkipParser()], patterns=["*.md"])
 _docstrings = Sybil(
     parsers=[DocTestParser(optionflags=ELLIPSIS | NORMALIZE_WHITESPACE)],
-    patterns=["ctebm/*.py"],
+    patterns=["ctebm/**/*.py"],
     document_types={".py": PythonDocStringDocument},
 )
 

@@ -16,7 +16,7 @@ import torch
 import xarray as xr
 
 import ctebm
-import ctebm.displacement
+import ctebm.early_inference.displacement
 from ctebm.dataset import provenance, save, variable
 
 DIGITS = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
@@ -43,11 +43,11 @@ def timed(sizes, n_samples, eps, save_all):
         inside.append(time.perf_counter() - begun)
         return run
 
-    ctebm.displacement.simulate = clocked
+    ctebm.early_inference.displacement.simulate = clocked
     begun = time.perf_counter()
     ctebm.correspondence(net, x, y, eps, save_all=save_all).to_dataset()
     total = time.perf_counter() - begun
-    ctebm.displacement.simulate = simulate
+    ctebm.early_inference.displacement.simulate = simulate
     return total, sum(inside)
 
 

@@ -39,7 +39,7 @@ def interleaved(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str
     return {name: float(np.median(t)) for name, t in times.items()}
 
 
-def counted(network: ctebm.pairwise.PairwiseNetwork) -> list[int]:
+def counted(network: ctebm.networks.pairwise.PairwiseNetwork) -> list[int]:
     """Count products with the weights from here on; the list holds the count."""
     coupling, count = network.coupling, [0]
 

@@ -1,5 +1,6 @@
 """Sphinx configuration."""
 
+import importlib
 import re
 import tomllib
 from pathlib import Path
@@ -49,22 +50,38 @@ html_static_path = ["_static"]
 
 
 def write_reference():
-    """Write a page for each module and the table of public names, in the order of the flow."""
+    """Write a page for each wing and the table of public names, in the order of the flow."""
     root, pages = Path(__file__).parents[1], Path(__file__).parent / "reference" / "generated"
     pages.mkdir(exist_ok=True)
+    front_door = (root / "ctebm" / "__init__.pyi").read_text()
+    wings = re.findall(r"^from \. import (\w+) as", front_door, re.M)
+    for wing in wings:
+        modules = [f"ctebm.{wing}", *(f"ctebm.{wing}.{name}" for name in order_inside(root, wing))]
+        sections = [
+            f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n"
+            "   :show-inheritance:\n```\n"
+            for name in (modules[1:] or modules)
+        ]
+        doc = importlib.import_module(f"ctebm.{wing}").__doc__ if modules[1:] else ""
+        _write(pages / f"{wing}.md", "\n".join([f"# ctebm.{wing}\n\n{doc or ''}\n", *sections]))
+    names = re.findall(r"^from \.([\w.]+) import (\w+) as", front_door, re.M)
+    table = [".. autosummary::", "   :nosignatures:", ""]
+    table += [f"   ctebm.{module}.{name}" for module, name in names]
+    _write(pages / "names.txt", "```{eval-rst}\n" + "\n".join(table) + "\n```\n")
+    entries = "\n".join(f"generated/{wing}" for wing in wings)
+    _write(pages / "modules.txt", f"```{{toctree}}\n:maxdepth: 2\n\n{entries}\n```\n")
+
+
+def order_inside(root, wing):
+    """Return the modules of a wing, from the left of its flow to the right."""
     contracts = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"]
-    flow = re.findall(r"\w+", " ".join(contracts["contracts"][0]["layers"]))[::-1]
-    present = {path.stem for path in (root / "ctebm").glob("[!_]*.py")}
-    modules = sorted(present, key=lambda name: flow.index(name) if name in flow else len(flow))
-    for name in modules:
-        directive = f".. automodule:: ctebm.{name}\n   :members:\n   :show-inheritance:"
-        page = f"# ctebm.{name}\n\n```{{eval-rst}}\n{directive}\n```\n"
-        _write(pages / f"{name}.md", page)
-    names = [f"   ctebm.{room}.{name}" for room, names in ctebm._ROOMS.items() for name in names]
-    table = "\n".join([".. autosummary::", "   :nosignatures:", "", *names])
-    _write(pages / "names.txt", f"```{{eval-rst}}\n{table}\n```\n")
-    entries = "\n".join(f"generated/{name}" for name in modules)
-    _write(pages / "modules.txt", f"```{{toctree}}\n:maxdepth: 1\n\n{entries}\n```\n")
+    flow = [
+        re.findall(r"\w+", " ".join(contract["layers"]))[::-1]
+        for contract in contracts["contracts"]
+        if contract.get("containers") == [f"ctebm.{wing}"]
+    ]
+    present = sorted(path.stem for path in (root / "ctebm" / wing).glob("[!_]*.py"))
+    return sorted(present, key=flow[0].index) if flow else present
 
 
 def _write(path, text):

@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from problem import (
+from ctebm import study
+from ctebm.study.frame import Progress, Verdict
+from ctebm.study.problem import (
     ExactSettings,
     corrected_order,
     dataset,
@@ -19,9 +21,6 @@ from problem import (
     kinks,
     reported,
 )
-
-from ctebm import study
-from ctebm.study import Progress, Verdict
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -66,7 +65,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
     import torch
 
     import ctebm
-    from ctebm.metric import cosine, curve_rmse
+    from ctebm.early_inference.metrics import cosine, curve_rmse
 
     one = images_problem(settings, settings.hidden, "hard-sigmoid")
     rmse, turn, symmetry, settled, depths = [], [], [], [], []
@@ -168,7 +167,7 @@ def _symmetry(net: FeedbackNetwork, x: Tensor, record: Correspondence) -> Tensor
 
 
 def draw(dataset: xr.Dataset) -> Figure:
-    from ctebm.figure import Panel, Series, panel_figure
+    from ctebm.figures.panels import Panel, Series, panel_figure
 
     angle, gamma = dataset.angle.values, dataset.gamma.values
     far, near, meet = [], [], []

@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from problem import ExactSettings, corrected_order, dataset, images_problem
-
 from ctebm import study
-from ctebm.study import Progress, Verdict
+from ctebm.study.frame import Progress, Verdict
+from ctebm.study.problem import ExactSettings, corrected_order, dataset, images_problem
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -97,7 +96,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
 
 
 def draw(dataset: xr.Dataset) -> Figure:
-    from ctebm.figure import Panel, Series, panel_figure
+    from ctebm.figures.panels import Panel, Series, panel_figure
 
     panels = []
     beta = dataset.beta.values

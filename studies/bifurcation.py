@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctebm import study
-from ctebm.study import Progress, Verdict
+from ctebm.study.frame import Progress, Verdict
 
 if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
     from matplotlib.figure import Figure
 
-    from ctebm.activation import Activation
-    from ctebm.pairwise import DenseNetwork
+    from ctebm.networks.activation import Activation
+    from ctebm.networks.pairwise import DenseNetwork
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ def draw(dataset: xr.Dataset) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from ctebm import portrait
-    from ctebm.figure import STYLE
+    from ctebm.figures import equilibria as portrait
+    from ctebm.figures.panels import STYLE
 
     titles = {
         "pair": "pair, tanh",

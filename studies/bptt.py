@@ -12,7 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from problem import (
+from ctebm import study
+from ctebm.study.frame import Progress, Verdict
+from ctebm.study.problem import (
     ExactSettings,
     activation_names,
     dataset,
@@ -23,9 +25,6 @@ from problem import (
     reported,
     with_gain,
 )
-
-from ctebm import study
-from ctebm.study import Progress, Verdict
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -181,7 +180,7 @@ def _toy(settings: Settings):
     import torch
 
     import ctebm
-    from ctebm.metric import curve_rmse
+    from ctebm.early_inference.metrics import curve_rmse
 
     whole, x, target = toy_network(settings.toy_sizes, settings.seed)
     net, dt, beta, K = whole.clamp({"x": x}), settings.toy_dt, settings.toy_beta, settings.toy_nudge
@@ -234,8 +233,8 @@ def _gains(settings: Settings, progress: Progress):
     import torch
 
     import ctebm
-    from ctebm.gradient import responsive_units
-    from ctebm.metric import cosine
+    from ctebm.early_inference.gradients import responsive_units
+    from ctebm.early_inference.metrics import cosine
 
     out = []
     n_seeds = settings.n_seeds if settings.weights is None else 1
@@ -264,7 +263,7 @@ def _gains(settings: Settings, progress: Progress):
 def draw(dataset: xr.Dataset) -> Figure:
     import numpy as np
 
-    from ctebm.figure import Panel, Series, panel_figure
+    from ctebm.figures.panels import Panel, Series, panel_figure
 
     step = np.arange(dataset.sizes["toy_step"])
     names = ("hidden units", "output units", "synapses")

@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from problem import dataset, reported
-
 from ctebm import study
-from ctebm.study import Progress, Verdict
+from ctebm.study.frame import Progress, Verdict
+from ctebm.study.problem import dataset, reported
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -30,8 +29,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     import ctebm
-    from ctebm.images import Images
-    from ctebm.trainer import Trainer
+    from ctebm.learning.trainer import Trainer
+    from ctebm.study.images import Images
 
 FALL = (1.0, 0.3, 0.1)  # of rates that fall upward, the last again above
 KINKS = (-0.5, -0.1)
@@ -195,7 +194,7 @@ def _data(settings: Settings) -> Data:
     import torch
     from sklearn.model_selection import train_test_split
 
-    from ctebm.images import load_images
+    from ctebm.study.images import load_images
 
     images: Images = load_images(settings.data, settings.labels, settings.n_training)
     try:
@@ -219,7 +218,7 @@ def _network(
     import torch
 
     import ctebm
-    from ctebm.training import smallest_curvature
+    from ctebm.learning.training import smallest_curvature
 
     x, label = data.train
     sizes = (x.shape[1], *(settings.width,) * depth, int(label.max()) + 1)
@@ -239,7 +238,7 @@ def _before(settings: Settings, data: Data, net: ctebm.LayeredNetwork) -> dict[s
     import torch
 
     import ctebm
-    from ctebm.trainer import Plan, Trainer
+    from ctebm.learning.trainer import Plan, Trainer
 
     trainer = Trainer(net, Plan(tol=1e-3, max_sweeps=60))
     seen, state = _look(settings, trainer, data)
@@ -265,7 +264,7 @@ def _look(settings: Settings, trainer: Trainer, data: Data) -> tuple[dict[str, A
     import torch
 
     import ctebm
-    from ctebm.trainer import kink_shares
+    from ctebm.learning.trainer import kink_shares
 
     x, label = (of[: settings.n_samples] for of in data.train)
     exact = trainer.plastic.to(dtype=torch.float64)
@@ -289,7 +288,7 @@ def _linear_share(net: ctebm.LayeredNetwork, data: Data) -> float:
     """Return the share of the variance of the last hidden rates that the pixels explain."""
     import torch
 
-    from ctebm.plastic import PlasticNetwork
+    from ctebm.learning.plastic import PlasticNetwork
 
     rates = data.train[0][:1000].double()
     rest = PlasticNetwork(net).settle(net.activation.inverse(rates.to(net.dtype)), tol=1e-4)
@@ -306,9 +305,9 @@ def _push(
 
     The root mean square over the units of each hidden layer, input side first.
     """
-    from ctebm.learning import Chain
-    from ctebm.plastic import PlasticNetwork
-    from ctebm.trainer import Plan, Trainer
+    from ctebm.learning.plastic import PlasticNetwork
+    from ctebm.learning.rules import Chain
+    from ctebm.learning.trainer import Plan, Trainer
 
     plastic = PlasticNetwork(net)
     x, label = _states(net, (data.train[0][:256], data.train[1][:256]))
@@ -326,8 +325,8 @@ def _learn(
 ) -> dict[str, float]:  # fmt: skip
     """Train for the epochs of the settings."""
     import ctebm
-    from ctebm.trainer import Plan, Trainer
-    from ctebm.training import smallest_curvature
+    from ctebm.learning.trainer import Plan, Trainer
+    from ctebm.learning.training import smallest_curvature
 
     plan = Plan(
         rule=ctebm.Early(eps=settings.eps) if early else ctebm.Chain(), batch=settings.batch,
@@ -365,7 +364,7 @@ def _case(settings: Settings, data: Data, case: Case) -> dict[str, float]:
 def draw(dataset: xr.Dataset) -> Figure:
     import numpy as np
 
-    from ctebm.figure import Panel, Series, panel_figure
+    from ctebm.figures.panels import Panel, Series, panel_figure
 
     value = dataset.eigenvalue.values
     start = "smallest eigenvalue at the start"

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from problem import (
+from ctebm import study
+from ctebm.study.frame import Progress, Verdict
+from ctebm.study.problem import (
     ExactSettings,
     dataset,
     images_problem,
@@ -19,9 +21,6 @@ from problem import (
     reported,
     with_gain,
 )
-
-from ctebm import study
-from ctebm.study import Progress, Verdict
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -113,8 +112,8 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
 
 
 def draw(dataset: xr.Dataset) -> Figure:
-    from ctebm.figure import Panel, Series, panel_figure
-    from ctebm.law import continuous_coefficient, half_time
+    from ctebm.early_inference.laws import continuous_coefficient, half_time
+    from ctebm.figures.panels import Panel, Series, panel_figure
 
     depth, first = dataset.depth.values, dataset.isel(gain=0)
 

@@ -10,16 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from problem import ImageSettings, problem_of, reported, study_images
-
 from ctebm import study
-from ctebm.study import Progress, Verdict
+from ctebm.study.frame import Progress, Verdict
+from ctebm.study.problem import ImageSettings, problem_of, reported, study_images
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-    from ctebm.activation import Activation
+    from ctebm.networks.activation import Activation
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
 
 
 def draw(dataset: xr.Dataset) -> Figure:
-    from ctebm.figure import correspondence_figure
+    from ctebm.figures.correspondence import correspondence_figure
 
     return correspondence_figure(dataset)
 
@@ -211,7 +210,7 @@ def _continuous_limit(dataset: xr.Dataset) -> list[Verdict]:
     """P2: Euler's law parts from its continuous limit by -(eps t / 2) a'' to first order."""
     import numpy as np
 
-    from ctebm.law import discretisation_error
+    from ctebm.early_inference.laws import discretisation_error
 
     if dataset.method != "euler":
         return []

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from problem import (
+from ctebm import study
+from ctebm.study.frame import Progress, Verdict
+from ctebm.study.problem import (
     ExactSettings,
     activation_names,
     corrected_order,
@@ -20,9 +22,6 @@ from problem import (
     reported,
     with_gain,
 )
-
-from ctebm import study
-from ctebm.study import Progress, Verdict
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -105,7 +104,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
 
 
 def draw(dataset: xr.Dataset) -> Figure:
-    from ctebm.figure import Panel, Series, panel_figure
+    from ctebm.figures.panels import Panel, Series, panel_figure
 
     panels = []
     eps = dataset.epsilon.values
@@ -137,7 +136,7 @@ def draw(dataset: xr.Dataset) -> Figure:
 def judge(dataset: xr.Dataset) -> list[Verdict]:
     import numpy as np
 
-    from ctebm.metric import fit_exponent
+    from ctebm.early_inference.metrics import fit_exponent
 
     out, eps = kink_verdicts(dataset), dataset.epsilon.values
     for i, name in enumerate(dataset.activation.values):

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from problem import refuse_with_weights, trained_network
-
 from ctebm import study
-from ctebm.study import Progress, Verdict
+from ctebm.study.frame import Progress, Verdict
+from ctebm.study.problem import refuse_with_weights, trained_network
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,7 +75,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
 
     import ctebm
     from ctebm.dataset import variable
-    from ctebm.images import load_images
+    from ctebm.study.images import load_images
 
     images = load_images(settings.data, settings.labels, settings.n_samples)
     dtype = getattr(torch, settings.dtype)
@@ -162,8 +161,9 @@ def draw(dataset: xr.Dataset) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
 
-    from ctebm.figure import MARKERS, STYLE, step_colours
-    from ctebm.portrait import BLUE, GREEN, VERMILION
+    from ctebm.figures.correspondence import step_colours
+    from ctebm.figures.equilibria import BLUE, GREEN, VERMILION
+    from ctebm.figures.panels import MARKERS, STYLE
 
     colours = [BLUE, VERMILION, GREEN, "black", "0.5"]
     with mpl.rc_context(STYLE):

@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from problem import (
+from ctebm import study
+from ctebm.study.frame import Progress, Verdict
+from ctebm.study.problem import (
     ExactSettings,
     corrected_order,
     dataset,
@@ -24,9 +26,6 @@ from problem import (
     largest_at_most,
     reported,
 )
-
-from ctebm import study
-from ctebm.study import Progress, Verdict
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -161,8 +160,8 @@ def _curved(settings: Settings, hidden: Sequence[int]):
 
 
 def draw(dataset: xr.Dataset) -> Figure:
-    from ctebm.figure import Panel, Series, panel_figure
-    from ctebm.law import continuous_coefficient
+    from ctebm.early_inference.laws import continuous_coefficient
+    from ctebm.figures.panels import Panel, Series, panel_figure
 
     eps, depth = dataset.epsilon.values, dataset.depth.values
     panels = []
@@ -225,8 +224,8 @@ def _limit(k: int) -> float:
 def judge(dataset: xr.Dataset) -> list[Verdict]:
     import numpy as np
 
-    from ctebm.integrate import METHODS as SOLVERS
-    from ctebm.law import continuous_coefficient
+    from ctebm.dynamics.methods import METHODS as SOLVERS
+    from ctebm.early_inference.laws import continuous_coefficient
 
     out, eps, depth = kink_verdicts(dataset), dataset.epsilon.values, dataset.depth.values
     for i, method in enumerate(dataset.method.values):

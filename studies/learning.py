@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ctebm import study
-from ctebm.study import Progress, Verdict
+from ctebm.study.frame import Progress, Verdict
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     import ctebm
-    from ctebm.images import Images
+    from ctebm.study.images import Images
 
 RULES = Literal[
     "early", "early-with-slope", "symmetric", "xie-seung", "equilibrium-propagation",
@@ -221,7 +221,7 @@ def back_propagation(
 
 
 def draw(dataset: xr.Dataset) -> Figure:
-    from ctebm.learning_figure import learning_figure
+    from ctebm.figures.learning import learning_figure
 
     return learning_figure(dataset)
 
@@ -256,9 +256,8 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
 
 def _samples(settings: Settings) -> tuple[Images, Images, str]:
     """Return the images to learn from and to judge by, and how they were chosen."""
-    from problem import reachable
-
-    from ctebm.images import load_images
+    from ctebm.study.images import load_images
+    from ctebm.study.problem import reachable
 
     train = load_images(settings.data, settings.labels)
     if settings.test_data is None:
@@ -321,7 +320,7 @@ def _network(settings: Settings, train: Images) -> ctebm.LayeredNetwork:
 
 def _plan(settings: Settings) -> ctebm.Plan:
     import ctebm
-    from ctebm.learning import RULES
+    from ctebm.learning.rules import RULES
 
     rule = RULES[settings.rule]()
     if hasattr(rule, "eps"):

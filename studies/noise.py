@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from problem import (
+from ctebm import study
+from ctebm.study.frame import Progress, Verdict
+from ctebm.study.problem import (
     ExactSettings,
     Problem,
     dataset,
@@ -19,9 +21,6 @@ from problem import (
     kinks,
     reported,
 )
-
-from ctebm import study
-from ctebm.study import Progress, Verdict
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -62,8 +61,8 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
     import torch
 
     import ctebm
-    from ctebm.law import noise_variance, predicted_cosine, replicates_needed
-    from ctebm.metric import relative_error
+    from ctebm.early_inference.laws import noise_variance, predicted_cosine, replicates_needed
+    from ctebm.early_inference.metrics import relative_error
 
     one = images_problem(settings, settings.hidden, "hard-sigmoid")
     t_end = settings.t_end
@@ -129,7 +128,7 @@ def _pairs(settings: Settings, one: Problem):
     import torch
 
     import ctebm
-    from ctebm.metric import tangent
+    from ctebm.early_inference.metrics import tangent
 
     def linear(s):
         return s
@@ -193,7 +192,7 @@ def _at_arrival(curve, depth: int):
 def draw(dataset: xr.Dataset) -> Figure:
     import numpy as np
 
-    from ctebm.figure import Panel, Series, panel_figure
+    from ctebm.figures.panels import Panel, Series, panel_figure
 
     eps, sigma = dataset.epsilon.values, dataset.sigma.values
     step, noise = r"step $\epsilon$ (time constants)", r"noise $\sigma$"

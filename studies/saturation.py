@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ctebm import study
-from ctebm.study import Progress, Verdict
+from ctebm.study.frame import Progress, Verdict
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -120,7 +120,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
 
 
 def draw(dataset: xr.Dataset) -> Figure:
-    from ctebm.learning_figure import saturation_figure
+    from ctebm.figures.learning import saturation_figure
 
     return saturation_figure(dataset)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ctebm import study
-from ctebm.study import Progress, Verdict
+from ctebm.study.frame import Progress, Verdict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -142,7 +142,7 @@ def _theory(settings: Settings, lags: np.ndarray, mean_rate: float) -> np.ndarra
 
 
 def draw(dataset: xr.Dataset) -> Figure:
-    from ctebm.learning_figure import stdp_figure
+    from ctebm.figures.learning import stdp_figure
 
     return stdp_figure(dataset)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 import ctebm
-from ctebm.activation import Activation
-from ctebm.drive import ComplexNudge, HeldOutput
+from ctebm.early_inference.driven import ComplexNudge, HeldOutput
+from ctebm.networks.activation import Activation
 
 ACTIVATIONS: dict[str, Activation] = {
     "hard": ctebm.HardSigmoid(),
@@ -68,7 +68,9 @@ def every_network() -> dict[str, ctebm.Network]:
     nets["plastic"] = ctebm.PlasticNetwork(layered(ACTIVATIONS["hard"])).to_network()
     nets["clamped-quartic"] = nets["quartic"].clamp({"x": torch.ones(2, dtype=torch.float64)})
     state = torch.zeros(14, dtype=torch.float64)
-    nets["tangent"] = ctebm.network.TangentNetwork(whole, state, torch.ones_like(state))
+    nets["tangent"] = ctebm.early_inference.driven.TangentNetwork(
+        whole, state, torch.ones_like(state)
+    )
     return nets
 
 
@@ -102,3 +104,23 @@ def states(net: ctebm.Network, batch=(9,), seed: int = 0, spread: float = 1.0) -
     for kink in getattr(getattr(net, "activation", None), "kinks", ()):
         s = torch.where((s - kink).abs() < 1e-3, s + 1e-2, s)
     return s
+
+
+def settled(rho, sizes=(5, 6, 4, 3), gain=0.6, n=8, seed=2):
+    """A layered network at equilibrium on random inputs, with targets between the kinks."""
+    draw = torch.Generator().manual_seed(seed)
+    low, high = rho.box or (-0.5, 0.5)
+    x = low + (high - low) * torch.rand(n, sizes[0], generator=draw, dtype=torch.float64)
+    y = low + (high - low) * (0.1 + 0.8 * torch.rand(n, sizes[-1], generator=draw, dtype=x.dtype))
+    net = layered(rho, sizes, gain).clamp({"x": x})
+    return net, ctebm.settle(net, tol=1e-14), y
+
+
+def measured(
+    rho=ACTIVATIONS["hard"], sizes=(5, 6, 4, 3), gain=0.3, n=6, eps=(0.5, 0.1, 0.02), **options
+):
+    net = ctebm.LayeredNetwork.random(sizes, rho, gain=gain, seed=4)
+    draw = torch.Generator().manual_seed(7)
+    x = 0.8 * torch.rand(n, sizes[0], generator=draw, dtype=torch.float64) - 0.4
+    y = 0.8 * torch.rand(n, sizes[-1], generator=draw, dtype=torch.float64) - 0.4
+    return ctebm.correspondence(net, x, y, eps, **options)

@@ -1,0 +1,78 @@
+# Every public name, once, in the order of the flow. It is loaded when it is first used.
+
+from . import dataset as dataset
+from . import networks as networks
+from . import dynamics as dynamics
+from . import equilibria as equilibria
+from . import stability as stability
+from . import early_inference as early_inference
+from . import learning as learning
+from . import figures as figures
+from . import study as study
+
+from .networks.activation import HardSigmoid as HardSigmoid
+from .networks.activation import Logistic as Logistic
+from .networks.activation import Tanh as Tanh
+from .networks.activation import SmoothHardSigmoid as SmoothHardSigmoid
+from .networks.activation import Custom as Custom
+from .networks.base import Network as Network
+from .networks.pairwise import DenseNetwork as DenseNetwork
+from .networks.layered import LayeredNetwork as LayeredNetwork
+from .networks.sparse import SparseNetwork as SparseNetwork
+from .networks.nonconservative import AsymmetricNetwork as AsymmetricNetwork
+from .networks.nonconservative import FeedbackNetwork as FeedbackNetwork
+from .networks.hopfield import HopfieldNetwork as HopfieldNetwork
+from .networks.parameters import load_network as load_network
+
+from .dynamics.sde import Dynamics as Dynamics
+from .dynamics.sde import Phase as Phase
+from .dynamics.integrate import simulate as simulate
+from .dynamics.trajectory import Trajectory as Trajectory
+
+from .equilibria.record import FixedPoints as FixedPoints
+from .equilibria.settling import settle as settle
+from .equilibria.bounds import certify_unique as certify_unique
+from .equilibria.search import find_fixed_points as find_fixed_points
+from .equilibria.search import enumerate_fixed_points as enumerate_fixed_points
+from .equilibria.phase_plane import phase_plane as phase_plane
+
+from .stability.linearization import linearize as linearize
+from .stability.hessian import Linearization as Linearization
+from .stability.jacobian import JacobianLinearization as JacobianLinearization
+from .stability.continuation import continue_branch as continue_branch
+from .stability.continuation import switch_branch as switch_branch
+from .stability.branch import Branch as Branch
+from .stability.events import Event as Event
+
+from .early_inference.gradients import chain_gradient as chain_gradient
+from .early_inference.gradients import implicit_gradient as implicit_gradient
+from .early_inference.gradients import bptt_gradient as bptt_gradient
+from .early_inference.parameter_gradients import parameter_gradient as parameter_gradient
+from .early_inference.parameter_gradients import ParameterGradient as ParameterGradient
+from .early_inference.laws import first_arrival_coefficient as first_arrival_coefficient
+from .early_inference.laws import continuous_coefficient as continuous_coefficient
+from .early_inference.laws import discretisation_error as discretisation_error
+from .early_inference.laws import cascade_coefficient as cascade_coefficient
+from .early_inference.laws import paper_coefficient as paper_coefficient
+from .early_inference.laws import half_time as half_time
+from .early_inference.measurement import correspondence as correspondence
+from .early_inference.record import Correspondence as Correspondence
+
+from .learning.plastic import PlasticNetwork as PlasticNetwork
+from .learning.rules import Rule as Rule
+from .learning.rules import Early as Early
+from .learning.rules import XieSeung as XieSeung
+from .learning.rules import Symmetric as Symmetric
+from .learning.rules import EquilibriumPropagation as EquilibriumPropagation
+from .learning.rules import Chain as Chain
+from .learning.rules import Implicit as Implicit
+from .learning.rules import ThroughTime as ThroughTime
+from .learning.trainer import Plan as Plan
+from .learning.training import train as train
+from .learning.training import Training as Training
+from .learning.training import weakly_coupled as weakly_coupled
+
+from .dataset import save as save
+from .dataset import open as open
+
+__version__: str

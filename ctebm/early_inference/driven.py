@@ -1,0 +1,202 @@
+r"""Networks with a driven output: linearised, held, and nudged at a complex strength."""
+
+from __future__ import annotations
+
+import warnings
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+from ctebm.networks.base import Network, rows_of
+from ctebm.networks.pairwise import PairwiseNetwork
+
+__all__ = [
+    "ComplexNudge",
+    "HeldOutput",
+    "PulledTangent",
+    "TangentNetwork",
+    "check_analytic",
+    "check_strip",
+    "with_output",
+]
+
+
+class TangentNetwork(Network):
+    r"""The quadratic energy :math:`v' H v / 2` of small deviations `v` from an equilibrium.
+
+    Its motion is the linear response of the network, at any step and by any solver.
+
+    Parameters
+    ----------
+    network : Network
+        The network that rests at `state`.
+    state : Tensor, (*batch, unit)
+        The equilibrium.
+    responsive : Tensor, (*batch, unit)
+        Which units move, and move others; pinned units do neither.
+    """
+
+    def __init__(self, network: Network, state: Tensor, responsive: Tensor) -> None:
+        super().__init__(state.shape[-1], network.layers)
+        self.network, self.state, self.responsive = network, state, responsive.to(state.dtype)
+        self.dtype, self.device = state.dtype, state.device
+
+    def energy(self, s: Tensor) -> Tensor:
+        s = self.as_state(s)
+        return -(s * self.force(s)).sum(-1) / 2
+
+    def force(self, s: Tensor) -> Tensor:
+        free = self.responsive
+        return -free * self.network.hessian_product(self.state, free * self.as_state(s))
+
+    def hessian_product(self, s: Tensor, v: Tensor) -> Tensor:
+        return -self.force(v)
+
+
+class HeldOutput(Network):
+    """A network that sees its output at a target, whatever the state says of it.
+
+    Noise on the output then reaches nothing else, which is how a clamped output and a free twin
+    share one noise.
+
+    Parameters
+    ----------
+    network : Network
+        Its last layer is the output.
+    target : Tensor, (*batch, output unit)
+        Where the output is held.
+    """
+
+    is_gradient = False
+
+    def __init__(self, network: Network, target: Tensor) -> None:
+        super().__init__(network.n_units, network.layers)
+        self.network, self.target, self.box = network, target, network.box
+        self.dtype, self.device = network.dtype, network.device
+
+    def force(self, s: Tensor) -> Tensor:
+        s = self.as_state(s)
+        held = with_output(self.network, s, self.target)
+        return self.network.force(held) + (held - s)  # so that the pressure is that at the target
+
+    def jacobian(self, s: Tensor) -> Tensor:
+        held = with_output(self.network, self.as_state(s), self.target)
+        J, y = self.network.jacobian(held).clone(), self.layers[self.output]
+        J[..., y] = 0
+        J[..., y, y] = -torch.eye(self.target.shape[-1], dtype=J.dtype, device=J.device)
+        return J
+
+    def energy(self, s: Tensor) -> NoReturn:
+        raise ValueError(
+            "a network that sees its output held has no energy of all units; use "
+            "network.clamp({network.output: target})."
+        )
+
+    @property
+    def batch(self) -> torch.Size:
+        return torch.broadcast_shapes(self.network.batch, self.target.shape[:-1])
+
+    def samples(self, batch: torch.Size, rows: Tensor) -> Network:
+        network = self.network.samples(batch, rows)
+        return HeldOutput(network, rows_of(self.target, batch, rows))
+
+
+def with_output(network: Network, state: Tensor, target: Tensor) -> Tensor:
+    """Return states with the output at a target."""
+    held = state.clone()
+    held[..., network.layers[network.output]] = target
+    return held
+
+
+class PulledTangent(TangentNetwork):
+    """The linearised network with a constant force on its output."""
+
+    def __init__(self, network: Network, state: Tensor, responsive: Tensor, pull: Tensor) -> None:
+        super().__init__(network, state, responsive)
+        self.pull = torch.zeros_like(state)
+        self.pull[..., network.layers[network.output]] = pull
+        self.pull = self.pull * self.responsive
+
+    def force(self, s: Tensor) -> Tensor:
+        return super().force(s) + self.pull
+
+    def energy(self, s: Tensor) -> Tensor:
+        s = self.as_state(s)
+        return -(s * (super().force(s) / 2 + self.pull)).sum(-1)
+
+    def hessian_product(self, s: Tensor, v: Tensor) -> Tensor:
+        return -super().force(v)
+
+
+class ComplexNudge(Network):
+    r"""A nudged network at a complex strength: real and imaginary parts as units of their own.
+
+    .. math:: \dot z = f(z) + \beta\,(y^* - y), \qquad \beta \in \mathbb{C}
+
+    Parameters
+    ----------
+    network : PairwiseNetwork
+        With an analytic activation that takes complex tensors.
+    target : Tensor, (*batch, output unit)
+        The target states.
+    beta : complex
+        The strength.
+    """
+
+    is_gradient = False
+
+    def __init__(self, network: Network, target: Tensor, beta: complex) -> None:
+        check_analytic(network)
+        assert isinstance(network, PairwiseNetwork) and network.n_units is not None
+        super().__init__(2 * network.n_units)
+        wide = torch.complex128 if network.dtype == torch.float64 else torch.complex64
+        self.inner, self.target, self.beta = network.to(dtype=wide), target, beta
+        self.dtype, self.device = network.dtype, network.device
+
+    def force(self, s: Tensor) -> Tensor:
+        s = self.as_state(s)
+        n, y = self.inner.n_units, self.inner.layers[self.inner.output]
+        z = torch.complex(s[..., :n], s[..., n:])
+        f = self.inner.force(z)
+        f[..., y] = f[..., y] + self.beta * (self.target - z[..., y])
+        return torch.cat([f.real, f.imag], -1)
+
+    def energy(self, s: Tensor) -> NoReturn:
+        raise ValueError("a complex nudge has no energy; use a real beta.")
+
+
+def check_analytic(network: Network) -> None:
+    """Refuse complex nudging where the activation has no complex continuation."""
+    remedy = "use points=1 or 2"
+    if not isinstance(network, PairwiseNetwork):
+        raise ValueError(
+            f"complex nudging needs the closed form of eq. 6, got {type(network).__name__}; "
+            f"{remedy}."
+        )
+    rho = network.activation
+    if rho.kinks:
+        raise ValueError(f"complex nudging needs an analytic activation, got {rho}; {remedy}.")
+    try:
+        z = torch.tensor([0.1 + 1j * min(0.1, rho.strip / 2)], dtype=torch.complex128)
+        slope = (rho(z + 1e-4) - rho(z - 1e-4)) / 2e-4
+        turned = (rho(z + 1e-4j) - rho(z - 1e-4j)) / 2e-4j
+        analytic = bool((slope - turned).abs() < 1e-4) and bool(
+            (slope - rho.derivative(z)).abs() < 1e-4
+        )
+    except (RuntimeError, NotImplementedError, TypeError):
+        analytic = False
+    if not analytic:
+        raise ValueError(f"{rho} takes no complex states, which complex nudging needs; {remedy}.")
+
+
+def check_strip(network: Network, reached: float, beta: complex) -> None:
+    """Warn where a complex nudge has moved states past the nearest singularity of the rate."""
+    rho = network.activation if isinstance(network, PairwiseNetwork) else None
+    if rho is not None and reached >= rho.strip:
+        warnings.warn(
+            f"a nudge of complex strength {beta:.3g} moved a state to imaginary part "
+            f"{reached:.3g}, beyond the singularities of {rho} at {rho.strip:.3g}: its error is "
+            "not of order beta^points there; use a smaller beta.",
+            stacklevel=2,
+        )

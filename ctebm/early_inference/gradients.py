@@ -1,0 +1,226 @@
+r"""The reference gradients of the prediction error :math:`C = |\hat y - y^*|^2 / 2` (eq. 13).
+
+Each has its name. ``chain`` is what back-propagation from layer to layer gives at the equilibrium
+(eqs. 22-25); ``implicit`` is the adjoint of the equilibrium itself, recurrent back-propagation
+(Almeida 1987, Pineda 1987); ``bptt`` is the exact adjoint of some Euler steps of the free network.
+They agree as far as activity does not come back: see the theory page.
+
+Letters: state ``s``, rate ``r``, target ``y*``, adjoint ``g``.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ctebm.equilibria.kkt import pinned_units
+from ctebm.equilibria.krylov import conjugate_gradients
+from ctebm.networks.base import Network
+
+__all__ = ["bptt_gradient", "chain_gradient", "implicit_gradient", "responsive_units"]
+
+
+def responsive_units(
+    network: Network,
+    state: ArrayLike | Tensor,
+    target: ArrayLike | Tensor,
+    one_sided: bool = True,
+) -> Tensor:
+    """Return which units carry a small change at an equilibrium, ``(*batch, unit)``.
+
+    Pinned hidden units do not. An output unit at a kink, being driven, does if its target pulls it
+    back into the box (the one-sided derivative of its rate is 1), and does not if it pulls it out.
+
+    Parameters
+    ----------
+    network, state, target, one_sided
+        As in :func:`chain_gradient`.
+    """
+    s = network.as_state(state)
+    y = network.layers[network.output]
+    target = network._layer_state(network.output, target)
+    responsive = ~pinned_units(network, s)
+    if network.box is not None:
+        low, high = network.box
+        pull = target - s[..., y]
+        outward = ((s[..., y] >= high) & (pull > 0)) | ((s[..., y] <= low) & (pull < 0))
+        responsive = responsive.expand(*outward.shape[:-1], -1).clone()
+        if one_sided:
+            responsive[..., y] = ~outward
+    return responsive
+
+
+def chain_gradient(
+    network: Network,
+    state: ArrayLike | Tensor,
+    target: ArrayLike | Tensor,
+    one_sided: bool = True,
+) -> Tensor:
+    r"""Back-propagate the prediction error from layer to layer at an equilibrium.
+
+    .. math:: g_0 = \hat y - y^*, \qquad
+        g_k = \Big(\frac{\partial R_{h_{k-1}}}{\partial h_k}\Big)' g_{k-1}
+            = \rho'(h_k) \odot W_{k,k-1} (\rho'(h_{k-1}) \odot g_{k-1})
+
+    (eqs. 22-25). The second form is that of eq. 6; the first holds for any network with layers,
+    and takes the forward weights where the feedback has its own.
+
+    Parameters
+    ----------
+    network : Network
+        With its input clamped; its last layer is the output.
+    state : array, (*batch, unit)
+        The equilibrium.
+    target : array, (*batch, output unit)
+        The target states :math:`y^*`.
+    one_sided : bool
+        Whether a pinned output passes the error on if its target pulls it into the box, as it
+        does when driven (eq. 12) or clamped; False is for a weak nudge, which leaves it pinned.
+
+    Returns
+    -------
+    Tensor, (*batch, unit)
+        One entry for each unit; 0 for pinned hidden units. The output's own entry is
+        :math:`\hat y - y^*` whether or not the unit passes it on (see :func:`responsive_units`).
+    """
+    s = network.as_state(state)
+    target = network._layer_state(network.output, target)
+    responsive = responsive_units(network, s, target, one_sided).to(s.dtype)
+    g = output_error(network, s, target)
+    responsive = responsive.expand_as(g)
+    for above, below in pairwise(list(network.layers)[::-1]):
+        v = torch.zeros_like(g)
+        v[..., network.layers[above]] = (responsive * g)[..., network.layers[above]]
+        where = network.layers[below]
+        g[..., where] = (responsive * _adjoint_product(network, s, v))[..., where]
+    return g
+
+
+def implicit_gradient(
+    network: Network, state: ArrayLike | Tensor, target: ArrayLike | Tensor
+) -> Tensor:
+    r"""Solve :math:`-J' g = \partial C / \partial s` on the unpinned units, without a matrix.
+
+    `J` is the Jacobian of the force, so that :math:`-J' = H` where the force has an energy: then by
+    conjugate gradients, else by them on the normal equations. A nudge of small strength
+    :math:`\beta` moves a symmetric network's equilibrium by :math:`-\beta g`.
+
+    Parameters
+    ----------
+    network : Network
+        With its input clamped; its last layer is the output.
+    state : array, (*batch, unit)
+        A stable equilibrium.
+    target : array, (*batch, output unit)
+        The target states :math:`y^*`.
+
+    Returns
+    -------
+    Tensor, (*batch, unit)
+        0 for pinned units, outputs included; NaN for a sample whose Hessian on the unpinned
+        units is not positive definite.
+    """
+    s = network.as_state(state)
+    right = output_error(network, s, network._layer_state(network.output, target))
+    free = (~pinned_units(network, s)).to(s.dtype).expand_as(right)
+    if network.is_gradient:
+        H = network.hessian_operator(s)
+        return conjugate_gradients(lambda v: free * H(free * v), free * right)
+
+    def forward(v: Tensor) -> Tensor:
+        return free * network.hessian_product(s, free * v)
+
+    def adjoint(v: Tensor) -> Tensor:
+        return -free * _adjoint_product(network, s, free * v)
+
+    return conjugate_gradients(lambda v: forward(adjoint(v)), forward(free * right))
+
+
+def bptt_gradient(
+    network: Network,
+    state: ArrayLike | Tensor,
+    target: ArrayLike | Tensor,
+    *,
+    eps: float,
+    n_steps: int,
+    every_step: bool = False,
+) -> Tensor:
+    r"""Back-propagate the error through `n` Euler steps of the free network, exactly.
+
+    From a state, :math:`s_{t+1} = s_t + \epsilon f(s_t)`, kept in the box by projection, and
+    :math:`C` is the prediction error after the last step. The adjoint is
+
+    .. math:: \lambda_n = \partial C/\partial s_n, \qquad
+        \lambda_t = (1 + \epsilon J(s_t))'\lambda_{t+1},
+
+    where a unit that a step leaves at a kink passes nothing. At an equilibrium
+    :math:`\lambda_0 = (1 - \epsilon H)^n\,\partial C/\partial s`, which is what a nudge of small
+    strength does in its step `n` (Ernoult et al. 2019).
+
+    Parameters
+    ----------
+    network : Network
+        With its input clamped; its last layer is the output.
+    state : array, (*batch, unit)
+        Where the steps begin, usually the equilibrium.
+    target : array, (*batch, output unit)
+        The target states :math:`y^*`.
+    eps : float
+        Step size.
+    n_steps : int
+        Steps, 0 or more.
+    every_step : bool
+        Return the gradients with 0 to `n` steps to go, ``(n + 1, *batch, unit)``.
+
+    Returns
+    -------
+    Tensor, (*batch, unit)
+        The gradient with respect to the state `n` steps before the end; 0 for a pinned unit.
+
+    Raises
+    ------
+    ValueError
+        Without a finite eps > 0 and n_steps >= 0, or for states or targets of the wrong shape.
+    """
+    s = network.as_state(state)
+    target = network._layer_state(network.output, target)
+    if not (0 < eps < float("inf")) or n_steps < 0:
+        raise ValueError(f"expected a finite eps > 0 and n_steps >= 0, got {eps} and {n_steps}.")
+    path = []
+    for _ in range(n_steps):
+        f = network.force(s)
+        free = ~pinned_units(network, s, f)
+        after, moves = s + eps * f, free
+        if network.box is not None:
+            low, high = network.box
+            moves = free & (after > low) & (after < high)
+            after = after.clamp(low, high)
+        path.append((s, free.to(s.dtype), moves.to(s.dtype)))
+        s = after
+    g = output_error(network, s, target) * (~pinned_units(network, s)).to(s.dtype)
+    gradients = [g]
+    for s, free, moves in reversed(path):
+        g = moves * g
+        g = free * (g + eps * _adjoint_product(network, s, g))
+        if every_step:
+            gradients.append(g)
+    return torch.stack(gradients) if every_step else g
+
+
+def output_error(network: Network, s: Tensor, target: Tensor) -> Tensor:
+    """Return dC/ds, which is the output's error and 0 elsewhere."""
+    y = network.layers[network.output]
+    error = s[..., y] - target
+    g = error.new_zeros(*error.shape[:-1], s.shape[-1])
+    g[..., y] = error
+    return g
+
+
+def _adjoint_product(network: Network, s: Tensor, v: Tensor) -> Tensor:
+    """Return ``J'v`` for the Jacobian of the force, which an energy makes symmetric."""
+    if network.is_gradient:
+        return -network.hessian_product(s, v)
+    return torch.func.vjp(network.force, s)[1](v)[0]

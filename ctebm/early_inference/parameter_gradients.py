@@ -1,0 +1,116 @@
+r"""The reference gradients with respect to weights and biases.
+
+Letters: state ``s``, rate ``r``, adjoint ``g``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ctebm.early_inference.gradients import (
+    bptt_gradient,
+    chain_gradient,
+    implicit_gradient,
+    responsive_units,
+)
+from ctebm.networks.layered import LayeredNetwork
+
+__all__ = ["ParameterGradient", "parameter_gradient"]
+
+
+@dataclass(frozen=True)
+class ParameterGradient:
+    """Gradients of the prediction error of each sample with respect to a layered network.
+
+    Attributes
+    ----------
+    weights : list of Tensor
+        Input first, ``(*batch, size_i, size_i+1)``.
+    biases : list of Tensor
+        Input first, ``(*batch, size_i)``; zero for the clamped input.
+    """
+
+    weights: list[Tensor]
+    biases: list[Tensor]
+
+
+def parameter_gradient(
+    network: LayeredNetwork,
+    x: ArrayLike | Tensor,
+    state: ArrayLike | Tensor,
+    target: ArrayLike | Tensor,
+    which: Literal["chain", "implicit", "bptt"] = "chain",
+    *,
+    eps: float | None = None,
+    n_steps: int | None = None,
+) -> ParameterGradient:
+    r"""Return a reference gradient with respect to weights and biases, one a sample.
+
+    ``chain``: :math:`\partial C/\partial W_{ij} = \rho'(s_i)\,g_i\,\rho(s_j)` with `i` the unit
+    nearer the output, as eq. 26 has it. ``implicit`` and ``bptt``: a symmetric weight acts in both
+    directions, :math:`\rho'(s_i) g_i \rho(s_j) + \rho(s_i) \rho'(s_j) g_j`; for ``bptt`` `g` is
+    :math:`\epsilon` times the sum of the adjoints of `n` steps from the equilibrium.
+
+    Parameters
+    ----------
+    network : LayeredNetwork
+        Whole, its input not clamped.
+    x : array, (*batch, input unit)
+        Input states.
+    state : array, (*batch, unit)
+        The equilibrium of the free units.
+    target : array, (*batch, output unit)
+        The target states.
+    which : {"chain", "implicit", "bptt"}
+        The gradient.
+    eps, n_steps
+        For ``bptt`` alone.
+
+    Returns
+    -------
+    ParameterGradient
+        The mean over a batch is left to the caller.
+
+    Raises
+    ------
+    ValueError
+        For another gradient, a network that is not whole, or steps where they have no meaning.
+    """
+    if (which == "bptt") != (eps is not None and n_steps is not None):
+        raise ValueError(f"expected eps and n_steps for 'bptt' and only then, got {which!r}.")
+    if not isinstance(network, LayeredNetwork) or "x" not in network.layers:
+        raise ValueError("expected a whole LayeredNetwork; x is clamped here.")
+    clamped, inputs = network.clamp({"x": x}), network._layer_state("x", x)
+    s = clamped.as_state(state)
+    if which == "chain":
+        g = chain_gradient(clamped, s, target) * responsive_units(clamped, s, target)
+    elif which == "implicit":
+        g = implicit_gradient(clamped, s, target)
+    elif which == "bptt":
+        g = _summed_adjoint(clamped, s, target, eps or 0.0, n_steps or 0)
+    else:
+        raise ValueError(f"expected 'chain', 'implicit' or 'bptt', got {which!r}.")
+    inputs = inputs.expand(*g.shape[:-1], -1)
+    s = torch.cat([inputs, s.expand_as(g)], -1)
+    r = network.activation(s)
+    slope_g = network.activation.derivative(s) * torch.cat([torch.zeros_like(inputs), g], -1)
+    weights = []
+    for below, above in pairwise(network.layers.values()):
+        W = r[..., below].unsqueeze(-1) * slope_g[..., above].unsqueeze(-2)
+        if which != "chain" and network.is_gradient:
+            W = W + slope_g[..., below].unsqueeze(-1) * r[..., above].unsqueeze(-2)
+        weights.append(W)
+    return ParameterGradient(weights, [slope_g[..., where] for where in network.layers.values()])
+
+
+def _summed_adjoint(network, s: Tensor, target: ArrayLike | Tensor, eps: float, n: int) -> Tensor:
+    """Return eps times the sum of the adjoints with 0 to n - 1 steps to go."""
+    steps = max(n - 1, 0)
+    adjoints = bptt_gradient(network, s, target, eps=eps, n_steps=steps, every_step=True)
+    return eps * adjoints[:n].sum(0)

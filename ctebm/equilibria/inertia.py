@@ -1,0 +1,91 @@
+"""The number of unstable directions of an equilibrium, on the units that are not pinned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ctebm.equilibria.kkt import pinned_units, residual
+from ctebm.equilibria.krylov import Spectrum, extremal_spectrum, generic_vector
+from ctebm.networks.base import Network
+
+__all__ = ["DENSE_UNITS", "classify", "hessian_on", "restricted"]
+
+DENSE_UNITS = 4000
+
+
+def hessian_on(network: Network, s: Tensor, where: Tensor) -> Tensor:
+    """Return the Hessian's rows and columns of some units at one state ``(unit,)``."""
+    if len(s) <= 2 * DENSE_UNITS:
+        return network.hessian(s)[where][:, where]
+    product = restricted(network, s, where)
+    basis = torch.eye(len(where), dtype=s.dtype, device=s.device)
+    return torch.stack([product(e) for e in basis], -1)
+
+
+def restricted(network: Network, s: Tensor, where: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the Hessian's products on some units at one state ``(unit,)``."""
+    product = network.hessian_operator(s)
+    if len(where) == len(s):
+        return product
+    return lambda v: product(torch.zeros_like(s).index_copy(0, where, v))[where]
+
+
+def classify(network: Network, s: Tensor, spectrum: Spectrum | None = None) -> tuple[int, str]:
+    r"""Return the number of unstable directions and the stability of one equilibrium.
+
+    An eigenvalue counts as zero within the square root of rounding or of the residual `r`: a point
+    that is known to :math:`r/\lambda` has an eigenvalue known to about that. A point is degenerate
+    if an eigenvalue is zero, or if a unit without margin at its kink would change the count.
+
+    Parameters
+    ----------
+    network : Network
+        With a single sample.
+    s : Tensor
+        ``(unit,)``.
+    spectrum : Spectrum, optional
+        All eigenpairs on the unpinned units, or enough of the lowest to tell, if known already.
+    """
+    f = network.force(s)
+    pinned = pinned_units(network, s, f)
+    if not network.is_gradient:
+        growth = torch.linalg.eigvals(network.jacobian(s)[~pinned][:, ~pinned]).real
+        counts = [_signs(network, s, -growth)]
+    else:
+        values = _low_end(network, s, ~pinned) if spectrum is None else spectrum.eigenvalues
+        counts = [_signs(network, s, values)]
+        weak = pinned & (f.abs() <= math.sqrt(torch.finfo(s.dtype).eps))
+        if bool(weak.any()):
+            counts.append(_signs(network, s, _low_end(network, s, ~pinned | weak)))
+    negative, zero = counts[0]
+    if zero or counts[-1] != counts[0]:
+        return negative, "degenerate"
+    return negative, "saddle" if negative else "stable"
+
+
+def _signs(network: Network, s: Tensor, values: Tensor) -> tuple[int, int]:
+    """Return the numbers of negative and of zero eigenvalues."""
+    largest = float(values.abs().max()) if len(values) else 0.0
+    zero = math.sqrt(torch.finfo(s.dtype).eps) * max(1.0, largest)
+    if network.box is None:  # between kinks the curvature is the same at every point
+        zero = max(zero, 2 * math.sqrt(float(residual(network, s))))
+    return int((values < -zero).sum()), int((values.abs() <= zero).sum())
+
+
+def _low_end(network: Network, s: Tensor, free: Tensor) -> Tensor:
+    """Return all eigenvalues on some units, or enough of the lowest to have a positive one."""
+    where = torch.nonzero(free).squeeze(-1)
+    if len(where) <= DENSE_UNITS:
+        return torch.linalg.eigvalsh(hessian_on(network, s, where))
+    start = generic_vector(len(where), s)
+    n_low = 1
+    while True:
+        found = extremal_spectrum(restricted(network, s, where), start, 1e-5, n_low=n_low)
+        values = found.eigenvalues
+        if bool((values[:-1] > found.residual[:-1]).any()) or n_low >= 64:
+            return values
+        n_low *= 4

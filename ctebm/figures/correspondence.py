@@ -1,0 +1,139 @@
+"""Datasets become figures. Theory is a line, measurement is points.
+
+Functions take a dataset of :mod:`ctebm` and return a :class:`matplotlib.figure.Figure`, which
+belongs to no window; ``figure.savefig(path)`` writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ctebm.figures.panels import MARKERS, STYLE
+
+__all__ = ["correspondence_figure"]
+
+
+TIME = "time since the target arrived (time constants)"
+
+
+def correspondence_figure(dataset: xr.Dataset) -> Figure:
+    r"""Show how much of the chain gradient has arrived, and how far its direction is off.
+
+    One column a layer, output first. Above, the coefficient :math:`a_k` of the displacement on
+    the chain gradient against time, for every step size: points are medians over samples, bars
+    their central 90 %, coloured lines the law of the solver, the black line its continuous limit.
+    Below, the angle between the displacement and the chain gradient; hatched, what rounding
+    hides at the smallest step.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        From :meth:`ctebm.Correspondence.to_dataset`.
+    """
+    layers = np.argsort(dataset.depth.values)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(2.4 * max(len(layers), 2) + 0.4, 4.9), layout="constrained")
+        axes = figure.subplots(2, len(layers), sharex=True, sharey="row", squeeze=False)
+        colours = step_colours(dataset.sizes["epsilon"])
+        for column, layer in zip(axes.T, layers, strict=True):
+            one = dataset.isel(layer=layer)
+            _coefficients(column[0], one, colours)
+            _angles(column[1], one, colours)
+            depth = int(one.depth)
+            name = str(one.layer_name.values)
+            shown = f"${name[0]}_{{{name[1:]}}}$" if name[1:] else f"${name}$"
+            column[0].set_title(f"{shown}, depth {depth}")
+            column[1].set_xlabel("time $t = n\\epsilon$ (time constants)")
+        axes[0, 0].set_ylabel("share of the chain gradient $a_k$")
+        axes[1, 0].set_ylabel("angle to the chain gradient (degrees)")
+        axes[0, 0].set_ylim(_lowest_power(dataset), 3)
+        _legend(figure, dataset, colours)
+    return figure
+
+
+def step_colours(n: int) -> list[str]:
+    """Return colours that order step sizes by lightness as well as by hue."""
+    return [to_hex(c) for c in mpl.colormaps["viridis"](np.linspace(0.85, 0.0, n))]
+
+
+def _coefficients(ax: Axes, one: xr.Dataset, colours: Sequence[str]) -> None:
+    times = one.time.values
+    t = np.geomspace(np.nanmin(times[times > 0]), np.nanmax(times), 300)
+    for i, colour in enumerate(colours):
+        run = one.isel(epsilon=i)
+        n, time = run.step.values, run.time.values
+        law = run.law_coefficient.values
+        seen = (n > 0) & (law > 0)
+        ax.plot(time[seen], law[seen], color=colour, lw=1.0, zorder=2)
+        _points(ax, time[seen], run.coefficient.values[:, seen], colour, i)
+        first = np.flatnonzero(seen)[:1]
+        ax.plot(time[first], law[first], "o", ms=8, mfc="none", mec=colour, mew=0.9, zorder=3)
+    ax.plot(t, _gamma(int(one.depth), t), color="black", lw=1.2, ls="--", zorder=1)
+    ax.set(xscale="log", yscale="log")
+
+
+def _angles(ax: Axes, one: xr.Dataset, colours: Sequence[str]) -> None:
+    for i, colour in enumerate(colours):
+        run = one.isel(epsilon=i)
+        time, tangent = run.time.values, run.tangent.values
+        seen = (run.step.values > 0) & (run.law_coefficient.values > 0)
+        angle = np.degrees(np.arctan2(np.abs(tangent), np.sign(tangent)))[:, seen]
+        _points(ax, time[seen], angle, colour, i)
+        crossing = run.first_crossing.values
+        if (crossing > 0).mean() > 0.5:
+            median = np.median(np.where(crossing > 0, crossing, np.inf)) * float(run.epsilon)
+            ax.axvline(median, color=colour, lw=0.8, ls=":", zorder=1)
+    known = one.rounding_floor.dropna("epsilon", how="all")
+    if known.sizes["epsilon"]:
+        floor = np.degrees(float(known.median("sample").max()))
+        ax.axhspan(1e-17, floor, facecolor="0.93", edgecolor="0.75", hatch="////", lw=0, zorder=0)
+    ax.set(xscale="log", yscale="log", ylim=(3e-15, 200))
+    ax.axhline(90, color="0.6", lw=0.6)
+
+
+def _points(ax: Axes, x: np.ndarray, samples: np.ndarray, colour: str, i: int) -> None:
+    """Plot medians over samples with bars over their central 90 %."""
+    known = np.isfinite(samples).any(0)
+    if not known.any():
+        return
+    x, samples = x[known], samples[:, known]
+    low, middle, high = np.nanquantile(samples, [0.05, 0.5, 0.95], axis=0)
+    ax.vlines(x, np.maximum(low, 1e-300), high, color=colour, lw=0.7, alpha=0.6, zorder=2)
+    ax.plot(x, middle, MARKERS[i % len(MARKERS)], ms=3.0, color=colour, mew=0, zorder=4)
+
+
+def _gamma(depth: int, t: np.ndarray) -> np.ndarray:
+    from scipy.special import gammainc
+
+    return gammainc(depth + 1, t)
+
+
+def _lowest_power(dataset: xr.Dataset) -> float:
+    law = dataset.law_coefficient.values
+    return float(np.nanmin(law[law > 0])) / 4
+
+
+def _legend(figure: Figure, dataset: xr.Dataset, colours: Sequence[str]) -> None:
+    handles = [
+        Line2D([], [], color=c, marker=MARKERS[i % len(MARKERS)], ms=4, lw=1, mew=0,
+               label=f"$\\epsilon$ = {e:g}")
+        for i, (e, c) in enumerate(zip(dataset.epsilon.values, colours, strict=True))
+    ]  # fmt: skip
+    handles += [
+        Line2D([], [], color="0.3", lw=1, label="law of the solver"),
+        Line2D([], [], color="black", lw=1.2, ls="--", label=r"continuous limit $P(k+1,\,t)$"),
+        Line2D([], [], color="0.3", marker="o", ms=8, mfc="none", lw=0, label="first arrival"),
+        Line2D([], [], color="0.75", lw=6, label="hidden by rounding"),
+    ]
+    if (dataset.first_crossing.values > 0).mean() > 0.5:
+        handles.append(Line2D([], [], color="0.3", lw=0.8, ls=":", label="median first crossing"))
+    columns = 5 if dataset.sizes["layer"] > 2 else 3
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)

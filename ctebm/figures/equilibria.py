@@ -1,0 +1,142 @@
+"""Figures of equilibria: bifurcation diagrams, phase portraits, chattering at kinks."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ctebm.figures.panels import STYLE
+
+__all__ = ["bifurcation_diagram", "bifurcation_figure", "phase_portrait", "phase_portrait_figure"]
+
+BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+EVENTS = {
+    "fold": ("o", VERMILION, "fold"),
+    "pitchfork": ("D", GREEN, "pitchfork"),
+    "transcritical": ("^", GREEN, "transcritical point"),
+    "hopf": ("*", ORANGE, "Hopf point"),
+    "border collision": ("s", ORANGE, "border collision"),
+}
+KINDS = {
+    "stable": ("o", "black", "stable point"),
+    "saddle": ("X", VERMILION, "saddle"),
+    "degenerate": ("D", ORANGE, "degenerate point"),
+}
+
+
+def bifurcation_diagram(ax: Axes, branch: xr.Dataset, unit: int = 0) -> None:
+    """Draw one branch: stable parts solid, unstable dashed, events marked.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Where to draw.
+    branch : xarray.Dataset
+        From :meth:`ctebm.Branch.to_dataset`; degenerate points join the parts beside them.
+    unit : int
+        Which unit's state to show.
+    """
+    p, s = branch.parameter.values, branch.state.isel(unit=unit).values
+    stable = branch["index"].values == 0
+    for solid, style in ((True, "-"), (False, "--")):
+        # a piece is drawn as the less stable of its ends
+        piece = (stable[1:] & stable[:-1]) == solid
+        for part in np.split(np.arange(len(piece)), np.flatnonzero(np.diff(piece)) + 1):
+            if len(part) and piece[part[0]]:
+                span = slice(part[0], part[-1] + 2)
+                ax.plot(p[span], s[span], style, color=BLUE, lw=1.4, zorder=2)
+    for k in range(branch.sizes.get("event", 0)):
+        event = branch.isel(event=k)
+        marker, colour, _ = EVENTS[str(event.event_kind.values)]
+        ax.plot(
+            event.event_parameter, event.event_state.isel(unit=unit), marker,
+            color=colour, ms=5, mec="black", mew=0.5, zorder=4,
+        )  # fmt: skip
+
+
+def bifurcation_figure(
+    branches: list[xr.Dataset], parameter: str = "parameter", unit: int = 0
+) -> Figure:
+    """Return a figure of branches of one family, from :meth:`ctebm.Branch.to_dataset`."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.6, 2.8), layout="constrained")
+        ax = figure.subplots()
+        for branch in branches:
+            bifurcation_diagram(ax, branch, unit)
+        ax.set(xlabel=parameter, ylabel=f"state of unit {unit}")
+        kinds = {str(k) for branch in branches for k in branch.event_kind.values}
+        figure.legend(handles=diagram_handles(kinds), loc="outside lower center", ncols=3,
+                      frameon=False)  # fmt: skip
+    return figure
+
+
+def diagram_handles(kinds: set[str]) -> list[Line2D]:
+    """Return the legend of a bifurcation diagram with these kinds of events."""
+    lines = [Line2D([], [], color=BLUE, lw=1.4, ls=ls, label=label)
+             for ls, label in (("-", "stable"), ("--", "unstable"))]  # fmt: skip
+    return lines + [
+        Line2D([], [], marker=m, color=c, mec="black", mew=0.5, lw=0, ms=5, label=label)
+        for kind, (m, c, label) in EVENTS.items()
+        if kind in kinds
+    ]
+
+
+def phase_portrait(ax: Axes, plane: xr.Dataset) -> None:
+    """Draw energy contours, nullclines, paths and equilibria.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Where to draw.
+    plane : xarray.Dataset
+        From :func:`ctebm.phase_plane`.
+    """
+    x, y, E = plane.x.values, plane.y.values, plane.energy.values
+    levels = np.quantile(E, np.linspace(0.0, 1.0, 16))
+    ax.contour(x, y, E, np.unique(levels), colors="0.75", linewidths=0.6, zorder=1)
+    for component, colour, style in ((0, BLUE, "-"), (1, GREEN, "--")):
+        f = plane.force.isel(component=component).values
+        ax.contour(x, y, f, [0.0], colors=colour, linestyles=style, linewidths=1.2, zorder=2)
+    for kink in (plane.attrs["lower_kink"], plane.attrs["upper_kink"]):
+        if np.isfinite(kink):
+            ax.axvline(kink, color="0.5", lw=0.7, ls=":", zorder=1)
+            ax.axhline(kink, color="0.5", lw=0.7, ls=":", zorder=1)
+    for k in range(plane.sizes.get("path", 0)):
+        path = plane.path_state.isel(path=k).values
+        ax.plot(path[:, 0], path[:, 1], color=ORANGE, lw=1.0, zorder=3)
+        ax.plot(*path[0], ".", color=ORANGE, ms=4, zorder=3)
+    if "equilibrium" in plane:
+        for point, kind in zip(plane.equilibrium.values, plane.stability.values, strict=True):
+            marker, colour, _ = KINDS[str(kind)]
+            ax.plot(*point, marker, color=colour, ms=5.5, mec="white", mew=0.6, zorder=5)
+    ax.set(xlabel=plane.x.attrs["long_name"], ylabel=plane.y.attrs["long_name"], aspect="equal")
+
+
+def phase_portrait_figure(plane: xr.Dataset) -> Figure:
+    """Return a phase portrait as a figure of its own, from :func:`ctebm.phase_plane`."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.4, 3.8), layout="constrained")
+        phase_portrait(figure.subplots(), plane)
+        kinds = {str(k) for k in plane.stability.values} if "stability" in plane else set()
+        figure.legend(handles=portrait_handles(kinds), loc="outside lower center", ncols=3,
+                      frameon=False)  # fmt: skip
+    return figure
+
+
+def portrait_handles(kinds: set[str]) -> list[Line2D]:
+    """Return the legend of a phase portrait with these kinds of equilibria."""
+    lines = [
+        Line2D([], [], color="0.75", lw=0.8, label="energy contour"),
+        Line2D([], [], color=BLUE, lw=1.2, label="nullcline, horizontal unit"),
+        Line2D([], [], color=GREEN, lw=1.2, ls="--", label="nullcline, vertical unit"),
+        Line2D([], [], color=ORANGE, lw=1.0, marker=".", label="path"),
+    ]
+    return lines + [
+        Line2D([], [], marker=m, color=c, mec="white", mew=0.6, lw=0, ms=5.5, label=label)
+        for kind, (m, c, label) in KINDS.items()
+        if kind in kinds
+    ]

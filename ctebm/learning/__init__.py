@@ -1,0 +1,8 @@
+"""Weight changes of eq. 26 (section 3.2) and its relatives, and training by them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    ["checkpoint", "plastic", "rules", "trainer", "training"],
+)

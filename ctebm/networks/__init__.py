@@ -1,0 +1,17 @@
+"""What E is (sections 2.1 and 2.2, eqs. 6 to 8 and 20 to 22): rates, energies, forces."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    [
+        "activation",
+        "base",
+        "hopfield",
+        "layered",
+        "nonconservative",
+        "pairwise",
+        "parameters",
+        "sparse",
+    ],
+)

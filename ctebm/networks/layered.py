@@ -1,0 +1,226 @@
+r"""Layers coupled to their neighbours: eq. 6 with couplings in blocks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ctebm.networks.activation import Activation, as_activation
+from ctebm.networks.base import consecutive
+from ctebm.networks.pairwise import PairwiseNetwork, affine, finite_tensor, without_layer
+
+_NARROW_UNITS = 32
+_DENSE_UNITS = 100  # up to which one dense product is faster than a product a block
+
+__all__ = ["LayeredNetwork"]
+
+
+class LayeredNetwork(PairwiseNetwork):
+    r"""Layers coupled to their neighbours, eq. 6 with block-tridiagonal ``W``.
+
+    The layers are called ``x, h_K ... h_1, y`` as in the paper (``"x", "h2", "h1", "y"``), the
+    depth counted from the output.
+
+    Parameters
+    ----------
+    weights : sequence of array
+        Input first; ``weights[i]`` is ``(size_i, size_i+1)`` and serves both directions.
+    biases : sequence of array
+        Input first; ``biases[i]`` is ``(size_i,)``.
+    activation : Activation or callable
+        The firing rate.
+    dtype : torch.dtype
+        Of the parameters.
+
+    Attributes
+    ----------
+    weights : list of Tensor or None
+        None between two layers that clamping has parted.
+    depth : mapping of str to int
+        Hops from the output, which has depth 0.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[ArrayLike | Tensor],
+        biases: Sequence[ArrayLike | Tensor],
+        activation: Activation | Callable[[Tensor], Tensor],
+        *,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        blocks = [finite_tensor(W, f"weights[{i}]", dtype) for i, W in enumerate(weights)]
+        rows = [finite_tensor(b, f"biases[{i}]", dtype) for i, b in enumerate(biases)]
+        if len(blocks) < 1 or len(rows) != len(blocks) + 1:
+            raise ValueError(
+                f"expected one more array of biases than of weights, got {len(rows)} and "
+                f"{len(blocks)}; the input layer has biases too."
+            )
+        for i, W in enumerate(blocks):
+            expected = (rows[i].shape[-1], rows[i + 1].shape[-1])
+            if W.shape != expected:
+                raise ValueError(
+                    f"expected weights[{i}] of shape {expected} from the biases, "
+                    f"got {tuple(W.shape)}; the layer nearer the input comes first."
+                )
+        sizes = [b.shape[-1] for b in rows]
+        if 0 in sizes:
+            raise ValueError(f"expected at least one unit in each layer, got sizes {sizes}.")
+        names = layer_names(len(sizes))
+        self.weights: list[Tensor | None] = list(blocks)
+        self.depth: Mapping[str, int] = MappingProxyType(
+            {name: len(names) - 1 - i for i, name in enumerate(names)}
+        )
+        bias = torch.cat(rows, dim=-1)
+        layers = consecutive(dict(zip(names, sizes, strict=True)))
+        self._set(as_activation(activation), bias, layers, bias.new_zeros(()))
+
+    @classmethod
+    def random(
+        cls,
+        sizes: Sequence[int],
+        activation: Activation | Callable[[Tensor], Tensor],
+        *,
+        gain: float = 1.0,
+        seed: int = 0,
+        centred: bool = True,
+        dtype: torch.dtype = torch.float64,
+    ) -> Self:
+        r"""Draw Glorot weights, uniform in :math:`\pm g\sqrt{6/(n_i + n_{i+1})}`.
+
+        Parameters
+        ----------
+        sizes : sequence of int
+            Units in each layer, input first.
+        activation : Activation or callable
+            The firing rate.
+        gain : float
+            The factor `g`.
+        seed : int
+            Root seed; weights between two layers depend on it and on their place alone.
+        centred : bool
+            Choose biases so that the state 0 is a fixed point (see :meth:`centred`), else 0.
+        dtype : torch.dtype
+            Of the parameters.
+        """
+        sizes = [int(n) for n in sizes]
+        if len(sizes) < 2 or min(sizes) < 1:
+            raise ValueError(f"expected two or more layers of one or more units, got {sizes}.")
+        if not (np.isfinite(gain) and gain >= 0):
+            raise ValueError(f"expected a finite gain >= 0, got {gain}.")
+        streams = np.random.SeedSequence(seed).spawn(len(sizes) - 1)
+        weights = [
+            np.random.default_rng(stream).uniform(-1, 1, (m, n)) * gain * np.sqrt(6 / (m + n))
+            for stream, m, n in zip(streams, sizes[:-1], sizes[1:], strict=True)
+        ]
+        network = cls(weights, [np.zeros(n) for n in sizes], activation, dtype=dtype)
+        return network.centred() if centred else network
+
+    @property
+    def biases(self) -> list[Tensor]:
+        """The biases layer by layer, as views of ``bias``."""
+        return [self.bias[..., where] for where in self.layers.values()]
+
+    def coupling(self, r: Tensor) -> Tensor:
+        rates = [r[..., where] for where in self.layers.values()]
+        parts: list[Tensor | None] = [None] * len(rates)
+        for i, W in enumerate(self.weights):
+            if W is not None:
+                below = _product(rates[i + 1], W.mT)
+                own = parts[i]
+                parts[i] = below if own is None else own + below
+                parts[i + 1] = _product(rates[i], W)
+        return torch.cat(
+            [torch.zeros_like(rate) if part is None else part
+             for part, rate in zip(parts, rates, strict=True)], dim=-1
+        )  # fmt: skip
+
+    def _current(self, r: Tensor) -> Tensor:
+        if r.shape[-1] <= _DENSE_UNITS:
+            return affine(self.bias, r, self._small_weight())
+        blocks = [W for W in self.weights if W is not None]
+        if len(blocks) < len(self.layers) - 1 or not blocks:
+            return self.bias + self.coupling(r)
+        rates = [r[..., where] for where in self.layers.values()]
+        parts = self.biases
+        for i, W in enumerate(blocks):
+            parts[i] = _affine(parts[i], rates[i + 1], W.mT)
+            parts[i + 1] = _affine(parts[i + 1], rates[i], W)
+        return torch.cat(parts, dim=-1)
+
+    def _small_weight(self) -> Tensor:
+        """Return the dense weights, kept until a block is changed or replaced."""
+        known = getattr(self, "_dense", None)
+        if known is None or not _unchanged(known[0], self.weights):
+            versions = [(W, None if W is None else W._version) for W in self.weights]
+            known = versions, self.dense_weight()
+            if not any(W.requires_grad for W in self.weights if W is not None):
+                self._dense = known
+        return known[1]
+
+    def _copied(self) -> Self:
+        """Return a copy for other layers or parameters, without the dense weights of these."""
+        network = copy.copy(self)
+        vars(network).pop("_dense", None)
+        return network
+
+    def dense_weight(self) -> Tensor:
+        n, slices = self.bias.shape[-1], list(self.layers.values())
+        weight = self.bias.new_zeros(n, n)
+        for W, rows, columns in zip(self.weights, slices[:-1], slices[1:], strict=True):
+            if W is not None:
+                weight[rows, columns] = W
+                weight[columns, rows] = W.mT
+        return weight
+
+    def _restrict(self, clamped: str, bias: Tensor, constant: Tensor) -> Self:
+        network, i = self._copied(), list(self.layers).index(clamped)
+        bridge = [None] if 0 < i < len(self.layers) - 1 else []
+        network.weights = [*self.weights[: max(i - 1, 0)], *bridge, *self.weights[i + 1 :]]
+        network._set(self.activation, bias, without_layer(self.layers, clamped), constant)
+        return network
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        network = self._copied()
+        network.weights = [None if W is None else change(W) for W in self.weights]
+        network._set(self.activation, change(self.bias), self.layers, change(self.constant))
+        return network
+
+
+def layer_names(n_layers: int) -> list[str]:
+    """Return the paper's names, input first: ``x, h_K ... h_1, y``."""
+    return ["x", *(f"h{k}" for k in range(n_layers - 2, 0, -1)), "y"]
+
+
+def _product(r: Tensor, W: Tensor) -> Tensor:
+    """Return ``r W``, through the transpose where `W` is narrow, which BLAS does much faster."""
+    return (W.mT @ r.mT).mT if _is_narrow(r, W) else r @ W
+
+
+def _affine(bias: Tensor, r: Tensor, W: Tensor) -> Tensor:
+    """Return ``bias + r W`` likewise."""
+    if _is_narrow(r, W) and bias.ndim == 2 and len(bias) == len(r):
+        return torch.addmm(bias.mT, W.mT, r.mT).mT
+    return affine(bias, r, W)
+
+
+def _is_narrow(r: Tensor, W: Tensor) -> bool:
+    return W.shape[1] <= _NARROW_UNITS < W.shape[0] and r.ndim == 2
+
+
+def _unchanged(
+    known: list[tuple[Tensor | None, int | None]], blocks: Sequence[Tensor | None]
+) -> bool:
+    """Return whether the blocks are the ones known, and nothing was written into them."""
+    if len(known) != len(blocks):
+        return False
+    for (V, version), W in zip(known, blocks, strict=True):
+        if W is not V or (W is not None and W._version != version):
+            return False
+    return True

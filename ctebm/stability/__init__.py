@@ -1,0 +1,8 @@
+"""What a network does near rest, and how that changes with a parameter."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    ["branch", "continuation", "curve", "events", "hessian", "jacobian", "linearization", "modes"],
+)

@@ -1,0 +1,350 @@
+"""The frame that every script in ``studies/`` fills in, and its command line.
+
+A study is a frozen dataclass of settings and three functions: `run` computes a dataset, `judge`
+holds its claims against the numbers, `draw` shows them. :func:`main` reads the settings (defaults,
+then a TOML file, then flags), refuses bad ones before anything is computed, writes ``OUT.nc``,
+``OUT.png`` and ``OUT.pdf`` and prints the verdicts. Its exit code is
+
+=== =====================================================================
+0   every claim holds
+1   a claim that must hold fails
+2   bad settings or input; nothing is written
+3   some points failed, recorded in the dataset's attribute ``n_failed``
+130 interrupted; no file is half-written
+=== =====================================================================
+
+torch is imported once the settings are known, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import shlex
+import sys
+import tempfile
+import time
+import typing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+from ctebm.study.settings import (
+    SUFFIXES,
+    Settings,
+    as_toml,
+    read_settings,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+__all__ = ["Progress", "Verdict", "main"]
+
+T = TypeVar("T")
+S = TypeVar("S", bound="Settings")
+
+# settings that say where results go, not what they are
+_HOUSEKEEPING = ("out", "overwrite", "config", "print_config")
+_LOG_INTERVAL = 10.0  # seconds
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim, held against a number.
+
+    Attributes
+    ----------
+    claim : str
+        What is claimed.
+    value, bound : float
+        What was measured, and what it must not pass; `bound` is None if nothing is asked.
+    ok : bool
+        Whether the claim holds.
+    note : str
+        Anything the reader should know.
+    must_hold : bool
+        Whether the study fails with it; if False, the number is only reported.
+    relation : str
+        How `value` should compare with `bound`: ``"<="`` or ``">="``.
+    """
+
+    claim: str
+    value: float
+    bound: float | None
+    ok: bool
+    note: str = ""
+    must_hold: bool = True
+    relation: str = "<="
+
+    @classmethod
+    def at_most(
+        cls, claim: str, value: float, bound: float, note: str = "", must_hold: bool = True
+    ) -> Verdict:
+        """Claim ``value <= bound``; NaN does not hold."""
+        return cls(claim, float(value), bound, bool(value <= bound), note, must_hold)
+
+    @classmethod
+    def at_least(
+        cls, claim: str, value: float, bound: float, note: str = "", must_hold: bool = True
+    ) -> Verdict:
+        """Claim ``value >= bound``; NaN does not hold."""
+        return cls(claim, float(value), bound, bool(value >= bound), note, must_hold, ">=")
+
+    @property
+    def word(self) -> str:
+        """``"holds"``, ``"FAILS"`` or ``"reported"``."""
+        return "reported" if not self.must_hold else "holds" if self.ok else "FAILS"
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the fields as JSON can hold them: NaN and infinities become strings."""
+
+        def number(x: float | None) -> float | str | None:
+            return x if x is None else float(x) if math.isfinite(x) else str(float(x))
+
+        fields = dataclasses.asdict(self)
+        return fields | {
+            "value": number(self.value),
+            "bound": number(self.bound),
+            "ok": bool(self.ok),
+        }
+
+
+class Progress:
+    """Says how far a loop is: a bar on a terminal, a line now and then elsewhere."""
+
+    def __call__(
+        self,
+        items: Iterable[T],
+        label: str,
+        total: int | None = None,
+        note: Callable[[], str] = str,
+    ) -> Iterator[T]:
+        """Yield `items` and report on them under `label`, with what `note` says meanwhile."""
+        if total is None and hasattr(items, "__len__"):
+            total = len(items)  # pyright: ignore[reportArgumentType]
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            with tqdm(items, label, total) as bar:
+                for item in bar:
+                    yield item
+                    bar.set_postfix_str(note(), refresh=False)
+            return
+        begun = said = time.monotonic()
+        for done, item in enumerate(items):
+            now = time.monotonic()
+            if now - said >= _LOG_INTERVAL:
+                said = now
+                of = "" if total is None else f" of {total}"
+                beside = f", {note()}" if note() else ""
+                print(f"{label}: {done}{of} after {now - begun:.0f} s{beside}", file=sys.stderr)
+            yield item
+        print(f"{label}: done in {time.monotonic() - begun:.1f} s", file=sys.stderr)
+
+
+def main(
+    settings_type: type[S],
+    *,
+    run: Callable[[S, Progress], xr.Dataset],
+    draw: Callable[[xr.Dataset], Figure],
+    judge: Callable[[xr.Dataset], list[Verdict]],
+    args: Sequence[str] | None = None,
+) -> int:
+    """Run a study from its command line and return its exit code.
+
+    A ValueError or OSError of `run` is taken as a mistake in the settings or input, and printed as
+    one sentence; ``python -X dev`` shows where it came from. Any other exception is a bug and
+    keeps its traceback.
+
+    Parameters
+    ----------
+    settings_type : type
+        A frozen dataclass, subclass of :class:`Settings`; a field is a flag, its docstring the
+        help. A ValueError of its ``__post_init__`` is printed as bad settings.
+    run : callable
+        Computes the dataset. Sets the attribute ``n_failed`` if some points failed.
+    draw : callable
+        Draws the figure from the dataset alone.
+    judge : callable
+        Returns the verdicts from the dataset alone.
+    args : sequence of str, optional
+        The words of the command line; those of the process if None.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    out, err = (typing.cast(TextIO, _Unbroken(stream)) for stream in (sys.stdout, sys.stderr))
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            return _main(settings_type, run, draw, judge, words)
+        except _Refusal as refusal:
+            print(f"error: {refusal}", file=err)
+            return 2
+        except KeyboardInterrupt:
+            print("interrupted; no file is half-written", file=err)
+            return 130
+        finally:
+            out.flush()
+            err.flush()
+
+
+def _main(
+    settings_type: type[S],
+    run: Callable[[S, Progress], xr.Dataset],
+    draw: Callable[[xr.Dataset], Figure],
+    judge: Callable[[xr.Dataset], list[Verdict]],
+    words: list[str],
+) -> int:
+    with _mistakes_in_one_sentence():
+        settings = read_settings(settings_type, words)
+        if settings.print_config:
+            print(as_toml(settings), end="")
+            return 0
+        _claim(settings)
+        _set_up_torch(settings)
+        dataset = run(settings, Progress())
+    verdicts: list[Verdict] = []
+    try:
+        verdicts = judge(dataset)
+    finally:  # a bug in the judge doesn't cost the computation
+        _save_dataset(dataset, verdicts, settings, words)
+    _save_figure(draw(dataset), settings)
+    print(_table(verdicts))
+    print("wrote " + ", ".join(str(settings.output(suffix)) for suffix in SUFFIXES))
+    n_failed = int(dataset.attrs.get("n_failed", 0))
+    if n_failed:
+        print(f"{n_failed} points failed; the dataset says which", file=sys.stderr)
+    if any(v.must_hold and not v.ok for v in verdicts):
+        return 1
+    return 3 if n_failed else 0
+
+
+def _set_up_torch(settings: Settings) -> None:
+    import torch
+
+    if settings.device != "cpu":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(settings.device.partition(":")[2] or 0) >= count:
+            raise ValueError(
+                f"--device {settings.device} is not available: torch sees {count} CUDA devices; "
+                "use --device cpu."
+            )
+    torch.set_num_threads(settings.threads)
+
+
+def _claim(settings: Settings) -> None:
+    """Refuse a place where the results can't be written, before they are computed."""
+    for path in map(settings.output, SUFFIXES):
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder; choose another --out.")
+        if path.exists() and not settings.overwrite:
+            raise FileExistsError(
+                f"{path} exists and is kept; give --overwrite to replace it, or another --out."
+            )
+    folder = settings.stem.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+        raise OSError(
+            f"can't write to the folder {folder} ({reason}); choose another --out."
+        ) from (error)
+
+
+def _save_dataset(
+    dataset: xr.Dataset, verdicts: list[Verdict], settings: Settings, words: list[str]
+) -> None:
+    from ctebm.dataset import provenance, save
+
+    kept = {k: v for k, v in dataclasses.asdict(settings).items() if k not in _HOUSEKEEPING}
+    dataset.attrs |= provenance(
+        settings=kept,
+        seed=settings.seed,
+        device=settings.device,
+        dtype=settings.dtype,
+        threads=settings.threads,
+    )
+    dataset.attrs["history"] = shlex.join([*sys.argv[:1], *words])
+    dataset.attrs["verdicts"] = json.dumps([v.to_record() for v in verdicts])
+    with _mistakes_in_one_sentence():
+        save(dataset, settings.output(".nc"), overwrite=settings.overwrite)
+
+
+def _save_figure(figure: Figure, settings: Settings) -> None:
+    """Save the figure without dates or versions, so that equal figures are equal files."""
+    from ctebm.dataset import replacing
+
+    with _mistakes_in_one_sentence():
+        with replacing(settings.output(".png")) as aside:
+            figure.savefig(aside, format="png", dpi=200, metadata={"Software": None})
+        with replacing(settings.output(".pdf")) as aside:
+            undated = {"CreationDate": None, "Creator": None, "Producer": None}
+            figure.savefig(aside, format="pdf", metadata=undated)
+
+
+def _table(verdicts: list[Verdict]) -> str:
+    rows = [("claim", "value", "bound", "verdict", "")]
+    for v in verdicts:
+        bound = "" if v.bound is None else f"{v.relation} {v.bound:.3g}"
+        rows.append((v.claim, f"{v.value:.3g}", bound, v.word, v.note))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+class _Refusal(Exception):
+    """A mistake of the user's, as one sentence."""
+
+
+@contextmanager
+def _mistakes_in_one_sentence() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if sys.flags.dev_mode:
+            raise
+        text = str(error)
+        if isinstance(error, OSError) and error.strerror and error.filename:
+            text = f"{error.strerror}: {error.filename}"
+        raise _Refusal(" ".join(text.split()) or type(error).__name__) from error
+
+
+class _Unbroken:
+    """A text stream that falls silent when its reader is gone, as in ``| head -1``.
+
+    Letters that its encoding lacks become question marks.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except UnicodeEncodeError:
+            encoding = self._stream.encoding
+            return self._stream.write(text.encode(encoding, "replace").decode(encoding))
+        except BrokenPipeError:
+            self._silence()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._silence()
+
+    def _silence(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)

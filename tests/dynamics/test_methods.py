@@ -1,0 +1,125 @@
+"""Methods are of the orders they declare."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from run_cases import F64, Free, layered, slope, z_of_variance
+from torch import Tensor
+
+import ctebm
+from ctebm.dynamics.methods import METHODS
+from ctebm.dynamics.noise import BrownianSteps
+
+
+@pytest.mark.parametrize("method", [m for m, x in METHODS.items() if x.ode and not x.adaptive])
+def test_deterministic_order(method):
+    net = layered(2)
+    dynamics = ctebm.Dynamics(net)
+    exact = ctebm.simulate(
+        dynamics, torch.full((14,), 0.9), times=[0, 1], method="dopri8", rtol=1e-13, atol=1e-14
+    ).state[-1]
+    grid = [0.5, 0.25, 0.125, 0.0625]
+    error = []
+    for eps in grid:
+        run = ctebm.simulate(dynamics, torch.full((14,), 0.9), times=[0, 1], eps=eps, method=method)
+        error.append(float((run.state[-1] - exact).abs().max()))
+    assert slope(grid[1:], error[1:]) == pytest.approx(METHODS[method].order, abs=0.25)
+
+
+@pytest.mark.parametrize("method", ["dopri5", "dopri8", "bosh3"])
+def test_adaptive_methods_hold_their_tolerance(method):
+    dynamics = ctebm.Dynamics(layered(2))
+    times = [0, 0.5, 2]
+    fine = ctebm.simulate(dynamics, torch.zeros(14), times=times, eps=0.005, method="rk4")
+    rtol = 1e-6 if method == "bosh3" else 1e-10
+    run = ctebm.simulate(
+        dynamics, torch.zeros(14), times=times, method=method, rtol=rtol, atol=rtol / 100
+    )
+    assert (run.state - fine.state).abs().max() < 100 * rtol
+    assert torch.isnan(run.step).all()
+
+
+@pytest.mark.parametrize("method", [m for m, x in METHODS.items() if x.sde and not x.adaptive])
+def test_strong_order(method):
+    dynamics = ctebm.Dynamics(layered(1), 0.5)
+    start = torch.zeros(400, 14)
+    finest = ctebm.simulate(
+        dynamics, start, n_steps=256, eps=1 / 256, seed=3, method="srk", save_every=256
+    )
+    grid, error = [2, 4, 8, 16], []
+    for m in grid:
+        run = ctebm.simulate(
+            dynamics, start, n_steps=128 // m, eps=m / 128, noise_of=finest, method=method,
+            save_every=256,
+        )  # fmt: skip
+        difference = run.state[-1] - finest.state[-1]
+        error.append(float(difference.square().mean().sqrt()))
+    measured, strong = slope(grid, error), METHODS[method].strong
+    if method == "srk":  # the terms that keep it from order 2 are small here
+        assert strong - 0.15 < measured
+    else:
+        assert measured == pytest.approx(strong, abs=0.15)
+
+
+class Leak(ctebm.Network):
+    """One linear mode with time constant 1."""
+
+    def energy(self, s: Tensor) -> Tensor:
+        return s.square().sum(-1) / 2
+
+
+def stationary_variance(method: str, eps: float, n: int = 4000) -> float:
+    """Return the variance at which a method's step s <- P s + a W + b U keeps a linear mode."""
+    options = {"n_steps": 1, "eps": eps, "seed": 1, "method": method}
+    noisy = ctebm.Dynamics(Leak(1), 1.0)
+    kick = ctebm.simulate(noisy, torch.zeros(n, 1), **options).state[-1]
+    P = (ctebm.simulate(noisy, torch.ones(n, 1), **options).state[-1] - kick).mean()
+    with BrownianSteps(1, range(n), 1, area=True) as brownian:
+        WU = torch.cat(brownian(0, 1, return_U=True), 1)
+    weight = torch.linalg.lstsq(WU, kick).solution[:, 0]
+    torch.testing.assert_close((WU @ weight)[:, None], kick, rtol=0, atol=1e-11)
+    covariance = torch.tensor([[1, 1 / 2], [1 / 2, 1 / 3]], dtype=F64)
+    return float(weight @ covariance @ weight / (1 - P**2))
+
+
+@pytest.mark.parametrize("method", [m for m, x in METHODS.items() if x.sde and not x.adaptive])
+def test_weak_order(method):
+    grid = [0.2, 0.1, 0.05]
+    bias = [abs(stationary_variance(method, eps) - 1 / 2) for eps in grid]
+    assert slope(grid, bias) == pytest.approx(METHODS[method].weak, abs=0.15)
+    if method == "euler":  # N2
+        assert bias[0] == pytest.approx(1 / (2 - 0.2) - 1 / 2, abs=1e-11)
+
+
+def test_adaptive_steps_with_noise_end_at_the_times_that_are_saved():
+    run = ctebm.simulate(
+        ctebm.Dynamics(Free(20), 0.5), torch.zeros(400, 20), times=[0, 0.05, 0.3],
+        method="adaptive_srk", seed=1, rtol=1e-3, atol=1e-3,
+    )  # fmt: skip
+    for t, x in zip([0.05, 0.3], run.state[1:], strict=True):
+        assert abs(z_of_variance(x, 0.25 * t, x.numel())) < 5
+
+
+def test_adaptive_steps_with_noise_hold_their_tolerance_on_one_path():
+    # A step's error is of order 2 and is held at the tolerance, the whole run's of order 3/2.
+    dynamics = ctebm.Dynamics(layered(1), 0.5)
+
+    def last(tol: float, times: list[float], seed: int = 3) -> Tensor:
+        return ctebm.simulate(
+            dynamics, torch.zeros(20, 14), times=times, seed=seed, method="adaptive_srk", rtol=tol,
+            atol=tol,
+        ).state[-1]  # fmt: skip
+
+    exact = last(1e-6, [0, 1])
+    grid = [1e-3, 1e-4, 1e-5]
+    error = [float((last(tol, [0, 1]) - exact).square().mean().sqrt()) for tol in grid]
+    assert slope(grid, error) == pytest.approx(3 / 4, abs=0.15)
+    assert error[0] < 1e-3
+    assert (last(1e-4, [0, 0.25, 1]) - exact).abs().max() < 1e-3  # no other path
+    assert torch.equal(last(1e-3, [0, 1]), last(1e-3, [0, 1]))
+    assert (last(1e-3, [0, 1], seed=4) - exact).abs().min(0).values.min() > 1e-3
+    with pytest.raises(ValueError, match="one path"):
+        ctebm.simulate(
+            dynamics, torch.zeros(1, 14), times=[0, 1], method="adaptive_srk", samples=[0]
+        )

@@ -1,0 +1,210 @@
+"""The reference gradients against autograd and written-out back-propagation."""
+
+import pytest
+import torch
+from cases import ACTIVATIONS, Quartic, settled
+
+import ctebm
+from ctebm.early_inference.gradients import responsive_units
+
+
+@pytest.fixture(params=ACTIVATIONS, ids=list(ACTIVATIONS))
+def case(request):
+    return settled(ACTIVATIONS[request.param])
+
+
+def test_chain_gradient_is_autograd_through_the_pressures(case):
+    """dC/dh_k by back-propagation through y = R_y(h_1), h_1 = R_h1(h_2), ... (eqs. 23-25)."""
+    net, fixed, target = case
+    g = ctebm.chain_gradient(net, fixed.state, target)
+    names = list(net.layers)  # h_K ... h_1, y
+    for row in range(len(target)):
+        error = fixed.state[row, net.layers["y"]] - target[row]
+        carried = error
+        for above, below in zip(names[::-1], names[-2::-1], strict=False):
+            wa, wb = net.layers[above], net.layers[below]
+
+            def pressure(h, wa=wa, wb=wb, row=row):
+                s = fixed.state.clone()
+                s[row, wb] = h
+                return net.pressure(s)[row, wa]
+
+            def carries(units, name, row=row, error=error):
+                free = ~fixed.pinned[row, units]
+                if name == "y" and net.box is not None:
+                    at_high = fixed.state[row, units] >= net.box[1]
+                    at_low = fixed.state[row, units] <= net.box[0]
+                    free = ~((at_high & (error < 0)) | (at_low & (error > 0)))
+                return free
+
+            passed = carried * carries(wa, above)
+            J = torch.autograd.functional.jacobian(pressure, fixed.state[row, wb])
+            carried = (passed @ J) * carries(wb, below)
+            torch.testing.assert_close(g[row, wb], carried, rtol=1e-11, atol=1e-14)
+
+
+def test_chain_gradient_is_eq_25_written_out():
+    net, fixed, target = settled(ACTIVATIONS["logistic"])
+    s, rho, (W21, W10) = fixed.state, net.activation, net.weights
+    h2, h1, y = (s[:, where] for where in net.layers.values())
+    g0 = y - target
+    g1 = rho.derivative(h1) * ((rho.derivative(y) * g0) @ W10.T)
+    g2 = rho.derivative(h2) * ((rho.derivative(h1) * g1) @ W21.T)
+    expected = torch.cat([g2, g1, g0], -1)
+    torch.testing.assert_close(ctebm.chain_gradient(net, s, target), expected)
+
+
+def test_implicit_gradient_is_the_dense_solve_on_unpinned_units(case):
+    net, fixed, target = case
+    g = ctebm.implicit_gradient(net, fixed.state, target)
+    H = net.hessian(fixed.state)
+    for row in range(len(target)):
+        free = ~fixed.pinned[row]
+        right = torch.zeros_like(fixed.state[row])
+        right[net.layers["y"]] = fixed.state[row, net.layers["y"]] - target[row]
+        expected = torch.zeros_like(right)
+        expected[free] = torch.linalg.solve(H[row][free][:, free], right[free])
+        torch.testing.assert_close(g[row], expected, rtol=1e-9, atol=1e-13)
+
+
+def test_implicit_gradient_is_how_a_nudge_moves_the_equilibrium():
+    """The equilibrium of E + beta C moves by -beta g, to first order in beta."""
+    net, fixed, target = settled(ACTIVATIONS["tanh"])
+    g = ctebm.implicit_gradient(net, fixed.state, target)
+    errors = []
+    for beta in (1e-2, 1e-3):
+        dynamics = ctebm.Dynamics(net, nudge=target, beta=beta)
+        end = ctebm.simulate(dynamics, fixed.state, n_steps=400, eps=0.5, save_every=400).state[-1]
+        errors.append(float(((end - fixed.state) / -beta - g).norm() / g.norm()))
+    assert errors[0] / errors[1] == pytest.approx(10, rel=0.05)
+    assert errors[1] < 2e-3
+
+
+def test_an_unstable_point_has_no_implicit_gradient():
+    rho = ctebm.Tanh()
+    net = ctebm.LayeredNetwork([[[6.0]]], [[0.0], [0.0]], rho).centred()
+    g = ctebm.implicit_gradient(net, torch.zeros(1, 2), torch.tensor([[0.3]]))
+    assert torch.isnan(g).all()
+
+
+def test_a_pinned_output_counts_one_sidedly():
+    """An output at its kink passes the error on if the target pulls it in, not if it pulls out."""
+    net = ctebm.LayeredNetwork([[[0.0]], [[0.3]]], [[0.0], [0.0], [2.0]], ctebm.HardSigmoid())
+    net = net.clamp({"x": torch.zeros(2, 1)})
+    fixed = ctebm.settle(net)
+    assert fixed.pinned[:, 1].all() and (fixed.state[:, 1] == 0.5).all()
+    target = torch.tensor([[0.2], [0.9]])
+    assert responsive_units(net, fixed.state, target)[:, 1].tolist() == [True, False]
+    g = ctebm.chain_gradient(net, fixed.state, target)
+    torch.testing.assert_close(g[:, 0], torch.tensor([0.3 * 0.3, 0.0], dtype=torch.float64))
+    torch.testing.assert_close(g[:, 1], torch.tensor([0.3, -0.4], dtype=torch.float64))
+
+
+def test_any_network_with_layers_has_gradients():
+    net = Quartic(4, {"x": slice(0, 1), "h1": slice(1, 3), "y": slice(3, 4)})
+    small = net.clamp({"x": torch.tensor([[0.4]])})
+    fixed = ctebm.settle(small, torch.zeros(1, 3))
+    assert fixed.converged.all()
+    assert ctebm.chain_gradient(small, fixed.state, torch.tensor([[0.2]])).shape == (1, 3)
+
+
+def test_a_target_of_the_wrong_shape_is_refused():
+    net, fixed, _ = settled(ACTIVATIONS["tanh"])
+    with pytest.raises(ValueError, match=r"\(\*batch, 3\) for layer 'y', got \(8, 2\)"):
+        ctebm.chain_gradient(net, fixed.state, torch.zeros(8, 2))
+
+
+@pytest.mark.parametrize("n_steps", [0, 1, 7])
+def test_bptt_gradient_is_autograd_through_the_unrolled_steps(case, n_steps):
+    """From the equilibrium, with the pinned units held: they neither move nor pass anything."""
+    net, fixed, target = case
+    g = ctebm.bptt_gradient(net, fixed.state, target, eps=0.3, n_steps=n_steps)
+    free = ~fixed.pinned
+    start = fixed.state.clone().requires_grad_()
+    s = start
+    for _ in range(n_steps):
+        s = torch.where(free, s + 0.3 * net.force(s), fixed.state)
+    error = torch.where(free, s - fixed.state, 0.0) + fixed.state
+    C = (error[:, net.layers["y"]] - target).square().sum() / 2
+    (expected,) = torch.autograd.grad(C, start)
+    torch.testing.assert_close(g, expected * free, rtol=1e-11, atol=1e-15)
+
+
+@pytest.mark.parametrize("rho", ["tanh", "smooth-hard", "hard"])
+def test_bptt_gradient_away_from_equilibrium_is_autograd(rho):
+    """Projection included: a unit that the last step leaves at a kink passes nothing."""
+    net, fixed, target = settled(ACTIVATIONS[rho], gain=1.5)
+    draw = torch.Generator().manual_seed(0)
+    start = 0.9 * torch.rand(fixed.state.shape, generator=draw, dtype=torch.float64) - 0.45
+    start.requires_grad_()
+    inner = start + 0.1 * net.force(start)
+    s = inner + 0.9 * net.force(inner)
+    met = torch.zeros(len(s), dtype=torch.bool)
+    if net.box is not None:
+        low, high = net.box
+        met = ((s <= low) | (s >= high)).any(-1)
+        s = torch.where((s > low) & (s < high), s, s.detach().clamp(low, high))
+        clear = ((inner > low) & (inner < high)).all(-1)
+        assert (met & clear).any()
+        met = ~clear
+    C = (s[:, net.layers["y"]] - target).square().sum() / 2
+    (expected,) = torch.autograd.grad(C, start)
+    one = ctebm.bptt_gradient(net, inner.detach(), target, eps=0.9, n_steps=1)
+    through = one + 0.1 * torch.func.vjp(net.force, start.detach())[1](one)[0]
+    torch.testing.assert_close(through[~met], expected[~met], rtol=1e-11, atol=1e-15)
+
+
+def test_a_step_that_is_cut_off_at_a_kink_passes_nothing():
+    """It overshoots from -0.4 past 0.5, where the force then points back inside."""
+    net = ctebm.LayeredNetwork([[[0.0]]], [[0.0], [0.2]], ctebm.HardSigmoid()).clamp({"x": [0.0]})
+    for n, passed in [(0, 1.0), (1, 0.0), (2, 0.0)]:
+        g = ctebm.bptt_gradient(net, [-0.4], [0.1], eps=1.6, n_steps=n)
+        assert (g != 0).item() is bool(passed)
+    inside = ctebm.bptt_gradient(net, [-0.4], [0.1], eps=1.2, n_steps=1)  # ends at 0.32
+    assert float(inside) == pytest.approx((1 - 1.2) * (0.32 - 0.1))
+
+
+def test_bptt_gradient_at_equilibrium_is_powers_of_the_step_and_sums_to_the_implicit_one():
+    net, fixed, target = settled(ACTIVATIONS["logistic"])
+    g = ctebm.bptt_gradient(net, fixed.state, target, eps=0.2, n_steps=400, every_step=True)
+    assert g.shape == (401, *fixed.state.shape)
+    M = torch.eye(net.n_units, dtype=torch.float64) - 0.2 * net.hessian(fixed.state)
+    expected = g[0]
+    for n in range(6):
+        torch.testing.assert_close(g[n], expected, rtol=1e-12, atol=1e-16)
+        expected = (M @ expected.unsqueeze(-1)).squeeze(-1)
+    total = 0.2 * g.sum(0)
+    implicit = ctebm.implicit_gradient(net, fixed.state, target)
+    torch.testing.assert_close(total, implicit, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.3, 0.0])
+@pytest.mark.parametrize("rho", [ctebm.Tanh(), ctebm.HardSigmoid()], ids=["tanh", "hard"])
+def test_gradients_of_a_network_with_its_own_feedback_are_those_of_its_jacobian(gamma, rho):
+    symmetric = ctebm.LayeredNetwork.random((5, 6, 4, 3), rho, gain=0.3, seed=1)
+    net = ctebm.FeedbackNetwork.scaled(symmetric, gamma)
+    net = net.clamp({"x": torch.linspace(-0.4, 0.4, 10).reshape(2, 5)})
+    s = torch.zeros(2, net.n_units, dtype=torch.float64)
+    for _ in range(400):
+        s = s + 0.5 * net.force(s)
+    assert net.force(s).abs().max() < 1e-14
+    target = torch.full((2, 3), 0.3, dtype=torch.float64)
+    J = net.jacobian(s)
+    v = torch.randn(s.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    product = torch.func.jvp(net.force, (s,), (v,))[1]
+    torch.testing.assert_close((J @ v.unsqueeze(-1)).squeeze(-1), product)
+    torch.testing.assert_close(-net.hessian_product(s, v), product)
+    right = torch.zeros_like(s)
+    right[:, net.layers["y"]] = s[:, net.layers["y"]] - target
+    expected = torch.linalg.solve(-J.mT, right.unsqueeze(-1)).squeeze(-1)
+    implicit = ctebm.implicit_gradient(net, s, target)
+    torch.testing.assert_close(implicit, expected, rtol=1e-9, atol=1e-13)
+    bptt = ctebm.bptt_gradient(net, s, target, eps=0.2, n_steps=2)
+    M = torch.eye(net.n_units, dtype=torch.float64) + 0.2 * J.mT
+    torch.testing.assert_close(bptt, (M @ M @ right.unsqueeze(-1)).squeeze(-1))
+    chain = ctebm.chain_gradient(net, s, target)
+    meet = gamma == 0 and rho.kinks  # nothing comes back, and no curvature acts on itself
+    if meet:
+        torch.testing.assert_close(implicit, chain, rtol=1e-9, atol=1e-14)
+    else:
+        assert (implicit - chain).norm() > 1e-4 * chain.norm()

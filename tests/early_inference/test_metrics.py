@@ -1,0 +1,162 @@
+"""Metrics on vectors whose values are known, and intervals on draws whose law is known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from ctebm.early_inference import metrics as metric
+from ctebm.early_inference.laws import noise_variance, predicted_cosine, replicates_needed
+
+G = torch.tensor([3.0, 0.0, 4.0], dtype=torch.float64)
+
+
+def turned(degrees, a=0.5):
+    across = torch.tensor([0.0, 5.0, 0.0], dtype=torch.float64)
+    angle = math.radians(degrees)
+    return -a * (math.cos(angle) * G + math.sin(angle) * across)
+
+
+@pytest.mark.parametrize("degrees", [0, 30, 60, 89, 120, 180])
+def test_metrics_of_a_turned_vector(degrees):
+    d, c = turned(degrees), math.cos(math.radians(degrees))
+    assert metric.cosine(d, G) == pytest.approx(c)
+    assert metric.projection(d, G) == pytest.approx(0.5 * c)
+    assert metric.angle(d, G) == pytest.approx(math.radians(degrees), abs=1e-15)
+    assert metric.relative_error(d, -0.5 * G) == pytest.approx(
+        2 * math.sin(math.radians(degrees) / 2), abs=1e-15
+    )
+
+
+def test_small_angles_keep_their_digits():
+    assert metric.tangent(turned(math.degrees(1e-11)), G) == pytest.approx(1e-11, rel=1e-4)
+    assert 1 - metric.cosine(turned(math.degrees(1e-11)), G) == pytest.approx(0, abs=1e-15)
+
+
+def test_sign_agreement_counts_where_the_gradient_is_not_zero():
+    d = torch.tensor([[-1.0, 9.0, 2.0], [-1.0, 0.0, -1.0], [0.0, 0.0, 0.0]])
+    found = metric.sign_agreement(d, G.float())
+    assert found[:2].tolist() == [0.5, 1.0] and found[2].isnan()
+
+
+def test_a_zero_gradient_has_no_metrics():
+    zero = torch.zeros(3, dtype=torch.float64)
+    for of in (metric.projection, metric.cosine, metric.tangent):
+        assert of(turned(0), zero).isnan()
+
+
+def test_curve_rmse_is_that_of_the_larger_curve():
+    a = torch.tensor([[1.0, 0.0], [2.0, 0.0]], dtype=torch.float64)
+    b = torch.tensor([[1.0, 0.0], [4.0, 0.0]], dtype=torch.float64)
+    assert metric.curve_rmse(a, b).tolist() == pytest.approx([math.sqrt(4 / 17), 0.0])
+    torch.testing.assert_close(metric.curve_rmse(a, b), metric.curve_rmse(b, a))
+
+
+def test_exponents_and_their_intervals():
+    x = np.geomspace(0.01, 1, 8)
+    exact = metric.fit_exponent(x, 3 * x**2.5)
+    assert exact.slope == pytest.approx(2.5) and exact.high - exact.low < 1e-10
+    draw, held = np.random.default_rng(0), 0
+    for _ in range(400):
+        fit = metric.fit_exponent(x, 3 * x**2.5 * np.exp(draw.normal(0, 0.3, 8)))
+        held += fit.low <= 2.5 <= fit.high
+    assert 0.91 < held / 400 < 0.98  # 95 %, four standard errors
+    with pytest.raises(ValueError, match="two or more different x > 0"):
+        metric.fit_exponent([1.0, 1.0], [2.0, 3.0])
+    with pytest.raises(ValueError, match="y > 0"):
+        metric.fit_exponent([1.0, 2.0], [2.0, 0.0])
+
+
+def replicates(degrees, noise, n, n_trials, n_units=20, seed=0):
+    """Draw displacements ``(trial, replicate, unit)`` whose mean has a known cosine with `g`."""
+    g = torch.zeros(n_units, dtype=torch.float64)
+    g[0] = 2.0
+    mean = torch.zeros_like(g)
+    mean[:2] = torch.tensor([-math.cos(math.radians(degrees)), math.sin(math.radians(degrees))])
+    draw = torch.Generator().manual_seed(seed)
+    d = mean + noise * torch.randn(n_trials, n, n_units, generator=draw, dtype=torch.float64)
+    return d @ g, d @ d.mT, g.norm().expand(n_trials)
+
+
+def share_held(interval, value):
+    low, high = interval
+    return float(((low <= value + 1e-12) & (value - 1e-12 <= high)).double().mean())
+
+
+@pytest.mark.parametrize("n", [4, 16])
+@pytest.mark.parametrize("degrees", [0, 20, 70])
+def test_intervals_hold_the_truth_as_often_as_they_say(n, degrees):
+    """4000 trials; 4 standard errors of a share of 95 % are 1.4 %.
+
+    The coefficient's is exact for normal noise. The cosine's is to first order: it may hold the
+    truth more often, near 1 where it is bounded it does, and at most 1.5 % less often.
+    """
+    c = math.cos(math.radians(degrees))
+    coefficient, cosine = metric.replicate_intervals(*replicates(degrees, 0.2, n, 4000))
+    assert abs(share_held(coefficient, c / 2) - 0.95) < 0.014
+    assert share_held(cosine, c) > 0.95 - 0.014 - 0.015
+    if degrees == 70 and n == 16:  # where noise is small beside the angle both ways
+        assert abs(share_held(cosine, c) - 0.95) < 0.014
+    # and they say something: they narrow with replicates
+    assert float((cosine[1] - cosine[0]).median()) < (0.7 if n == 4 else 0.25)
+
+
+def test_the_interval_of_a_cosine_is_not_that_of_the_noisy_mean():
+    """The mean of few replicates has a smaller cosine than what it estimates."""
+    dots, gram, norm = replicates(0, 1.0, 16, 2000)
+    of_mean = -dots.mean(-1) / (norm * gram.mean((-2, -1)).sqrt())
+    assert of_mean.mean() < 0.75
+    assert share_held(metric.replicate_intervals(dots, gram, norm)[1], 1.0) > 0.95 - 0.02
+
+
+def test_intervals_written_out():
+    dots, gram, norm = replicates(40, 0.3, 5, 1)
+    d = torch.linalg.cholesky(gram[0])  # vectors of the same dot products
+    coefficient, cosine = metric.replicate_intervals(dots, gram, norm)
+    expected = stats.t.interval(0.95, 4, (-dots[0] / 4).mean(), stats.sem(-dots[0] / 4))
+    assert coefficient[:, 0].tolist() == pytest.approx(list(expected))
+    g = torch.linalg.solve(d, dots[0])
+
+    def cosine_of(weights):  # each pair of different replicates weighs w_r w_p
+        w = weights / weights.sum()
+        q = (w @ gram[0] @ w - (w**2 * gram[0].diagonal()).sum()) / (1 - (w**2).sum())
+        return -(w @ d @ g) / (2.0 * q.sqrt())
+
+    weights = torch.ones(5, dtype=torch.float64, requires_grad=True)
+    c = cosine_of(weights)
+    (slope,) = torch.autograd.grad(c, weights)
+    half = stats.t.ppf(0.975, 4) * float((5 * slope).std()) / 5**0.5
+    middle = float(c.detach())
+    ends = [max(middle - half, -1), min(middle + half, 1)]
+    assert cosine[:, 0].tolist() == pytest.approx(ends, rel=1e-9)
+
+
+def test_intervals_where_there_is_nothing_to_see():
+    zero, one = torch.zeros(1, 3, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    coefficient, cosine = metric.replicate_intervals(zero, zero.unsqueeze(-1) * zero[0], one)
+    assert (coefficient == 0).all() and cosine.isnan().all()  # nothing has moved
+    opposite = torch.tensor([[1.0, -1.0]], dtype=torch.float64)
+    gram = opposite.unsqueeze(-1) * opposite.unsqueeze(-2)
+    assert metric.replicate_intervals(opposite, gram, one)[1].flatten().tolist() == [-1, 1]
+    found = metric.replicate_intervals(opposite, gram, 0 * one)
+    assert all(interval.isnan().all() for interval in found)  # no gradient
+
+
+def test_noise_laws_are_those_of_simulated_leaky_units():
+    eps, sigma, n, n_units, M = 0.2, 0.5, 7, 40, 4
+    draw = np.random.default_rng(1)
+    s = np.zeros((3000, M, n_units))
+    for _ in range(n):
+        s += -eps * s + sigma * np.sqrt(eps) * draw.standard_normal(s.shape)
+    v = noise_variance(n, eps, sigma)
+    assert s.var() == pytest.approx(v, rel=0.01)
+    assert noise_variance(1, 1e-3, sigma) == pytest.approx(sigma**2 * 1e-3)
+    signal = np.zeros(n_units)
+    signal[0] = 2.0
+    mean = s.mean(1) + signal
+    error = ((mean - signal) ** 2).sum(-1).mean() / 4
+    assert replicates_needed(2.0, n_units, v, np.sqrt(error)) == pytest.approx(M, rel=0.03)
+    cosine = (mean[:, 0] / np.linalg.norm(mean, axis=-1)).mean()
+    assert predicted_cosine(1.0, 2.0, n_units, v, M) == pytest.approx(cosine, abs=0.01)

@@ -1,0 +1,56 @@
+"""One mode: closed forms against the recursion and the equation that they solve."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ctebm.stability import modes as mode
+
+LAM = torch.tensor([-0.3, 0.0, 1e-9, 0.02, 0.5, 1.0, 1.7, 8.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 400])
+def test_gain_after_steps_is_the_recursion(n):
+    eps, m = 0.1, torch.zeros_like(LAM)
+    for _ in range(n):
+        m = m + eps * (1 - LAM * m)
+    torch.testing.assert_close(mode.gain(LAM, eps, n), m, rtol=1e-12, atol=0)
+
+
+def test_gain_in_time_solves_its_equation_and_tends_to_rest():
+    t, h = 1.3, 1e-5
+    slope = (mode.gain(LAM, time=t + h) - mode.gain(LAM, time=t - h)) / (2 * h)
+    torch.testing.assert_close(slope, 1 - LAM * mode.gain(LAM, time=t), rtol=1e-8, atol=1e-9)
+    assert mode.gain(LAM, time=t)[1] == t
+    torch.testing.assert_close(mode.gain(LAM[4:], time=100.0), mode.gain(LAM[4:]))
+
+
+def test_slow_modes_keep_their_digits():
+    """Of 1 - (1 - x)^n by subtraction only the leading 7 digits would be left at x = 1e-9."""
+    found = float(mode.gain(LAM[2:3], 1.0, 3))
+    assert found == pytest.approx(3 - 3e-9 + 1e-18, rel=1e-15)
+
+
+@pytest.mark.parametrize("synaptic", [False, True])
+def test_variance_in_steps_is_the_fixed_point_of_its_recursion(synaptic):
+    lam, sigma, eps = LAM[3:], 0.3, 0.2
+    v = mode.variance(lam, sigma, eps, synaptic)
+    kick = (eps * (1 - lam) * sigma) ** 2 if synaptic else eps * sigma**2
+    torch.testing.assert_close((1 - eps * lam) ** 2 * v + kick, v)
+
+
+def test_variance_in_continuous_time_is_the_limit_and_the_power():
+    lam, sigma = LAM[4:], 0.3
+    v = mode.variance(lam, sigma)
+    torch.testing.assert_close(mode.variance(lam, sigma, 1e-9), v, rtol=1e-8, atol=0)
+    omega = torch.tan(torch.linspace(-1, 1, 20_003, dtype=torch.float64)[1:-1] * math.pi / 2)
+    power = torch.stack([mode.power(x, sigma, omega) for x in lam])
+    area = torch.trapezoid(power, omega / (2 * math.pi), dim=-1)
+    torch.testing.assert_close(area, v, rtol=1e-3, atol=0)
+
+
+def test_transfer_is_a_complex_quotient():
+    real, imaginary = mode.transfer(LAM, 0.7)
+    np.testing.assert_allclose((real + 1j * imaginary).numpy(), 1 / (LAM.numpy() + 0.7j))
