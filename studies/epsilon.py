@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Settings(ImageSettings):
     """How does the step eps affect the correspondence of early inference with back-propagation?"""
 
-    epsilon: tuple[float, ...] = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
+    eps: tuple[float, ...] = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
     """Step sizes, in membrane time constants."""
     n_samples: int = 64
     """Images, the first of the data."""
@@ -51,10 +51,10 @@ class Settings(ImageSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         study.check_activation(self.activation)
-        if not self.epsilon or not all(0 < e <= 1 for e in self.epsilon):
-            raise ValueError(f"--epsilon needs steps 0 < eps <= 1, got {self.epsilon}.")
-        if len(set(self.epsilon)) < len(self.epsilon):
-            raise ValueError(f"--epsilon needs different steps, got {self.epsilon}.")
+        if not self.eps or not all(0 < e <= 1 for e in self.eps):
+            raise ValueError(f"--eps needs steps 0 < eps <= 1, got {self.eps}.")
+        if len(set(self.eps)) < len(self.eps):
+            raise ValueError(f"--eps needs different steps, got {self.eps}.")
         if len(self.sizes) < 3 or min(self.sizes) < 1:
             raise ValueError(f"--sizes needs input, hidden and output layers, got {self.sizes}.")
         if not (0 < self.t_end < float("inf")):
@@ -83,7 +83,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
         one.network,
         one.x,
         one.target,
-        settings.epsilon,
+        settings.eps,
         t_end=settings.t_end,
         method=settings.solver,
         save_all=settings.save_all,
@@ -135,7 +135,7 @@ def _arrival(one: xr.Dataset, exact: bool, exact_after: bool) -> list[Verdict]:
 
     k = int(one.depth)
     error, valid = _errors(one, k + 1)
-    floor = one.rounding_floor.transpose("sample", "epsilon").values
+    floor = one.rounding_floor.transpose("sample", "eps").values
     note = f"error {np.nanmax(error, initial=0):.1e}"
     if one.kinks:
         note += f"; {float(valid.mean()):.0%} of runs not at a kink before"
@@ -143,7 +143,7 @@ def _arrival(one: xr.Dataset, exact: bool, exact_after: bool) -> list[Verdict]:
     if not exact and one.kinks:
         return [reported(f"{claim}, median error", np.nanmedian(error), note)]
     if not exact and k > 0:
-        return [_remainder(claim, one.epsilon.values, error, floor)]
+        return [_remainder(claim, one.eps.values, error, floor)]
     after, _ = _errors(one, k + 2)
     out = [Verdict.at_most(f"{claim}, error / rounding floor", _largest(error / floor), 5, note)]
     if exact_after or (k == 0 and not one.sigma):
@@ -160,7 +160,7 @@ def _errors(one: xr.Dataset, n: int):
     at = one.isel(save=n)
     error = np.hypot(at.coefficient / at.law_coefficient - 1, at.tangent)
     valid = (one.first_crossing < 0) | (one.first_crossing > n)
-    return error.where(valid).transpose("sample", "epsilon").values, valid
+    return error.where(valid).transpose("sample", "eps").values, valid
 
 
 def _remainder(claim: str, sizes, error, floor) -> Verdict:
@@ -191,7 +191,7 @@ def _departure(one: xr.Dataset, n_hidden: int) -> Verdict:
     import numpy as np
 
     k = int(one.depth)
-    run = one.isel(epsilon=int(np.argmax(one.epsilon.values)))
+    run = one.isel(eps=int(np.argmax(one.eps.values)))
     before = (run.first_crossing < 0) | (run.step < run.first_crossing)
     off = (abs(run.tangent) > 10 * run.rounding_floor) & (run.step > k) & before
     step = np.where(off.values.any(-1), run.step.values[off.values.argmax(-1)], -1)
@@ -216,21 +216,21 @@ def _continuous_limit(dataset: xr.Dataset) -> list[Verdict]:
         return []
     gap = dataset.law_coefficient - dataset.continuous_coefficient
     predicted = discretisation_error(
-        dataset.depth.values, dataset.time.values[..., None], dataset.epsilon.values[:, None, None]
+        dataset.depth.values, dataset.time.values[..., None], dataset.eps.values[:, None, None]
     )
     size = np.nanmax(np.abs(predicted), 1)
-    off = np.nanmax(np.abs(gap.transpose("epsilon", "save", "layer").values - predicted), 1) / size
+    off = np.nanmax(np.abs(gap.transpose("eps", "save", "layer").values - predicted), 1) / size
     claim = "binomial law - continuous limit is -(eps t/2) a'' (1 + O(eps)): error / eps"
     worst = float(abs(gap).max())
-    note = f"largest gap {worst:.1e} at eps = {dataset.epsilon.values.max():g}"
-    return [Verdict.at_most(claim, float((off / dataset.epsilon.values[:, None]).max()), 2, note)]
+    note = f"largest gap {worst:.1e} at eps = {dataset.eps.values.max():g}"
+    return [Verdict.at_most(claim, float((off / dataset.eps.values[:, None]).max()), 2, note)]
 
 
 def _end(dataset: xr.Dataset) -> list[Verdict]:
     """What has become of size and direction at the end, at the smallest step."""
     import numpy as np
 
-    run = dataset.isel(epsilon=int(np.argmin(dataset.epsilon.values)))
+    run = dataset.isel(eps=int(np.argmin(dataset.eps.values)))
     end = run.isel(save=int(np.flatnonzero(run.step.values >= 0)[-1]))
     out = []
     for layer in np.argsort(dataset.depth.values):
@@ -261,11 +261,11 @@ def _kinks(dataset: xr.Dataset) -> list[Verdict]:
     """P7: when kinks are met, and what the first arrival has lost by then."""
     import numpy as np
 
-    run = dataset.isel(epsilon=int(np.argmin(dataset.epsilon.values)))
+    run = dataset.isel(eps=int(np.argmin(dataset.eps.values)))
     crossed = run.first_crossing.values > 0
     if not crossed.any():
         return []
-    time = run.first_crossing.values[crossed] * float(run.epsilon)
+    time = run.first_crossing.values[crossed] * float(run.eps)
     out = [
         reported("samples in which a unit meets or leaves a kink, share", crossed.mean()),
         reported("time of the first crossing, where there is one, median", np.median(time)),
@@ -307,8 +307,8 @@ def _refuse_hidden(dataset: xr.Dataset, settings: Settings) -> None:
         e, layer = np.unravel_index(np.nanargmax(floor), floor.shape)
         raise ValueError(
             f"{settings.dtype} can't measure depth {int(dataset.depth[layer])} at eps = "
-            f"{float(dataset.epsilon[e]):g}: rounding alone is {floor[e, layer]:.1e} of the first "
-            "arrival; use --dtype float64, a larger --epsilon or fewer layers."
+            f"{float(dataset.eps[e]):g}: rounding alone is {floor[e, layer]:.1e} of the first "
+            "arrival; use --dtype float64, a larger --eps or fewer layers."
         )
 
 

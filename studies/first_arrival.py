@@ -35,7 +35,7 @@ STEP = r"step $\epsilon$ (time constants)"
 class Settings(ExactSettings):
     """Is the first change of every layer -eps^(k+1) times its back-propagated gradient?"""
 
-    epsilon: tuple[float, ...] = (0.2, 0.14, 0.1, 0.07, 0.05, 0.035, 0.025, 0.0125, 0.006)
+    eps: tuple[float, ...] = (0.2, 0.14, 0.1, 0.07, 0.05, 0.035, 0.025, 0.0125, 0.006)
     """Step sizes, in membrane time constants."""
     depth: int = 5
     """Hidden layers."""
@@ -47,8 +47,8 @@ class Settings(ExactSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(set(self.epsilon)) < 3 or not all(0 < e <= 1 for e in self.epsilon):
-            raise ValueError(f"--epsilon needs three or more 0 < eps <= 1, got {self.epsilon}.")
+        if len(set(self.eps)) < 3 or not all(0 < e <= 1 for e in self.eps):
+            raise ValueError(f"--eps needs three or more 0 < eps <= 1, got {self.eps}.")
         if self.depth < 0 or self.width < 1:
             raise ValueError("--depth needs 0 or more, --width 1 or more.")
 
@@ -71,7 +71,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
             shifted = [b + torch.as_tensor(draw.uniform(-0.5, 0.5, len(b))) for b in network.biases]
             network = ctebm.LayeredNetwork(weights, shifted, network.activation)
         record = ctebm.correspondence(
-            network, one.x, one.target, settings.epsilon, n_steps=one.n_hidden + 1
+            network, one.x, one.target, settings.eps, n_steps=one.n_hidden + 1
         )
         records.append(record)
         problems.append(one)
@@ -83,7 +83,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
         floor.append(record.rounding_floor)
         crossed.append(record.first_crossing)
     record, one = records[-1], problems[-1]
-    dims = ("activation", "sample", "epsilon", "depth")
+    dims = ("activation", "sample", "eps", "depth")
     order = np.argsort(record.depth)
     return dataset(
         {
@@ -97,7 +97,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
         {"data": one.data},
         {
             "activation": ("activation", np.array(names), "activation"),
-            "epsilon": ("epsilon", record.eps, "step size", "membrane time constant"),
+            "eps": ("eps", record.eps, "step size", "membrane time constant"),
             "depth": ("depth", np.sort(record.depth), "hops from the output"),
         },
     )
@@ -107,7 +107,7 @@ def draw(dataset: xr.Dataset) -> Figure:
     from ctebm.figures.panels import Panel, Series, panel_figure
 
     panels = []
-    eps = dataset.epsilon.values
+    eps = dataset.eps.values
     for i, name in enumerate(dataset.activation.values):
         size = dataset.coefficient.isel(activation=i).median("sample")
         series = []
@@ -138,18 +138,18 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
 
     from ctebm.early_inference.metrics import fit_exponent
 
-    out, eps = kink_verdicts(dataset), dataset.epsilon.values
+    out, eps = kink_verdicts(dataset), dataset.eps.values
     for i, name in enumerate(dataset.activation.values):
         for k in dataset.depth.values:
             one = dataset.isel(activation=i, depth=k)
             clear = (one.first_crossing < 0) | (one.first_crossing > k + 1)
             whole = clear & one.coefficient.notnull()
-            if one.kinked and not whole.all("epsilon").any():
+            if one.kinked and not whole.all("eps").any():
                 claim = f"{name}, depth {k}: exponent / (k + 1) - 1"
                 out.append(reported(claim, np.nan, "every sample meets a kink before"))
                 continue
             floor = one.rounding_floor.median("sample").values
-            size = one.coefficient.where(whole.all("epsilon")).median("sample").values
+            size = one.coefficient.where(whole.all("eps")).median("sample").values
             error = np.sqrt((one.error.where(clear) ** 2).mean("sample")).values
             tag = f"{name}, depth {k}"
             if one.kinked:

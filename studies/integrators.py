@@ -38,7 +38,7 @@ METHODS = ("euler", "heun", "rk4")
 class Settings(ExactSettings):
     """Which layers move in one step of a solver, and by how much?"""
 
-    epsilon: tuple[float, ...] = (0.4, 0.2, 0.1, 0.05, 0.025)
+    eps: tuple[float, ...] = (0.4, 0.2, 0.1, 0.05, 0.025)
     """Step sizes, in membrane time constants."""
     depth: int = 4
     """Hidden layers."""
@@ -49,8 +49,8 @@ class Settings(ExactSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(set(self.epsilon)) < 5 or not all(0 < e <= 1 for e in self.epsilon):
-            raise ValueError(f"--epsilon needs five or more 0 < eps <= 1, got {self.epsilon}.")
+        if len(set(self.eps)) < 5 or not all(0 < e <= 1 for e in self.eps):
+            raise ValueError(f"--eps needs five or more 0 < eps <= 1, got {self.eps}.")
         if self.depth < 1 or self.width < 1 or not self.corner > 0:
             raise ValueError("--depth, --width need 1 or more, --corner more than 0.")
 
@@ -73,7 +73,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
     first, law, floor, moved, arrival, turn, clear, records = ([] for _ in range(8))
     for method in progress(METHODS, "solvers"):
         record = ctebm.correspondence(
-            one.network, one.x, one.target, settings.epsilon, n_steps=n_steps, method=method
+            one.network, one.x, one.target, settings.eps, n_steps=n_steps, method=method
         )
         records.append(record)
         first.append(record.coefficient[:, :, 1])
@@ -94,8 +94,8 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
     )
     adaptive, error = _adaptive(smooth, hidden)
     bend = _curved(smooth, hidden)
-    run = ("method", "sample", "epsilon", "layer")
-    curve = ("method", "epsilon", "layer")
+    run = ("method", "sample", "eps", "layer")
+    curve = ("method", "eps", "layer")
     return dataset(
         {
             "first_step": (run, torch.stack(first), "coefficient after one step"),
@@ -110,7 +110,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
                 ("time", "layer"), error, "distance of dopri5 from the linear flow, relative",
             ),
             "curved_angle": (
-                ("epsilon", "layer"), bend, "angle at Euler's first arrival, tanh", "radian",
+                ("eps", "layer"), bend, "angle at Euler's first arrival, tanh", "radian",
             ),
             "clear": (run[:3], torch.stack(clear), "no unit meets or leaves a kink at once"),
             **kinks(records[0]),
@@ -118,7 +118,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
         {"data": one.data},
         {
             "method": ("method", np.array(METHODS), "solver"),
-            "epsilon": ("epsilon", record.eps, "step size", "membrane time constant"),
+            "eps": ("eps", record.eps, "step size", "membrane time constant"),
             "depth": ("layer", torch.tensor(record.depth), "hops from the output"),
             "time": ("time", adaptive[0], "time", "membrane time constant"),
         },
@@ -153,7 +153,7 @@ def _curved(settings: Settings, hidden: Sequence[int]):
     shifted = [b + 0.5 * torch.sin(torch.arange(len(b)) * 1.7) for b in one.network.biases]
     network = ctebm.LayeredNetwork(weights, shifted, one.network.activation)
     record = ctebm.correspondence(
-        network, one.x, one.target, settings.epsilon, n_steps=one.n_hidden + 1
+        network, one.x, one.target, settings.eps, n_steps=one.n_hidden + 1
     )
     at = [record.tangent[:, :, n, i].atan() for i, n in enumerate(record.first_arrival)]
     return torch.stack(at, -1).square().mean(0).sqrt()
@@ -163,13 +163,13 @@ def draw(dataset: xr.Dataset) -> Figure:
     from ctebm.early_inference.laws import continuous_coefficient
     from ctebm.figures.panels import Panel, Series, panel_figure
 
-    eps, depth = dataset.epsilon.values, dataset.depth.values
+    eps, depth = dataset.eps.values, dataset.depth.values
     panels = []
     for i, method in enumerate(dataset.method.values):
         flow = f"flow, $\\epsilon$ = {eps[2]:g}"
-        series = [Series(depth, dataset.flow.isel(epsilon=2), flow, line=True, colour=6)]
+        series = [Series(depth, dataset.flow.isel(eps=2), flow, line=True, colour=6)]
         for j in (0, 2, 4) if len(eps) > 4 else (0, 2):
-            one = dataset.isel(method=i, epsilon=j)
+            one = dataset.isel(method=i, eps=j)
             seen = one.law.values > 0
             size = one.first_step.median("sample")
             series += [
@@ -227,7 +227,7 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
     from ctebm.dynamics.methods import METHODS as SOLVERS
     from ctebm.early_inference.laws import continuous_coefficient
 
-    out, eps, depth = kink_verdicts(dataset), dataset.epsilon.values, dataset.depth.values
+    out, eps, depth = kink_verdicts(dataset), dataset.eps.values, dataset.depth.values
     for i, method in enumerate(dataset.method.values):
         stages = SOLVERS[str(method)].stages
         for layer in np.argsort(depth):

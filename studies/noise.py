@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class Settings(ExactSettings):
     """How much noise does early inference bear, and how do pairs of runs beat it?"""
 
-    epsilon: tuple[float, ...] = (0.5, 0.25, 0.12, 0.06, 0.03)
+    eps: tuple[float, ...] = (0.5, 0.25, 0.12, 0.06, 0.03)
     """Step sizes, in membrane time constants."""
     sigma: tuple[float, ...] = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3)
     """Intensities of Langevin noise."""
@@ -48,8 +48,8 @@ class Settings(ExactSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.epsilon or not all(0 < e <= 1 for e in self.epsilon):
-            raise ValueError(f"--epsilon needs steps 0 < eps <= 1, got {self.epsilon}.")
+        if not self.eps or not all(0 < e <= 1 for e in self.eps):
+            raise ValueError(f"--eps needs steps 0 < eps <= 1, got {self.eps}.")
         if not self.sigma or not all(0 < s < float("inf") for s in self.sigma):
             raise ValueError(f"--sigma needs noise > 0, got {self.sigma}.")
         if self.replicates < 2:
@@ -66,7 +66,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
 
     one = images_problem(settings, settings.hidden, "hard-sigmoid")
     t_end = settings.t_end
-    quiet = ctebm.correspondence(one.network, one.x, one.target, settings.epsilon, t_end=t_end)
+    quiet = ctebm.correspondence(one.network, one.x, one.target, settings.eps, t_end=t_end)
     signal = quiet.by_layer(lambda d, _: d.norm(dim=-1), quiet.chain).numpy()
     n_free = quiet.responsive.double()  # pinned units carry no signal and hardly any noise
     slices = quiet.fixed.network.layers.values()
@@ -77,7 +77,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
     measured, predicted, squared, needed, covered = [], [], [], [], []
     for i, sigma in enumerate(progress(settings.sigma, "noise")):
         noisy = ctebm.correspondence(
-            one.network, one.x, one.target, settings.epsilon, sigma=sigma, replicates=M,
+            one.network, one.x, one.target, settings.eps, sigma=sigma, replicates=M,
             baseline="equilibrium", intervals=True, t_end=t_end, seed=settings.seed + i,
         )  # fmt: skip
         variance = noise_variance(np.maximum(step, 0), eps, sigma) + 0 * driven
@@ -89,7 +89,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
         assert noisy.coefficient_interval is not None
         low, high = noisy.coefficient_interval
         covered.append((low <= quiet.coefficient) & (quiet.coefficient <= high))
-    curve = ("sigma", "sample", "epsilon", "save", "layer")
+    curve = ("sigma", "sample", "eps", "save", "layer")
     return dataset(
         {
             "cosine": (curve, torch.stack(measured), "cosine of the mean with the chain gradient"),
@@ -114,9 +114,9 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
         {"data": one.data, "linear": settings.linear, "replicates": M},
         {
             "sigma": ("sigma", np.array(settings.sigma), "intensity of the noise"),
-            "epsilon": ("epsilon", quiet.eps, "step size", "membrane time constant"),
-            "step": (("epsilon", "save"), quiet.step, "steps since the target arrived"),
-            "time": (("epsilon", "save"), quiet.time, "time", "membrane time constant"),
+            "eps": ("eps", quiet.eps, "step size", "membrane time constant"),
+            "step": (("eps", "save"), quiet.step, "steps since the target arrived"),
+            "time": (("eps", "save"), quiet.time, "time", "membrane time constant"),
             "depth": ("layer", np.array(quiet.depth), "hops from the output"),
             "baseline": ("baseline", np.array(["held", "undriven", "equilibrium"]), "subtracted"),
         },
@@ -194,7 +194,7 @@ def draw(dataset: xr.Dataset) -> Figure:
 
     from ctebm.figures.panels import Panel, Series, panel_figure
 
-    eps, sigma = dataset.epsilon.values, dataset.sigma.values
+    eps, sigma = dataset.eps.values, dataset.sigma.values
     step, noise = r"step $\epsilon$ (time constants)", r"noise $\sigma$"
     panels = []
     for layer in dataset.depth.values.argsort():
@@ -208,7 +208,7 @@ def draw(dataset: xr.Dataset) -> Figure:
     i, j = int(np.abs(np.log(sigma / 0.03)).argmin()), int(eps.argmin())
     series = []
     for layer in dataset.depth.values.argsort():
-        run = dataset.isel(layer=layer, sigma=i, epsilon=j)
+        run = dataset.isel(layer=layer, sigma=i, eps=j)
         k, t = int(run.depth), run.time.values
         series += [
             Series(t, run.predicted.mean("sample"), line=True, colour=k),
@@ -233,7 +233,7 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
     if not free:
         claim = "pinned units chatter around their kinks in noisy runs (F2), by about eps"
         note = "predictions against the equilibrium, for free units, are reported only"
-        out.append(reported(claim, dataset.epsilon.max(), note))
+        out.append(reported(claim, dataset.eps.max(), note))
     calm = dataset.isel(sigma=dataset.sigma.values <= dataset.linear)
     for layer in np.argsort(dataset.depth.values):
         k, one = int(dataset.depth[layer]), calm.isel(layer=layer)
@@ -252,8 +252,8 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
         out.append(
             Verdict.at_least(claim, share, 0.85, "16 replicates cover less than asked", free)
         )
-        for j, eps in enumerate(one.epsilon.values):
-            run = one.isel(epsilon=j).mean("sample")
+        for j, eps in enumerate(one.eps.values):
+            run = one.isel(eps=j).mean("sample")
             lost, times = [], []
             for i in range(run.sizes["sigma"]):
                 at = run.isel(sigma=i)

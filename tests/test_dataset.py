@@ -287,12 +287,12 @@ class TestStopped:
 
 class TestProvenance:
     def test_attributes(self, tmp_path: Path) -> None:
-        settings = {"epsilon": (0.5, 0.1), "data": Path("a.npz"), "n": None}
+        settings = {"eps": (0.5, 0.1), "data": Path("a.npz"), "n": None}
         found = room.provenance(
             settings=settings, seed=7, device="cpu", dtype=torch.float32, threads=2
         )
         assert json.loads(str(found["settings"])) == {
-            "epsilon": [0.5, 0.1],
+            "eps": [0.5, 0.1],
             "data": "a.npz",
             "n": None,
         }

@@ -299,6 +299,6 @@ def _filled(rows: list[Tensor], dim: int, fill: float = torch.nan) -> Tensor:
 
 
 def _gathered(rows: list[Tensor | None], save: int, sample: int) -> Tensor | None:
-    """Bring rows ``(..., save, sample, ...)`` to ``(..., sample, epsilon, save, ...)``."""
+    """Bring rows ``(..., save, sample, ...)`` to ``(..., sample, eps, save, ...)``."""
     known = [row.transpose(save, sample) for row in rows if row is not None]
     return _filled(known, dim=sample) if known else None

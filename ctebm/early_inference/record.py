@@ -48,23 +48,23 @@ class Correspondence:
         A sentence for each sample of which something must be said, else ``""``: no equilibrium, or
         outputs that the target pulls out of the box, from which nothing is sent back.
     eps : Tensor
-        ``(epsilon,)``.
+        ``(eps,)``.
     step : Tensor
-        Saved steps, ``(epsilon, save)``; -1 fills the rows of step sizes with fewer of them.
+        Saved steps, ``(eps, save)``; -1 fills the rows of step sizes with fewer of them.
     displacement : Tensor
-        ``(sample, epsilon, save, unit)``, for unit strength of the drive (a nudge's is divided by
+        ``(sample, eps, save, unit)``, for unit strength of the drive (a nudge's is divided by
         beta); with noise the mean over replicates.
     standard_error : Tensor or None
         Of that mean, of the same shape; None without noise.
     coefficient_interval, cosine_interval : Tensor or None
-        Confidence intervals (95 %) over replicates, ``(2, sample, epsilon, save, layer)``, lower
+        Confidence intervals (95 %) over replicates, ``(2, sample, eps, save, layer)``, lower
         end first; None if not asked for.
     linear_response : Tensor
         What the linearised network does under the same drive, solver and step.
     chain, implicit : Tensor
         The gradients, ``(sample, unit)``.
     first_crossing, crossing_unit, crossing_direction : Tensor
-        ``(sample, epsilon)``: the first step at which a unit meets (+1) or leaves (-1) a kink;
+        ``(sample, eps)``: the first step at which a unit meets (+1) or leaves (-1) a kink;
         -1, -1 and 0 if none does.
     drive : Drive
         How the target arrived.
@@ -104,12 +104,12 @@ class Correspondence:
 
     @property
     def time(self) -> Tensor:
-        """Physical times, ``(epsilon, save)``; NaN where no step was saved."""
+        """Physical times, ``(eps, save)``; NaN where no step was saved."""
         return torch.where(self.step >= 0, self.step * self.eps[:, None].cpu(), torch.nan)
 
     @property
     def coefficient(self) -> Tensor:
-        r"""How much of the chain gradient is there, ``(sample, epsilon, save, layer)``.
+        r"""How much of the chain gradient is there, ``(sample, eps, save, layer)``.
 
         :math:`-\langle\Delta h_k, g_k\rangle / |g_k|^2`; NaN where the gradient is zero.
         """
@@ -122,17 +122,17 @@ class Correspondence:
 
     @property
     def linear_error(self) -> Tensor:
-        """Relative distance from the linear response, ``(sample, epsilon, save, layer)``."""
+        """Relative distance from the linear response, ``(sample, eps, save, layer)``."""
         return self.by_layer(metric.relative_error, self.linear_response)
 
     @property
     def sign_agreement(self) -> Tensor:
-        """Share of units that move down their own gradient, ``(sample, epsilon, save, layer)``."""
+        """Share of units that move down their own gradient, ``(sample, eps, save, layer)``."""
         return self.by_layer(metric.sign_agreement, self.chain)
 
     @property
     def law(self) -> Tensor:
-        """The coefficient the solver should give on the feedback path, ``(epsilon, save, layer)``.
+        """The coefficient the solver should give on the feedback path, ``(eps, save, layer)``.
 
         Binomial for Euler, its Runge-Kutta relatives, or the continuous limit; for a nudge in the
         limit of a weak one.
@@ -148,7 +148,7 @@ class Correspondence:
         return 0 if chosen.adaptive else chosen.order
 
     def cosine(self, gradient: Tensor) -> Tensor:
-        """Cosine of ``-displacement`` with a gradient, ``(sample, epsilon, save, layer)``."""
+        """Cosine of ``-displacement`` with a gradient, ``(sample, eps, save, layer)``."""
         return self.by_layer(metric.cosine, gradient)
 
     def by_layer(self, function: Metric, other: Tensor) -> Tensor:
@@ -159,11 +159,11 @@ class Correspondence:
         function : callable
             Takes the displacement and `other`, vectors along the last dimension.
         other : Tensor
-            ``(sample, unit)``, or ``(sample, epsilon, save, unit)``.
+            ``(sample, unit)``, or ``(sample, eps, save, unit)``.
 
         Returns
         -------
-        Tensor, (sample, epsilon, save, layer)
+        Tensor, (sample, eps, save, layer)
         """
         if other.ndim == 2:
             other = other[:, None, None]
@@ -180,7 +180,7 @@ class Correspondence:
 
     @property
     def rounding_floor(self) -> Tensor:
-        r"""Relative error that rounding leaves at the first arrival, ``(sample, epsilon, layer)``.
+        r"""Relative error that rounding leaves at the first arrival, ``(sample, eps, layer)``.
 
         After `n` steps the states carry about :math:`n (u |h_k| + 2 u a_k |g_k| + \epsilon r)`,
         with unit roundoff `u` and residual `r` of the equilibrium, against a signal
@@ -215,9 +215,9 @@ class Correspondence:
             layer_of_unit[where] = name
         tau = "membrane time constant"
         coords = {
-            "epsilon": variable("epsilon", self.eps, "step size", tau),
-            "step": variable(("epsilon", "save"), self.step, "steps since the target arrived"),
-            "time": variable(("epsilon", "save"), self.time, "time since the target arrived", tau),
+            "eps": variable("eps", self.eps, "step size", tau),
+            "step": variable(("eps", "save"), self.step, "steps since the target arrived"),
+            "time": variable(("eps", "save"), self.time, "time since the target arrived", tau),
             "layer_name": variable("layer", np.array(self.layers), "layer"),
             "depth": variable("layer", np.array(self.depth), "hops from the output"),
             "layer_of_unit": variable("unit", layer_of_unit.astype(str), "layer of the unit"),
@@ -238,8 +238,8 @@ class Correspondence:
         }
 
     def _measured(self) -> dict[str, xr.Variable]:
-        run, unit = ("sample", "epsilon"), ("sample", "epsilon", "save", "unit")
-        layer = ("sample", "epsilon", "save", "layer")
+        run, unit = ("sample", "eps"), ("sample", "eps", "save", "unit")
+        layer = ("sample", "eps", "save", "layer")
         end = ("bound", *layer)
         names = {
             "first_crossing": (run, "first step at which a unit meets or leaves a kink"),
@@ -266,7 +266,7 @@ class Correspondence:
         return data
 
     def _laws(self) -> dict[str, xr.Variable]:
-        curve = ("epsilon", "save", "layer")
+        curve = ("eps", "save", "layer")
         lead = self.drive.lead
         paper = self._per_layer(lambda k, n, e: paper_coefficient(k - lead, e) + 0.0 * n)
         flow = self._per_layer(lambda k, n, e: driven_coefficient(k - lead, n, e, 0))

@@ -42,7 +42,7 @@ def correspondence_figure(dataset: xr.Dataset) -> Figure:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(2.4 * max(len(layers), 2) + 0.4, 4.9), layout="constrained")
         axes = figure.subplots(2, len(layers), sharex=True, sharey="row", squeeze=False)
-        colours = step_colours(dataset.sizes["epsilon"])
+        colours = step_colours(dataset.sizes["eps"])
         for column, layer in zip(axes.T, layers, strict=True):
             one = dataset.isel(layer=layer)
             _coefficients(column[0], one, colours)
@@ -68,7 +68,7 @@ def _coefficients(ax: Axes, one: xr.Dataset, colours: Sequence[str]) -> None:
     times = one.time.values
     t = np.geomspace(np.nanmin(times[times > 0]), np.nanmax(times), 300)
     for i, colour in enumerate(colours):
-        run = one.isel(epsilon=i)
+        run = one.isel(eps=i)
         n, time = run.step.values, run.time.values
         law = run.law_coefficient.values
         seen = (n > 0) & (law > 0)
@@ -82,17 +82,17 @@ def _coefficients(ax: Axes, one: xr.Dataset, colours: Sequence[str]) -> None:
 
 def _angles(ax: Axes, one: xr.Dataset, colours: Sequence[str]) -> None:
     for i, colour in enumerate(colours):
-        run = one.isel(epsilon=i)
+        run = one.isel(eps=i)
         time, tangent = run.time.values, run.tangent.values
         seen = (run.step.values > 0) & (run.law_coefficient.values > 0)
         angle = np.degrees(np.arctan2(np.abs(tangent), np.sign(tangent)))[:, seen]
         _points(ax, time[seen], angle, colour, i)
         crossing = run.first_crossing.values
         if (crossing > 0).mean() > 0.5:
-            median = np.median(np.where(crossing > 0, crossing, np.inf)) * float(run.epsilon)
+            median = np.median(np.where(crossing > 0, crossing, np.inf)) * float(run.eps)
             ax.axvline(median, color=colour, lw=0.8, ls=":", zorder=1)
-    known = one.rounding_floor.dropna("epsilon", how="all")
-    if known.sizes["epsilon"]:
+    known = one.rounding_floor.dropna("eps", how="all")
+    if known.sizes["eps"]:
         floor = np.degrees(float(known.median("sample").max()))
         ax.axhspan(1e-17, floor, facecolor="0.93", edgecolor="0.75", hatch="////", lw=0, zorder=0)
     ax.set(xscale="log", yscale="log", ylim=(3e-15, 200))
@@ -125,7 +125,7 @@ def _legend(figure: Figure, dataset: xr.Dataset, colours: Sequence[str]) -> None
     handles = [
         Line2D([], [], color=c, marker=MARKERS[i % len(MARKERS)], ms=4, lw=1, mew=0,
                label=f"$\\epsilon$ = {e:g}")
-        for i, (e, c) in enumerate(zip(dataset.epsilon.values, colours, strict=True))
+        for i, (e, c) in enumerate(zip(dataset.eps.values, colours, strict=True))
     ]  # fmt: skip
     handles += [
         Line2D([], [], color="0.3", lw=1, label="law of the solver"),

@@ -221,7 +221,7 @@ def test_saved_steps_keep_every_early_one():
 def test_dataset_holds_everything_by_name(tmp_path):
     record = measured()
     data = record.to_dataset()
-    assert set(data.dims) >= {"sample", "epsilon", "save", "layer", "unit"}
+    assert set(data.dims) >= {"sample", "eps", "save", "layer", "unit"}
     for name, item in data.variables.items():
         assert item.attrs["long_name"], name
         assert item.attrs["units"], name
@@ -231,7 +231,7 @@ def test_dataset_holds_everything_by_name(tmp_path):
         for name in data.variables:
             np.testing.assert_array_equal(back[name].values, data[name].values)
         assert back.attrs["activation"] == "HardSigmoid"
-    run = data.isel(epsilon=2)
+    run = data.isel(eps=2)
     np.testing.assert_allclose(run.time, run.step.where(run.step >= 0) * 0.02)
     for layer, name in enumerate(data.layer_name.values):
         d = data.displacement.isel(unit=np.flatnonzero(data.layer_of_unit.values == name))
@@ -268,7 +268,7 @@ def test_intervals_bracket_the_mean_over_replicates():
     assert inside[:, :, 1:].float().mean() > 0.99
     assert (record.cosine_interval[0] <= record.cosine_interval[1])[:, :, 1:].all()
     data = record.to_dataset()
-    assert data.coefficient_interval.dims == ("bound", "sample", "epsilon", "save", "layer")
+    assert data.coefficient_interval.dims == ("bound", "sample", "eps", "save", "layer")
 
 
 def test_a_given_equilibrium_is_taken_as_it_is():

@@ -18,7 +18,7 @@ from ctebm.networks.parameters import network_dataset
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "studies" / "epsilon.py"
-SMALL = ["--n-samples", "4", "--epsilon", "0.5", "0.1"]
+SMALL = ["--n-samples", "4", "--eps", "0.5", "0.1"]
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_default_study_holds_and_writes_its_files(call):
     for suffix in (".nc", ".png", ".pdf"):
         assert path.with_suffix(suffix).stat().st_size > 1000
     with ctebm.open(path) as data:
-        assert {"sample", "epsilon", "save", "layer", "unit"} <= set(data.dims)
+        assert {"sample", "eps", "save", "layer", "unit"} <= set(data.dims)
         assert data.residual.max() <= 1e-12 and not data.pinned.any()
         assert json.loads(data.attrs["settings"])["sizes"] == [64, 32, 32, 10]
         assert all(v["ok"] for v in json.loads(data.attrs["verdicts"]))
@@ -74,7 +74,7 @@ def test_file_alone_reproduces_its_numbers(call):
         )
         assert np.abs(np.clip(current, -0.5, 0.5) - rest).max() < 2e-12
         np.testing.assert_array_equal(np.abs(current) >= 0.5, data.pinned.values)
-        run = data.sel(epsilon=eps)
+        run = data.sel(eps=eps)
         for n in range(80):
             moved = np.concatenate([h2, h1, y], -1) - rest
             np.testing.assert_allclose(run.displacement.values[:, n], moved, atol=1e-12)
@@ -98,7 +98,7 @@ def test_file_alone_reproduces_its_numbers(call):
         ["--sigma", "0.01", "--replicates", "2", "--baseline", "equilibrium"],
         ["--sizes", "64", "16", "10"],
         ["--sizes", "64", "16", "12", "12", "10"],
-        ["--dtype", "float32", "--epsilon", "0.5", "--sizes", "64", "16", "10"],
+        ["--dtype", "float32", "--eps", "0.5", "--sizes", "64", "16", "10"],
     ],
     ids=" ".join,
 )
@@ -173,16 +173,16 @@ def test_a_trained_network_is_measured(call, tmp_path):
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (["--epsilon", "0"], "0 < eps <= 1"),
-        (["--epsilon", "nan"], "0 < eps <= 1"),
-        (["--epsilon", "1.5"], "0 < eps <= 1"),
-        (["--epsilon", "0.1", "0.1"], "different steps"),
+        (["--eps", "0"], "0 < eps <= 1"),
+        (["--eps", "nan"], "0 < eps <= 1"),
+        (["--eps", "1.5"], "0 < eps <= 1"),
+        (["--eps", "0.1", "0.1"], "different steps"),
         (["--activation", "logistc"], "did you mean 'logistic'"),
         (["--activation", "hard-sigmoid", "--solver", "dopri5"], "stalls where units chatter"),
         (["--sizes", "64", "10"], "input, hidden and output"),
         (["--sizes", "64", "32", "12"], "10 classes but --sizes ends with 12"),
         (["--n-samples", "5000"], "1797"),
-        (["--dtype", "float32", "--epsilon", "0.001"], "float32 can't measure depth 2"),
+        (["--dtype", "float32", "--eps", "0.001"], "float32 can't measure depth 2"),
         (["--solver", "rk4", "--sigma", "0.1"], "takes no noise"),
         (["--data", "nowhere.npz"], "nowhere.npz"),
         (["--gian", "1"], "--gain"),
@@ -216,4 +216,4 @@ def test_help_answers_without_torch():
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert done.stdout.endswith("0 False\n"), done.stderr
-    assert "--epsilon" in done.stdout
+    assert "--eps" in done.stdout

@@ -112,14 +112,14 @@ def test_every_claim_holds_at_a_small_size(name, tmp_path, capsys):
 @pytest.mark.parametrize(
     "name, words",
     [
-        ("first_arrival", ["--epsilon", "0.1", "0.2"]),
+        ("first_arrival", ["--eps", "0.1", "0.2"]),
         ("first_arrival", ["--dtype", "float32"]),
         ("beta", ["--activation", "hard-sigmoid"]),
         ("beta", ["--beta", "0", "0.1", "0.2", "0.3"]),
         ("depth", ["--gains", "0"]),
         ("noise", ["--replicates", "1"]),
         ("asymmetry", ["--degrees", "190"]),
-        ("integrators", ["--epsilon", "0.1"]),
+        ("integrators", ["--eps", "0.1"]),
         ("bptt", ["--beta", "0"]),
     ],
 )
