@@ -15,8 +15,9 @@ from .networks.activation import Logistic as Logistic
 from .networks.activation import Tanh as Tanh
 from .networks.activation import SmoothHardSigmoid as SmoothHardSigmoid
 from .networks.activation import Custom as Custom
+from .networks.base import VectorField as VectorField
 from .networks.base import Network as Network
-from .networks.pairwise import DenseNetwork as DenseNetwork
+from .networks.dense import DenseNetwork as DenseNetwork
 from .networks.layered import LayeredNetwork as LayeredNetwork
 from .networks.sparse import SparseNetwork as SparseNetwork
 from .networks.nonconservative import AsymmetricNetwork as AsymmetricNetwork

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ctebm.networks.activation import Activation
-    from ctebm.networks.pairwise import DenseNetwork
+    from ctebm.networks.dense import DenseNetwork
 
 
 @dataclass(frozen=True)

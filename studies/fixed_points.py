@@ -289,7 +289,7 @@ def _chatter(network, rest, settings: Settings) -> dict[str, np.ndarray]:
     import ctebm
 
     start = rest + 0.05 * torch.cos(torch.arange(len(rest), dtype=rest.dtype))
-    start = start.clamp(*network.box)
+    start = network.box.project(start)
     return {
         kind: np.stack(
             [

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     import ctebm
+    from ctebm.networks.layered import LayeredField
     from ctebm.study.images import Images
 
 RULES = Literal[
@@ -152,7 +153,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
 
 
 def back_propagation(
-    network: ctebm.LayeredNetwork,
+    network: LayeredField,
     plan: ctebm.Plan,
     train: tuple[Any, Any],
     test: tuple[Any, Any],
@@ -190,7 +191,7 @@ def back_propagation(
         for i, (W, b) in enumerate(zip(weights, biases, strict=True)):
             current = torch.addmm(b, r, W)
             if i < len(weights) - 1:
-                r = rho(current if box is None else current.clamp(*box))
+                r = rho(current if box is None else box.project(current))
         return current
 
     def error(samples: tuple[Any, Any]) -> float:
@@ -207,7 +208,7 @@ def back_propagation(
         for chosen in order.split(plan.batch):
             y, target = output(rates[chosen]), targets[label[chosen]]
             wrong += int((y.detach().argmax(-1) != label[chosen]).sum())
-            clipped = y if box is None else y.clamp(*box)
+            clipped = y if box is None else box.project(y)
             # At a kink the slope towards the target counts, which lies inside.
             ((clipped - target).detach() * y).sum().div(len(chosen)).backward()
             optimizer.step()
@@ -297,7 +298,7 @@ def _split(images: Images, share: float) -> tuple[Images, Images]:
     return one, other
 
 
-def _network(settings: Settings, train: Images) -> ctebm.LayeredNetwork:
+def _network(settings: Settings, train: Images) -> LayeredField:
     import torch
 
     import ctebm

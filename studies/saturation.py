@@ -64,13 +64,13 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
     rho = study.parse_activation(settings.activation)
     eps, n = settings.eps, round(settings.on / settings.eps)
 
-    def units(current: np.ndarray) -> list[ctebm.Network]:
+    def units(current: np.ndarray) -> list[ctebm.VectorField]:
         """Return a unit of each energy with a current for each sample."""
         bias = torch.as_tensor(current, dtype=torch.float64).unsqueeze(-1)
         one = ctebm.DenseNetwork([[0.0]], bias, rho)
         return [one, ctebm.HopfieldNetwork(one)]
 
-    def follow(network: ctebm.Network, start: torch.Tensor, n_steps: int) -> torch.Tensor:
+    def follow(network: ctebm.VectorField, start: torch.Tensor, n_steps: int) -> torch.Tensor:
         return ctebm.simulate(ctebm.Dynamics(network), start, n_steps=n_steps, eps=eps).state
 
     zero = torch.zeros(1, 1, dtype=torch.float64)

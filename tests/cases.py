@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 import ctebm
-from ctebm.early_inference.driven import ComplexNudge, HeldOutput
+from ctebm.early_inference.driven import ComplexNudge, HeldOutput, TangentField
 from ctebm.networks.activation import Activation
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -67,16 +67,23 @@ def every_network() -> dict[str, ctebm.Network]:
     nets["parted"] = whole.clamp({"h1": torch.full((3,), -0.2, dtype=torch.float64)})
     nets["plastic"] = ctebm.PlasticNetwork(layered(ACTIVATIONS["hard"])).to_network()
     nets["clamped-quartic"] = nets["quartic"].clamp({"x": torch.ones(2, dtype=torch.float64)})
-    state = torch.zeros(14, dtype=torch.float64)
-    nets["tangent"] = ctebm.early_inference.driven.TangentNetwork(
-        whole, state, torch.ones_like(state)
-    )
     return nets
 
 
-def every_motion() -> dict[str, ctebm.Network]:
-    """Return networks whose force is no gradient."""
-    nets: dict[str, ctebm.Network] = {}
+class Chain(ctebm.VectorField):
+    """A user's motion: a force and nothing else, of layers that copy the layer below."""
+
+    def force(self, s):
+        s = self.as_state(s)
+        return torch.nn.functional.pad(s, (1, 0))[..., :-1] - s + torch.sin(s) / 9
+
+
+def every_motion() -> dict[str, ctebm.VectorField]:
+    """Return motions whose force is no gradient."""
+    chain3 = {"x": slice(0, 1), "h": slice(1, 2), "y": slice(2, 3)}
+    nets: dict[str, ctebm.VectorField] = {"chain": Chain(3, chain3)}
+    nets["clamped-chain"] = nets["chain"].clamp({"x": [0.4]})
+    nets["parted-chain"] = nets["chain"].clamp({"h": [0.4]})
     for name in ("hard", "tanh"):
         rho = ACTIVATIONS[name]
         net, chain = dense(rho), layered(rho)
@@ -92,11 +99,14 @@ def every_motion() -> dict[str, ctebm.Network]:
     for name in ("feedback-tanh", "hopfield-layered-tanh"):
         nets[f"clamped-{name}"] = nets[name].clamp({"x": x})
     free = layered(ACTIVATIONS["tanh"]).clamp({"x": x})
+    nets["tangent"] = TangentField(
+        nets["feedback-tanh"], torch.full((14,), 0.2, dtype=torch.float64), torch.ones(14)
+    )
     nets["complex-nudge"] = ComplexNudge(free, torch.zeros(2, dtype=torch.float64), 0.1 + 0.2j)
     return nets
 
 
-def states(net: ctebm.Network, batch=(9,), seed: int = 0, spread: float = 1.0) -> torch.Tensor:
+def states(net: ctebm.VectorField, batch=(9,), seed: int = 0, spread: float = 1.0) -> torch.Tensor:
     """Return random states that keep away from every kink."""
     draw = torch.Generator().manual_seed(seed)
     assert net.n_units is not None

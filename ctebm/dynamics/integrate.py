@@ -7,7 +7,6 @@ Both libraries see unit steps: the drift is multiplied by :math:`\epsilon` and t
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,8 @@ from ctebm.dynamics.noise import fresh_seed
 from ctebm.dynamics.run import Observables, Run, adaptive_run, noise_source
 from ctebm.dynamics.sde import Dynamics, Phase
 from ctebm.dynamics.trajectory import Trajectory
+from ctebm.networks.base import Network
+from ctebm.networks.memory import check_memory
 
 __all__ = ["simulate"]
 
@@ -219,12 +220,16 @@ def _warn_unstable(dynamics: Dynamics, s: Tensor, eps: Tensor, n_max: int = 512)
     row = torch.zeros(1, dtype=torch.long, device=s.device)
     network, first = dynamics.network.samples(s.shape[:-1], row), s.reshape(-1, s.shape[-1])[:1]
     if network.box is not None:
-        first = first.clamp(*network.box)
+        first = network.box.project(first)
     J = network.jacobian(first).detach()
     J = J[(0,) * (J.ndim - 2)]
     if float(eps.max()) * float(J.abs().sum(-1).max()) < 2:
         return
-    mu = torch.linalg.eigvalsh(J) if dynamics.network.is_gradient else torch.linalg.eigvals(J)
+    mu = (
+        torch.linalg.eigvalsh(J)
+        if isinstance(dynamics.network, Network)
+        else torch.linalg.eigvals(J)
+    )
     mu = mu[mu.real < 0]
     limit = float((-2 * mu.real / mu.abs().square()).min()) if len(mu) else 0.0
     if limit > 0 and float(eps.max()) >= limit:
@@ -239,21 +244,8 @@ def _check_room(n_saved: int, s: Tensor, observe: Observables | None, drifts: in
     """Refuse a run whose states do not fit into memory."""
     a_state = s.numel() * s.element_size()
     needed = a_state * ((0 if observe else n_saved) + _GRAPH_STATES * drifts)
-    free = torch.cuda.mem_get_info(s.device)[0] if s.is_cuda else _free_memory()
-    if needed > free:
-        remedy = "take fewer steps" if drifts else "save fewer (save_every) or use observe"
-        raise ValueError(
-            f"this run would keep {needed / 2**30:.3g} GiB, more than the {free / 2**30:.3g} GiB "
-            f"there are; {remedy}."
-        )
-
-
-def _free_memory() -> float:
-    try:
-        with open("/proc/meminfo") as lines:
-            return next(1024.0 * int(x.split()[1]) for x in lines if x.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    remedy = "take fewer steps" if drifts else "save fewer (save_every) or use observe"
+    check_memory("the states that this run keeps", needed, remedy, s.device)
 
 
 @contextmanager

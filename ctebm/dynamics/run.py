@@ -171,13 +171,13 @@ class Run:
         """Return whether every sample that is left rests, in the last phase."""
         if here < len(self.phases) - 1:
             return False
-        rest = self.phases[here].dynamics.defect(self.s).reshape(-1) <= tol
+        rest = self.phases[here].dynamics.residual(self.s).reshape(-1) <= tol
         return bool((rest | (self.failed >= 0)).all())
 
     def trajectory(self, method: str, threads: int, steady: float | None) -> Trajectory:
         """Return the record."""
         dynamics, batch = self.phases[-1].dynamics, self.s.shape[:-1]
-        force = None if steady is None else dynamics.defect(self.s).reshape(-1)
+        force = None if steady is None else dynamics.residual(self.s).reshape(-1)
         status, message = failures(self.failed, self.unit, force, steady, self.steps[-1])
         if self.room is not None:
             state = self.room[: len(self.steps)]

@@ -17,7 +17,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.networks.base import Network
+from ctebm.networks.base import VectorField
+from ctebm.networks.kinks import Box
 
 __all__ = ["Dynamics", "Phase"]
 
@@ -31,7 +32,7 @@ class Dynamics:
 
     Parameters
     ----------
-    network : Network
+    network : VectorField
         The energy.
     sigma : float or Tensor
         Langevin: the noise's intensity, so that the stationary density is
@@ -54,7 +55,7 @@ class Dynamics:
 
     def __init__(
         self,
-        network: Network,
+        network: VectorField,
         sigma: float | Tensor = 0.0,
         drive: ArrayLike | Tensor | Targets | None = None,
         nudge: ArrayLike | Tensor | Targets | None = None,
@@ -103,10 +104,10 @@ class Dynamics:
             From a state to the state with units that rounding has put beside a kink put on it,
             the lower and the upper bounds; None if nothing has kinks.
         """
-        box = self._box(start)
+        box = self.box(start)
         if box is None:
             return None
-        low, high = box
+        low, high = (torch.as_tensor(b) for b in box)
         if bool(((start >= low) & (start <= high)).all()):  # and so it stays
             return lambda s: (s.clamp(low, high), low, high)
 
@@ -118,26 +119,26 @@ class Dynamics:
 
     def on_kinks(self, s: Tensor) -> Tensor:
         """Return the state with units that are a rounding error from a kink put on it."""
-        for kink in self._box(s) or ():
+        for kink in self.box(s) or ():
             s = torch.where((s - kink).abs() <= 4 * torch.finfo(s.dtype).eps, kink, s)
         return s
 
-    def defect(self, s: Tensor) -> Tensor:
+    def residual(self, s: Tensor) -> Tensor:
         """Return the largest drift over the units, ``(*batch)``, 0 for a unit held at its kink."""
-        f, box = self.f(0, s), self._box(s)
+        f, box = self.f(0, s), self.box(s)
         if box is not None:
-            f = (s + f).clamp(*box) - s
+            f = box.residual(s, f)
         return f.abs().amax(-1)
 
-    def _box(self, s: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Return the lower and the upper kink of each unit, ``(unit,)``."""
+    def box(self, s: Tensor) -> Box | None:
+        """Return the kinks of each unit; infinite for driven units, which have none."""
         if self.network.box is None:
             return None
-        low, high = (s.new_full(s.shape[-1:], kink) for kink in self.network.box)
+        low, high = self.network.box.each(s)
         for name in self.drive:
             where = self.network.layers[name]
             low[where], high[where] = -torch.inf, torch.inf
-        return low, high
+        return Box(low, high)
 
     @property
     def noisy(self) -> bool:
@@ -192,7 +193,7 @@ class Phase:
 
 
 def _one_per_sample(
-    name: str, value: float | Tensor, network: Network, minimum: float | None = None
+    name: str, value: float | Tensor, network: VectorField, minimum: float | None = None
 ) -> Tensor:
     """Return a value as a column that multiplies states, ``()`` or ``(*batch, 1)``."""
     tensor = torch.as_tensor(value, dtype=network.dtype, device=network.device)

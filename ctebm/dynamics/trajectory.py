@@ -12,7 +12,7 @@ import xarray as xr
 from torch import Tensor
 
 from ctebm.dataset import provenance, variable
-from ctebm.networks.base import Network
+from ctebm.networks.base import VectorField
 
 __all__ = ["Trajectory"]
 
@@ -60,7 +60,7 @@ class Trajectory:
         The solver.
     threads : int
         Threads that torch computed a step with.
-    network : Network
+    network : VectorField
         That of the last phase.
     """
 
@@ -79,7 +79,7 @@ class Trajectory:
     substeps: int
     method: str
     threads: int
-    network: Network = field(repr=False)
+    network: VectorField = field(repr=False)
 
     def raise_for_status(self) -> Trajectory:
         """Return the trajectory itself, or raise FloatingPointError for the first failure."""

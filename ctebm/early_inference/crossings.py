@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ctebm.networks.kinks import Box
+
 __all__ = ["Crossings"]
 
 
@@ -13,7 +15,7 @@ class Crossings:
 
     Parameters
     ----------
-    box : tuple of float or None
+    box : Box or None
         The two kinks; without them nothing is ever crossed.
     start : Tensor, (sample, unit)
         The equilibrium.
@@ -28,7 +30,7 @@ class Crossings:
         0 where nothing was crossed.
     """
 
-    def __init__(self, box: tuple[float, float] | None, start: Tensor, responsive: Tensor) -> None:
+    def __init__(self, box: Box | None, start: Tensor, responsive: Tensor) -> None:
         n = len(start)
         self.box = box
         self.step, self.unit = (torch.full((n,), -1, dtype=torch.int64) for _ in range(2))
@@ -55,4 +57,4 @@ class Crossings:
     def _side_of(self, s: Tensor) -> Tensor:
         if self.box is None:
             return torch.zeros_like(s, dtype=torch.int8)
-        return (s >= self.box[1]).to(torch.int8) - (s <= self.box[0]).to(torch.int8)
+        return self.box.side(s)

@@ -16,7 +16,7 @@ from ctebm.early_inference.crossings import Crossings
 from ctebm.early_inference.drive import Drive
 from ctebm.early_inference.driven import ComplexNudge, check_strip
 from ctebm.early_inference.metrics import replicate_intervals
-from ctebm.networks.base import Network
+from ctebm.networks.base import VectorField
 
 __all__ = ["BASELINES", "Displacement", "DrivenRun"]
 
@@ -56,7 +56,7 @@ class DrivenRun:
 
     Attributes
     ----------
-    network : Network
+    network : VectorField
         With its input clamped.
     state, target, responsive, chain : Tensor
         Equilibrium, target states, units that carry a change, and the chain gradient.
@@ -72,7 +72,7 @@ class DrivenRun:
         Whether to make confidence intervals over replicates.
     """
 
-    network: Network
+    network: VectorField
     state: Tensor
     target: Tensor
     responsive: Tensor

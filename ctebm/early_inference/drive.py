@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from ctebm.dynamics.sde import Dynamics
-from ctebm.early_inference.driven import HeldOutput, PulledTangent, TangentNetwork, with_output
-from ctebm.networks.base import Network
+from ctebm.early_inference.driven import HeldOutput, TangentField, with_output
+from ctebm.networks.base import VectorField
 
 __all__ = ["Drive"]
 
@@ -91,7 +91,7 @@ class Drive:
 
     def dynamics(
         self,
-        network: Network,
+        network: VectorField,
         target: Tensor,
         sigma: float = 0.0,
         noise: Literal["langevin", "synaptic"] = "langevin",
@@ -107,16 +107,16 @@ class Drive:
             network = HeldOutput(network, target)
         return Dynamics(network, sigma=sigma, noise=noise, drive=target)
 
-    def start(self, network: Network, state: Tensor, target: Tensor) -> Tensor:
+    def start(self, network: VectorField, state: Tensor, target: Tensor) -> Tensor:
         """Return the state from which the motion begins."""
         return self.seen(network, state, target)
 
-    def seen(self, network: Network, state: Tensor, target: Tensor) -> Tensor:
+    def seen(self, network: VectorField, state: Tensor, target: Tensor) -> Tensor:
         """Return states of the motion with a clamped output where it is held."""
         return with_output(network, state, target) if self.kind == "clamp" else state
 
     def tangent(
-        self, network: Network, state: Tensor, target: Tensor, responsive: Tensor
+        self, network: VectorField, state: Tensor, target: Tensor, responsive: Tensor
     ) -> tuple[Dynamics, Tensor]:
         """Return the linearised motion under this drive and where it begins.
 
@@ -125,7 +125,6 @@ class Drive:
         y = network.layers[network.output]
         pull = target - state[..., y]
         if self.kind == "nudge":
-            pulled = PulledTangent(network, state, responsive, pull)
-            return Dynamics(pulled), torch.zeros_like(state)
-        tangent = TangentNetwork(network, state, responsive)
+            return Dynamics(TangentField(network, state, responsive, pull)), torch.zeros_like(state)
+        tangent = TangentField(network, state, responsive)
         return Dynamics(tangent, drive=pull), self.start(tangent, torch.zeros_like(state), pull)

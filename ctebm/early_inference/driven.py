@@ -3,58 +3,67 @@ r"""Networks with a driven output: linearised, held, and nudged at a complex str
 from __future__ import annotations
 
 import warnings
-from typing import NoReturn
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from ctebm.networks.base import Network, rows_of
+from ctebm.networks.base import VectorField, rows_of
 from ctebm.networks.pairwise import PairwiseNetwork
 
 __all__ = [
     "ComplexNudge",
     "HeldOutput",
-    "PulledTangent",
-    "TangentNetwork",
+    "TangentField",
     "check_analytic",
     "check_strip",
     "with_output",
 ]
 
 
-class TangentNetwork(Network):
-    r"""The quadratic energy :math:`v' H v / 2` of small deviations `v` from an equilibrium.
+class TangentField(VectorField):
+    r"""The linear motion :math:`\dot v = J v + u` of small deviations `v` from an equilibrium.
 
-    Its motion is the linear response of the network, at any step and by any solver.
+    It is the linear response of the network, at any step and by any solver.
 
     Parameters
     ----------
-    network : Network
-        The network that rests at `state`.
+    network : VectorField
+        The network that is at equilibrium at `state`.
     state : Tensor, (*batch, unit)
         The equilibrium.
     responsive : Tensor, (*batch, unit)
         Which units move, and move others; pinned units do neither.
+    pull : Tensor, (*batch, output unit), optional
+        A constant force `u` on the output.
     """
 
-    def __init__(self, network: Network, state: Tensor, responsive: Tensor) -> None:
+    def __init__(
+        self, network: VectorField, state: Tensor, responsive: Tensor, pull: Tensor | None = None
+    ) -> None:
         super().__init__(state.shape[-1], network.layers)
         self.network, self.state, self.responsive = network, state, responsive.to(state.dtype)
         self.dtype, self.device = state.dtype, state.device
-
-    def energy(self, s: Tensor) -> Tensor:
-        s = self.as_state(s)
-        return -(s * self.force(s)).sum(-1) / 2
+        self.pull: Tensor | None = None
+        if pull is not None:
+            u = torch.zeros_like(state)
+            u[..., network.layers[network.output]] = pull
+            self.pull = u * self.responsive
 
     def force(self, s: Tensor) -> Tensor:
+        f = self.jacobian_product(s, s)
+        return f if self.pull is None else f + self.pull
+
+    def jacobian_product(self, s: Tensor, v: Tensor) -> Tensor:
         free = self.responsive
-        return -free * self.network.hessian_product(self.state, free * self.as_state(s))
+        return free * self.network.jacobian_product(self.state, free * self.as_state(v))
 
-    def hessian_product(self, s: Tensor, v: Tensor) -> Tensor:
-        return -self.force(v)
+    def adjoint_product(self, s: Tensor, v: Tensor) -> Tensor:
+        free = self.responsive
+        return free * self.network.adjoint_product(self.state, free * self.as_state(v))
 
 
-class HeldOutput(Network):
+class HeldOutput(VectorField):
     """A network that sees its output at a target, whatever the state says of it.
 
     Noise on the output then reaches nothing else, which is how a clamped output and a free twin
@@ -62,15 +71,13 @@ class HeldOutput(Network):
 
     Parameters
     ----------
-    network : Network
+    network : VectorField
         Its last layer is the output.
     target : Tensor, (*batch, output unit)
         Where the output is held.
     """
 
-    is_gradient = False
-
-    def __init__(self, network: Network, target: Tensor) -> None:
+    def __init__(self, network: VectorField, target: Tensor) -> None:
         super().__init__(network.n_units, network.layers)
         self.network, self.target, self.box = network, target, network.box
         self.dtype, self.device = network.dtype, network.device
@@ -87,49 +94,23 @@ class HeldOutput(Network):
         J[..., y, y] = -torch.eye(self.target.shape[-1], dtype=J.dtype, device=J.device)
         return J
 
-    def energy(self, s: Tensor) -> NoReturn:
-        raise ValueError(
-            "a network that sees its output held has no energy of all units; use "
-            "network.clamp({network.output: target})."
-        )
-
     @property
     def batch(self) -> torch.Size:
         return torch.broadcast_shapes(self.network.batch, self.target.shape[:-1])
 
-    def samples(self, batch: torch.Size, rows: Tensor) -> Network:
+    def samples(self, batch: torch.Size, rows: Tensor) -> Self:
         network = self.network.samples(batch, rows)
-        return HeldOutput(network, rows_of(self.target, batch, rows))
+        return type(self)(network, rows_of(self.target, batch, rows))
 
 
-def with_output(network: Network, state: Tensor, target: Tensor) -> Tensor:
+def with_output(network: VectorField, state: Tensor, target: Tensor) -> Tensor:
     """Return states with the output at a target."""
     held = state.clone()
     held[..., network.layers[network.output]] = target
     return held
 
 
-class PulledTangent(TangentNetwork):
-    """The linearised network with a constant force on its output."""
-
-    def __init__(self, network: Network, state: Tensor, responsive: Tensor, pull: Tensor) -> None:
-        super().__init__(network, state, responsive)
-        self.pull = torch.zeros_like(state)
-        self.pull[..., network.layers[network.output]] = pull
-        self.pull = self.pull * self.responsive
-
-    def force(self, s: Tensor) -> Tensor:
-        return super().force(s) + self.pull
-
-    def energy(self, s: Tensor) -> Tensor:
-        s = self.as_state(s)
-        return -(s * (super().force(s) / 2 + self.pull)).sum(-1)
-
-    def hessian_product(self, s: Tensor, v: Tensor) -> Tensor:
-        return -super().force(v)
-
-
-class ComplexNudge(Network):
+class ComplexNudge(VectorField):
     r"""A nudged network at a complex strength: real and imaginary parts as units of their own.
 
     .. math:: \dot z = f(z) + \beta\,(y^* - y), \qquad \beta \in \mathbb{C}
@@ -144,9 +125,7 @@ class ComplexNudge(Network):
         The strength.
     """
 
-    is_gradient = False
-
-    def __init__(self, network: Network, target: Tensor, beta: complex) -> None:
+    def __init__(self, network: VectorField, target: Tensor, beta: complex) -> None:
         check_analytic(network)
         assert isinstance(network, PairwiseNetwork) and network.n_units is not None
         super().__init__(2 * network.n_units)
@@ -162,11 +141,8 @@ class ComplexNudge(Network):
         f[..., y] = f[..., y] + self.beta * (self.target - z[..., y])
         return torch.cat([f.real, f.imag], -1)
 
-    def energy(self, s: Tensor) -> NoReturn:
-        raise ValueError("a complex nudge has no energy; use a real beta.")
 
-
-def check_analytic(network: Network) -> None:
+def check_analytic(network: VectorField) -> None:
     """Refuse complex nudging where the activation has no complex continuation."""
     remedy = "use points=1 or 2"
     if not isinstance(network, PairwiseNetwork):
@@ -190,7 +166,7 @@ def check_analytic(network: Network) -> None:
         raise ValueError(f"{rho} takes no complex states, which complex nudging needs; {remedy}.")
 
 
-def check_strip(network: Network, reached: float, beta: complex) -> None:
+def check_strip(network: VectorField, reached: float, beta: complex) -> None:
     """Warn where a complex nudge has moved states past the nearest singularity of the rate."""
     rho = network.activation if isinstance(network, PairwiseNetwork) else None
     if rho is not None and reached >= rho.strip:

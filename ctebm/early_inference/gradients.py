@@ -18,13 +18,13 @@ from torch import Tensor
 
 from ctebm.equilibria.kkt import pinned_units
 from ctebm.equilibria.krylov import conjugate_gradients
-from ctebm.networks.base import Network
+from ctebm.networks.base import Network, VectorField
 
 __all__ = ["bptt_gradient", "chain_gradient", "implicit_gradient", "responsive_units"]
 
 
 def responsive_units(
-    network: Network,
+    network: VectorField,
     state: ArrayLike | Tensor,
     target: ArrayLike | Tensor,
     one_sided: bool = True,
@@ -44,9 +44,7 @@ def responsive_units(
     target = network._layer_state(network.output, target)
     responsive = ~pinned_units(network, s)
     if network.box is not None:
-        low, high = network.box
-        pull = target - s[..., y]
-        outward = ((s[..., y] >= high) & (pull > 0)) | ((s[..., y] <= low) & (pull < 0))
+        outward = network.box.pulled_out(s, -output_error(network, s, target))[..., y]
         responsive = responsive.expand(*outward.shape[:-1], -1).clone()
         if one_sided:
             responsive[..., y] = ~outward
@@ -54,7 +52,7 @@ def responsive_units(
 
 
 def chain_gradient(
-    network: Network,
+    network: VectorField,
     state: ArrayLike | Tensor,
     target: ArrayLike | Tensor,
     one_sided: bool = True,
@@ -70,7 +68,7 @@ def chain_gradient(
 
     Parameters
     ----------
-    network : Network
+    network : VectorField
         With its input clamped; its last layer is the output.
     state : array, (*batch, unit)
         The equilibrium.
@@ -95,12 +93,12 @@ def chain_gradient(
         v = torch.zeros_like(g)
         v[..., network.layers[above]] = (responsive * g)[..., network.layers[above]]
         where = network.layers[below]
-        g[..., where] = (responsive * _adjoint_product(network, s, v))[..., where]
+        g[..., where] = (responsive * network.adjoint_product(s, v))[..., where]
     return g
 
 
 def implicit_gradient(
-    network: Network, state: ArrayLike | Tensor, target: ArrayLike | Tensor
+    network: VectorField, state: ArrayLike | Tensor, target: ArrayLike | Tensor
 ) -> Tensor:
     r"""Solve :math:`-J' g = \partial C / \partial s` on the unpinned units, without a matrix.
 
@@ -110,7 +108,7 @@ def implicit_gradient(
 
     Parameters
     ----------
-    network : Network
+    network : VectorField
         With its input clamped; its last layer is the output.
     state : array, (*batch, unit)
         A stable equilibrium.
@@ -126,21 +124,21 @@ def implicit_gradient(
     s = network.as_state(state)
     right = output_error(network, s, network._layer_state(network.output, target))
     free = (~pinned_units(network, s)).to(s.dtype).expand_as(right)
-    if network.is_gradient:
+    if isinstance(network, Network):
         H = network.hessian_operator(s)
         return conjugate_gradients(lambda v: free * H(free * v), free * right)
 
     def forward(v: Tensor) -> Tensor:
-        return free * network.hessian_product(s, free * v)
+        return -free * network.jacobian_product(s, free * v)
 
     def adjoint(v: Tensor) -> Tensor:
-        return -free * _adjoint_product(network, s, free * v)
+        return -free * network.adjoint_product(s, free * v)
 
     return conjugate_gradients(lambda v: forward(adjoint(v)), forward(free * right))
 
 
 def bptt_gradient(
-    network: Network,
+    network: VectorField,
     state: ArrayLike | Tensor,
     target: ArrayLike | Tensor,
     *,
@@ -162,7 +160,7 @@ def bptt_gradient(
 
     Parameters
     ----------
-    network : Network
+    network : VectorField
         With its input clamped; its last layer is the output.
     state : array, (*batch, unit)
         Where the steps begin, usually the equilibrium.
@@ -195,32 +193,24 @@ def bptt_gradient(
         free = ~pinned_units(network, s, f)
         after, moves = s + eps * f, free
         if network.box is not None:
-            low, high = network.box
-            moves = free & (after > low) & (after < high)
-            after = after.clamp(low, high)
+            moves = free & network.box.inside(after)
+            after = network.box.project(after)
         path.append((s, free.to(s.dtype), moves.to(s.dtype)))
         s = after
     g = output_error(network, s, target) * (~pinned_units(network, s)).to(s.dtype)
     gradients = [g]
     for s, free, moves in reversed(path):
         g = moves * g
-        g = free * (g + eps * _adjoint_product(network, s, g))
+        g = free * (g + eps * network.adjoint_product(s, g))
         if every_step:
             gradients.append(g)
     return torch.stack(gradients) if every_step else g
 
 
-def output_error(network: Network, s: Tensor, target: Tensor) -> Tensor:
+def output_error(network: VectorField, s: Tensor, target: Tensor) -> Tensor:
     """Return dC/ds, which is the output's error and 0 elsewhere."""
     y = network.layers[network.output]
     error = s[..., y] - target
     g = error.new_zeros(*error.shape[:-1], s.shape[-1])
     g[..., y] = error
     return g
-
-
-def _adjoint_product(network: Network, s: Tensor, v: Tensor) -> Tensor:
-    """Return ``J'v`` for the Jacobian of the force, which an energy makes symmetric."""
-    if network.is_gradient:
-        return -network.hessian_product(s, v)
-    return torch.func.vjp(network.force, s)[1](v)[0]

@@ -25,13 +25,13 @@ from ctebm.equilibria.kkt import residual
 from ctebm.equilibria.newton import newton_step
 from ctebm.equilibria.record import FixedPoints
 from ctebm.equilibria.settling import settle
-from ctebm.networks.base import Network
+from ctebm.networks.base import Network, VectorField
 
 __all__ = ["correspondence", "saved_steps"]
 
 
 def correspondence(
-    network: Network,
+    network: VectorField,
     x: ArrayLike | Tensor | None,
     target: ArrayLike | Tensor,
     eps: float | Sequence[float] = (0.1,),
@@ -58,7 +58,7 @@ def correspondence(
 
     Parameters
     ----------
-    network : Network
+    network : VectorField
         With named layers, input first and output last.
     x : array, (sample, input unit), or None
         Input states to clamp the first layer at; None if the network came clamped.
@@ -236,7 +236,7 @@ def _check_noise(
 
 
 def _equilibrium(
-    network: Network,
+    network: VectorField,
     start: ArrayLike | Tensor | None,
     state: ArrayLike | Tensor | None,
     n_samples: int,
@@ -262,19 +262,21 @@ def _equilibrium(
     return _polished(network, fixed, tol)
 
 
-def _polished(network: Network, fixed: FixedPoints, tol: float) -> FixedPoints:
+def _polished(network: VectorField, fixed: FixedPoints, tol: float) -> FixedPoints:
     """Take one Newton step where it lowers the residual, which lowers the rounding floor."""
-    if not network.is_gradient:
+    if not isinstance(network, Network):
         return fixed
     s = fixed.state + newton_step(network, fixed.state)
     if network.box is not None:
-        s = s.clamp(*network.box)
+        s = network.box.project(s)
     better = fixed.converged & (residual(network, s) < fixed.residual)
     s = torch.where(better.unsqueeze(-1), s, fixed.state)
     return settle(network, s, tol=tol) if bool(fixed.converged.all()) else fixed
 
 
-def _messages(network: Network, fixed: FixedPoints, responsive: Tensor, drive: Drive) -> list[str]:
+def _messages(
+    network: VectorField, fixed: FixedPoints, responsive: Tensor, drive: Drive
+) -> list[str]:
     silent = ~responsive[..., network.layers[network.output]]
     messages = list(fixed.message)
     for i in torch.nonzero(silent.any(-1)).flatten().tolist():

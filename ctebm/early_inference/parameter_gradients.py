@@ -19,7 +19,7 @@ from ctebm.early_inference.gradients import (
     implicit_gradient,
     responsive_units,
 )
-from ctebm.networks.layered import LayeredNetwork
+from ctebm.networks.layered import LayeredField, LayeredNetwork
 
 __all__ = ["ParameterGradient", "parameter_gradient"]
 
@@ -41,7 +41,7 @@ class ParameterGradient:
 
 
 def parameter_gradient(
-    network: LayeredNetwork,
+    network: LayeredField,
     x: ArrayLike | Tensor,
     state: ArrayLike | Tensor,
     target: ArrayLike | Tensor,
@@ -59,7 +59,7 @@ def parameter_gradient(
 
     Parameters
     ----------
-    network : LayeredNetwork
+    network : LayeredNetwork or FeedbackNetwork
         Whole, its input not clamped.
     x : array, (*batch, input unit)
         Input states.
@@ -84,7 +84,7 @@ def parameter_gradient(
     """
     if (which == "bptt") != (eps is not None and n_steps is not None):
         raise ValueError(f"expected eps and n_steps for 'bptt' and only then, got {which!r}.")
-    if not isinstance(network, LayeredNetwork) or "x" not in network.layers:
+    if not isinstance(network, LayeredField) or "x" not in network.layers:
         raise ValueError("expected a whole LayeredNetwork; x is clamped here.")
     clamped, inputs = network.clamp({"x": x}), network._layer_state("x", x)
     s = clamped.as_state(state)
@@ -103,7 +103,7 @@ def parameter_gradient(
     weights = []
     for below, above in pairwise(network.layers.values()):
         W = r[..., below].unsqueeze(-1) * slope_g[..., above].unsqueeze(-2)
-        if which != "chain" and network.is_gradient:
+        if which != "chain" and isinstance(network, LayeredNetwork):
             W = W + slope_g[..., below].unsqueeze(-1) * r[..., above].unsqueeze(-2)
         weights.append(W)
     return ParameterGradient(weights, [slope_g[..., where] for where in network.layers.values()])

@@ -18,8 +18,8 @@ from ctebm.early_inference import metrics as metric
 from ctebm.early_inference.drive import Drive
 from ctebm.early_inference.laws import driven_coefficient, paper_coefficient
 from ctebm.equilibria.record import FixedPoints
-from ctebm.networks.base import Network
-from ctebm.networks.layered import LayeredNetwork
+from ctebm.networks.base import VectorField
+from ctebm.networks.layered import LayeredField
 from ctebm.networks.parameters import network_dataset
 
 __all__ = ["Correspondence"]
@@ -35,7 +35,7 @@ class Correspondence:
 
     Attributes
     ----------
-    network : Network
+    network : VectorField
         The network as given, before its input was clamped.
     input, target : Tensor
         States, ``(sample, input unit)`` (None if the network came clamped) and
@@ -70,7 +70,7 @@ class Correspondence:
         How the target arrived.
     """
 
-    network: Network
+    network: VectorField
     input: Tensor | None
     target: Tensor
     fixed: FixedPoints
@@ -310,8 +310,8 @@ class Correspondence:
         return torch.as_tensor(np.stack(rows))
 
 
-def _parameters(network: Network) -> dict[str, xr.Variable]:
-    if not isinstance(network, LayeredNetwork):
+def _parameters(network: VectorField) -> dict[str, xr.Variable]:
+    if not isinstance(network, LayeredField):
         return {}
     data = {str(name): array.variable for name, array in network_dataset(network).items()}
     for i, V in enumerate(getattr(network, "feedback", [])):

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from ctebm.equilibria.settling import settle_from
-from ctebm.networks.base import Network, count_units
+from ctebm.networks.base import VectorField, count_units
 from ctebm.networks.pairwise import PairwiseNetwork
 
 __all__ = ["certify_unique", "state_bounds"]
 
 
-def state_bounds(network: Network) -> tuple[Tensor, Tensor]:
+def state_bounds(network: VectorField) -> tuple[Tensor, Tensor]:
     r"""Return bounds ``(unit,)`` between which every fixed point lies.
 
     With kinks the box. Else :math:`|s_i| \le \max|\rho'|\,\max|I_i|`, the currents being largest

@@ -11,7 +11,7 @@ from ctebm.equilibria.inertia import classify, hessian_on
 from ctebm.equilibria.kkt import pinned_units, project, residual
 from ctebm.equilibria.newton import NEWTON_UNITS, newton_from
 from ctebm.equilibria.record import FixedPoints, points_at
-from ctebm.networks.base import Network, count_units
+from ctebm.networks.base import Network, VectorField, count_units
 
 __all__ = ["Catalogue"]
 
@@ -19,7 +19,7 @@ __all__ = ["Catalogue"]
 class Catalogue:
     """Equilibria found so far, as they come, with the number of starts that led nowhere."""
 
-    def __init__(self, network: Network, tol: float) -> None:
+    def __init__(self, network: VectorField, tol: float) -> None:
         self.network, self.tol, self.failed = network, tol, 0
         self.states = torch.zeros(
             0, count_units(network), dtype=network.dtype, device=network.device
@@ -73,7 +73,7 @@ class Catalogue:
         # a degenerate point stands for its group, then the one of the smallest force
         rank = res - flat.to(res.dtype)
         best = [int(g[rank[g].argmin()]) for g in group]
-        energy = self.network.energy(s) if self.network.is_gradient else s.sum(-1)
+        energy = self.network.energy(s) if isinstance(self.network, Network) else s.sum(-1)
         for g in group:
             wide[g] = wide[g].any()
         total = {i: int(hits[g].sum()) for i, g in zip(best, group, strict=True)}
@@ -89,7 +89,7 @@ class Catalogue:
         )
 
     def _same_energy(self, s: Tensor) -> Tensor:
-        if not self.network.is_gradient:
+        if not isinstance(self.network, Network):
             return torch.ones(len(s), len(s), dtype=torch.bool, device=s.device)
         E = self.network.energy(s)
         return (E[:, None] - E).abs() <= 1e-9 * (1 + E.abs())
@@ -108,13 +108,13 @@ def _linked(*relations: Tensor) -> list[Tensor]:
     return [torch.nonzero(label == k).squeeze(-1) for k in label.unique()]
 
 
-def _continues(network: Network, s: Tensor, step: float = 1e-2) -> bool:
+def _continues(network: VectorField, s: Tensor, step: float = 1e-2) -> bool:
     """Return whether other equilibria are found at a small distance along the null directions."""
     f = network.force(s)
     pinned = pinned_units(network, s, f)
     free = ~pinned | (f.abs() <= math.sqrt(torch.finfo(s.dtype).eps))
     where = torch.nonzero(free).squeeze(-1)
-    if len(where) > NEWTON_UNITS or not network.is_gradient:
+    if len(where) > NEWTON_UNITS or not isinstance(network, Network):
         return False
     values, vectors = torch.linalg.eigh(hessian_on(network, s, where))
     null = vectors[:, values.abs() <= 1e-6 * max(1.0, float(values.abs().max()))].mT
@@ -128,7 +128,7 @@ def _continues(network: Network, s: Tensor, step: float = 1e-2) -> bool:
     return bool((moved & (residual(network, ends) <= 1e-12)).any())
 
 
-def _polished(network: Network, s: Tensor, tol: float) -> Tensor:
+def _polished(network: VectorField, s: Tensor, tol: float) -> Tensor:
     """Return states after Newton's method, where it has not gone elsewhere."""
     if len(s) == 0 or s.shape[-1] > NEWTON_UNITS:
         return s

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ctebm.equilibria.kkt import pinned_units, residual
 from ctebm.equilibria.krylov import Spectrum, extremal_spectrum, generic_vector
-from ctebm.networks.base import Network
+from ctebm.networks.base import Network, VectorField
 
 __all__ = ["DENSE_UNITS", "classify", "hessian_on", "restricted"]
 
@@ -34,7 +34,7 @@ def restricted(network: Network, s: Tensor, where: Tensor) -> Callable[[Tensor],
     return lambda v: product(torch.zeros_like(s).index_copy(0, where, v))[where]
 
 
-def classify(network: Network, s: Tensor, spectrum: Spectrum | None = None) -> tuple[int, str]:
+def classify(network: VectorField, s: Tensor, spectrum: Spectrum | None = None) -> tuple[int, str]:
     r"""Return the number of unstable directions and the stability of one equilibrium.
 
     An eigenvalue counts as zero within the square root of rounding or of the residual `r`: a point
@@ -43,7 +43,7 @@ def classify(network: Network, s: Tensor, spectrum: Spectrum | None = None) -> t
 
     Parameters
     ----------
-    network : Network
+    network : VectorField
         With a single sample.
     s : Tensor
         ``(unit,)``.
@@ -52,7 +52,7 @@ def classify(network: Network, s: Tensor, spectrum: Spectrum | None = None) -> t
     """
     f = network.force(s)
     pinned = pinned_units(network, s, f)
-    if not network.is_gradient:
+    if not isinstance(network, Network):
         growth = torch.linalg.eigvals(network.jacobian(s)[~pinned][:, ~pinned]).real
         counts = [_signs(network, s, -growth)]
     else:
@@ -67,7 +67,7 @@ def classify(network: Network, s: Tensor, spectrum: Spectrum | None = None) -> t
     return negative, "saddle" if negative else "stable"
 
 
-def _signs(network: Network, s: Tensor, values: Tensor) -> tuple[int, int]:
+def _signs(network: VectorField, s: Tensor, values: Tensor) -> tuple[int, int]:
     """Return the numbers of negative and of zero eigenvalues."""
     largest = float(values.abs().max()) if len(values) else 0.0
     zero = math.sqrt(torch.finfo(s.dtype).eps) * max(1.0, largest)

@@ -17,42 +17,39 @@ import math
 import torch
 from torch import Tensor
 
-from ctebm.networks.base import Network
+from ctebm.networks.base import VectorField
 
 __all__ = ["check_tolerance", "defect", "margin", "pinned_units", "project", "residual"]
 
 
-def residual(network: Network, s: Tensor, f: Tensor | None = None) -> Tensor:
+def residual(network: VectorField, s: Tensor, f: Tensor | None = None) -> Tensor:
     """Return the largest force, or with kinks the largest ``|clip(s + force, b1, b2) - s|``."""
     return defect(network, s, network.force(s) if f is None else f).abs().amax(-1)
 
 
-def pinned_units(network: Network, s: Tensor, f: Tensor | None = None) -> Tensor:
+def pinned_units(network: VectorField, s: Tensor, f: Tensor | None = None) -> Tensor:
     """Return which units are at a kink with the force pointing out of the box."""
     if network.box is None:
         return torch.zeros_like(s, dtype=torch.bool)
     f = network.force(s) if f is None else f
-    low, high = network.box
-    return ((s <= low) & (f <= 0)) | ((s >= high) & (f >= 0))
+    return network.box.pinned(s, f)
 
 
-def margin(network: Network, s: Tensor, f: Tensor) -> Tensor:
+def margin(network: VectorField, s: Tensor, f: Tensor) -> Tensor:
     """Return how far the nearest unit is from pinning or coming free; infinite without kinks."""
     if network.box is None:
         return torch.full_like(s[..., 0], torch.inf)
-    low, high = network.box
-    to_kink = torch.minimum(s - low, high - s)
-    return torch.where(pinned_units(network, s, f), f.abs(), to_kink).amin(-1)
+    return network.box.margin(s, f).amin(-1)
 
 
-def project(network: Network, s: Tensor) -> Tensor:
+def project(network: VectorField, s: Tensor) -> Tensor:
     """Return the nearest states between the kinks, if there are such."""
-    return s if network.box is None else s.clamp(*network.box)
+    return s if network.box is None else network.box.project(s)
 
 
-def defect(network: Network, s: Tensor, f: Tensor) -> Tensor:
+def defect(network: VectorField, s: Tensor, f: Tensor) -> Tensor:
     """Return the force, or with kinks ``clip(s + force, b1, b2) - s``."""
-    return project(network, s + f) - s if network.box is not None else f
+    return f if network.box is None else network.box.residual(s, f)
 
 
 def check_tolerance(tol: float, dtype: torch.dtype) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ctebm.equilibria.kkt import defect, pinned_units, project
 from ctebm.equilibria.krylov import conjugate_gradients
-from ctebm.networks.base import Network
+from ctebm.networks.base import Network, VectorField
 
 __all__ = ["newton", "newton_from"]
 
@@ -20,7 +20,7 @@ NEWTON_UNITS = 600
 
 
 def newton(
-    network: Network,
+    network: VectorField,
     batch: torch.Size,
     s: Tensor,
     rows: Tensor,
@@ -36,7 +36,7 @@ def newton(
 
     Parameters
     ----------
-    network : Network
+    network : VectorField
         The network of the whole batch.
     batch : torch.Size
         The batch that `rows` counts through.
@@ -99,7 +99,7 @@ def newton(
 
 
 def newton_from(
-    network: Network, starts: Tensor, tol: float, known: Tensor | None = None
+    network: VectorField, starts: Tensor, tol: float, known: Tensor | None = None
 ) -> Tensor:
     """Return the ends of Newton's method in one sample, in portions that bound the memory."""
     portion = max(1, 10**7 // max(1, starts.shape[-1] ** 2))
@@ -119,11 +119,11 @@ def _deflated(d: Tensor, s: Tensor, known: Tensor) -> Tensor:
     return d / torch.where(scale.abs() < 1e-3, 1e-3, scale)
 
 
-def _step(net: Network, s: Tensor, F: Tensor) -> Tensor:
+def _step(net: VectorField, s: Tensor, F: Tensor) -> Tensor:
     """Return the regularised Newton step; rows of pinned units are those of the identity."""
     J = net.jacobian(s)
     if net.box is None:
-        return -_damped(J, F, net.is_gradient)
+        return -_damped(J, F, isinstance(net, Network))
     low, high = net.box
     goal = s + net.force(s)
     free = (goal > low) & (goal < high)
@@ -133,7 +133,7 @@ def _step(net: Network, s: Tensor, F: Tensor) -> Tensor:
     both = free.unsqueeze(-1) & free.unsqueeze(-2)
     eye = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device)
     J = torch.where(both, J, -eye)
-    return d - torch.where(free, _damped(J, rest, net.is_gradient), 0.0)
+    return d - torch.where(free, _damped(J, rest, isinstance(net, Network)), 0.0)
 
 
 def _damped(J: Tensor, F: Tensor, symmetric: bool) -> Tensor:

@@ -14,13 +14,13 @@ from ctebm.dataset import variable
 from ctebm.dynamics.integrate import simulate
 from ctebm.dynamics.sde import Dynamics
 from ctebm.equilibria.search import find_fixed_points
-from ctebm.networks.base import Network
+from ctebm.networks.base import LyapunovField, Network, VectorField
 
 __all__ = ["phase_plane"]
 
 
 def phase_plane(
-    network: Network,
+    network: VectorField,
     units: tuple[int, int] = (0, 1),
     *,
     base: ArrayLike | Tensor | None = None,
@@ -35,7 +35,7 @@ def phase_plane(
 
     Parameters
     ----------
-    network : Network
+    network : VectorField
         With one sample.
     units : tuple of int
         The two units that span the plane.
@@ -72,13 +72,11 @@ def phase_plane(
     axis = torch.linspace(*limits, n_grid, dtype=network.dtype, device=network.device)
     s = network.as_state(s0).expand(n_grid, n_grid, n).clone()
     s[..., i], s[..., j] = axis.expand(n_grid, n_grid), axis.unsqueeze(-1).expand(n_grid, n_grid)
-    energy, f = network.energy_and_force(s)
-    plane = f[..., [i, j]]
+    plane = network.force(s)[..., [i, j]]
     low, high = network.box or (-np.inf, np.inf)
-    data = {
-        "energy": variable(("y", "x"), energy, "energy"),
-        "force": variable(("component", "y", "x"), plane.movedim(-1, 0), "force"),
-    }
+    data = {"force": variable(("component", "y", "x"), plane.movedim(-1, 0), "force")}
+    if isinstance(network, Network | LyapunovField):
+        data["energy"] = variable(("y", "x"), network.energy(s), "energy")
     if n == 2:
         points = find_fixed_points(network, n_starts)
         where = points.state[:, [i, j]]

@@ -24,7 +24,7 @@ from torch import Tensor
 from ctebm.dataset import variable
 from ctebm.equilibria.inertia import classify
 from ctebm.equilibria.kkt import margin, pinned_units, residual
-from ctebm.networks.base import Network
+from ctebm.networks.base import Network, VectorField
 
 __all__ = ["FixedPoints"]
 
@@ -74,7 +74,7 @@ class FixedPoints:
     margin: Tensor
     iterations: Tensor
     tol: float
-    network: Network = field(repr=False)
+    network: VectorField = field(repr=False)
     hits: Tensor = field(default_factory=lambda: torch.ones(()))
     continuum: Tensor | None = None
     failed: int = 0
@@ -168,7 +168,7 @@ class FixedPoints:
 
 
 def points_at(
-    network: Network,
+    network: VectorField,
     s: Tensor,
     tol: float,
     iterations: Tensor,
@@ -178,7 +178,7 @@ def points_at(
     failed: int = 0,
 ) -> FixedPoints:
     """Return the record of states, everything in it evaluated at these states."""
-    if network.is_gradient:
+    if isinstance(network, Network):
         energy, f = network.energy_and_force(s)
     else:
         f = network.force(s)

@@ -21,7 +21,8 @@ from ctebm.equilibria.kkt import check_tolerance, project, residual
 from ctebm.equilibria.newton import NEWTON_UNITS, newton_from
 from ctebm.equilibria.record import FixedPoints
 from ctebm.equilibria.settling import check_energy, settle_from
-from ctebm.networks.base import Network, count_units, single
+from ctebm.networks.base import Network, VectorField, count_units, single
+from ctebm.networks.kinks import Box
 
 __all__ = ["enumerate_fixed_points", "find_fixed_points"]
 
@@ -30,7 +31,7 @@ EXHAUSTIVE_UNITS = 32
 
 
 def find_fixed_points(
-    network: Network,
+    network: VectorField,
     n_starts: int = 200,
     seed: int = 0,
     tol: float = 1e-10,
@@ -40,7 +41,7 @@ def find_fixed_points(
 
     Parameters
     ----------
-    network : Network
+    network : VectorField
         With one sample; above 600 units only stable points are looked for.
     n_starts : int
         Random starts; up to 32 units their number doubles, up to three times, while the index sum
@@ -85,7 +86,7 @@ def find_fixed_points(
             break
         known = None if attempt == 0 else catalogue.states
         catalogue.add(newton_from(network, starts, tol, known))
-        if network.is_gradient:
+        if isinstance(network, Network):
             catalogue.add(newton_from(network, _edges(network, catalogue.minima(), tol), tol))
         if catalogue.points().index_sum in (1, None):
             break
@@ -94,7 +95,7 @@ def find_fixed_points(
     return catalogue.points()
 
 
-def enumerate_fixed_points(network: Network, tol: float = 1e-10) -> FixedPoints:
+def enumerate_fixed_points(network: VectorField, tol: float = 1e-10) -> FixedPoints:
     r"""Return every equilibrium of up to 12 hard-sigmoid units, from all :math:`3^N` patterns.
 
     Each unit is free, pinned low or pinned high; the free ones solve a linear system, and the
@@ -114,22 +115,26 @@ def enumerate_fixed_points(network: Network, tol: float = 1e-10) -> FixedPoints:
             "use find_fixed_points."
         )
     catalogue = Catalogue(network, tol)
-    catalogue.add(torch.cat([s[residual(network, s) <= tol] for s in _patterns(network, n, *box)]))
+    catalogue.add(torch.cat([s[residual(network, s) <= tol] for s in _patterns(network, box)]))
     return catalogue.points()
 
 
-def _patterns(network: Network, n: int, low: float, high: float) -> Iterator[Tensor]:
+def _patterns(network: VectorField, box: Box) -> Iterator[Tensor]:
     """Yield the states inside the box at which the free units of a pattern have no force.
 
     One batch ``(pins, unit)`` for each choice of free units: the others at every choice of kinks.
     """
-    origin = torch.full((n,), (low + high) / 2, dtype=network.dtype, device=network.device)
+    n = count_units(network)
+    low, high = box.each(torch.zeros(n, dtype=network.dtype, device=network.device))
+    origin = (low + high) / 2
     J, f0 = network.jacobian(origin), network.force(origin)
     for choice in itertools.product([False, True], repeat=n):
         free = torch.tensor(choice, device=origin.device)
-        pins = list(itertools.product([low, high], repeat=int((~free).sum())))
-        s = origin.repeat(len(pins), 1)
-        s[:, ~free] = torch.tensor(pins, dtype=s.dtype, device=s.device)
+        up = list(itertools.product([False, True], repeat=int((~free).sum())))
+        s = origin.repeat(len(up), 1)
+        s[:, ~free] = torch.where(
+            torch.tensor(up, dtype=torch.bool, device=s.device), high[~free], low[~free]
+        )
         if bool(free.any()):
             # force = f0 + J (s - origin), which is 0 on the free units
             known = f0 + (s - origin).masked_fill(free, 0) @ J.mT
@@ -138,12 +143,14 @@ def _patterns(network: Network, n: int, low: float, high: float) -> Iterator[Ten
         yield s[((s >= low) & (s <= high)).all(-1)]
 
 
-def _can_enumerate(network: Network) -> bool:
-    return network.box is not None and count_units(network) <= 12
+def _can_enumerate(network: VectorField) -> bool:
+    if network.box is None or count_units(network) > 12:
+        return False
+    return all(bool(torch.isfinite(torch.as_tensor(kink)).all()) for kink in network.box)
 
 
 def _starts(
-    network: Network,
+    network: VectorField,
     n_starts: int,
     low: Tensor | float,
     high: Tensor | float,
@@ -172,7 +179,7 @@ def _flips(
     return flipped
 
 
-def _edges(network: Network, minima: Tensor, tol: float, n_pairs: int = 64) -> Tensor:
+def _edges(network: VectorField, minima: Tensor, tol: float, n_pairs: int = 64) -> Tensor:
     """Return states where the basins of pairs of minima meet, by bisection between them."""
     pairs = list(itertools.combinations(range(len(minima)), 2))
     if not pairs:

@@ -17,14 +17,14 @@ from ctebm.equilibria.kkt import check_tolerance, defect, project
 from ctebm.equilibria.newton import newton
 from ctebm.equilibria.record import FixedPoints, points_at
 from ctebm.equilibria.trust_region import descend
-from ctebm.networks.base import Network
+from ctebm.networks.base import Network, VectorField
 from ctebm.networks.pairwise import PairwiseNetwork
 
 __all__ = ["settle"]
 
 
 def settle(
-    network: Network,
+    network: VectorField,
     start: ArrayLike | Tensor | None = None,
     tol: float = 1e-10,
     max_iterations: int = 1000,
@@ -33,7 +33,7 @@ def settle(
 
     Parameters
     ----------
-    network : Network
+    network : VectorField
         Its clamped inputs, if any, set the batch.
     start : array, (*batch, unit), optional
         By default the state 0, which lies between the kinks. A start that is an equilibrium,
@@ -65,7 +65,12 @@ def settle(
 
 
 def settle_rows(
-    network: Network, batch: torch.Size, s: Tensor, rows: Tensor, tol: float, max_iterations: int
+    network: VectorField,
+    batch: torch.Size,
+    s: Tensor,
+    rows: Tensor,
+    tol: float,
+    max_iterations: int,
 ) -> tuple[Tensor, Tensor]:
     """Settle rows of the flattened batch; returns states and steps taken, ``(row,)``."""
     # linear convergence is cheap to carry on, and what is measured from here rests on the residual
@@ -73,19 +78,21 @@ def settle_rows(
     s, iterations, left = _iterate(network.samples(batch, rows), s, goal, max_iterations)
     far = torch.nonzero(left).squeeze(-1)
     if len(far):
-        step = descend if network.is_gradient else newton
-        s[far], steps = step(network, batch, s[far], rows[far], tol, max_iterations)
+        if isinstance(network, Network):
+            s[far], steps = descend(network, batch, s[far], rows[far], tol, max_iterations)
+        else:
+            s[far], steps = newton(network, batch, s[far], rows[far], tol, max_iterations)
         iterations[far] += steps
     return s, iterations
 
 
-def settle_from(network: Network, starts: Tensor, tol: float) -> Tensor:
+def settle_from(network: VectorField, starts: Tensor, tol: float) -> Tensor:
     """Return the ends of settling from many starts ``(start, unit)`` in one sample."""
     rows = torch.zeros(len(starts), dtype=torch.long, device=starts.device)
     return settle_rows(network, torch.Size((1,)), starts, rows, tol, 500)[0]
 
 
-def start_state(network: Network, start: ArrayLike | Tensor | None) -> Tensor:
+def start_state(network: VectorField, start: ArrayLike | Tensor | None) -> Tensor:
     """Return starts as states inside the box, one for each sample, checked."""
     if start is None:
         if network.n_units is None:
@@ -100,11 +107,11 @@ def start_state(network: Network, start: ArrayLike | Tensor | None) -> Tensor:
     return s
 
 
-def check_energy(network: Network, s: Tensor) -> None:
+def check_energy(network: VectorField, s: Tensor) -> None:
     """Refuse an energy that is not one differentiable number for each state."""
     if isinstance(network, PairwiseNetwork):  # closed forms of finite parameters
         return
-    energy = network.energy(s)
+    energy = network.energy(s) if isinstance(network, Network) else s.new_zeros(s.shape[:-1])
     if not isinstance(energy, Tensor) or energy.shape != s.shape[:-1]:
         got = tuple(energy.shape) if isinstance(energy, Tensor) else type(energy).__name__
         raise ValueError(
@@ -126,7 +133,7 @@ def check_energy(network: Network, s: Tensor) -> None:
 
 
 def _iterate(
-    network: Network, s: Tensor, tol: float, max_iterations: int, grace: int = 3
+    network: VectorField, s: Tensor, tol: float, max_iterations: int, grace: int = 3
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Follow ``s <- R(s)`` in each sample while three steps contract its residual.
 

@@ -19,7 +19,12 @@ __all__ = ["descend"]
 
 
 def descend(
-    network: Network, batch: torch.Size, s: Tensor, rows: Tensor, tol: float, max_iterations: int
+    network: Network,
+    batch: torch.Size,
+    s: Tensor,
+    rows: Tensor,
+    tol: float,
+    max_iterations: int,
 ) -> tuple[Tensor, Tensor]:
     """Descend the energy by projected Newton steps; rows leave the batch as they end."""
     ended, iterations = s.clone(), torch.zeros(len(s), dtype=torch.long, device=s.device)

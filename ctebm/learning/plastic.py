@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ctebm.equilibria.alternating import Rest, States, relax
-from ctebm.networks.layered import LayeredNetwork
+from ctebm.networks.layered import LayeredField, LayeredNetwork
 from ctebm.networks.nonconservative import FeedbackNetwork
 
 __all__ = ["PlasticNetwork"]
@@ -43,7 +43,7 @@ class PlasticNetwork:
         ``(size_i,)``; that of the input is not used.
     """
 
-    def __init__(self, network: LayeredNetwork, *, tied: bool = True) -> None:
+    def __init__(self, network: LayeredField, *, tied: bool = True) -> None:
         blocks = [W for W in network.weights if W is not None]
         if len(blocks) != len(network.layers) - 1 or network.bias.ndim != 1:
             raise ValueError("expected a network with nothing clamped; its input comes in batches.")
@@ -73,7 +73,7 @@ class PlasticNetwork:
             groups = [[*group, V] for group, V in zip(groups, self.feedback, strict=True)]
         return groups
 
-    def to_network(self) -> LayeredNetwork:
+    def to_network(self) -> LayeredField:
         """Return the network, a FeedbackNetwork if the two directions are not tied."""
         weights, biases = [W.clone() for W in self.weights], [b.clone() for b in self.biases]
         if self.tied:
@@ -249,4 +249,4 @@ class PlasticNetwork:
 
     def clip(self, s: Tensor) -> Tensor:
         """Return states in the box, if there is one."""
-        return s if self.activation.box is None else s.clamp(*self.activation.box)
+        return s if self.activation.box is None else self.activation.box.project(s)

@@ -21,7 +21,7 @@ from torch import Tensor
 from ctebm.equilibria.alternating import Rest
 from ctebm.learning.plastic import PlasticNetwork
 from ctebm.learning.rules import Chain, Early, Implicit, Rule, ThroughTime, WeightGradient
-from ctebm.networks.layered import LayeredNetwork
+from ctebm.networks.layered import LayeredField
 
 __all__ = ["REFERENCES", "Plan", "Trainer", "kink_shares"]
 
@@ -122,7 +122,7 @@ class Plan:
 class Trainer:
     """What changes during a training: parameters, optimiser, equilibria kept, history."""
 
-    def __init__(self, network: LayeredNetwork, plan: Plan) -> None:
+    def __init__(self, network: LayeredField, plan: Plan) -> None:
         self.plan, self.plastic = plan, PlasticNetwork(network, tied=plan.tied)
         groups = self.plastic.parameters
         self.rates = plan.rates(len(groups))

@@ -20,7 +20,7 @@ from torch import Tensor
 from ctebm.dataset import variable
 from ctebm.learning.checkpoint import load_checkpoint, save_checkpoint
 from ctebm.learning.trainer import REFERENCES, Plan, Trainer
-from ctebm.networks.layered import LayeredNetwork
+from ctebm.networks.layered import LayeredField, LayeredNetwork
 from ctebm.networks.parameters import network_dataset
 
 __all__ = ["Training", "smallest_curvature", "train", "weakly_coupled"]
@@ -43,7 +43,7 @@ class Training:
         A sentence if the training failed, else ``""``.
     """
 
-    network: LayeredNetwork
+    network: LayeredField
     history: dict[str, np.ndarray]
     status: str
     message: str
@@ -102,7 +102,7 @@ _MEANING = {
 
 
 def train(
-    network: LayeredNetwork,
+    network: LayeredField,
     input: ArrayLike | Tensor,
     label: ArrayLike | Tensor,
     plan: Plan,
@@ -182,7 +182,7 @@ def train(
     return Training(run.plastic.to_network(), history, status, message, plan)
 
 
-def weakly_coupled(network: LayeredNetwork, stability: float = 0.5) -> LayeredNetwork:
+def weakly_coupled(network: LayeredField, stability: float = 0.5) -> LayeredNetwork:
     r"""Scale the weights above the input so that the centred state is stable by a margin.
 
     The Hessian on the free units at a state between the kinks is :math:`1 - W`. Its smallest
@@ -213,7 +213,7 @@ def weakly_coupled(network: LayeredNetwork, stability: float = 0.5) -> LayeredNe
     )  # fmt: skip
 
 
-def smallest_curvature(network: LayeredNetwork) -> float:
+def smallest_curvature(network: LayeredField) -> float:
     r"""Return the smallest eigenvalue of the Hessian at the centred state, above the input.
 
     With currents of 0 it is :math:`1 - \rho'(0)^2 W`; the clamped input has no part in it.
@@ -233,7 +233,7 @@ def smallest_curvature(network: LayeredNetwork) -> float:
 
 
 def _samples(
-    network: LayeredNetwork,
+    network: LayeredField,
     input: ArrayLike | Tensor,
     label: ArrayLike | Tensor,
     *,

@@ -7,8 +7,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     [
         "activation",
         "base",
+        "dense",
         "hopfield",
+        "kinks",
         "layered",
+        "memory",
         "nonconservative",
         "pairwise",
         "parameters",

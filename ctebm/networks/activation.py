@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ctebm.networks.kinks import Box
+
 __all__ = ["Activation", "Custom", "HardSigmoid", "Logistic", "SmoothHardSigmoid", "Tanh"]
 
 
@@ -27,7 +29,7 @@ class Activation(ABC):
     ----------
     kinks : tuple of float
         States at which :math:`\rho'` jumps.
-    box : tuple of float or None
+    box : Box or None
         ``(b1, b2)`` if :math:`\rho` is linear with slope 1 between two kinks and constant outside,
         so that equilibria solve ``s = clip(I, b1, b2)``; None if there is no such box.
     rates : tuple of float
@@ -42,7 +44,7 @@ class Activation(ABC):
     """
 
     kinks: tuple[float, ...] = ()
-    box: tuple[float, float] | None = None
+    box: Box | None = None
     rates: tuple[float, float] = (0.0, 1.0)
     max_slope: float = math.inf
     max_bend: float = math.inf
@@ -107,7 +109,7 @@ class HardSigmoid(Activation):
             raise ValueError(
                 f"HardSigmoid needs its kinks around 0, -1 < lower < 0 (eq. 7), got {self.lower}."
             )
-        _derive(self, box=(self.lower, self.lower + 1), kinks=(self.lower, self.lower + 1))
+        _derive(self, box=Box(self.lower, self.lower + 1), kinks=(self.lower, self.lower + 1))
 
     max_slope = 1.0
     max_bend = 0.0

@@ -15,13 +15,13 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.networks.base import Network
+from ctebm.networks.base import LyapunovField, rows_of
 from ctebm.networks.pairwise import PairwiseNetwork
 
 __all__ = ["HopfieldNetwork"]
 
 
-class HopfieldNetwork(Network):
+class HopfieldNetwork(LyapunovField):
     r"""The couplings of a network of eq. 6 with the energy and motion of Hopfield (1984).
 
     The motion is not :math:`-\partial E/\partial s` but :math:`I - s`, which goes down the same
@@ -31,25 +31,50 @@ class HopfieldNetwork(Network):
     Parameters
     ----------
     network : PairwiseNetwork
-        Weights, biases, layers and activation.
+        Symmetric weights, biases, layers and activation.
+
+    Raises
+    ------
+    TypeError
+        For couplings that are not symmetric, whose motion does not go down this energy.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> pair = ctebm.DenseNetwork([[0, 1], [1, 0]], [0.5, 0.5], ctebm.HardSigmoid())
+    >>> ctebm.settle(ctebm.HopfieldNetwork(pair)).state
+    tensor([1.5000, 1.5000], dtype=torch.float64)
     """
 
-    is_gradient = False
-
     def __init__(self, network: PairwiseNetwork) -> None:
+        if not isinstance(network, PairwiseNetwork):
+            raise TypeError(
+                f"expected a network with symmetric couplings, got {type(network).__name__}; "
+                "subclass VectorField with the force b + W rho(s) - s for other couplings."
+            )
         super().__init__(network.n_units, network.layers)
         self.pairwise, self.activation, self.bias = network, network.activation, network.bias
         self.dtype, self.device = network.dtype, network.device
+        self.held: dict[str, Tensor] = {}  # states of clamped layers, whose energy counts too
 
     def energy(self, s: Tensor) -> Tensor:
         s = self.as_state(s)
         r = self.activation(s)
         field = self.pairwise.coupling(r) / 2 + self.bias
-        return (self._own(s) - r * field).sum(-1) + self.pairwise.constant
+        own = sum(self._own(x).sum(-1) - x.square().sum(-1) / 2 for x in self.held.values())
+        return (self._own(s) - r * field).sum(-1) + self.pairwise.constant + own
 
     def force(self, s: Tensor) -> Tensor:
         s = self.as_state(s)
         return self.pairwise.current(s) - s
+
+    def jacobian_product(self, s: Tensor, v: Tensor) -> Tensor:
+        slope, v = self.activation.derivative(self.as_state(s)), self.as_state(v)
+        return self.pairwise.coupling(slope * v) - v
+
+    def adjoint_product(self, s: Tensor, v: Tensor) -> Tensor:
+        slope, v = self.activation.derivative(self.as_state(s)), self.as_state(v)
+        return slope * self.pairwise.adjoint_coupling(v) - v
 
     def jacobian(self, s: Tensor) -> Tensor:
         slope = self.activation.derivative(self.as_state(s)).unsqueeze(-2)
@@ -61,14 +86,17 @@ class HopfieldNetwork(Network):
         return self.pairwise.batch
 
     def samples(self, batch: torch.Size, rows: Tensor) -> HopfieldNetwork:
-        return HopfieldNetwork(self.pairwise.samples(batch, rows))
+        held = {name: rows_of(x, batch, rows) for name, x in self.held.items()}
+        return self._with(self.pairwise.samples(batch, rows), held)
 
-    def clamp(self, values: Mapping[str, ArrayLike | Tensor]) -> HopfieldNetwork:
-        states = {name: self._layer_state(name, x) for name, x in values.items()}
-        held = self.pairwise.clamp(states)
-        own = sum(self._own(x).sum(-1) - x.square().sum(-1) / 2 for x in states.values())
-        held._set(held.activation, held.bias, held.layers, held.constant + own)
-        return HopfieldNetwork(held)
+    def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> HopfieldNetwork:
+        held = self._layer_states(states)
+        return self._with(self.pairwise.clamp(held), self.held | held)
+
+    def _with(self, network: PairwiseNetwork, held: dict[str, Tensor]) -> HopfieldNetwork:
+        other = HopfieldNetwork(network)
+        other.held = held
+        return other
 
     def _own(self, s: Tensor) -> Tensor:
         r"""Return :math:`\int_0^\rho \rho^{-1}`, by parts :math:`s\rho(s) - \int \rho\,ds`."""

@@ -3,9 +3,8 @@ r"""Layers coupled to their neighbours: eq. 6 with couplings in blocks."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Self
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,46 +13,41 @@ from torch import Tensor
 
 from ctebm.networks.activation import Activation, as_activation
 from ctebm.networks.base import consecutive
-from ctebm.networks.pairwise import PairwiseNetwork, affine, finite_tensor, without_layer
+from ctebm.networks.pairwise import (
+    PairwiseField,
+    PairwiseNetwork,
+    affine,
+    finite_tensor,
+    without_layer,
+)
 
 _NARROW_UNITS = 32
 _DENSE_UNITS = 100  # up to which one dense product is faster than a product a block
 
-__all__ = ["LayeredNetwork"]
+__all__ = ["LayeredField", "LayeredNetwork"]
 
 
-class LayeredNetwork(PairwiseNetwork):
-    r"""Layers coupled to their neighbours, eq. 6 with block-tridiagonal ``W``.
-
-    The layers are called ``x, h_K ... h_1, y`` as in the paper (``"x", "h2", "h1", "y"``), the
-    depth counted from the output.
-
-    Parameters
-    ----------
-    weights : sequence of array
-        Input first; ``weights[i]`` is ``(size_i, size_i+1)`` and serves both directions.
-    biases : sequence of array
-        Input first; ``biases[i]`` is ``(size_i,)``.
-    activation : Activation or callable
-        The firing rate.
-    dtype : torch.dtype
-        Of the parameters.
+class LayeredField(PairwiseField):
+    r"""Layers coupled to their neighbours, in two directions that may differ.
 
     Attributes
     ----------
     weights : list of Tensor or None
-        None between two layers that clamping has parted.
+        Input first; ``weights[i]`` is ``(size_i, size_i+1)`` and leads from layer ``i`` to
+        ``i + 1``. None between two layers that clamping has separated.
     depth : mapping of str to int
         Hops from the output, which has depth 0.
     """
 
-    def __init__(
+    weights: list[Tensor | None]
+    depth: dict[str, int]
+
+    def _set_layers(
         self,
         weights: Sequence[ArrayLike | Tensor],
         biases: Sequence[ArrayLike | Tensor],
         activation: Activation | Callable[[Tensor], Tensor],
-        *,
-        dtype: torch.dtype = torch.float64,
+        dtype: torch.dtype,
     ) -> None:
         blocks = [finite_tensor(W, f"weights[{i}]", dtype) for i, W in enumerate(weights)]
         rows = [finite_tensor(b, f"biases[{i}]", dtype) for i, b in enumerate(biases)]
@@ -73,13 +67,63 @@ class LayeredNetwork(PairwiseNetwork):
         if 0 in sizes:
             raise ValueError(f"expected at least one unit in each layer, got sizes {sizes}.")
         names = layer_names(len(sizes))
-        self.weights: list[Tensor | None] = list(blocks)
-        self.depth: Mapping[str, int] = MappingProxyType(
-            {name: len(names) - 1 - i for i, name in enumerate(names)}
-        )
+        self.weights = list(blocks)
+        self.depth = {name: len(names) - 1 - i for i, name in enumerate(names)}
         bias = torch.cat(rows, dim=-1)
         layers = consecutive(dict(zip(names, sizes, strict=True)))
-        self._set(as_activation(activation), bias, layers, bias.new_zeros(()))
+        self._set(as_activation(activation), bias, layers)
+
+    @property
+    def biases(self) -> list[Tensor]:
+        """The biases layer by layer, as views of ``bias``."""
+        return [self.bias[..., where] for where in self.layers.values()]
+
+    def _restrict(self, clamped: str, bias: Tensor) -> Self:
+        network = copy.copy(self)
+        network.weights = self._blocks_without(self.weights, clamped)
+        network._set(self.activation, bias, without_layer(self.layers, clamped))
+        return network
+
+    def _blocks_without(self, blocks: list[Tensor | None], clamped: str) -> list[Tensor | None]:
+        """Return what is left of one block for each pair of neighbours."""
+        i = list(self.layers).index(clamped)
+        bridge = [None] if 0 < i < len(self.layers) - 1 else []
+        return [*blocks[: max(i - 1, 0)], *bridge, *blocks[i + 1 :]]
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        network = super()._map(change)
+        network.weights = [None if W is None else change(W) for W in self.weights]
+        network._set(self.activation, change(self.bias), self.layers)
+        return network
+
+
+class LayeredNetwork(LayeredField, PairwiseNetwork):
+    r"""Layers coupled to their neighbours, eq. 6 with block-tridiagonal ``W``.
+
+    The layers are called ``x, h_K ... h_1, y`` as in the paper (``"x", "h2", "h1", "y"``), the
+    depth counted from the output.
+
+    Parameters
+    ----------
+    weights : sequence of array
+        Input first; ``weights[i]`` is ``(size_i, size_i+1)`` and serves both directions.
+    biases : sequence of array
+        Input first; ``biases[i]`` is ``(size_i,)``.
+    activation : Activation or callable
+        The firing rate.
+    dtype : torch.dtype
+        Of the parameters.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[ArrayLike | Tensor],
+        biases: Sequence[ArrayLike | Tensor],
+        activation: Activation | Callable[[Tensor], Tensor],
+        *,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        self._set_layers(weights, biases, activation, dtype)
 
     @classmethod
     def random(
@@ -122,11 +166,6 @@ class LayeredNetwork(PairwiseNetwork):
         network = cls(weights, [np.zeros(n) for n in sizes], activation, dtype=dtype)
         return network.centred() if centred else network
 
-    @property
-    def biases(self) -> list[Tensor]:
-        """The biases layer by layer, as views of ``bias``."""
-        return [self.bias[..., where] for where in self.layers.values()]
-
     def coupling(self, r: Tensor) -> Tensor:
         rates = [r[..., where] for where in self.layers.values()]
         parts: list[Tensor | None] = [None] * len(rates)
@@ -164,12 +203,6 @@ class LayeredNetwork(PairwiseNetwork):
                 self._dense = known
         return known[1]
 
-    def _copied(self) -> Self:
-        """Return a copy for other layers or parameters, without the dense weights of these."""
-        network = copy.copy(self)
-        vars(network).pop("_dense", None)
-        return network
-
     def dense_weight(self) -> Tensor:
         n, slices = self.bias.shape[-1], list(self.layers.values())
         weight = self.bias.new_zeros(n, n)
@@ -179,18 +212,19 @@ class LayeredNetwork(PairwiseNetwork):
                 weight[columns, rows] = W.mT
         return weight
 
-    def _restrict(self, clamped: str, bias: Tensor, constant: Tensor) -> Self:
-        network, i = self._copied(), list(self.layers).index(clamped)
-        bridge = [None] if 0 < i < len(self.layers) - 1 else []
-        network.weights = [*self.weights[: max(i - 1, 0)], *bridge, *self.weights[i + 1 :]]
-        network._set(self.activation, bias, without_layer(self.layers, clamped), constant)
-        return network
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_dense"}
+
+    def _restrict(self, clamped: str, bias: Tensor) -> Self:
+        return super()._restrict(clamped, bias)._fresh()
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        network = self._copied()
-        network.weights = [None if W is None else change(W) for W in self.weights]
-        network._set(self.activation, change(self.bias), self.layers, change(self.constant))
-        return network
+        return super()._map(change)._fresh()
+
+    def _fresh(self) -> Self:
+        """Return the network itself without the dense weights that it kept of another."""
+        vars(self).pop("_dense", None)
+        return self
 
 
 def layer_names(n_layers: int) -> list[str]:

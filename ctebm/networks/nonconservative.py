@@ -1,9 +1,14 @@
-r"""Networks whose force is not a gradient: couplings that differ in the two directions."""
+r"""Networks whose force is no gradient: couplings that differ in the two directions.
+
+Xie & Seung (2003) scale the feedback of layers by a small gain, Lillicrap et al. (2016) draw it at
+random: both are :class:`FeedbackNetwork`.
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from typing import NoReturn, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -11,73 +16,43 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.networks.activation import Activation
-from ctebm.networks.layered import LayeredNetwork
-from ctebm.networks.pairwise import DenseNetwork, check_self_coupling, finite_tensor
+from ctebm.networks.dense import DenseField, check_square
+from ctebm.networks.layered import LayeredField, LayeredNetwork
+from ctebm.networks.pairwise import finite_tensor
 
 __all__ = ["AsymmetricNetwork", "FeedbackNetwork"]
 
 
-class AsymmetricNetwork(DenseNetwork):
-    r"""The force of eq. 6 with :math:`W_{ij} \ne W_{ji}`, the coupling from unit `j` to unit `i`.
+class AsymmetricNetwork(DenseField):
+    r"""The motion of eq. 8 with :math:`W_{ij} \ne W_{ji}`, the coupling from unit `j` to unit `i`.
 
     .. math:: f_i(s) = \rho'(s_i)\,\bigl(b_i + \sum_j W_{ij}\rho(s_j)\bigr) - s_i
 
-    No energy has this force; :attr:`is_gradient` is False, and what needs an energy or a Hessian
-    raises ValueError. Motion, equilibria and :func:`ctebm.linearize` (complex eigenvalues of the
-    Jacobian) are there.
+    No energy has this force, so nothing here knows one: motion, equilibria and
+    :func:`ctebm.linearize` (complex eigenvalues) are there.
 
     Parameters
     ----------
     weight : array, (unit, unit)
-        With zero diagonal.
+        A unit's coupling to itself is on the diagonal.
     bias, activation, layers, dtype
         As in :class:`~ctebm.DenseNetwork`.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> net = ctebm.AsymmetricNetwork([[0, 2], [-2, 0]], [0, 0], ctebm.Tanh()).centred()
+    >>> ctebm.linearize(net, [0.0, 0.0]).stability
+    'stable'
     """
-
-    is_gradient = False
-
-    def coupling(self, r: Tensor) -> Tensor:
-        return r @ self.weight.mT
-
-    def _current(self, r: Tensor) -> Tensor:
-        return self.bias + self.coupling(r)
-
-    def jacobian(self, s: Tensor) -> Tensor:
-        s = self.as_state(s)
-        slope = self.activation.derivative(s)
-        bend = self.activation.second_derivative(s) * self.current(s)
-        coupled = slope.unsqueeze(-1) * self.weight * slope.unsqueeze(-2)
-        return torch.diag_embed(bend - 1) + coupled
-
-    def energy(self, s: Tensor) -> NoReturn:
-        _refuse("an energy")
-
-    def energy_and_force(self, s: Tensor) -> NoReturn:
-        _refuse("an energy")
-
-    def potential(self, s: Tensor) -> NoReturn:
-        _refuse("a potential")
-
-    def hessian(self, s: Tensor) -> NoReturn:
-        _refuse("a Hessian")
-
-    def hessian_operator(self, s: Tensor) -> NoReturn:
-        _refuse("a Hessian")
 
     def _read(self, weight: ArrayLike | Tensor, dtype: torch.dtype) -> Tensor:
         tensor = finite_tensor(weight, "the weights", dtype)
-        check_self_coupling(tensor)
+        check_square(tensor)
         return tensor
 
 
-def _refuse(what: str) -> NoReturn:
-    raise ValueError(
-        f"asymmetric couplings have no {what.split()[-1]}: their force is not a gradient; use "
-        "jacobian, or DenseNetwork with the symmetric part (W + W')/2."
-    )
-
-
-class FeedbackNetwork(LayeredNetwork):
+class FeedbackNetwork(LayeredField):
     r"""Layers with weights of their own for each direction.
 
     .. math:: f_i = \rho'(s_i)\,\bigl(b_i + \sum_j W_{ij}\rho(s_j)\bigr) - s_i
@@ -100,8 +75,6 @@ class FeedbackNetwork(LayeredNetwork):
         Of the parameters.
     """
 
-    is_gradient = False
-
     def __init__(
         self,
         weights: Sequence[ArrayLike | Tensor],
@@ -111,7 +84,7 @@ class FeedbackNetwork(LayeredNetwork):
         *,
         dtype: torch.dtype = torch.float64,
     ) -> None:
-        super().__init__(weights, biases, activation, dtype=dtype)
+        self._set_layers(weights, biases, activation, dtype)
         back = LayeredNetwork(feedback, biases, activation, dtype=dtype)
         self.feedback: list[Tensor | None] = back.weights
 
@@ -144,10 +117,32 @@ class FeedbackNetwork(LayeredNetwork):
 
     @classmethod
     def of(cls, network: LayeredNetwork, feedback: Sequence[Tensor | None]) -> Self:
-        """Return a layered network with other feedback weights."""
+        """Return a layered network with other feedback weights.
+
+        Parameters
+        ----------
+        network : LayeredNetwork
+            The forward weights, biases and layers.
+        feedback : sequence of Tensor or None
+            One for each of its blocks, of the same shape; None where it has none.
+
+        Raises
+        ------
+        ValueError
+            For blocks of other shapes, or not finite.
+        """
+        if len(feedback) != len(network.weights):
+            raise ValueError(
+                f"expected {len(network.weights)} blocks of feedback, got {len(feedback)}; give "
+                "one for each pair of neighbouring layers."
+            )
         whole = cls.__new__(cls)
-        vars(whole).update(vars(network))
-        whole.feedback = list(feedback)
+        whole.weights, whole.depth = list(network.weights), network.depth
+        whole.feedback = [
+            _checked(i, V, W)
+            for i, (V, W) in enumerate(zip(feedback, network.weights, strict=True))
+        ]
+        whole._set(network.activation, network.bias, network.layers)
         return whole
 
     def coupling(self, r: Tensor) -> Tensor:
@@ -159,8 +154,8 @@ class FeedbackNetwork(LayeredNetwork):
                 received[i + 1] = received[i + 1] + rates[i] @ W
         return torch.cat(received, dim=-1)
 
-    def _current(self, r: Tensor) -> Tensor:
-        return self.bias + self.coupling(r)
+    def adjoint_coupling(self, r: Tensor) -> Tensor:
+        return self.of_blocks(self.feedback, self.weights).coupling(r)
 
     def dense_weight(self) -> Tensor:
         n, slices = self.bias.shape[-1], list(self.layers.values())
@@ -172,30 +167,36 @@ class FeedbackNetwork(LayeredNetwork):
                 weight[high, low], weight[low, high] = W.mT, V
         return weight
 
-    def jacobian(self, s: Tensor) -> Tensor:
-        """Return the matrix ``df/ds``, ``(*batch, unit, unit)``."""
-        s = self.as_state(s)
-        slope = self.activation.derivative(s)
-        bend = self.activation.second_derivative(s) * self.current(s)
-        coupled = slope.unsqueeze(-1) * self.dense_weight() * slope.unsqueeze(-2)
-        return torch.diag_embed(bend - 1) + coupled
+    def of_blocks(self, weights: list[Tensor | None], feedback: list[Tensor | None]) -> Self:
+        """Return the network with other weights in the two directions."""
+        network = copy.copy(self)
+        network.weights, network.feedback = list(weights), list(feedback)
+        return network
 
-    def energy(self, s: Tensor) -> NoReturn:
-        raise ValueError(
-            "feedback weights of their own have no energy: their force is not a gradient; use "
-            "LayeredNetwork for symmetric weights."
-        )
-
-    def _restrict(self, clamped: str, bias: Tensor, constant: Tensor) -> Self:
-        network, i = super()._restrict(clamped, bias, constant), list(self.layers).index(clamped)
-        bridge = [None] if 0 < i < len(self.layers) - 1 else []
-        network.feedback = [*self.feedback[: max(i - 1, 0)], *bridge, *self.feedback[i + 1 :]]
+    def _restrict(self, clamped: str, bias: Tensor) -> Self:
+        network = super()._restrict(clamped, bias)
+        network.feedback = self._blocks_without(self.feedback, clamped)
         return network
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
         network = super()._map(change)
         network.feedback = [None if V is None else change(V) for V in self.feedback]
         return network
+
+
+def _checked(i: int, V: Tensor | None, W: Tensor | None) -> Tensor | None:
+    """Return one block of feedback, of the shape and dtype of the forward block."""
+    if V is None or W is None:
+        if V is not None or W is not None:
+            raise ValueError(f"expected feedback[{i}] where there are weights and only there.")
+        return None
+    V = finite_tensor(V, f"feedback[{i}]", W.dtype).to(W.device)
+    if V.shape != W.shape:
+        raise ValueError(
+            f"expected feedback[{i}] of shape {tuple(W.shape)}, got {tuple(V.shape)}; it leads "
+            f"from layer {i + 1} back to {i} and has the shape of the forward weights."
+        )
+    return V
 
 
 def _turned(W: Tensor, degrees: float, draw: np.random.Generator) -> Tensor:

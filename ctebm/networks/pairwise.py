@@ -1,30 +1,30 @@
-r"""Pairwise couplings between rates, the energy of eq. 6; in a dense matrix."""
+r"""Pairwise couplings between rates: the motion of eq. 8 and, where they are symmetric, eq. 6."""
 
 from __future__ import annotations
 
 import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, Self
+from typing import Self
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.networks.activation import Activation, as_activation
-from ctebm.networks.base import Network, consecutive, covering, rows_of, size_of
+from ctebm.networks.activation import Activation
+from ctebm.networks.base import Network, VectorField, consecutive, rows_of, size_of
 
-__all__ = ["DenseNetwork", "MatrixNetwork", "PairwiseNetwork"]
+__all__ = ["PairwiseField", "PairwiseNetwork"]
 
 
-class PairwiseNetwork(Network):
-    r"""Pairwise symmetric couplings between rates, eq. 6.
+class PairwiseField(VectorField):
+    r"""Pairwise couplings between rates, the motion of eq. 8 for any couplings.
 
-    .. math:: E(s) = \tfrac12 |s|^2 - \tfrac12 \rho(s)' W \rho(s) - b' \rho(s)
+    .. math:: f_i(s) = \rho'(s_i)\,\bigl(b_i + \sum_j W_{ij}\rho(s_j)\bigr) - s_i
 
-    Subclasses say how ``W`` multiplies rates (:meth:`coupling`), how it looks as a matrix
-    (:meth:`dense_weight`), and what is left of it on some of the layers.
+    Subclasses say how ``W`` multiplies rates (:meth:`coupling`), how its transpose does
+    (:meth:`adjoint_coupling`), how it looks as a matrix (:meth:`dense_weight`), and what is left of
+    it on some of the layers.
 
     Attributes
     ----------
@@ -32,19 +32,14 @@ class PairwiseNetwork(Network):
         The firing rate.
     bias : Tensor
         ``(unit,)``, or ``(*batch, unit)`` after clamping.
-    constant : Tensor
-        The part of the energy that belongs to clamped units alone, ``(*batch)``.
     """
 
     activation: Activation
     bias: Tensor
-    constant: Tensor
 
-    def _set(
-        self, activation: Activation, bias: Tensor, layers: Mapping[str, slice], constant: Tensor
-    ) -> None:
-        self.activation, self.bias, self.constant = activation, bias, constant
-        self.layers = MappingProxyType(dict(layers))
+    def _set(self, activation: Activation, bias: Tensor, layers: Mapping[str, slice]) -> None:
+        self.activation, self.bias = activation, bias
+        self.layers = dict(layers)
         self.n_units = bias.shape[-1]
         self.box = activation.box
         self.dtype, self.device = bias.dtype, bias.device
@@ -54,16 +49,20 @@ class PairwiseNetwork(Network):
         """Return ``W r`` for rates of shape ``(*batch, unit)``."""
 
     @abstractmethod
+    def adjoint_coupling(self, r: Tensor) -> Tensor:
+        """Return ``W' r`` for vectors of shape ``(*batch, unit)``."""
+
+    @abstractmethod
     def dense_weight(self) -> Tensor:
         """Return ``W`` as one matrix, ``(unit, unit)``."""
 
     @abstractmethod
-    def _restrict(self, clamped: str, bias: Tensor, constant: Tensor) -> Self:
+    def _restrict(self, clamped: str, bias: Tensor) -> Self:
         """Return the network without one layer, with the bias of the units left."""
 
-    @abstractmethod
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        """Return the network with a change applied to each parameter."""
+        """Return the network with a change applied to each parameter; subclasses add theirs."""
+        return copy.copy(self)
 
     def rate(self, s: Tensor) -> Tensor:
         r"""Return the firing rates :math:`\rho(s)`."""
@@ -77,34 +76,33 @@ class PairwiseNetwork(Network):
         """Return ``b + W r`` as a new tensor."""
         return self.bias + self.coupling(r)
 
-    def energy(self, s: Tensor) -> Tensor:
-        s = self.as_state(s)
-        r = self.activation(s)
-        field = self.coupling(r) / 2 + self.bias
-        return s.square().sum(-1) / 2 - (r * field).sum(-1) + self.constant
-
     def force(self, s: Tensor) -> Tensor:
         s = self.as_state(s)
         r, slope = self.activation.rate_and_slope(s)
         return self._current(r).mul_(slope).sub_(s)  # in place, since it is new
 
-    def energy_and_force(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        s = self.as_state(s)
-        r = self.activation(s)
-        received = self.coupling(r)
-        energy = s.square().sum(-1) / 2 - (r * (received / 2 + self.bias)).sum(-1) + self.constant
-        return energy, self.activation.derivative(s) * (received + self.bias) - s
+    def jacobian_product(self, s: Tensor, v: Tensor) -> Tensor:
+        slope, diagonal = self._slope_and_diagonal(s)
+        v = self.as_state(v)
+        return slope * self.coupling(slope * v) - diagonal * v
 
-    def hessian_product(self, s: Tensor, v: Tensor) -> Tensor:
-        return self.hessian_operator(s)(self.as_state(v))
+    def adjoint_product(self, s: Tensor, v: Tensor) -> Tensor:
+        slope, diagonal = self._slope_and_diagonal(s)
+        v = self.as_state(v)
+        return slope * self.adjoint_coupling(slope * v) - diagonal * v
 
-    def hessian_operator(self, s: Tensor) -> Callable[[Tensor], Tensor]:
+    def jacobian(self, s: Tensor) -> Tensor:
+        slope, diagonal = self._slope_and_diagonal(s)
+        coupled = slope.unsqueeze(-1) * self.dense_weight() * slope.unsqueeze(-2)
+        return coupled - torch.diag_embed(diagonal.expand_as(slope))
+
+    def _slope_and_diagonal(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Return :math:`\rho'` and :math:`1 - \rho'' I`, the diagonal of the Hessian."""
         s = self.as_state(s)
         slope = self.activation.derivative(s)
         if self.box is not None:  # rho'' = 0, whatever the current
-            return lambda v: v - slope * self.coupling(slope * v)
-        diagonal = 1 - self.activation.second_derivative(s) * self.current(s)
-        return lambda v: diagonal * v - slope * self.coupling(slope * v)
+            return slope, torch.ones_like(slope)
+        return slope, 1 - self.activation.second_derivative(s) * self.current(s)
 
     @property
     def batch(self) -> torch.Size:
@@ -114,33 +112,26 @@ class PairwiseNetwork(Network):
         if not self.batch:
             return self
         network = copy.copy(self)
-        constant = self.constant
-        if constant.ndim:
-            constant = rows_of(constant.unsqueeze(-1), batch, rows).squeeze(-1)
-        network._set(self.activation, rows_of(self.bias, batch, rows), self.layers, constant)
+        network._set(self.activation, rows_of(self.bias, batch, rows), self.layers)
         return network
 
-    def hessian(self, s: Tensor) -> Tensor:
-        s = self.as_state(s)
-        slope = self.activation.derivative(s)
-        bend = self.activation.second_derivative(s) * self.current(s)
-        return torch.diag_embed(1 - bend) - slope.unsqueeze(-1) * self.dense_weight() * (
-            slope.unsqueeze(-2)
-        )
-
-    def clamp(self, values: Mapping[str, ArrayLike | Tensor]) -> Self:
+    def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> Self:
         network = self
-        for name, value in values.items():
-            x, where = network._layer_state(name, value), network.layers[name]
-            r = network.activation(x)
-            padded = r.new_zeros(*r.shape[:-1], network.bias.shape[-1])
-            padded[..., where] = r
-            received = network.coupling(padded)
-            own = received[..., where] / 2 + network.bias[..., where]
-            constant = network.constant + x.square().sum(-1) / 2 - (r * own).sum(-1)
-            bias = drop_units(network.bias + received, where)
-            network = network._restrict(name, bias, constant)
+        for name, x in self._layer_states(states).items():
+            network = network._clamp(name, x)
         return network
+
+    def _clamp(self, name: str, x: Tensor) -> Self:
+        """Return the network with one layer held."""
+        received, where = self._received(name, x), self.layers[name]
+        return self._restrict(name, drop_units(self.bias + received, where))
+
+    def _received(self, name: str, x: Tensor) -> Tensor:
+        """Return what every unit receives from one layer at a state."""
+        r = self.activation(x)
+        padded = r.new_zeros(*r.shape[:-1], self.bias.shape[-1])
+        padded[..., self.layers[name]] = r
+        return self.coupling(padded)
 
     def centred(self, rates: Mapping[str, ArrayLike | Tensor] | None = None) -> Self:
         r"""Return the network with biases that make every current vanish at given rates.
@@ -157,7 +148,7 @@ class PairwiseNetwork(Network):
         for name, rate in (rates or {}).items():
             r[..., self.layer(name)] = torch.as_tensor(rate, dtype=self.dtype, device=self.device)
         network = self._map(lambda parameter: parameter)
-        network._set_bias(-self.coupling(r))
+        network._set(self.activation, -self.coupling(r), self.layers)
         return network
 
     def to(
@@ -166,101 +157,95 @@ class PairwiseNetwork(Network):
         """Return the network with its parameters in another dtype or on another device."""
         return self._map(lambda parameter: parameter.to(dtype=dtype, device=device))
 
-    def _set_bias(self, bias: Tensor) -> None:
-        self._set(self.activation, bias, self.layers, self.constant)
-
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name}: {size_of(where)}" for name, where in self.layers.items())
         return f"{type(self).__name__}({sizes}; {self.activation})"
 
 
-class MatrixNetwork(PairwiseNetwork):
-    """Couplings in one matrix; subclasses say how it is read, multiplied and cut.
+class PairwiseNetwork(PairwiseField, Network):  # pyright: ignore[reportIncompatibleMethodOverride]
+    r"""Pairwise symmetric couplings between rates, eq. 6.
+
+    .. math:: E(s) = \tfrac12 |s|^2 - \tfrac12 \rho(s)' W \rho(s) - b' \rho(s)
 
     Attributes
     ----------
-    weight : Tensor
-        ``(unit, unit)``.
+    constant : Tensor
+        The part of the energy that belongs to clamped units alone, ``(*batch)``.
     """
 
-    weight: Tensor
+    constant: Tensor
 
-    def __init__(
-        self,
-        weight: Any,
-        bias: ArrayLike | Tensor,
-        activation: Activation | Callable[[Tensor], Tensor],
-        *,
-        layers: Mapping[str, slice] | None = None,
-        dtype: torch.dtype = torch.float64,
-    ) -> None:
-        self.weight = self._read(weight, dtype)
-        n = self.weight.shape[0]
-        b = finite_tensor(bias, "the biases", dtype).to(self.weight.device)
-        if b.ndim == 0 or b.shape[-1] != n:
-            raise ValueError(f"expected {n} biases, one for each unit, got {tuple(b.shape)}.")
-        self._set(as_activation(activation), b, covering(layers, n), b.new_zeros(()))
+    def _set(self, activation: Activation, bias: Tensor, layers: Mapping[str, slice]) -> None:
+        super()._set(activation, bias, layers)
+        if not hasattr(self, "constant"):
+            self.constant = bias.new_zeros(())
 
-    @abstractmethod
-    def _read(self, weight: Any, dtype: torch.dtype) -> Tensor:
-        """Return checked weights."""
+    def energy(self, s: Tensor) -> Tensor:
+        s = self.as_state(s)
+        r = self.activation(s)
+        return self._energy(s, r, self.coupling(r))
 
-    @abstractmethod
-    def _without(self, where: slice) -> Tensor:
-        """Return the weights between the units that are not in `where`."""
+    def energy_and_force(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        s = self.as_state(s)
+        r = self.activation(s)
+        received = self.coupling(r)
+        energy = self._energy(s, r, received)
+        return energy, self.activation.derivative(s) * (received + self.bias) - s
 
-    def _restrict(self, clamped: str, bias: Tensor, constant: Tensor) -> Self:
-        network = copy.copy(self)
-        network.weight = self._without(self.layers[clamped])
-        network._set(self.activation, bias, without_layer(self.layers, clamped), constant)
+    def _energy(self, s: Tensor, r: Tensor, received: Tensor) -> Tensor:
+        return s.square().sum(-1) / 2 - (r * (received / 2 + self.bias)).sum(-1) + self.constant
+
+    def adjoint_coupling(self, r: Tensor) -> Tensor:
+        return self.coupling(r)
+
+    def hessian_product(self, s: Tensor, v: Tensor) -> Tensor:
+        return self.hessian_operator(s)(self.as_state(v))
+
+    def hessian_operator(self, s: Tensor) -> Callable[[Tensor], Tensor]:
+        s = self.as_state(s)
+        slope = self.activation.derivative(s)
+        if self.box is not None:  # rho'' = 0, whatever the current
+            return lambda v: v - slope * self.coupling(slope * v)
+        diagonal = 1 - self.activation.second_derivative(s) * self.current(s)
+        return lambda v: diagonal * v - slope * self.coupling(slope * v)
+
+    def hessian(self, s: Tensor) -> Tensor:
+        s = self.as_state(s)
+        slope = self.activation.derivative(s)
+        curved = self.activation.second_derivative(s) * self.current(s)
+        return torch.diag_embed(1 - curved) - slope.unsqueeze(-1) * self.dense_weight() * (
+            slope.unsqueeze(-2)
+        )
+
+    def jacobian_product(self, s: Tensor, v: Tensor) -> Tensor:
+        return -self.hessian_product(s, v)
+
+    def adjoint_product(self, s: Tensor, v: Tensor) -> Tensor:
+        return -self.hessian_product(s, v)
+
+    def jacobian(self, s: Tensor) -> Tensor:
+        return -self.hessian(s)
+
+    def samples(self, batch: torch.Size, rows: Tensor) -> Self:
+        network = super().samples(batch, rows)
+        if self.batch and self.constant.ndim:
+            constant = rows_of(self.constant.unsqueeze(-1), batch, rows)
+            network.constant = constant.squeeze(-1)
+        return network
+
+    def _clamp(self, name: str, x: Tensor) -> Self:
+        received, where = self._received(name, x), self.layers[name]
+        own = received[..., where] / 2 + self.bias[..., where]
+        network = self._restrict(name, drop_units(self.bias + received, where))
+        network.constant = (
+            self.constant + x.square().sum(-1) / 2 - (self.activation(x) * own).sum(-1)
+        )
         return network
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        network = copy.copy(self)
-        network.weight = change(self.weight)
-        network._set(self.activation, change(self.bias), self.layers, change(self.constant))
+        network = super()._map(change)
+        network.constant = change(self.constant)
         return network
-
-
-class DenseNetwork(MatrixNetwork):
-    r"""All-to-all couplings of eq. 6.
-
-    Parameters
-    ----------
-    weight : array, (unit, unit)
-        Symmetric, with zero diagonal.
-    bias : array, (unit,)
-        Biases, or one row a sample.
-    activation : Activation or callable
-        The firing rate.
-    layers : mapping of str to slice, optional
-        Names for consecutive groups of units, input first; by default one layer ``"s"``.
-    dtype : torch.dtype
-        Of the parameters.
-
-    Raises
-    ------
-    ValueError
-        If the weights are not square, finite and symmetric with a zero diagonal.
-    """
-
-    def coupling(self, r: Tensor) -> Tensor:
-        return r @ self.weight
-
-    def _current(self, r: Tensor) -> Tensor:
-        return affine(self.bias, r, self.weight)
-
-    def dense_weight(self) -> Tensor:
-        return self.weight
-
-    def _read(self, weight: ArrayLike | Tensor, dtype: torch.dtype) -> Tensor:
-        tensor = finite_tensor(weight, "the weights", dtype)
-        check_self_coupling(tensor)
-        _check_symmetry(tensor)
-        return tensor
-
-    def _without(self, where: slice) -> Tensor:
-        return drop_units(drop_units(self.weight, where).mT, where).mT.contiguous()
 
 
 def affine(bias: Tensor, r: Tensor, W: Tensor) -> Tensor:
@@ -283,24 +268,3 @@ def finite_tensor(value: ArrayLike | Tensor, what: str, dtype: torch.dtype) -> T
     if not bool(torch.isfinite(tensor).all()):
         raise ValueError(f"expected finite numbers in {what}, got NaN or infinity.")
     return tensor
-
-
-def check_self_coupling(weight: Tensor) -> None:
-    """Refuse weights that are not a square matrix with a zero diagonal."""
-    if weight.ndim != 2 or weight.shape[0] != weight.shape[1]:
-        raise ValueError(f"expected a square weight matrix, got shape {tuple(weight.shape)}.")
-    if weight.diagonal().any():
-        raise ValueError(
-            "expected no self-coupling, got a non-zero diagonal; the energy sums over i != j only "
-            "(eq. 6), so set the diagonal to 0."
-        )
-
-
-def _check_symmetry(weight: Tensor) -> None:
-    asymmetry = float((weight - weight.mT).detach().abs().max()) if weight.numel() else 0.0
-    if asymmetry > 8 * torch.finfo(weight.dtype).eps * float(weight.detach().abs().max()):
-        raise ValueError(
-            f"expected symmetric weights, got max |W - W'| = {asymmetry:.3g}; no energy has "
-            "asymmetric couplings as its force: eq. 6 would see (W + W')/2; pass that, or use "
-            "AsymmetricNetwork."
-        )

@@ -14,13 +14,13 @@ import ctebm.networks.activation
 from ctebm.dataset import open as open_dataset
 from ctebm.dataset import variable
 from ctebm.networks.activation import Activation
-from ctebm.networks.layered import LayeredNetwork
+from ctebm.networks.layered import LayeredField, LayeredNetwork
 from ctebm.networks.nonconservative import FeedbackNetwork
 
 __all__ = ["load_network", "network_dataset"]
 
 
-def network_dataset(network: LayeredNetwork) -> xr.Dataset:
+def network_dataset(network: LayeredField) -> xr.Dataset:
     """Return ``weight_0 ..``, ``bias_0 ..`` (input first) and the activation as attributes.
 
     A FeedbackNetwork has ``feedback_0 ..`` of the same shapes too. Weights that clamping took away
@@ -52,7 +52,7 @@ def network_dataset(network: LayeredNetwork) -> xr.Dataset:
 
 def load_network(
     source: xr.Dataset | str | os.PathLike[str], *, dtype: torch.dtype = torch.float64
-) -> LayeredNetwork:
+) -> LayeredField:
     """Return the layered network that a dataset holds, such as one that a training saved.
 
     Parameters

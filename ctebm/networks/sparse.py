@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from ctebm.networks.activation import Activation
-from ctebm.networks.base import check_memory
-from ctebm.networks.pairwise import MatrixNetwork
+from ctebm.networks.dense import MatrixField
+from ctebm.networks.memory import check_memory
+from ctebm.networks.pairwise import PairwiseNetwork
 
 __all__ = ["SparseNetwork"]
 
 
-class SparseNetwork(MatrixNetwork):
+class SparseNetwork(MatrixField, PairwiseNetwork):
     r"""Sparse couplings of eq. 6, up to some 10^5 units and more.
 
     Forces and Hessian products are closed forms; ``torch.func`` cannot trace torch's sparse

@@ -15,7 +15,7 @@ from torch import Tensor
 from ctebm.dataset import variable
 from ctebm.equilibria.inertia import classify
 from ctebm.equilibria.kkt import residual
-from ctebm.networks.base import Network
+from ctebm.networks.base import Network, VectorField
 from ctebm.stability.curve import Curve, Place
 from ctebm.stability.events import Event
 
@@ -60,7 +60,7 @@ class Branch:
     complete: bool
     parameter_range: tuple[float, float]
     tol: float
-    family: Callable[[float], Network] = field(repr=False)
+    family: Callable[[float], VectorField] = field(repr=False)
 
     @classmethod
     def through(
@@ -93,7 +93,7 @@ class Branch:
         kinds = [classify(net, place.s) for net, place in zip(networks, places, strict=True)]
         s = torch.stack([place.s for place in places])
         energy = [
-            net.energy(x) if net.is_gradient else x.new_tensor(math.nan)
+            net.energy(x) if isinstance(net, Network) else x.new_tensor(math.nan)
             for net, x in zip(networks, s, strict=True)
         ]
         return cls(

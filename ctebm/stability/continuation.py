@@ -16,7 +16,7 @@ from torch import Tensor
 from ctebm.equilibria.kkt import check_tolerance, pinned_units, residual
 from ctebm.equilibria.newton import newton_from
 from ctebm.equilibria.settling import start_state
-from ctebm.networks.base import Network
+from ctebm.networks.base import VectorField
 from ctebm.stability.branch import Branch
 from ctebm.stability.curve import Curve, Place, Stretch
 from ctebm.stability.events import Border, Event, bifurcations
@@ -27,7 +27,7 @@ CONTINUATION_UNITS = 2000
 
 
 def continue_branch(
-    family: Callable[[float], Network],
+    family: Callable[[float], VectorField],
     start: ArrayLike | Tensor,
     parameter_range: tuple[float, float],
     *,

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ctebm.equilibria.kkt import project
-from ctebm.networks.base import Network, single
+from ctebm.networks.base import Network, VectorField, single
 
 __all__ = ["Curve", "Place", "Stretch"]
 
@@ -74,7 +74,7 @@ class Curve:
         Bound on the force.
     """
 
-    family: Callable[[float], Network]
+    family: Callable[[float], VectorField]
     span: float
     tol: float
 
@@ -83,7 +83,7 @@ class Curve:
         remembered = lru_cache(maxsize=8)(lambda p: single(self.family(p)))
         object.__setattr__(self, "_remembered", remembered)
 
-    def network(self, p: float) -> Network:
+    def network(self, p: float) -> VectorField:
         """Return the network at a parameter."""
         return self._remembered(float(p))  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -92,7 +92,7 @@ class Curve:
         network = self.network(place.p)
         if network.box is None:
             return network.force(place.s)
-        inside = place.s.clamp(*network.box)
+        inside = network.box.project(place.s)
         return network.force(inside) + network.jacobian(inside) @ (place.s - inside)
 
     def jacobian(self, place: Place) -> Tensor:
@@ -113,7 +113,7 @@ class Curve:
         """
         free = ~place.pinned
         J = self.jacobian(place)[free][:, free]
-        if self.network(place.p).is_gradient:
+        if isinstance(self.network(place.p), Network):
             return -torch.linalg.eigvalsh(J).flip(0)
         mu = -torch.linalg.eigvals(J)
         return mu[mu.real.argsort()]
@@ -217,10 +217,10 @@ class Curve:
             return f
         return torch.where(place.pinned, self.nearest_kink(place) - place.s, f)
 
-    def _box(self, place: Place) -> tuple[float, float]:
+    def _box(self, place: Place) -> tuple[Tensor, Tensor]:
         box = self.network(place.p).box
         assert box is not None, "kinks are asked for where there are none"
-        return box
+        return box.each(place.s)
 
     def _jacobian(self, place: Place) -> Tensor:
         """Return the derivative of the residual by scaled state and parameter."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from ctebm.dataset import variable
 from ctebm.equilibria.inertia import classify
 from ctebm.equilibria.kkt import pinned_units, residual
-from ctebm.networks.base import Network
+from ctebm.networks.base import VectorField
 from ctebm.stability.modes import check_noise, check_stable, check_step, check_times
 
 __all__ = ["JacobianLinearization", "linearize_jacobian"]
@@ -57,7 +57,7 @@ class JacobianLinearization:
     residual: Tensor
     index: int
     stability: str
-    network: Network = field(repr=False)
+    network: VectorField = field(repr=False)
 
     @property
     def time_constants(self) -> Tensor:
@@ -194,7 +194,7 @@ class JacobianLinearization:
         )
 
 
-def linearize_jacobian(network: Network, s: Tensor) -> JacobianLinearization:
+def linearize_jacobian(network: VectorField, s: Tensor) -> JacobianLinearization:
     """Return the linearisation of one state ``(unit,)``; see :func:`ctebm.linearize`."""
     if s.ndim != 1:
         raise ValueError(

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.networks.base import Network
+from ctebm.networks.base import Network, VectorField
 from ctebm.stability.hessian import Linearization, linearize_hessian
 from ctebm.stability.jacobian import JacobianLinearization, linearize_jacobian
 from ctebm.stability.modes import at_rest
@@ -20,7 +20,7 @@ __all__ = ["linearize"]
 
 
 def linearize(
-    network: Network,
+    network: VectorField,
     state: ArrayLike | Tensor,
     *,
     dense: bool | None = None,
@@ -30,7 +30,7 @@ def linearize(
 
     Parameters
     ----------
-    network : Network
+    network : VectorField
         Its Hessian is that of the energy; with an asymmetric coupling its Jacobian is taken.
     state : array, (*batch, unit)
         Equilibria, such as ``settle(network).state``. A state that is none is linearised with a
@@ -56,7 +56,7 @@ def linearize(
         raise ValueError("expected a finite state, got NaN or infinity; settle first.")
     batch = torch.broadcast_shapes(s.shape[:-1], network.batch)
     s = s.expand(*batch, -1)
-    if network.is_gradient:
+    if isinstance(network, Network):
         found = linearize_hessian(network, s, dense, tol)
     else:
         found = linearize_jacobian(network, s)

@@ -179,7 +179,7 @@ def _loaded(path: Path, dtype: torch.dtype | None = None) -> LayeredNetwork:
         network = ctebm.load_network(path, dtype=dtype or torch.float64)
     except ValueError as error:
         raise ValueError(f"{path} holds no trained network: {error}") from error
-    if isinstance(network, ctebm.FeedbackNetwork):
+    if not isinstance(network, ctebm.LayeredNetwork):
         raise ValueError(
             f"{path} holds feedback weights of their own, but the laws are for symmetric ones; "
             "train without --separate."

@@ -79,14 +79,14 @@ def test_synaptic_drift_is_the_pressure_at_the_noisy_state():
     torch.testing.assert_close(dynamics.synaptic(s, eta), net.pressure(s + eta) - s)
 
 
-def test_defect_is_zero_for_units_held_at_their_kinks():
+def test_residual_is_zero_for_units_held_at_their_kinks():
     W = torch.tensor([[0.0, 2.0], [2.0, 0.0]])
     net = ctebm.DenseNetwork(W, [-1.0, -1.0], ctebm.HardSigmoid(), layers={"y": slice(0, 2)})
     dynamics = ctebm.Dynamics(net)
     corner = torch.tensor([[0.5, 0.5], [-0.5, -0.5], [0.0, 0.0], [0.25, 0.25]]).double()
-    torch.testing.assert_close(dynamics.defect(corner), torch.tensor([0, 0, 0, 0.25]).double())
+    torch.testing.assert_close(dynamics.residual(corner), torch.tensor([0, 0, 0, 0.25]).double())
     driven = ctebm.Dynamics(net, drive=[0.9, 0.9])
-    torch.testing.assert_close(driven.defect(corner[0]), torch.tensor(0.4).double())
+    torch.testing.assert_close(driven.residual(corner[0]), torch.tensor(0.4).double())
 
 
 @pytest.mark.parametrize(

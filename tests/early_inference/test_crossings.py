@@ -3,8 +3,9 @@
 import torch
 
 from ctebm.early_inference.crossings import Crossings
+from ctebm.networks.kinks import Box
 
-BOX = (-0.5, 0.5)
+BOX = Box(-0.5, 0.5)
 START = torch.tensor([[0.0, 0.5, 0.1], [0.2, -0.5, 0.3], [0.0, 0.0, 0.0]], dtype=torch.float64)
 FREE = torch.tensor([[True, False, True], [True, False, True], [True, True, True]])
 

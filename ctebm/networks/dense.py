@@ -1,0 +1,150 @@
+r"""Couplings in one matrix, dense: eq. 6 for units that are all coupled to each other."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ctebm.networks.activation import Activation, as_activation
+from ctebm.networks.base import covering
+from ctebm.networks.pairwise import (
+    PairwiseField,
+    PairwiseNetwork,
+    affine,
+    drop_units,
+    finite_tensor,
+    without_layer,
+)
+
+__all__ = ["DenseField", "DenseNetwork", "MatrixField"]
+
+
+class MatrixField(PairwiseField):
+    """Couplings in one matrix; subclasses say how it is read, multiplied and cut.
+
+    Attributes
+    ----------
+    weight : Tensor
+        ``(unit, unit)``.
+    """
+
+    weight: Tensor
+
+    def __init__(
+        self,
+        weight: Any,
+        bias: ArrayLike | Tensor,
+        activation: Activation | Callable[[Tensor], Tensor],
+        *,
+        layers: Mapping[str, slice] | None = None,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        self.weight = self._read(weight, dtype)
+        n = self.weight.shape[0]
+        b = finite_tensor(bias, "the biases", dtype).to(self.weight.device)
+        if b.ndim == 0 or b.shape[-1] != n:
+            raise ValueError(f"expected {n} biases, one for each unit, got {tuple(b.shape)}.")
+        self._set(as_activation(activation), b, covering(layers, n))
+
+    @abstractmethod
+    def _read(self, weight: Any, dtype: torch.dtype) -> Tensor:
+        """Return checked weights."""
+
+    @abstractmethod
+    def _without(self, where: slice) -> Tensor:
+        """Return the weights between the units that are not in `where`."""
+
+    def _restrict(self, clamped: str, bias: Tensor) -> Self:
+        network = copy.copy(self)
+        network.weight = self._without(self.layers[clamped])
+        network._set(self.activation, bias, without_layer(self.layers, clamped))
+        return network
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        network = super()._map(change)
+        network.weight = change(self.weight)
+        network._set(self.activation, change(self.bias), self.layers)
+        return network
+
+
+class DenseField(MatrixField):
+    """Couplings in a dense matrix."""
+
+    def coupling(self, r: Tensor) -> Tensor:
+        return r @ self.weight.mT
+
+    def adjoint_coupling(self, r: Tensor) -> Tensor:
+        return r @ self.weight
+
+    def dense_weight(self) -> Tensor:
+        return self.weight
+
+    def _without(self, where: slice) -> Tensor:
+        return drop_units(drop_units(self.weight, where).mT, where).mT.contiguous()
+
+
+class DenseNetwork(DenseField, PairwiseNetwork):
+    r"""All-to-all couplings of eq. 6.
+
+    Parameters
+    ----------
+    weight : array, (unit, unit)
+        Symmetric, with zero diagonal.
+    bias : array, (unit,)
+        Biases, or one row a sample.
+    activation : Activation or callable
+        The firing rate.
+    layers : mapping of str to slice, optional
+        Names for consecutive groups of units, input first; by default one layer ``"s"``.
+    dtype : torch.dtype
+        Of the parameters.
+
+    Raises
+    ------
+    ValueError
+        If the weights are not square, finite and symmetric with a zero diagonal.
+    """
+
+    def coupling(self, r: Tensor) -> Tensor:
+        return r @ self.weight
+
+    def _current(self, r: Tensor) -> Tensor:
+        return affine(self.bias, r, self.weight)
+
+    def _read(self, weight: ArrayLike | Tensor, dtype: torch.dtype) -> Tensor:
+        tensor = finite_tensor(weight, "the weights", dtype)
+        check_self_coupling(tensor)
+        _check_symmetry(tensor)
+        return tensor
+
+
+def check_square(weight: Tensor) -> None:
+    """Refuse weights that are not a square matrix."""
+    if weight.ndim != 2 or weight.shape[0] != weight.shape[1]:
+        raise ValueError(f"expected a square weight matrix, got shape {tuple(weight.shape)}.")
+
+
+def check_self_coupling(weight: Tensor) -> None:
+    """Refuse weights that are not a square matrix with a zero diagonal."""
+    check_square(weight)
+    if weight.diagonal().any():
+        raise ValueError(
+            "expected no self-coupling, got a non-zero diagonal; the energy sums over i != j only "
+            "(eq. 6), so set the diagonal to 0."
+        )
+
+
+def _check_symmetry(weight: Tensor) -> None:
+    asymmetry = float((weight - weight.mT).detach().abs().max()) if weight.numel() else 0.0
+    if asymmetry > 8 * torch.finfo(weight.dtype).eps * float(weight.detach().abs().max()):
+        raise ValueError(
+            f"expected symmetric weights, got max |W - W'| = {asymmetry:.3g}; no energy has "
+            "asymmetric couplings as its force: eq. 6 would see (W + W')/2; pass that, or use "
+            "AsymmetricNetwork."
+        )

@@ -1,0 +1,78 @@
+r"""The box between two kinks of a rate, and what units do at its faces.
+
+Where :math:`\rho` is linear with slope 1 between the kinks :math:`b_1 < b_2` and constant outside,
+every equilibrium of eq. 6 lies in the box :math:`b_1 \le s_i \le b_2`. A unit whose force points
+out of the box at a kink stays there: it is *pinned*, and slides on the face of the box (Filippov).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Box"]
+
+
+class Box(NamedTuple):
+    r"""States between two kinks, :math:`b_1 \le s_i \le b_2`.
+
+    Attributes
+    ----------
+    low, high : float or Tensor
+        The kinks, one pair for all units or ``(unit,)``; infinite for units without kinks.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.networks.kinks import Box
+    >>> box, s = Box(-0.5, 0.5), torch.tensor([0.5, 0.5, 0.2])
+    >>> box.residual(s, torch.tensor([1.0, -1.0, 1.0]))
+    tensor([ 0.0000, -1.0000,  0.3000])
+    >>> box.pinned(s, torch.tensor([1.0, -1.0, 1.0]))
+    tensor([ True, False, False])
+    """
+
+    low: float | Tensor
+    high: float | Tensor
+
+    def project(self, s: Tensor) -> Tensor:
+        """Return the nearest states in the box."""
+        return s.clamp(self.low, self.high)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+    def residual(self, s: Tensor, f: Tensor) -> Tensor:
+        """Return ``clip(s + f, b1, b2) - s``, which is 0 at an equilibrium."""
+        return self.project(s + f) - s
+
+    def pinned(self, s: Tensor, f: Tensor) -> Tensor:
+        """Return which units are at a kink, or beyond, with a force `f` that does not lead back."""
+        return ((s <= self.low) & (f <= 0)) | ((s >= self.high) & (f >= 0))
+
+    def pulled_out(self, s: Tensor, f: Tensor) -> Tensor:
+        """Return which units are at a kink, or beyond, with a force `f` that leads further out."""
+        return ((s <= self.low) & (f < 0)) | ((s >= self.high) & (f > 0))
+
+    def inside(self, s: Tensor) -> Tensor:
+        """Return which units are strictly between their kinks."""
+        return (s > self.low) & (s < self.high)
+
+    def side(self, s: Tensor) -> Tensor:
+        """Return -1 at the lower kink or below, 1 at the upper or above, 0 between, as int8."""
+        return (s >= self.high).to(torch.int8) - (s <= self.low).to(torch.int8)
+
+    def margin(self, s: Tensor, f: Tensor) -> Tensor:
+        """Return how far each unit is from being pinned, or from being released."""
+        to_kink = torch.minimum(s - self.low, self.high - s)
+        return torch.where(self.pinned(s, f), f.abs(), to_kink)
+
+    def of_units(self, units: Tensor) -> Box:
+        """Return the box of some units by their numbers."""
+        low, high = (b[units] if isinstance(b, Tensor) and b.ndim else b for b in self)
+        return Box(low, high)
+
+    def each(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both kinks of each unit, ``(unit,)``, like states `s`."""
+        kinks = (torch.as_tensor(b, dtype=s.dtype, device=s.device) for b in self)
+        low, high = (kink.expand(s.shape[-1]).clone() for kink in kinks)
+        return low, high
