@@ -280,9 +280,9 @@ def test_ring_matrix_free(n_units, w):
     u = torch.as_tensor(np.random.default_rng(0).standard_normal(n_units))
     back = linear.network.hessian_product(linear.state, linear.response(u))
     assert (back - u).abs().max() < 1e-7
-    with pytest.raises(ValueError, match="bytes|GiB"):
+    with pytest.raises(ValueError, match="bytes"):
         linear.covariance(0.1)
-    with pytest.raises(ValueError, match="bytes|GiB"):
+    with pytest.raises(ValueError, match="GiB"):
         linearize(SparseNetwork.ring(300_000, w, HARD), torch.zeros(300_000), dense=True)
 
 
