@@ -26,9 +26,11 @@ from uuid import uuid4
 
 import numpy as np
 import xarray as xr
+from xarray.indexes import PandasIndex
 
-__all__ = ["open", "provenance", "replacing", "save", "variable"]
+__all__ = ["layer_of_unit", "open", "provenance", "replacing", "save", "variable"]
 
+_INDEXED = ("layer", "layer_of_unit")  # coordinates that sel takes, though no dimension is theirs
 _LIBRARIES = ("ctebm", "torch", "torchsde", "torchdiffeq", "numpy", "scipy", "xarray")
 
 
@@ -60,6 +62,36 @@ def variable(
             f"{type(array.flat[0]).__name__}; turn a MultiIndex into one coordinate a level."
         )
     return xr.Variable(dims, array, {"long_name": long_name, "units": units, **attrs})
+
+
+def layer_of_unit(layers: Mapping[str, slice], n_units: int, name: str = "layer") -> xr.Coordinates:
+    """Return the layer of each unit, as an indexed coordinate of ``unit``.
+
+    ``dataset.sel(layer="h1")`` then picks the units of a layer.
+
+    Parameters
+    ----------
+    layers : mapping of str to slice
+        Names of consecutive groups of units; a unit of no layer is of layer ``"s"``.
+    n_units : int
+        The number of units.
+    name : str
+        The coordinate's name; ``"layer_of_unit"`` where a dimension is called ``layer``.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from ctebm.dataset import layer_of_unit
+    >>> dataset = xr.Dataset({"state": ("unit", [0.1, 0.2, 0.3])})
+    >>> dataset = dataset.assign_coords(layer_of_unit({"h": slice(0, 2), "y": slice(2, 3)}, 3))
+    >>> dataset.sel(layer="h").state.values
+    array([0.1, 0.2])
+    """
+    names = np.full(n_units, "s", dtype=object)
+    for layer, where in layers.items():
+        names[where] = layer
+    coordinate = {name: variable("unit", names.astype(str), "layer of the unit")}
+    return xr.Coordinates(coordinate, {name: PandasIndex.from_variables(coordinate, options={})})
 
 
 def provenance(
@@ -193,6 +225,10 @@ def open(path: str | os.PathLike[str]) -> xr.Dataset:
         ) from error
     for item in (dataset, *dataset.variables.values()):
         item.attrs = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in item.attrs.items()}
+    indexed = [name for name in _INDEXED if name in dataset.coords and name not in dataset.xindexes]
+    for name in indexed:  # files hold the index of a dimension's own coordinate only
+        if dataset[name].ndim == 1:
+            dataset = dataset.set_xindex(name)
     return dataset
 
 

@@ -62,6 +62,18 @@ class TestVariable:
     def test_strings(self) -> None:
         assert room.variable("x", np.array(["a", "bc"], object), "names").dtype == "<U2"
 
+    def test_layers_are_picked_by_name_before_and_after_a_file(self, path: Path) -> None:
+        layers = {"h": slice(0, 3), "y": slice(3, 5)}
+        states = room.variable(("step", "unit"), np.arange(12.0).reshape(2, 6), "state")
+        for name in ("layer", "layer_of_unit"):
+            coordinate = room.layer_of_unit(layers, 6, name)
+            dataset = xr.Dataset({"state": states}).assign_coords(coordinate)
+            assert dataset[name].values.tolist() == ["h", "h", "h", "y", "y", "s"]
+            room.save(dataset, path, overwrite=True)
+            with room.open(path) as opened:
+                for one in (dataset, opened):
+                    assert one.sel({name: "y"}).state.values.tolist() == [[3, 4], [9, 10]]
+
     def test_levels_of_a_multi_index_are_refused(self) -> None:
         import pandas as pd
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -23,9 +23,19 @@ from torch import Tensor
 
 from ctebm.networks.kinks import Box
 
-__all__ = ["LyapunovField", "Network", "VectorField"]
+__all__ = ["LyapunovField", "Network", "StateLike", "VectorField"]
 
 N = TypeVar("N", bound="VectorField")
+
+
+class HasState(Protocol):
+    """A record of states, such as that of equilibria."""
+
+    @property
+    def state(self) -> Tensor: ...
+
+
+StateLike = ArrayLike | Tensor | HasState
 
 
 class VectorField(ABC):
@@ -129,10 +139,18 @@ class VectorField(ABC):
         """
         return ClampedField(self, self._layer_states(states))
 
-    def as_state(self, s: ArrayLike | Tensor) -> Tensor:
-        """Return `s` as a tensor of the network's dtype and device, its last length checked."""
-        if not isinstance(s, Tensor) or s.dtype != self.dtype or s.device != self.device:
-            s = torch.as_tensor(s, dtype=self.dtype, device=self.device)
+    def as_state(self, s: StateLike) -> Tensor:
+        """Return `s` as a tensor of the network's dtype and device, its last length checked.
+
+        Parameters
+        ----------
+        s : array or record, (*batch, unit)
+            States, or a record with a ``state``, such as :class:`~ctebm.FixedPoints`.
+        """
+        if not isinstance(s, Tensor):
+            s = torch.as_tensor(getattr(s, "state", s), dtype=self.dtype, device=self.device)
+        elif s.dtype != self.dtype or s.device != self.device:
+            s = s.to(dtype=self.dtype, device=self.device)
         if s.ndim == 0 or (self.n_units is not None and s.shape[-1] != self.n_units):
             raise ValueError(
                 f"expected a state of shape (*batch, {self.n_units or 'unit'}), "

@@ -14,6 +14,8 @@ from torch import Tensor
 
 __all__ = ["Box"]
 
+_ROUNDINGS = 4  # units in the last place that a step which ends at a kink may miss it by
+
 
 class Box(NamedTuple):
     r"""States between two kinks, :math:`b_1 \le s_i \le b_2`.
@@ -32,6 +34,8 @@ class Box(NamedTuple):
     tensor([ 0.0000, -1.0000,  0.3000])
     >>> box.pinned(s, torch.tensor([1.0, -1.0, 1.0]))
     tensor([ True, False, False])
+    >>> box.on_kinks(torch.tensor([0.4999999, 0.4]))
+    tensor([0.5000, 0.4000])
     """
 
     low: float | Tensor
@@ -56,6 +60,22 @@ class Box(NamedTuple):
     def inside(self, s: Tensor) -> Tensor:
         """Return which units are strictly between their kinks."""
         return (s > self.low) & (s < self.high)
+
+    def contains(self, s: Tensor) -> Tensor:
+        """Return which units are between their kinks or on one."""
+        return (s >= self.low) & (s <= self.high)
+
+    def including(self, s: Tensor) -> Box:
+        """Return the smallest box around this one and the states `s`, ``(*batch, unit)`` each."""
+        low, high = self.each(s)
+        return Box(torch.minimum(low, s), torch.maximum(high, s))
+
+    def on_kinks(self, s: Tensor) -> Tensor:
+        """Return the states with units that are a rounding error from a kink put on it."""
+        near = _ROUNDINGS * torch.finfo(s.dtype).eps
+        for kink in self.each(s):
+            s = torch.where((s - kink).abs() <= near, kink, s)
+        return s
 
     def side(self, s: Tensor) -> Tensor:
         """Return -1 at the lower kink or below, 1 at the upper or above, 0 between, as int8."""

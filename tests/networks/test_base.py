@@ -258,6 +258,15 @@ def test_a_user_network_needs_an_energy_alone():
     )
 
 
+def test_a_record_stands_for_its_states():
+    net = dense(ACTIVATIONS["tanh"])
+    rest = ctebm.settle(net)
+    assert net.as_state(rest) is rest.state
+    assert torch.equal(net.to(dtype=torch.float32).as_state(rest), rest.state.float())
+    with pytest.raises(ValueError, match="one column for each unit"):
+        dense(ACTIVATIONS["tanh"], n=6).as_state(rest)
+
+
 def test_float32_stays_float32_and_returns_in_to():
     net = layered(ACTIVATIONS["tanh"]).to(dtype=torch.float32)
     s = states(net).float()

@@ -1,0 +1,36 @@
+"""Facts of the box between two kinks."""
+
+import pytest
+import torch
+
+from ctebm.networks.kinks import Box
+
+BOX = Box(-0.3, 0.7)
+INF = torch.inf
+DTYPES = [torch.float64, torch.float32]
+
+
+def test_a_box_contains_its_kinks():
+    s = torch.tensor([-0.4, -0.3, 0.0, 0.7, 0.8, torch.nan], dtype=torch.float64)
+    assert BOX.contains(s).tolist() == [False, True, True, True, False, False]
+    assert BOX.inside(s).tolist() == [False, False, True, False, False, False]
+
+
+def test_the_box_around_a_box_and_states_contains_both():
+    s = torch.tensor([[-0.4, 0.0], [2.0, 0.7]], dtype=torch.float64)
+    low, high = BOX.including(s)
+    assert low.tolist() == [[-0.4, -0.3], [-0.3, -0.3]]
+    assert high.tolist() == [[0.7, 0.7], [2.0, 0.7]]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_only_a_rounding_error_is_put_on_a_kink(dtype):
+    kinks = torch.tensor([-0.3, 0.7], dtype=dtype)
+    ulp = torch.finfo(dtype).eps
+    for off in (-2 * ulp, 0, 2 * ulp):
+        assert torch.equal(BOX.on_kinks(kinks + off), kinks)
+    for off in (-8 * ulp, 8 * ulp, 0.1):
+        assert torch.equal(BOX.on_kinks(kinks + off), kinks + off)
+    free = Box(torch.tensor([-0.3, -INF]), torch.tensor([INF, 0.7]))
+    s = torch.tensor([[0.7, -0.3], [INF, torch.nan]], dtype=dtype)
+    torch.testing.assert_close(free.on_kinks(s), s, rtol=0, atol=0, equal_nan=True)
