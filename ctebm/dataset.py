@@ -1,10 +1,11 @@
-"""Records become labelled arrays, and labelled arrays become files.
+"""Labelled arrays with units, where they came from, and their files.
 
 Everything that ctebm writes is a plain :class:`xarray.Dataset`: named dimensions, a ``long_name``
 and ``units`` on every variable, and attributes that netCDF and Zarr both hold. A file is built
-beside its final name and renamed into place, so that a reader finds the old result or the new one
-and never half of one.
+beside its final name and renamed into place: a reader finds the old result or the new one, whole.
 """
+
+# Long because labels, provenance and files are one format: they change together.
 
 from __future__ import annotations
 
@@ -12,7 +13,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -28,16 +28,23 @@ import numpy as np
 import xarray as xr
 from xarray.indexes import PandasIndex
 
+from ctebm import __version__
+
 __all__ = ["layer_of_unit", "open", "provenance", "replacing", "save", "variable"]
 
 _INDEXED = ("layer", "layer_of_unit")  # coordinates that sel takes, though no dimension is theirs
-_LIBRARIES = ("ctebm", "torch", "torchsde", "torchdiffeq", "numpy", "scipy", "xarray")
+_LIBRARIES = ("torch", "torchsde", "torchdiffeq", "numpy", "scipy", "xarray")
+_READERS: dict[str, dict[str, Any]] = {
+    ".nc": {"engine": "h5netcdf"},
+    ".zarr": {"engine": "zarr", "consolidated": False},
+}
+_REMEDIES = {bool: "write 0 or 1", dict: "write json.dumps of it", type(None): "leave it out"}
 
 
 def variable(
     dims: str | Sequence[str], values: Any, long_name: str, units: str = "1", **attrs: Any
 ) -> xr.Variable:
-    """Return `values` as a labelled variable that shares no memory with them.
+    """Return `values` with names, words and units; the copy shares no memory with them.
 
     Parameters
     ----------
@@ -51,16 +58,27 @@ def variable(
         ``"1"`` if dimensionless; time is in units of the membrane time constant.
     **attrs
         Further attributes: str, int, float or lists of these.
+
+    Raises
+    ------
+    ValueError
+        For objects of another kind.
+
+    Examples
+    --------
+    >>> from ctebm.dataset import variable
+    >>> variable("unit", [0.5, -0.5], "state").attrs
+    {'long_name': 'state', 'units': '1'}
     """
     tensor = hasattr(values, "detach")
     array = np.array(values.detach().cpu().numpy() if tensor else values)
-    if array.dtype == object and all(isinstance(v, str) for v in array.flat):
-        array = array.astype(str)
     if array.dtype == object:
-        raise ValueError(
-            f"{long_name!r} must hold numbers, truth values or strings, got objects such as "
-            f"{type(array.flat[0]).__name__}; turn a MultiIndex into one coordinate a level."
-        )
+        if not all(isinstance(v, str) for v in array.flat):
+            raise ValueError(
+                f"{long_name!r} must hold numbers, truth values or strings, got objects such as "
+                f"{type(array.flat[0]).__name__}; turn a MultiIndex into one coordinate a level."
+            )
+        array = array.astype(str)
     return xr.Variable(dims, array, {"long_name": long_name, "units": units, **attrs})
 
 
@@ -104,6 +122,9 @@ def provenance(
 ) -> dict[str, str | int]:
     """Return attributes that say how a result was made.
 
+    Beside what is given: versions of Python, ctebm and the libraries under it, the time, and the
+    commit of the ctebm checkout (with ``git_dirty`` 0 or 1) if it runs from one.
+
     Parameters
     ----------
     settings : mapping or dataclass, optional
@@ -115,18 +136,19 @@ def provenance(
     threads : int, optional
         Number of threads torch used.
 
-    Returns
-    -------
-    dict
-        The above, versions of Python, ctebm and the libraries under it, the commit of the ctebm
-        checkout (with ``git_dirty`` 0 or 1) if it runs from one, and the time.
+    Examples
+    --------
+    >>> from ctebm.dataset import provenance
+    >>> found = provenance(seed=7, settings={"eps": 0.1})
+    >>> found["seed"], found["settings"]
+    (7, '{"eps": 0.1}')
     """
-    libraries = {f"{name}_version": _version(name) for name in _LIBRARIES}
     found: dict[str, str | int] = {
-        "source": f"ctebm {libraries['ctebm_version']}",
+        "source": f"ctebm {__version__}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python_version": platform.python_version(),
-        **libraries,
+        "python_version": sys.version.split()[0],
+        "ctebm_version": __version__,
+        **{f"{name}_version": metadata.version(name) for name in _LIBRARIES},
         **_checkout(),
     }
     if seed is not None:
@@ -143,16 +165,15 @@ def provenance(
     if settings is not None:
         plain = settings if isinstance(settings, Mapping) else dataclasses.asdict(settings)
         text = json.dumps(plain, sort_keys=True, default=str)
-        found["settings"] = text
-        found["settings_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+        found |= {"settings": text, "settings_sha256": hashlib.sha256(text.encode()).hexdigest()}
     return found
 
 
 def save(dataset: xr.Dataset, path: str | os.PathLike[str], overwrite: bool = False) -> None:
-    """Write `dataset` to one netCDF file (``.nc``) or one Zarr store (``.zarr``).
+    """Write a dataset to one netCDF file (``.nc``) or one Zarr store (``.zarr``).
 
     The file is whole or not there, whenever the process is stopped. Replacing a Zarr store takes
-    two renames, so that a stop between them leaves the old store under a hidden name beside it.
+    two renames: a stop between them leaves the old store under a hidden name beside it.
 
     Parameters
     ----------
@@ -170,11 +191,21 @@ def save(dataset: xr.Dataset, path: str | os.PathLike[str], overwrite: bool = Fa
         If `path` exists and `overwrite` is False.
     ValueError
         If the suffix, an attribute or an index can't be written.
+
+    Examples
+    --------
+    >>> import ctebm, tempfile, xarray
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ctebm.save(xarray.Dataset({"eps": 0.1}), f"{folder}/result.nc")
+    ...     with ctebm.open(f"{folder}/result.nc") as result:
+    ...         float(result.eps)
+    0.1
     """
     path = _checked(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists and is kept; pass overwrite=True to replace it.")
-    if path.exists() and not _is_ours(path):
+    ours = path if path.suffix == ".nc" else path / "zarr.json"
+    if path.exists() and not ours.is_file():
         raise ValueError(f"{path} is not a {path.suffix} result and is kept; choose another name.")
     dataset = _writable(dataset)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -189,15 +220,10 @@ def save(dataset: xr.Dataset, path: str | os.PathLike[str], overwrite: bool = Fa
 
 
 def open(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Open a result; arrays are read when they are used.
+    """Return the result in a ``.nc`` file or ``.zarr`` store; arrays are read when they are used.
 
     Use it as ``with ctebm.open(path) as dataset``, or call ``dataset.close()``, to let go of the
     file; ``dataset.load()`` reads all of it.
-
-    Parameters
-    ----------
-    path : path
-        A ``.nc`` file or a ``.zarr`` store.
 
     Raises
     ------
@@ -205,23 +231,28 @@ def open(path: str | os.PathLike[str]) -> xr.Dataset:
         If there is nothing at `path`.
     ValueError
         If it is not a readable result.
+
+    Examples
+    --------
+    >>> import ctebm, tempfile, xarray
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ctebm.save(xarray.Dataset({"state": ("unit", [0.5, -0.5])}), f"{folder}/result.zarr")
+    ...     with ctebm.open(f"{folder}/result.zarr") as result:
+    ...         dict(result.sizes)
+    {'unit': 2}
     """
     path = _checked(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no result at {path}; run the study that writes it.")
     try:
         # units such as "seconds" mark plain numbers here, not numpy's time differences
-        if path.suffix == ".nc":
-            dataset = xr.open_dataset(path, engine="h5netcdf", decode_timedelta=False)
-        else:
-            dataset = xr.open_dataset(
-                path, engine="zarr", consolidated=False, decode_timedelta=False
-            )
+        dataset = xr.open_dataset(path, decode_timedelta=False, **_READERS[path.suffix])
     except PermissionError:
         raise
     except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
-            f"{path} is damaged or not a {path.suffix} file ({_one_line(error)}); write it again."
+            f"{path} is damaged or not a {path.suffix} file ({reason}); write it again."
         ) from error
     for item in (dataset, *dataset.variables.values()):
         item.attrs = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in item.attrs.items()}
@@ -254,10 +285,8 @@ def replacing(path: Path) -> Iterator[Path]:
         if former.exists() and not path.exists():
             former.rename(path)
         for leftover in (aside, former):
-            if leftover.is_dir():
-                shutil.rmtree(leftover)
-            else:
-                leftover.unlink(missing_ok=True)
+            shutil.rmtree(leftover, ignore_errors=True)
+            leftover.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:
@@ -270,15 +299,9 @@ def _sync(path: Path) -> None:
 
 def _checked(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
-    if path.suffix not in (".nc", ".zarr"):
+    if path.suffix not in _READERS:
         raise ValueError(f"a result's name ends in .nc or .zarr, got {str(path)!r}.")
     return path
-
-
-def _is_ours(path: Path) -> bool:
-    if path.suffix == ".nc":
-        return path.is_file()
-    return (path / "zarr.json").is_file() or (path / ".zgroup").is_file()
 
 
 def _writable(dataset: xr.Dataset) -> xr.Dataset:
@@ -300,54 +323,35 @@ def _writable(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def _plain(owner: str, attrs: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-    return {name: _plain_value(owner, name, value) for name, value in attrs.items()}
-
-
-def _plain_value(owner: str, name: Hashable, value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    items = list(value) if isinstance(value, list | tuple) else [value]
-    if all(isinstance(v, str) and "\0" not in v for v in items):
-        return value
-    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in items)
-    if numbers and all(isinstance(v, float) or abs(v) < 2**63 for v in items):
-        return value
-    remedy = {
-        bool: "write 0 or 1",
-        dict: "write json.dumps of it",
-        type(None): "leave it out",
-    }.get(type(value), "write str, int, float or a list of one of these")
-    raise ValueError(
-        f"attribute {name!r} of {owner} is {value!r} ({type(value).__name__}), which files can't "
-        f"hold; {remedy}."
-    )
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "not installed"
+    """Return attributes without numpy's types, or refuse those that files can't hold."""
+    plain = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in attrs.items()}
+    for name, value in plain.items():
+        items = list(value) if isinstance(value, list | tuple) else [value]
+        kinds = {*map(type, items)}
+        text = kinds <= {str} and "\0" not in "".join(items)
+        numbers = kinds <= {int, float} and all(abs(v) < 2**63 for v in items if type(v) is int)
+        if not (text or numbers):
+            remedy = _REMEDIES.get(type(value), "write str, int, float or a list of one of these")
+            raise ValueError(
+                f"attribute {name!r} of {owner} is {value!r} ({type(value).__name__}), which files "
+                f"can't hold; {remedy}."
+            )
+    return plain
 
 
 def _checkout() -> dict[str, str | int]:
     """Return commit and cleanness of the checkout that this file is tracked in, if any."""
+    source = Path(__file__)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
 
     def git(*words: str) -> str:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-        command = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent), *words]
-        return subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=True, timeout=20
-        ).stdout.strip()
+        command = ["git", "--no-optional-locks", "-C", str(source.parent), *words]
+        options: Any = {"stderr": subprocess.DEVNULL, "text": True, "timeout": 20}
+        return subprocess.check_output(command, env=environment, **options).strip()
 
     try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)
-        commit = git("rev-parse", "HEAD")
+        git("ls-files", "--error-unmatch", source.name)
         dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
+        return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": int(dirty)}
     except (OSError, subprocess.SubprocessError):
         return {}
-    return {"git_commit": commit, "git_dirty": int(dirty)}
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
