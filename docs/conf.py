@@ -47,6 +47,7 @@ suppress_warnings = ["ref.python"]
 html_theme = "furo"
 html_title = f"ctebm {release}"
 html_static_path = ["_static"]
+html_css_files = ["style.css"]
 
 
 def write_reference():
@@ -93,7 +94,7 @@ def escape_shapes(app, what, name, obj, options, lines):
     """Keep the star of ``*batch`` in a shape outside code from starting an emphasis."""
     lines[:] = [
         "``".join(
-            part if i % 2 else re.sub(r"(?<!\\)\*(?=batch|unit|,)", r"\\*", part)
+            part if i % 2 else re.sub(r"(?<!\\)\*(?=batch|unit)|(?<=\()\*(?=,)", r"\\*", part)
             for i, part in enumerate(line.split("``"))
         )
         for line in lines
