@@ -5,6 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     [
+        "correspondence_dataset",
         "crossings",
         "displacement",
         "drive",
@@ -14,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "measurement",
         "metrics",
         "parameter_gradients",
+        "plan",
         "record",
     ],
 )

@@ -16,9 +16,12 @@ __all__ = [
     "HeldOutput",
     "TangentField",
     "check_analytic",
-    "check_strip",
+    "check_analytic_strip",
     "with_output",
 ]
+
+_DIFFERENCE = 1e-4  # of complex states: its error, about its square, is far below the tolerance
+_SLOPE_TOLERANCE = 1e-4  # slopes in two directions, or of another function, differ by far more
 
 
 class TangentField(VectorField):
@@ -155,18 +158,18 @@ def check_analytic(network: VectorField) -> None:
         raise ValueError(f"complex nudging needs an analytic activation, got {rho}; {remedy}.")
     try:
         z = torch.tensor([0.1 + 1j * min(0.1, rho.strip / 2)], dtype=torch.complex128)
-        slope = (rho(z + 1e-4) - rho(z - 1e-4)) / 2e-4
-        turned = (rho(z + 1e-4j) - rho(z - 1e-4j)) / 2e-4j
-        analytic = bool((slope - turned).abs() < 1e-4) and bool(
-            (slope - rho.derivative(z)).abs() < 1e-4
-        )
+        h = _DIFFERENCE
+        slope = (rho(z + h) - rho(z - h)) / (2 * h)
+        turned = (rho(z + 1j * h) - rho(z - 1j * h)) / (2j * h)
+        slopes = torch.cat([turned, rho.derivative(z)])
+        analytic = bool(((slope - slopes).abs() < _SLOPE_TOLERANCE).all())
     except (RuntimeError, NotImplementedError, TypeError):
         analytic = False
     if not analytic:
         raise ValueError(f"{rho} takes no complex states, which complex nudging needs; {remedy}.")
 
 
-def check_strip(network: VectorField, reached: float, beta: complex) -> None:
+def check_analytic_strip(network: VectorField, reached: float, beta: complex) -> None:
     """Warn where a complex nudge has moved states past the nearest singularity of the rate."""
     rho = network.activation if isinstance(network, PairwiseNetwork) else None
     if rho is not None and reached >= rho.strip:

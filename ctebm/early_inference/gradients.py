@@ -38,6 +38,15 @@ def responsive_units(
     ----------
     network, state, target, one_sided
         As in :func:`chain_gradient`.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> from ctebm.early_inference.gradients import responsive_units
+    >>> net = ctebm.LayeredNetwork([[[0.1]]], [[0], [2]], ctebm.HardSigmoid()).clamp({"x": [0]})
+    >>> responsive_units(net, [[0.5], [0.5]], [[0.2], [0.9]])
+    tensor([[ True],
+            [False]])
     """
     s = network.as_state(state)
     y = network.layers[network.output]
@@ -83,6 +92,19 @@ def chain_gradient(
     Tensor, (*batch, unit)
         One entry for each unit; 0 for pinned hidden units. The output's own entry is
         :math:`\hat y - y^*` whether or not the unit passes it on (see :func:`responsive_units`).
+
+    Raises
+    ------
+    ValueError
+        For states or targets of the wrong shape, or without named layers.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> net = ctebm.LayeredNetwork([[[0.5]], [[0.4]]], [[0], [0], [0]], ctebm.HardSigmoid())
+    >>> net = net.centred().clamp({"x": [0.0]})  # h and y are 0 at equilibrium
+    >>> ctebm.chain_gradient(net, [0.0, 0.0], [0.3])
+    tensor([-0.1200, -0.3000], dtype=torch.float64)
     """
     s = network.as_state(state)
     target = network._layer_state(network.output, target)
@@ -102,9 +124,10 @@ def implicit_gradient(
 ) -> Tensor:
     r"""Solve :math:`-J' g = \partial C / \partial s` on the unpinned units, without a matrix.
 
-    `J` is the Jacobian of the force, so that :math:`-J' = H` where the force has an energy: then by
-    conjugate gradients, else by them on the normal equations. A nudge of small strength
-    :math:`\beta` moves a symmetric network's equilibrium by :math:`-\beta g`.
+    `J` is the Jacobian of the force, so that :math:`-J' = H` where the force has an energy: then
+    it is solved by conjugate gradients, else by conjugate gradients on the normal equations. A
+    nudge of small strength :math:`\beta` moves a symmetric network's equilibrium by
+    :math:`-\beta g`.
 
     Parameters
     ----------
@@ -118,8 +141,22 @@ def implicit_gradient(
     Returns
     -------
     Tensor, (*batch, unit)
-        0 for pinned units, outputs included; NaN for a sample whose Hessian on the unpinned
-        units is not positive definite.
+        0 for pinned units, outputs included. NaN for a sample whose Hessian on the unpinned units
+        is not positive definite; without an energy an unstable equilibrium is not noticed, and NaN
+        is for a singular Jacobian.
+
+    Raises
+    ------
+    ValueError
+        For states or targets of the wrong shape, or without named layers.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> net = ctebm.LayeredNetwork([[[0.5]], [[0.4]]], [[0], [0], [0]], ctebm.HardSigmoid())
+    >>> net = net.centred().clamp({"x": [0.0]})  # h and y are 0 at equilibrium
+    >>> ctebm.implicit_gradient(net, [0.0, 0.0], [0.3])
+    tensor([-0.1429, -0.3571], dtype=torch.float64)
     """
     s = network.as_state(state)
     right = output_error(network, s, network._layer_state(network.output, target))
@@ -182,6 +219,14 @@ def bptt_gradient(
     ------
     ValueError
         Without a finite eps > 0 and n_steps >= 0, or for states or targets of the wrong shape.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> net = ctebm.LayeredNetwork([[[0.5]], [[0.4]]], [[0], [0], [0]], ctebm.HardSigmoid())
+    >>> net = net.centred().clamp({"x": [0.0]})  # h and y are 0 at equilibrium
+    >>> ctebm.bptt_gradient(net, [0.0, 0.0], [0.3], eps=0.1, n_steps=1)
+    tensor([-0.0120, -0.2700], dtype=torch.float64)
     """
     s = network.as_state(state)
     target = network._layer_state(network.output, target)

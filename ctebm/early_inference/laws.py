@@ -54,6 +54,12 @@ def first_arrival_coefficient(depth: ArrayLike, n_steps: ArrayLike, eps: ArrayLi
     ------
     ValueError
         For a negative depth or step, or eps out of range.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> ctebm.first_arrival_coefficient(1, [1, 2, 3], 0.1)
+    array([0.   , 0.01 , 0.028])
     """
     k, n, eps = np.broadcast_arrays(
         np.asarray(depth, float), np.asarray(n_steps, float), np.asarray(eps, float)
@@ -78,6 +84,12 @@ def continuous_coefficient(depth: ArrayLike, time: ArrayLike) -> Array:
         Hops from the output, `k`.
     time : array_like of float
         In membrane time constants.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> ctebm.continuous_coefficient([0, 1, 2], 1.0).round(3)
+    array([0.632, 0.264, 0.08 ])
     """
     return np.asarray(special.gammainc(np.asarray(depth, float) + 1, np.asarray(time, float)))
 
@@ -99,6 +111,15 @@ def discretisation_error(depth: ArrayLike, time: ArrayLike, eps: ArrayLike) -> A
         In membrane time constants.
     eps : array_like of float
         Step size.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> law, limit = ctebm.first_arrival_coefficient, ctebm.continuous_coefficient
+    >>> print(f"{law(1, 200, 0.01) - limit(1, 2.0):.6f}")
+    0.001360
+    >>> print(f"{ctebm.discretisation_error(1, 2.0, 0.01):.6f}")
+    0.001353
     """
     k, t = np.asarray(depth, float), np.asarray(time, float)
     log_t = np.log(np.where(t > 0, t, 1.0))
@@ -107,12 +128,38 @@ def discretisation_error(depth: ArrayLike, time: ArrayLike, eps: ArrayLike) -> A
 
 
 def paper_coefficient(depth: ArrayLike, eps: ArrayLike) -> Array:
-    r"""Return the paper's :math:`\epsilon^{k+1}` (eq. 25), the size at the first arrival."""
+    r"""Return the paper's :math:`\epsilon^{k+1}` (eq. 25), the size at the first arrival.
+
+    Parameters
+    ----------
+    depth : array_like of int
+        Hops from the output, `k`.
+    eps : array_like of float
+        Step size.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> ctebm.paper_coefficient([0, 1, 2], 0.5)
+    array([0.5  , 0.25 , 0.125])
+    """
     return np.asarray(eps, float) ** (np.asarray(depth, float) + 1)
 
 
 def half_time(depth: ArrayLike) -> Array:
-    """Return the time at which half of the chain gradient is there, about k + 2/3."""
+    """Return the time at which half of the chain gradient is there, about k + 2/3.
+
+    Parameters
+    ----------
+    depth : array_like of int
+        Hops from the output, `k`.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> ctebm.half_time([0, 1, 2]).round(2)
+    array([0.69, 1.68, 2.67])
+    """
     return np.asarray(special.gammaincinv(np.asarray(depth, float) + 1, 0.5))
 
 
@@ -137,6 +184,12 @@ def cascade_coefficient(depth: int, n_steps: ArrayLike, eps: float, order: int) 
     ------
     ValueError
         For another order.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> ctebm.cascade_coefficient(1, [0, 1, 2], 0.1, order=2)
+
     """
     if not 1 <= order <= 4:
         raise ValueError(f"expected an order from 1 to 4, got {order}; others need more stages.")
@@ -170,6 +223,12 @@ def driven_coefficient(depth: int, n_steps: ArrayLike, eps: float, order: int) -
         Step size.
     order : int
         0, or as for :func:`cascade_coefficient`.
+
+    Examples
+    --------
+    >>> from ctebm.early_inference.laws import driven_coefficient
+    >>> driven_coefficient(-1, [0, 1], 0.1, order=1)
+    array([1., 1.])
     """
     n = np.asarray(n_steps)
     if depth < 0:
@@ -182,7 +241,7 @@ def driven_coefficient(depth: int, n_steps: ArrayLike, eps: float, order: int) -
 
 
 def noise_variance(n_steps: ArrayLike, eps: ArrayLike, sigma: ArrayLike) -> Array:
-    r"""Return the variance of a unit that starts at rest and only leaks, by Euler-Maruyama.
+    r"""Return the variance of a unit that starts at equilibrium and only leaks, by Euler-Maruyama.
 
     .. math:: v(n) = \sigma^2\epsilon\,\frac{1 - (1-\epsilon)^{2n}}{1 - (1-\epsilon)^2}
 

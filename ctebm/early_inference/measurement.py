@@ -10,24 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.dynamics.methods import method_named
-from ctebm.early_inference.displacement import BASELINES, DrivenRun
-from ctebm.early_inference.drive import Drive
-from ctebm.early_inference.driven import check_analytic
-from ctebm.early_inference.gradients import chain_gradient, implicit_gradient, responsive_units
+from ctebm.early_inference.displacement import Displacement, DrivenRun
+from ctebm.early_inference.drive import drive_named
+from ctebm.early_inference.gradients import implicit_gradient
+from ctebm.early_inference.plan import Replicates, Schedule
 from ctebm.early_inference.record import Correspondence
-from ctebm.equilibria.kkt import residual
+from ctebm.equilibria.kkt import project, residual
 from ctebm.equilibria.newton import newton_step
 from ctebm.equilibria.record import FixedPoints
 from ctebm.equilibria.settling import settle
 from ctebm.networks.base import Network, VectorField
 
-__all__ = ["correspondence", "saved_steps"]
+__all__ = ["correspondence"]
 
 
 def correspondence(
@@ -124,115 +122,32 @@ def correspondence(
         displacement would measure how it relaxes, not the drive.
     """
     clamped = network if x is None else network.clamp({next(iter(network.layers)): x})
-    target = clamped._layer_state(clamped.output, target)
-    arrival = Drive(drive, beta, points)
-    sizes = _checked_sizes(eps)
-    method_named(method)
-    _check_noise(sigma, replicates, baseline, intervals, arrival)
-    if n_steps is not None and n_steps < 1:
-        raise ValueError(f"expected n_steps >= 1, got {n_steps}.")
-    if points > 2:
-        check_analytic(clamped)
-    n_samples = target.shape[0] if target.ndim > 1 else 1
-    target = target.reshape(n_samples, -1)
-    fixed = _equilibrium(clamped, start, state, n_samples, tol)
-    responsive = responsive_units(clamped, fixed.state, target, arrival.one_sided)
-    chain = chain_gradient(clamped, fixed.state, target, arrival.one_sided)
-    deepest = len(clamped.layers) - 1
-    saves = [
-        saved_steps(
-            deepest, n_steps or max(round(t_end / e), deepest + 3), None if save_all else 48
-        )
-        for e in sizes.tolist()
-    ]
-    driven = DrivenRun(
-        clamped, fixed.state, target, responsive, chain, arrival, method, float(sigma), noise,
-        replicates, baseline, intervals,
-    )  # fmt: skip
-    runs, responses = [], []
-    for e, steps in zip((track or iter)(sizes.tolist()), saves, strict=True):
-        runs.append(driven.at(e, steps, seed))
-        seed = runs[-1].seed if sigma > 0 else None
-        responses.append(driven.linear_response(e, steps).transpose(0, 1))
-    displacement = _filled([run.mean.transpose(0, 1) for run in runs], dim=1)
-    displacement[~fixed.converged] = torch.nan
+    target = _one_row_each(clamped, target)
+    arrival = drive_named(drive, beta, points)
+    noisy = Replicates(float(sigma), noise, replicates, baseline, intervals, seed)
+    schedule = Schedule.of(eps, method, len(clamped.layers) - 1, t_end, n_steps, save_all)
+    arrival.check(clamped, sigma)
+    fixed = _equilibrium(clamped, start, state, len(target), tol)
+    run = DrivenRun(clamped, fixed.state, target, arrival, method, noisy)
+    displacements = []
+    for one, steps in zip((track or iter)(schedule.eps.tolist()), schedule.steps, strict=True):
+        displacements.append(run.displacement(one, steps, seed))
+        seed = displacements[-1].seed
     first = next(iter(network.layers))
-    return Correspondence(
-        network=network,
-        input=None if x is None else network._layer_state(first, x).expand(n_samples, -1),
-        target=target,
-        fixed=fixed,
-        responsive=responsive,
-        message=_messages(clamped, fixed, responsive, arrival),
-        eps=sizes,
-        step=_filled([torch.tensor(steps) for steps in saves], dim=0, fill=-1),
-        displacement=displacement,
-        standard_error=_gathered([run.standard_error for run in runs], 0, 1),
-        coefficient_interval=_gathered([run.coefficient_interval for run in runs], 1, 2),
-        cosine_interval=_gathered([run.cosine_interval for run in runs], 1, 2),
-        linear_response=_filled(responses, dim=1),
-        chain=chain,
-        implicit=implicit_gradient(clamped, fixed.state, target),
-        first_crossing=torch.stack([run.crossings.step for run in runs], -1),
-        crossing_unit=torch.stack([run.crossings.unit for run in runs], -1),
-        crossing_direction=torch.stack([run.crossings.direction for run in runs], -1),
-        drive=arrival,
-        method=method,
-        sigma=float(sigma),
-        noise=noise,
-        replicates=replicates,
-        baseline=baseline if sigma > 0 else "equilibrium",
-        seed=seed,
-        layers=list(clamped.layers),
-    )
+    states = None if x is None else network._layer_state(first, x).expand(len(target), -1)
+    return _recorded(network, states, fixed, run, schedule, displacements)
 
 
-def saved_steps(deepest: int, n_steps: int, at_most: int | None = 48) -> list[int]:
-    """Return every step up to two past the first arrival at a depth, then evenly in log time.
-
-    Parameters
-    ----------
-    deepest : int
-        The depth.
-    n_steps : int
-        The last step.
-    at_most : int or None
-        Number of steps to save; None for all.
-    """
-    if at_most is None:
-        return list(range(n_steps + 1))
-    early = list(range(min(deepest + 3, n_steps) + 1))
-    n_late = at_most - len(early)
-    late = (
-        np.geomspace(early[-1], n_steps, n_late + 1).round().astype(int)[1:] if n_late > 0 else []
-    )
-    return sorted({*early, *map(int, late), n_steps})
-
-
-def _checked_sizes(eps: float | Sequence[float]) -> Tensor:
-    sizes = torch.as_tensor(eps, dtype=torch.float64).reshape(-1)
-    if len(sizes) == 0 or not bool(((sizes > 0) & (sizes <= 1)).all()):
-        raise ValueError(f"expected step sizes 0 < eps <= 1, got {eps}; larger steps overshoot.")
-    return sizes
-
-
-def _check_noise(
-    sigma: float, replicates: int, baseline: str, intervals: bool, drive: Drive
-) -> None:
-    if replicates < 1 or not sigma >= 0:
-        raise ValueError(f"expected replicates >= 1 and sigma >= 0, got {replicates}, {sigma}.")
-    if baseline not in BASELINES:
-        raise ValueError(f"expected baseline {', '.join(BASELINES)}, got {baseline!r}.")
-    if replicates > 1 and sigma == 0:
-        raise ValueError(f"expected sigma > 0 with {replicates} replicates, got 0; all are equal.")
-    if intervals and replicates < 2:
+def _one_row_each(network: VectorField, target: ArrayLike | Tensor) -> Tensor:
+    """Return targets ``(sample, output unit)``, one for each clamped input."""
+    target = network._layer_state(network.output, target)
+    batch = torch.broadcast_shapes(target.shape[:-1], network.batch)
+    if len(batch) > 1:
         raise ValueError(
-            f"expected replicates >= 2 with intervals, got {replicates}; one run has no spread."
+            f"expected inputs and targets of shape (sample, unit), got a batch {tuple(batch)}; "
+            "flatten it."
         )
-    if sigma > 0 and drive.points > 2:
-        raise ValueError(
-            f"expected points=1 or 2 with noise, got {drive.points}; a complex run has no noise."
-        )
+    return target.expand(*batch, -1).reshape(-1, target.shape[-1])
 
 
 def _equilibrium(
@@ -266,27 +181,91 @@ def _polished(network: VectorField, fixed: FixedPoints, tol: float) -> FixedPoin
     """Take one Newton step where it lowers the residual, which lowers the rounding floor."""
     if not isinstance(network, Network):
         return fixed
-    s = fixed.state + newton_step(network, fixed.state)
-    if network.box is not None:
-        s = network.box.project(s)
+    s = project(network, fixed.state + newton_step(network, fixed.state))
     better = fixed.converged & (residual(network, s) < fixed.residual)
     s = torch.where(better.unsqueeze(-1), s, fixed.state)
     return settle(network, s, tol=tol) if bool(fixed.converged.all()) else fixed
 
 
-def _messages(
-    network: VectorField, fixed: FixedPoints, responsive: Tensor, drive: Drive
-) -> list[str]:
-    silent = ~responsive[..., network.layers[network.output]]
-    messages = list(fixed.message)
-    for i in torch.nonzero(silent.any(-1)).flatten().tolist():
-        if not messages[i]:
-            why = "pulled further out" if drive.one_sided else "a weak nudge leaves them there"
-            messages[i] = (
+def _recorded(
+    network: VectorField,
+    states: Tensor | None,
+    fixed: FixedPoints,
+    run: DrivenRun,
+    schedule: Schedule,
+    displacements: list[Displacement],
+) -> Correspondence:
+    """Return the record of runs at every step size."""
+    noise = run.replicates
+    crossings = [d.crossings for d in displacements]
+    moved = _filled([d.mean.transpose(0, 1) for d in displacements], dim=1)
+    step = _filled([torch.tensor(steps) for steps in schedule.steps], dim=0, fill=-1)
+    finite = torch.isfinite(moved).all(-1) | (step < 0).to(moved.device)
+    status, message = _outcomes(fixed, run, finite.flatten(1).all(-1))
+    moved[~fixed.converged] = torch.nan
+    return Correspondence(
+        network=network,
+        input=states,
+        target=run.target,
+        fixed=fixed,
+        responsive=run.responsive,
+        status=status,
+        message=message,
+        eps=schedule.eps,
+        step=step,
+        displacement=moved,
+        standard_error=_gathered([d.standard_error for d in displacements], 0, 1),
+        coefficient_interval=_gathered([d.coefficient_interval for d in displacements], 1, 2),
+        cosine_interval=_gathered([d.cosine_interval for d in displacements], 1, 2),
+        linear_response=_filled([d.linear_response.transpose(0, 1) for d in displacements], dim=1),
+        chain=run.chain,
+        implicit=implicit_gradient(run.network, fixed.state, run.target),
+        first_crossing=torch.stack([found.step for found in crossings], -1),
+        crossing_unit=torch.stack([found.unit for found in crossings], -1),
+        crossing_direction=torch.stack([found.direction for found in crossings], -1),
+        drive=run.drive,
+        method=schedule.method,
+        sigma=noise.sigma,
+        noise=noise.noise,
+        replicates=noise.n,
+        baseline=noise.baseline if noise.sigma > 0 else "equilibrium",
+        seed=displacements[-1].seed,
+        layers=list(run.network.layers),
+    )
+
+
+def _outcomes(fixed: FixedPoints, run: DrivenRun, finite: Tensor) -> tuple[Tensor, list[str]]:
+    """Return the status of each sample, and a sentence where it is not 0.
+
+    Parameters
+    ----------
+    fixed : FixedPoints
+        The equilibria.
+    run : DrivenRun
+        What was done to them.
+    finite : Tensor, (sample,)
+        Whether all displacements are finite.
+    """
+    silent = ~run.responsive[..., run.network.layers[run.network.output]]
+    silent = silent.expand(len(fixed.message), -1)
+    status = torch.zeros(len(silent), dtype=torch.int8)
+    message = list(fixed.message)
+    why = "pulled further out" if run.drive.one_sided else "a weak nudge leaves them there"
+    for i, (converged, ok) in enumerate(
+        zip(fixed.converged.tolist(), finite.tolist(), strict=True)
+    ):
+        if not converged:
+            status[i] = 1
+        elif not ok:
+            status[i] = 3
+            message[i] = f"sample {i} left the finite numbers when driven; use a smaller eps."
+        elif bool(silent[i].any()):
+            status[i] = 2
+            message[i] = (
                 f"sample {i}: outputs {torch.nonzero(silent[i]).flatten().tolist()} are pinned at "
-                f"a kink and {why}, so that nothing comes back from them."
+                f"a kink and {why}, so that no gradient comes back from them."
             )
-    return messages
+    return status, message
 
 
 def _filled(rows: list[Tensor], dim: int, fill: float = torch.nan) -> Tensor:

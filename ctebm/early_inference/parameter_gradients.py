@@ -19,12 +19,13 @@ from ctebm.early_inference.gradients import (
     implicit_gradient,
     responsive_units,
 )
+from ctebm.networks.base import VectorField
 from ctebm.networks.layered import LayeredField, LayeredNetwork
 
 __all__ = ["ParameterGradient", "parameter_gradient"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ParameterGradient:
     """Gradients of the prediction error of each sample with respect to a layered network.
 
@@ -34,6 +35,16 @@ class ParameterGradient:
         Input first, ``(*batch, size_i, size_i+1)``.
     biases : list of Tensor
         Input first, ``(*batch, size_i)``; zero for the clamped input.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> net = ctebm.LayeredNetwork.random([3, 4, 2], ctebm.Tanh())
+    >>> x, target = [[0.1, 0.2, 0.3]], [[0.2, -0.2]]
+    >>> state = ctebm.settle(net.clamp({"x": x})).state
+    >>> gradient = ctebm.parameter_gradient(net, x, state, target)
+    >>> [tuple(W.shape) for W in gradient.weights]
+    [(1, 3, 4), (1, 4, 2)]
     """
 
     weights: list[Tensor]
@@ -81,8 +92,19 @@ def parameter_gradient(
     ------
     ValueError
         For another gradient, a network that is not whole, or steps where they have no meaning.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> net = ctebm.LayeredNetwork([[[0.4]]], [[0], [0]], ctebm.HardSigmoid()).centred()
+    >>> # at x = 0.1 the output is 0.04: dC/dW = (0.04 - 0.3) rho(0.1)
+    >>> ctebm.parameter_gradient(net, [[0.1]], [[0.04]], [[0.3]]).weights[0]
+    tensor([[[-0.1560]]], dtype=torch.float64)
     """
-    if (which == "bptt") != (eps is not None and n_steps is not None):
+    if which not in ("chain", "implicit", "bptt"):
+        raise ValueError(f"expected 'chain', 'implicit' or 'bptt', got {which!r}.")
+    unrolled = eps is not None and n_steps is not None
+    if unrolled != (which == "bptt"):
         raise ValueError(f"expected eps and n_steps for 'bptt' and only then, got {which!r}.")
     if not isinstance(network, LayeredField) or "x" not in network.layers:
         raise ValueError("expected a whole LayeredNetwork; x is clamped here.")
@@ -90,12 +112,10 @@ def parameter_gradient(
     s = clamped.as_state(state)
     if which == "chain":
         g = chain_gradient(clamped, s, target) * responsive_units(clamped, s, target)
-    elif which == "implicit":
-        g = implicit_gradient(clamped, s, target)
-    elif which == "bptt":
-        g = _summed_adjoint(clamped, s, target, eps or 0.0, n_steps or 0)
+    elif unrolled:
+        g = summed_adjoint(clamped, s, target, eps, n_steps)
     else:
-        raise ValueError(f"expected 'chain', 'implicit' or 'bptt', got {which!r}.")
+        g = implicit_gradient(clamped, s, target)
     inputs = inputs.expand(*g.shape[:-1], -1)
     s = torch.cat([inputs, s.expand_as(g)], -1)
     r = network.activation(s)
@@ -109,8 +129,11 @@ def parameter_gradient(
     return ParameterGradient(weights, [slope_g[..., where] for where in network.layers.values()])
 
 
-def _summed_adjoint(network, s: Tensor, target: ArrayLike | Tensor, eps: float, n: int) -> Tensor:
-    """Return eps times the sum of the adjoints with 0 to n - 1 steps to go."""
-    steps = max(n - 1, 0)
-    adjoints = bptt_gradient(network, s, target, eps=eps, n_steps=steps, every_step=True)
-    return eps * adjoints[:n].sum(0)
+def summed_adjoint(
+    network: VectorField, s: Tensor, target: ArrayLike | Tensor, eps: float, n_steps: int
+) -> Tensor:
+    """Return eps times the sum of the adjoints with 0 to ``n_steps - 1`` steps to go."""
+    if n_steps == 0:
+        return torch.zeros_like(s)
+    adjoints = bptt_gradient(network, s, target, eps=eps, n_steps=n_steps - 1, every_step=True)
+    return eps * adjoints.sum(0)

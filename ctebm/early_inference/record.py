@@ -2,7 +2,6 @@ r"""The record of a correspondence: displacements beside gradients, laws and the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,62 +11,91 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from ctebm.dataset import variable
 from ctebm.dynamics.methods import METHODS
 from ctebm.early_inference import metrics as metric
+from ctebm.early_inference.correspondence_dataset import correspondence_dataset
 from ctebm.early_inference.drive import Drive
-from ctebm.early_inference.laws import driven_coefficient, paper_coefficient
+from ctebm.early_inference.laws import driven_coefficient
 from ctebm.equilibria.record import FixedPoints
 from ctebm.networks.base import VectorField
-from ctebm.networks.layered import LayeredField
-from ctebm.networks.parameters import network_dataset
 
 __all__ = ["Correspondence"]
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Correspondence:
     """Displacements from equilibrium under a drive, and what they are compared with.
-
-    Rows of samples whose equilibrium was not reached are NaN.
 
     Attributes
     ----------
     network : VectorField
         The network as given, before its input was clamped.
-    input, target : Tensor
-        States, ``(sample, input unit)`` (None if the network came clamped) and
-        ``(sample, output unit)``.
+    input : Tensor or None
+        Clamped input states, ``(sample, input unit)``; None if the network came clamped.
+    target : Tensor
+        Target states, ``(sample, output unit)``.
     fixed : FixedPoints
         The equilibria, of the free units ``h_K ... h_1, y``.
     responsive : Tensor
         Units that carry a small change, ``(sample, unit)``.
+    status : Tensor
+        0 where all is well, 1 where no equilibrium was reached, 2 where outputs are pinned at a
+        kink and send no gradient back (the other units are measured as usual), 3 where the driven
+        motion left the finite numbers, ``(sample,)``.
     message : list of str
-        A sentence for each sample of which something must be said, else ``""``: no equilibrium, or
-        outputs that the target pulls out of the box, from which nothing is sent back.
+        A sentence for each sample whose status is not 0, else ``""``.
     eps : Tensor
-        ``(eps,)``.
+        Step sizes, ``(eps,)``.
     step : Tensor
         Saved steps, ``(eps, save)``; -1 fills the rows of step sizes with fewer of them.
     displacement : Tensor
         ``(sample, eps, save, unit)``, for unit strength of the drive (a nudge's is divided by
-        beta); with noise the mean over replicates.
+        beta); with noise the mean over replicates. NaN for samples without an equilibrium and
+        where no step was saved.
     standard_error : Tensor or None
         Of that mean, of the same shape; None without noise.
     coefficient_interval, cosine_interval : Tensor or None
         Confidence intervals (95 %) over replicates, ``(2, sample, eps, save, layer)``, lower
         end first; None if not asked for.
     linear_response : Tensor
-        What the linearised network does under the same drive, solver and step.
+        What the linearised network does under the same drive, solver and step, of the same shape
+        as the displacement.
     chain, implicit : Tensor
         The gradients, ``(sample, unit)``.
-    first_crossing, crossing_unit, crossing_direction : Tensor
-        ``(sample, eps)``: the first step at which a unit meets (+1) or leaves (-1) a kink;
-        -1, -1 and 0 if none does.
+    first_crossing : Tensor
+        First step at which a unit meets or leaves a kink, ``(sample, eps)``; -1 if none does.
+    crossing_unit : Tensor
+        That unit, ``(sample, eps)``; -1 if there is none.
+    crossing_direction : Tensor
+        1 if it meets the kink, -1 if it leaves it, 0 if there is none, ``(sample, eps)``.
     drive : Drive
         How the target arrived.
+    method : str
+        The solver.
+    sigma : float
+        Intensity of the noise.
+    noise : {"langevin", "synaptic"}
+        Kind of the noise.
+    replicates : int
+        Runs of each sample.
+    baseline : {"undriven", "held", "equilibrium"}
+        What was subtracted from each run; the equilibrium if there was no noise.
+    seed : int or None
+        Root seed of the noise; None without noise.
+    layers : list of str
+        Names of the free layers, output last.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> net = ctebm.LayeredNetwork.random([3, 4, 2], ctebm.HardSigmoid(), gain=0.2)
+    >>> record = ctebm.correspondence(net, [[0.1, 0.2, 0.3]], [[0.2, -0.2]], eps=0.1, n_steps=4)
+    >>> record.raise_for_status().coefficient[0, 0, :3]  # of h1 and y after 0, 1 and 2 steps
+    tensor([[-0.0000, -0.0000],
+            [-0.0000,  0.1000],
+            [ 0.0100,  0.1900]], dtype=torch.float64)
     """
 
     network: VectorField
@@ -75,6 +103,7 @@ class Correspondence:
     target: Tensor
     fixed: FixedPoints
     responsive: Tensor
+    status: Tensor
     message: list[str]
     eps: Tensor
     step: Tensor
@@ -137,9 +166,7 @@ class Correspondence:
         Binomial for Euler, its Runge-Kutta relatives, or the continuous limit; for a nudge in the
         limit of a weak one.
         """
-        return self._per_layer(
-            lambda k, n, e: driven_coefficient(k - self.drive.lead, n, e, self.order)
-        )
+        return self.by_depth(lambda k, n, eps: driven_coefficient(k, n, eps, self.order))
 
     @property
     def order(self) -> int:
@@ -172,6 +199,28 @@ class Correspondence:
             [function(self.displacement[..., where], other[..., where]) for where in slices], -1
         )
 
+    def by_depth(self, law: Callable[[int, np.ndarray, float], Any]) -> Tensor:
+        """Return a law of the feedback path at the saved steps.
+
+        Parameters
+        ----------
+        law : callable
+            Takes the hops that the change has to make, which a clamp saves one of, saved steps and
+            the step size.
+
+        Returns
+        -------
+        Tensor, (eps, save, layer)
+            NaN where no step was saved.
+        """
+        rows = []
+        for eps, steps in zip(self.eps.tolist(), self.step.cpu().numpy(), strict=True):
+            known = np.where(steps >= 0, steps, 0)
+            hops = [k - self.drive.lead for k in self.depth]
+            values = [np.broadcast_to(law(k, known, eps), known.shape) for k in hops]
+            rows.append(np.where(steps[:, None] >= 0, np.stack(values, -1), np.nan))
+        return torch.as_tensor(np.stack(rows))
+
     @property
     def first_arrival(self) -> list[int]:
         """The step in which each layer first moves; 0 if it does at once."""
@@ -187,7 +236,7 @@ class Correspondence:
         :math:`a_k |g_k|`, times beta for a nudge. NaN for solvers without a first arrival.
         """
         unit = torch.finfo(self.displacement.dtype).eps / 2
-        parts = []
+        floors = []
         where_n = zip(
             self.fixed.network.layers.values(), self.depth, self.first_arrival, strict=True
         )
@@ -196,128 +245,25 @@ class Correspondence:
             residual = self.fixed.residual[:, None] * (where.stop - where.start) ** 0.5
             n = max(n, 1) if self.order else np.nan
             a = [
-                float(driven_coefficient(k - self.drive.lead, n, e, self.order))
-                for e in self.eps.tolist()
+                float(driven_coefficient(k - self.drive.lead, n, eps, self.order))
+                for eps in self.eps.tolist()
             ]
             signal = torch.as_tensor(a).to(size) * self.chain[:, where].norm(dim=-1)[:, None]
             noise = n * (unit * (size + 2 * signal) + self.eps.to(size) * residual)
-            parts.append(noise / (signal * abs(self.drive.strength)))
-        return torch.stack(parts, -1)
+            floors.append(noise / (signal * abs(self.drive.strength)))
+        return torch.stack(floors, -1)
+
+    def raise_for_status(self) -> Correspondence:
+        """Return the record itself, or raise RuntimeError for the first sample with a message."""
+        for sentence in self.message:
+            if sentence:
+                raise RuntimeError(sentence)
+        return self
 
     def to_dataset(self) -> xr.Dataset:
-        """Return everything with names: results, gradients, laws, and what they came from."""
-        data = self._equilibrium() | self._measured() | self._laws() | _parameters(self.network)
-        data["target"] = variable(("sample", "output"), self.target, "target states")
-        if self.input is not None:
-            data["input"] = variable(("sample", "pixel"), self.input, "clamped input states")
-        layer_of_unit = np.empty(self.displacement.shape[-1], dtype=object)
-        for name, where in self.fixed.network.layers.items():
-            layer_of_unit[where] = name
-        tau = "membrane time constant"
-        coords = {
-            "eps": variable("eps", self.eps, "step size", tau),
-            "step": variable(("eps", "save"), self.step, "steps since the target arrived"),
-            "time": variable(("eps", "save"), self.time, "time since the target arrived", tau),
-            "layer_name": variable("layer", np.array(self.layers), "layer"),
-            "depth": variable("layer", np.array(self.depth), "hops from the output"),
-            "layer_of_unit": variable("unit", layer_of_unit.astype(str), "layer of the unit"),
-        }
-        return xr.Dataset(data, coords, self._attributes())
+        """Return everything with names: results, gradients, laws, and what they came from.
 
-    def _equilibrium(self) -> dict[str, xr.Variable]:
-        per_unit, fixed = ("sample", "unit"), self.fixed
-        return {
-            "fixed_point": variable(per_unit, fixed.state, "equilibrium state"),
-            "pinned": variable(per_unit, fixed.pinned, "held at a kink by its current"),
-            "responsive": variable(per_unit, self.responsive, "carries a small change"),
-            "residual": variable("sample", fixed.residual, "largest force at equilibrium"),
-            "margin": variable("sample", fixed.margin, "distance from a change of pinning"),
-            "converged": variable("sample", fixed.converged, "equilibrium was reached"),
-            "chain_gradient": variable(per_unit, self.chain, "chain gradient dC/ds"),
-            "implicit_gradient": variable(per_unit, self.implicit, "implicit gradient"),
-        }
-
-    def _measured(self) -> dict[str, xr.Variable]:
-        run, unit = ("sample", "eps"), ("sample", "eps", "save", "unit")
-        layer = ("sample", "eps", "save", "layer")
-        end = ("bound", *layer)
-        names = {
-            "first_crossing": (run, "first step at which a unit meets or leaves a kink"),
-            "crossing_unit": (run, "unit of the first crossing"),
-            "crossing_direction": (run, "1 meets a kink, -1 leaves it, 0 no crossing"),
-            "displacement": (unit, "displacement from equilibrium for unit strength"),
-            "standard_error": (unit, "standard error of the mean displacement"),
-            "coefficient": (layer, "share of the chain gradient"),
-            "coefficient_interval": (end, "95 % interval of the coefficient"),
-            "cosine_interval": (end, "95 % interval of the cosine with the chain gradient"),
-            "tangent": (layer, "tangent of the angle to the chain gradient"),
-            "sign_agreement": (layer, "share of units that move down their own gradient"),
-            "linear_error": (layer, "relative distance from linear response"),
-            "rounding_floor": ((*run, "layer"), "relative rounding error at arrival"),
-        }
-        data = {
-            name: variable(dims, getattr(self, name), text)
-            for name, (dims, text) in names.items()
-            if getattr(self, name) is not None
-        }
-        for name, gradient in (("cosine", self.chain), ("cosine_implicit", self.implicit)):
-            text = f"cosine with the {'implicit' if '_' in name else 'chain'} gradient"
-            data[name] = variable(layer, self.cosine(gradient), text)
-        return data
-
-    def _laws(self) -> dict[str, xr.Variable]:
-        curve = ("eps", "save", "layer")
-        lead = self.drive.lead
-        paper = self._per_layer(lambda k, n, e: paper_coefficient(k - lead, e) + 0.0 * n)
-        flow = self._per_layer(lambda k, n, e: driven_coefficient(k - lead, n, e, 0))
-        return {
-            "law_coefficient": variable(curve, self.law, "coefficient of the feedback path"),
-            "paper_coefficient": variable(curve, paper, "eps^(k+1), size at first arrival"),
-            "continuous_coefficient": variable(curve, flow, "coefficient in continuous time"),
-        }
-
-    def _attributes(self) -> dict[str, Any]:
-        attributes: dict[str, Any] = {
-            "method": self.method,
-            "drive": self.drive.kind,
-            "points": self.drive.points,
-            "sigma": self.sigma,
-            "noise": self.noise,
-            "replicates": self.replicates,
-            "baseline": self.baseline,
-            "n_failed": int((~self.fixed.converged).sum()),
-            "messages": [m for m in self.message if m] or "",
-        }
-        if self.drive.beta is not None:
-            attributes["beta"] = self.drive.beta
-        if self.seed is not None:
-            attributes["noise_seed"] = str(self.seed)
-        activation: Any = getattr(self.network, "activation", None)
-        if activation is not None:
-            names = getattr(type(activation), "__dataclass_fields__", {})
-            parameters = {k: v for k, v in vars(activation).items() if k in names}
-            attributes["activation"] = type(activation).__name__
-            attributes["activation_parameters"] = json.dumps(parameters, default=str)
-            attributes["kinks"] = list(activation.kinks) or ""
-        return attributes
-
-    def _per_layer(self, function: Callable[..., Any]) -> Tensor:
-        rows = []
-        for e, steps in zip(self.eps.tolist(), self.step.cpu().numpy(), strict=True):
-            known = np.where(steps >= 0, steps, 0)
-            values = np.stack([function(k, known, e) for k in self.depth], -1)
-            rows.append(np.where(steps[:, None] >= 0, values, np.nan))
-        return torch.as_tensor(np.stack(rows))
-
-
-def _parameters(network: VectorField) -> dict[str, xr.Variable]:
-    if not isinstance(network, LayeredField):
-        return {}
-    data = {str(name): array.variable for name, array in network_dataset(network).items()}
-    for i, V in enumerate(getattr(network, "feedback", [])):
-        if V is not None:
-            dims = data[f"weight_{i}"].dims
-            data[f"feedback_{i}"] = variable(
-                [str(d) for d in dims], V, f"feedback of layers {i}, {i + 1}"
-            )
-    return data
+        Dimensions are ``sample, eps, save, layer, unit``; ``sel(layer="h1")`` picks a layer of
+        what is one number a layer, ``sel(layer_of_unit="h1")`` the units of it.
+        """
+        return correspondence_dataset(self)

@@ -21,9 +21,6 @@ from ctebm.figures.panels import MARKERS, STYLE
 __all__ = ["correspondence_figure"]
 
 
-TIME = "time since the target arrived (time constants)"
-
-
 def correspondence_figure(dataset: xr.Dataset) -> Figure:
     r"""Show how much of the chain gradient has arrived, and how far its direction is off.
 
@@ -48,7 +45,7 @@ def correspondence_figure(dataset: xr.Dataset) -> Figure:
             _coefficients(column[0], one, colours)
             _angles(column[1], one, colours)
             depth = int(one.depth)
-            name = str(one.layer_name.values)
+            name = str(one.layer.values)
             shown = f"${name[0]}_{{{name[1:]}}}$" if name[1:] else f"${name}$"
             column[0].set_title(f"{shown}, depth {depth}")
             column[1].set_xlabel("time $t = n\\epsilon$ (time constants)")

@@ -17,7 +17,7 @@ from ctebm.networks.activation import Activation
 from ctebm.networks.layered import LayeredField, LayeredNetwork
 from ctebm.networks.nonconservative import FeedbackNetwork
 
-__all__ = ["load_network", "network_dataset"]
+__all__ = ["activation_attributes", "load_network", "network_dataset"]
 
 
 def network_dataset(network: LayeredField) -> xr.Dataset:
@@ -41,13 +41,17 @@ def network_dataset(network: LayeredField) -> xr.Dataset:
     for i, b in enumerate(network.biases):
         if b.ndim == 1:
             data[f"bias_{i}"] = variable(f"unit_{names[i]}", b, f"biases of layer {i}")
-    rho = network.activation
+    return xr.Dataset(data, attrs=activation_attributes(network.activation))
+
+
+def activation_attributes(rho: Activation) -> dict[str, str]:
+    """Return the name of an activation and its parameters, as attributes of a dataset."""
     known = [f.name for f in fields(rho)] if is_dataclass(rho) else []
     parameters = {name: getattr(rho, name) for name in known}
-    return xr.Dataset(data, attrs={
+    return {
         "activation": type(rho).__name__,
         "activation_parameters": json.dumps(parameters, default=str),
-    })  # fmt: skip
+    }
 
 
 def load_network(

@@ -8,7 +8,7 @@ import torch
 from cases import measured, settled
 
 import ctebm
-from ctebm.early_inference.measurement import saved_steps
+from ctebm.early_inference.plan import saved_steps
 
 HARD = ctebm.HardSigmoid()
 

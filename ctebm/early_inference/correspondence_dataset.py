@@ -1,0 +1,128 @@
+"""A correspondence as labelled arrays: results, gradients, laws, and what they came from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from ctebm.dataset import layer_of_unit, variable
+from ctebm.early_inference.laws import driven_coefficient, paper_coefficient
+from ctebm.networks.activation import Activation
+from ctebm.networks.layered import LayeredField
+from ctebm.networks.parameters import activation_attributes, network_dataset
+
+if TYPE_CHECKING:
+    from ctebm.early_inference.record import Correspondence
+
+__all__ = ["STATUS", "correspondence_dataset"]
+
+STATUS = "0 fine, 1 no equilibrium, 2 outputs that send no gradient back, 3 left the finite numbers"
+_TAU = "membrane time constant"
+_RUN = ("sample", "eps")
+_LAYER = ("sample", "eps", "save", "layer")
+_UNIT = ("sample", "eps", "save", "unit")
+
+# Attributes of the record: dimensions and what they are, in words.
+_MEASURED: dict[str, tuple[tuple[str, ...], str]] = {
+    "status": (("sample",), STATUS),
+    "first_crossing": (_RUN, "first step at which a unit meets or leaves a kink"),
+    "crossing_unit": (_RUN, "unit of the first crossing"),
+    "crossing_direction": (_RUN, "1 meets a kink, -1 leaves it, 0 no crossing"),
+    "displacement": (_UNIT, "displacement from equilibrium for unit strength"),
+    "standard_error": (_UNIT, "standard error of the mean displacement"),
+    "coefficient": (_LAYER, "share of the chain gradient"),
+    "coefficient_interval": (("bound", *_LAYER), "95 % interval of the coefficient"),
+    "cosine_interval": (("bound", *_LAYER), "95 % interval of the cosine with the chain gradient"),
+    "tangent": (_LAYER, "tangent of the angle to the chain gradient"),
+    "sign_agreement": (_LAYER, "share of units that move down their own gradient"),
+    "linear_error": (_LAYER, "relative distance from linear response"),
+    "rounding_floor": ((*_RUN, "layer"), "relative rounding error at arrival"),
+}
+
+
+def correspondence_dataset(record: Correspondence) -> xr.Dataset:
+    """Return the dataset of a correspondence.
+
+    Dimensions are ``sample, eps, save, layer, unit``, with ``bound`` for confidence intervals,
+    ``output`` and ``pixel`` for targets and inputs, and those of the network's parameters.
+
+    Parameters
+    ----------
+    record : Correspondence
+        What :func:`ctebm.correspondence` returns.
+    """
+    data = _equilibrium(record) | _measured(record) | _laws(record)
+    if isinstance(record.network, LayeredField):
+        data |= {str(k): v for k, v in network_dataset(record.network).variables.items()}
+    data["target"] = variable(("sample", "output"), record.target, "target states")
+    if record.input is not None:
+        data["input"] = variable(("sample", "pixel"), record.input, "clamped input states")
+    coords = {
+        "eps": variable("eps", record.eps, "step size", _TAU),
+        "step": variable(("eps", "save"), record.step, "steps since the target arrived"),
+        "time": variable(("eps", "save"), record.time, "time since the target arrived", _TAU),
+        "layer": variable("layer", np.array(record.layers), "layer"),
+        "depth": variable("layer", np.array(record.depth), "hops from the output"),
+    }
+    dataset = xr.Dataset(data, coords, _attributes(record))
+    layers, n_units = record.fixed.network.layers, record.displacement.shape[-1]
+    return dataset.assign_coords(layer_of_unit(layers, n_units, "layer_of_unit"))
+
+
+def _equilibrium(record: Correspondence) -> dict[str, xr.Variable]:
+    per_unit, fixed = ("sample", "unit"), record.fixed
+    return {
+        "fixed_point": variable(per_unit, fixed.state, "equilibrium state"),
+        "pinned": variable(per_unit, fixed.pinned, "held at a kink by its current"),
+        "responsive": variable(per_unit, record.responsive, "carries a small change"),
+        "residual": variable("sample", fixed.residual, "largest force at equilibrium"),
+        "margin": variable("sample", fixed.margin, "distance from a change of pinning"),
+        "converged": variable("sample", fixed.converged, "equilibrium was reached"),
+        "chain_gradient": variable(per_unit, record.chain, "chain gradient dC/ds"),
+        "implicit_gradient": variable(per_unit, record.implicit, "implicit gradient"),
+    }
+
+
+def _measured(record: Correspondence) -> dict[str, xr.Variable]:
+    values = {name: getattr(record, name) for name in _MEASURED}
+    data = {
+        name: variable(dims, values[name], text)
+        for name, (dims, text) in _MEASURED.items()
+        if values[name] is not None
+    }
+    for name, gradient in (("cosine", record.chain), ("cosine_implicit", record.implicit)):
+        text = f"cosine with the {'implicit' if '_' in name else 'chain'} gradient"
+        data[name] = variable(_LAYER, record.cosine(gradient), text)
+    return data
+
+
+def _laws(record: Correspondence) -> dict[str, xr.Variable]:
+    curve = ("eps", "save", "layer")
+    paper = record.by_depth(lambda k, n, eps: paper_coefficient(k, eps))
+    flow = record.by_depth(lambda k, n, eps: driven_coefficient(k, n, eps, 0))
+    return {
+        "law_coefficient": variable(curve, record.law, "coefficient of the feedback path"),
+        "paper_coefficient": variable(curve, paper, "eps^(k+1), size at first arrival"),
+        "continuous_coefficient": variable(curve, flow, "coefficient in continuous time"),
+    }
+
+
+def _attributes(record: Correspondence) -> dict[str, Any]:
+    attributes: dict[str, Any] = {
+        "method": record.method,
+        **record.drive.attributes(),
+        "sigma": record.sigma,
+        "noise": record.noise,
+        "replicates": record.replicates,
+        "baseline": record.baseline,
+        "n_failed": int(((record.status == 1) | (record.status == 3)).sum()),
+        "messages": [sentence for sentence in record.message if sentence] or "",
+    }
+    if record.seed is not None:
+        attributes["noise_seed"] = str(record.seed)
+    rho = getattr(record.network, "activation", None)
+    if isinstance(rho, Activation):
+        attributes |= activation_attributes(rho) | {"kinks": list(rho.kinks) or ""}
+    return attributes

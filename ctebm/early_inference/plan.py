@@ -1,0 +1,151 @@
+"""What a measurement is asked for, checked at the door: step sizes and saved steps, noisy runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ctebm.dynamics.methods import method_named
+
+__all__ = ["BASELINES", "MOST_SAVED", "Replicates", "Schedule", "saved_steps"]
+
+BASELINES = ("undriven", "held", "equilibrium")
+MOST_SAVED = 48  # steps of a run: enough points for a smooth curve in log time
+AFTER_ARRIVAL = 2  # steps after the first arrival at which the laws are still exact (P2)
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """Step sizes, and the steps that are saved at each.
+
+    Attributes
+    ----------
+    eps : Tensor
+        Step sizes, ``(eps,)``.
+    steps : list of list of int
+        Saved steps for each step size, the first is 0.
+    method : str
+        The solver.
+    """
+
+    eps: Tensor
+    steps: list[list[int]]
+    method: str
+
+    @classmethod
+    def of(
+        cls,
+        eps: float | Sequence[float] | Tensor,
+        method: str,
+        deepest: int,
+        t_end: float,
+        n_steps: int | None = None,
+        save_all: bool = False,
+    ) -> Self:
+        """Return the schedule of a measurement in layers down to the depth `deepest`.
+
+        Parameters
+        ----------
+        eps, method, t_end, n_steps, save_all
+            As for :func:`ctebm.correspondence`.
+        deepest : int
+            Hops from the output to the deepest layer.
+
+        Raises
+        ------
+        ValueError
+            For step sizes out of range, no steps, or an unknown method.
+
+        Examples
+        --------
+        >>> from ctebm.early_inference.plan import Schedule
+        >>> Schedule.of([0.5, 0.1], "euler", deepest=1, t_end=2.0, save_all=True).steps[0]
+        [0, 1, 2, 3, 4]
+        """
+        sizes = torch.as_tensor(eps, dtype=torch.float64).reshape(-1)
+        if len(sizes) == 0 or not bool(((sizes > 0) & (sizes <= 1)).all()):
+            raise ValueError(
+                f"expected step sizes 0 < eps <= 1, got {eps}; larger steps overshoot."
+            )
+        if n_steps is not None and n_steps < 1:
+            raise ValueError(f"expected n_steps >= 1, got {n_steps}.")
+        method_named(method)
+        at_most = None if save_all else MOST_SAVED
+        least = deepest + 1 + AFTER_ARRIVAL
+        ends = [n_steps or max(round(t_end / eps), least) for eps in sizes.tolist()]
+        return cls(sizes, [saved_steps(deepest, end, at_most) for end in ends], method)
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """Noisy runs of each sample, and what is made of them.
+
+    Attributes
+    ----------
+    sigma : float
+        Intensity of the noise; 0 without noise.
+    noise : {"langevin", "synaptic"}
+        Its kind, see :class:`ctebm.Dynamics`.
+    n : int
+        Runs of each sample.
+    baseline : {"undriven", "held", "equilibrium"}
+        What is subtracted from a noisy run, see :func:`ctebm.correspondence`.
+    intervals : bool
+        Whether to make confidence intervals over replicates.
+    seed : int or None
+        Root seed of the noise; drawn freshly if None.
+    """
+
+    sigma: float = 0.0
+    noise: Literal["langevin", "synaptic"] = "langevin"
+    n: int = 1
+    baseline: str = "undriven"
+    intervals: bool = False
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.n < 1 or not self.sigma >= 0:
+            raise ValueError(
+                f"expected replicates >= 1 and sigma >= 0, got {self.n} and {self.sigma}."
+            )
+        if self.baseline not in BASELINES:
+            raise ValueError(f"expected baseline {', '.join(BASELINES)}, got {self.baseline!r}.")
+        if self.n > 1 and self.sigma == 0:
+            raise ValueError(f"expected sigma > 0 with {self.n} replicates, got 0; all are equal.")
+        if self.intervals and self.n < 2:
+            raise ValueError(
+                f"expected replicates >= 2 with intervals, got {self.n}; one run has no spread."
+            )
+
+
+def saved_steps(deepest: int, n_steps: int, at_most: int | None = MOST_SAVED) -> list[int]:
+    """Return every step up to two past the first arrival at a depth, then evenly in log time.
+
+    Parameters
+    ----------
+    deepest : int
+        The depth.
+    n_steps : int
+        The last step.
+    at_most : int or None
+        Number of steps to save; None for all.
+
+    Examples
+    --------
+    >>> from ctebm.early_inference.plan import saved_steps
+    >>> saved_steps(deepest=1, n_steps=100, at_most=8)
+    [0, 1, 2, 3, 4, 12, 34, 100]
+    """
+    if at_most is None:
+        return list(range(n_steps + 1))
+    early = list(range(min(deepest + 1 + AFTER_ARRIVAL, n_steps) + 1))
+    n_late = at_most - len(early)
+    late = (
+        np.geomspace(early[-1], n_steps, n_late + 1).round().astype(int)[1:] if n_late > 0 else []
+    )
+    return sorted({*early, *map(int, late), n_steps})
