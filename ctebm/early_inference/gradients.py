@@ -18,14 +18,14 @@ from torch import Tensor
 
 from ctebm.equilibria.kkt import pinned_units
 from ctebm.equilibria.krylov import conjugate_gradients
-from ctebm.networks.base import Network, VectorField
+from ctebm.networks.base import Network, StateLike, VectorField
 
 __all__ = ["bptt_gradient", "chain_gradient", "implicit_gradient", "responsive_units"]
 
 
 def responsive_units(
     network: VectorField,
-    state: ArrayLike | Tensor,
+    state: StateLike,
     target: ArrayLike | Tensor,
     one_sided: bool = True,
 ) -> Tensor:
@@ -62,7 +62,7 @@ def responsive_units(
 
 def chain_gradient(
     network: VectorField,
-    state: ArrayLike | Tensor,
+    state: StateLike,
     target: ArrayLike | Tensor,
     one_sided: bool = True,
 ) -> Tensor:
@@ -79,7 +79,7 @@ def chain_gradient(
     ----------
     network : VectorField
         With its input clamped; its last layer is the output.
-    state : array, (*batch, unit)
+    state : array or FixedPoints, (*batch, unit)
         The equilibrium.
     target : array, (*batch, output unit)
         The target states :math:`y^*`.
@@ -119,9 +119,7 @@ def chain_gradient(
     return g
 
 
-def implicit_gradient(
-    network: VectorField, state: ArrayLike | Tensor, target: ArrayLike | Tensor
-) -> Tensor:
+def implicit_gradient(network: VectorField, state: StateLike, target: ArrayLike | Tensor) -> Tensor:
     r"""Solve :math:`-J' g = \partial C / \partial s` on the unpinned units, without a matrix.
 
     `J` is the Jacobian of the force, so that :math:`-J' = H` where the force has an energy: then
@@ -133,7 +131,7 @@ def implicit_gradient(
     ----------
     network : VectorField
         With its input clamped; its last layer is the output.
-    state : array, (*batch, unit)
+    state : array or FixedPoints, (*batch, unit)
         A stable equilibrium.
     target : array, (*batch, output unit)
         The target states :math:`y^*`.
@@ -176,7 +174,7 @@ def implicit_gradient(
 
 def bptt_gradient(
     network: VectorField,
-    state: ArrayLike | Tensor,
+    state: StateLike,
     target: ArrayLike | Tensor,
     *,
     eps: float,
@@ -199,7 +197,7 @@ def bptt_gradient(
     ----------
     network : VectorField
         With its input clamped; its last layer is the output.
-    state : array, (*batch, unit)
+    state : array or FixedPoints, (*batch, unit)
         Where the steps begin, usually the equilibrium.
     target : array, (*batch, output unit)
         The target states :math:`y^*`.

@@ -189,7 +189,7 @@ def cascade_coefficient(depth: int, n_steps: ArrayLike, eps: float, order: int) 
     --------
     >>> import ctebm
     >>> ctebm.cascade_coefficient(1, [0, 1, 2], 0.1, order=2)
-
+    array([0.      , 0.005   , 0.018075])
     """
     if not 1 <= order <= 4:
         raise ValueError(f"expected an order from 1 to 4, got {order}; others need more stages.")

@@ -23,7 +23,7 @@ from ctebm.equilibria.kkt import project, residual
 from ctebm.equilibria.newton import newton_step
 from ctebm.equilibria.record import FixedPoints
 from ctebm.equilibria.settling import settle
-from ctebm.networks.base import Network, VectorField
+from ctebm.networks.base import Network, StateLike, VectorField
 
 __all__ = ["correspondence"]
 
@@ -41,8 +41,8 @@ def correspondence(
     beta: float | None = None,
     points: int = 1,
     save_all: bool = False,
-    start: ArrayLike | Tensor | None = None,
-    state: ArrayLike | Tensor | None = None,
+    start: StateLike | None = None,
+    state: StateLike | None = None,
     tol: float = 1e-12,
     sigma: float = 0.0,
     noise: Literal["langevin", "synaptic"] = "langevin",
@@ -62,7 +62,8 @@ def correspondence(
         Input states to clamp the first layer at; None if the network came clamped.
     target : array, (sample, output unit)
         Target states :math:`y^*`. An output that is pinned at a kink and pulled further out does
-        not change its rate: nothing comes back from it, which the record's `message` says.
+        not change its rate: no gradient comes back from it, which `status` and `message` of the
+        record say.
     eps : float or sequence of float
         Step sizes; for adaptive methods the spacing of the saved times.
     t_end : float
@@ -75,8 +76,7 @@ def correspondence(
     drive : {"replace", "nudge", "clamp"}
         How the target arrives (see :class:`ctebm.early_inference.drive.Drive`): replaces the
         output's pressure (eq. 12), adds :math:`\beta(y^* - y)` to its force, or is its state from
-        the first moment.
-        A clamped output has no noise, the other units have theirs.
+        the first moment. A clamped output has no noise, the other units have theirs.
     beta : float, optional
         Strength of a nudge.
     points : int
@@ -85,9 +85,9 @@ def correspondence(
     save_all : bool
         Save every step; by default each up to two past the first arrival in the deepest layer,
         then at most 48 in all, evenly in log time.
-    start : array, (*batch, unit), optional
+    start : array or FixedPoints, (*batch, unit), optional
         Where settling starts.
-    state : array, (*batch, unit), optional
+    state : array or FixedPoints, (*batch, unit), optional
         The equilibrium, if it is known; nothing is settled then.
     tol : float
         Bound on the residual of the equilibrium.
@@ -98,11 +98,11 @@ def correspondence(
     replicates : int
         Noisy runs of each sample, whose mean is the displacement.
     baseline : {"undriven", "held", "equilibrium"}
-        What is subtracted from a noisy run: the undriven network on the same Brownian path; a twin
-        on the same path whose output is driven, nudged or clamped to its own equilibrium: in the
-        linear regime the noise cancels at every step (with the undriven network it does so up to
-        the first arrival only, since the drive changes the output's feedback); or the equilibrium.
-        Without noise all three are the same.
+        What is subtracted from a noisy run: the undriven network on the same Brownian path; a
+        network on the same path whose output is driven, nudged or clamped to its own equilibrium,
+        so that in the linear regime the noise cancels at every step (with the undriven network it
+        does so up to the first arrival only, since the drive changes the output's feedback); or
+        the equilibrium. Without noise all three are the same.
     intervals : bool
         Give confidence intervals (95 %) of the coefficient and of the cosine with the chain
         gradient over replicates, see :func:`ctebm.early_inference.metrics.replicate_intervals`.
@@ -114,12 +114,24 @@ def correspondence(
     Returns
     -------
     Correspondence
+        A sample without an equilibrium has NaN as its displacement, and says so in `status` and
+        `message`; the others are measured.
 
     Raises
     ------
     ValueError
         For a request without meaning, and for a given `state` that is no equilibrium: its
         displacement would measure how it relaxes, not the drive.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> net = ctebm.LayeredNetwork.random([3, 4, 2], ctebm.HardSigmoid(), gain=0.2)
+    >>> x, target = [[0.1, 0.2, 0.3]], [[0.2, -0.2]]
+    >>> record = ctebm.correspondence(net, x, target, eps=[0.5, 0.1], n_steps=3)
+    >>> arrived = record.to_dataset().sel(layer="h1").isel(save=2)
+    >>> arrived.coefficient.values.round(9), arrived.cosine.values.round(9)
+    (array([[0.25, 0.01]]), array([[1., 1.]]))
     """
     clamped = network if x is None else network.clamp({next(iter(network.layers)): x})
     target = _one_row_each(clamped, target)
@@ -152,8 +164,8 @@ def _one_row_each(network: VectorField, target: ArrayLike | Tensor) -> Tensor:
 
 def _equilibrium(
     network: VectorField,
-    start: ArrayLike | Tensor | None,
-    state: ArrayLike | Tensor | None,
+    start: StateLike | None,
+    state: StateLike | None,
     n_samples: int,
     tol: float,
 ) -> FixedPoints:

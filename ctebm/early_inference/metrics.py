@@ -15,7 +15,6 @@ from torch import Tensor
 
 __all__ = [
     "Exponent",
-    "angle",
     "cosine",
     "curve_rmse",
     "fit_exponent",
@@ -47,12 +46,6 @@ def tangent(d: Tensor, g: Tensor) -> Tensor:
     along = (d * unit).sum(-1)
     across = d - along.unsqueeze(-1) * unit
     return -across.norm(dim=-1) / along
-
-
-def angle(d: Tensor, g: Tensor) -> Tensor:
-    """Return the angle between ``-d`` and `g` in radians, 0 to pi."""
-    t = tangent(d, g)
-    return torch.atan2(t.abs(), t.sign())
 
 
 def relative_error(d: Tensor, expected: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from ctebm.early_inference.gradients import (
     implicit_gradient,
     responsive_units,
 )
-from ctebm.networks.base import VectorField
+from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.layered import LayeredField, LayeredNetwork
 
 __all__ = ["ParameterGradient", "parameter_gradient"]
@@ -41,8 +41,8 @@ class ParameterGradient:
     >>> import ctebm
     >>> net = ctebm.LayeredNetwork.random([3, 4, 2], ctebm.Tanh())
     >>> x, target = [[0.1, 0.2, 0.3]], [[0.2, -0.2]]
-    >>> state = ctebm.settle(net.clamp({"x": x})).state
-    >>> gradient = ctebm.parameter_gradient(net, x, state, target)
+    >>> fixed = ctebm.settle(net.clamp({"x": x}))
+    >>> gradient = ctebm.parameter_gradient(net, x, fixed, target)
     >>> [tuple(W.shape) for W in gradient.weights]
     [(1, 3, 4), (1, 4, 2)]
     """
@@ -54,7 +54,7 @@ class ParameterGradient:
 def parameter_gradient(
     network: LayeredField,
     x: ArrayLike | Tensor,
-    state: ArrayLike | Tensor,
+    state: StateLike,
     target: ArrayLike | Tensor,
     which: Literal["chain", "implicit", "bptt"] = "chain",
     *,
@@ -74,7 +74,7 @@ def parameter_gradient(
         Whole, its input not clamped.
     x : array, (*batch, input unit)
         Input states.
-    state : array, (*batch, unit)
+    state : array or FixedPoints, (*batch, unit)
         The equilibrium of the free units.
     target : array, (*batch, output unit)
         The target states.
@@ -103,8 +103,7 @@ def parameter_gradient(
     """
     if which not in ("chain", "implicit", "bptt"):
         raise ValueError(f"expected 'chain', 'implicit' or 'bptt', got {which!r}.")
-    unrolled = eps is not None and n_steps is not None
-    if unrolled != (which == "bptt"):
+    if (which == "bptt") != (eps is not None and n_steps is not None):
         raise ValueError(f"expected eps and n_steps for 'bptt' and only then, got {which!r}.")
     if not isinstance(network, LayeredField) or "x" not in network.layers:
         raise ValueError("expected a whole LayeredNetwork; x is clamped here.")
@@ -112,10 +111,10 @@ def parameter_gradient(
     s = clamped.as_state(state)
     if which == "chain":
         g = chain_gradient(clamped, s, target) * responsive_units(clamped, s, target)
-    elif unrolled:
-        g = summed_adjoint(clamped, s, target, eps, n_steps)
-    else:
+    elif eps is None or n_steps is None:
         g = implicit_gradient(clamped, s, target)
+    else:
+        g = summed_adjoint(clamped, s, target, eps, n_steps)
     inputs = inputs.expand(*g.shape[:-1], -1)
     s = torch.cat([inputs, s.expand_as(g)], -1)
     r = network.activation(s)

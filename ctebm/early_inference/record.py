@@ -92,10 +92,8 @@ class Correspondence:
     >>> import ctebm
     >>> net = ctebm.LayeredNetwork.random([3, 4, 2], ctebm.HardSigmoid(), gain=0.2)
     >>> record = ctebm.correspondence(net, [[0.1, 0.2, 0.3]], [[0.2, -0.2]], eps=0.1, n_steps=4)
-    >>> record.raise_for_status().coefficient[0, 0, :3]  # of h1 and y after 0, 1 and 2 steps
-    tensor([[-0.0000, -0.0000],
-            [-0.0000,  0.1000],
-            [ 0.0100,  0.1900]], dtype=torch.float64)
+    >>> record.raise_for_status().coefficient[0, 0, 2]  # of h1 and y after 2 steps
+    tensor([0.0100, 0.1900], dtype=torch.float64)
     """
 
     network: VectorField

@@ -18,7 +18,10 @@ from matplotlib.lines import Line2D
 
 from ctebm.figures.panels import MARKERS, STYLE
 
-__all__ = ["correspondence_figure"]
+__all__ = ["correspondence_figure", "step_colours"]
+
+_LOWEST_ANGLE = 3e-15  # degrees; below the rounding error of any angle in double precision
+_LOWEST_NUMBER = 1e-300  # what a logarithmic axis shows of 0
 
 
 def correspondence_figure(dataset: xr.Dataset) -> Figure:
@@ -34,6 +37,19 @@ def correspondence_figure(dataset: xr.Dataset) -> Figure:
     ----------
     dataset : xarray.Dataset
         From :meth:`ctebm.Correspondence.to_dataset`.
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> net = ctebm.LayeredNetwork.random([3, 4, 2], ctebm.HardSigmoid(), gain=0.2)
+    >>> record = ctebm.correspondence(net, [[0.1, 0.2, 0.3]], [[0.2, -0.2]], eps=[0.5, 0.1])
+    >>> figure = ctebm.figures.correspondence_figure(record.to_dataset())
+    >>> [ax.get_title() for ax in figure.axes[:2]]
+    ['$y$, depth 0', '$h_{1}$, depth 1']
     """
     layers = np.argsort(dataset.depth.values)
     with mpl.rc_context(STYLE):
@@ -62,8 +78,6 @@ def step_colours(n: int) -> list[str]:
 
 
 def _coefficients(ax: Axes, one: xr.Dataset, colours: Sequence[str]) -> None:
-    times = one.time.values
-    t = np.geomspace(np.nanmin(times[times > 0]), np.nanmax(times), 300)
     for i, colour in enumerate(colours):
         run = one.isel(eps=i)
         n, time = run.step.values, run.time.values
@@ -73,7 +87,9 @@ def _coefficients(ax: Axes, one: xr.Dataset, colours: Sequence[str]) -> None:
         _points(ax, time[seen], run.coefficient.values[:, seen], colour, i)
         first = np.flatnonzero(seen)[:1]
         ax.plot(time[first], law[first], "o", ms=8, mfc="none", mec=colour, mew=0.9, zorder=3)
-    ax.plot(t, _gamma(int(one.depth), t), color="black", lw=1.2, ls="--", zorder=1)
+    limit = one[["continuous_coefficient"]].stack(run=("eps", "save")).sortby("time")
+    limit = limit.where(limit.continuous_coefficient > 0, drop=True)
+    ax.plot(limit.time, limit.continuous_coefficient, color="black", lw=1.2, ls="--", zorder=1)
     ax.set(xscale="log", yscale="log")
 
 
@@ -91,8 +107,10 @@ def _angles(ax: Axes, one: xr.Dataset, colours: Sequence[str]) -> None:
     known = one.rounding_floor.dropna("eps", how="all")
     if known.sizes["eps"]:
         floor = np.degrees(float(known.median("sample").max()))
-        ax.axhspan(1e-17, floor, facecolor="0.93", edgecolor="0.75", hatch="////", lw=0, zorder=0)
-    ax.set(xscale="log", yscale="log", ylim=(3e-15, 200))
+        ax.axhspan(
+            _LOWEST_ANGLE, floor, facecolor="0.93", edgecolor="0.75", hatch="////", lw=0, zorder=0
+        )
+    ax.set(xscale="log", yscale="log", ylim=(_LOWEST_ANGLE, 200))
     ax.axhline(90, color="0.6", lw=0.6)
 
 
@@ -103,14 +121,8 @@ def _points(ax: Axes, x: np.ndarray, samples: np.ndarray, colour: str, i: int) -
         return
     x, samples = x[known], samples[:, known]
     low, middle, high = np.nanquantile(samples, [0.05, 0.5, 0.95], axis=0)
-    ax.vlines(x, np.maximum(low, 1e-300), high, color=colour, lw=0.7, alpha=0.6, zorder=2)
+    ax.vlines(x, np.maximum(low, _LOWEST_NUMBER), high, color=colour, lw=0.7, alpha=0.6, zorder=2)
     ax.plot(x, middle, MARKERS[i % len(MARKERS)], ms=3.0, color=colour, mew=0, zorder=4)
-
-
-def _gamma(depth: int, t: np.ndarray) -> np.ndarray:
-    from scipy.special import gammainc
-
-    return gammainc(depth + 1, t)
 
 
 def _lowest_power(dataset: xr.Dataset) -> float:

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ctebm.figures.panels import STYLE
+from ctebm.figures.panels import OKABE_ITO, STYLE
 
 __all__ = ["bifurcation_diagram", "bifurcation_figure", "phase_portrait", "phase_portrait_figure"]
 
-BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+BLUE, VERMILION, GREEN, _, ORANGE, *_ = OKABE_ITO
 EVENTS = {
     "fold": ("o", VERMILION, "fold"),
     "pitchfork": ("D", GREEN, "pitchfork"),
@@ -61,7 +61,30 @@ def bifurcation_diagram(ax: Axes, branch: xr.Dataset, unit: int = 0) -> None:
 def bifurcation_figure(
     branches: list[xr.Dataset], parameter: str = "parameter", unit: int = 0
 ) -> Figure:
-    """Return a figure of branches of one family, from :meth:`ctebm.Branch.to_dataset`."""
+    """Return a bifurcation diagram of the branches of one family as a figure of its own.
+
+    Parameters
+    ----------
+    branches : list of xarray.Dataset
+        From :meth:`ctebm.Branch.to_dataset`.
+    parameter : str
+        What to call the parameter.
+    unit : int
+        Which unit's state to show.
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> def family(w):
+    ...     return ctebm.DenseNetwork([[0, w], [w, 0]], [-w / 2, -w / 2], ctebm.Tanh())
+    >>> branch = ctebm.continue_branch(family, [0.0, 0.0], (3.0, 5.0))
+    >>> ctebm.figures.bifurcation_figure([branch.to_dataset()], "w").axes[0].get_xlabel()
+    'w'
+    """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.6, 2.8), layout="constrained")
         ax = figure.subplots()
@@ -117,7 +140,25 @@ def phase_portrait(ax: Axes, plane: xr.Dataset) -> None:
 
 
 def phase_portrait_figure(plane: xr.Dataset) -> Figure:
-    """Return a phase portrait as a figure of its own, from :func:`ctebm.phase_plane`."""
+    """Return a phase portrait as a figure of its own.
+
+    Parameters
+    ----------
+    plane : xarray.Dataset
+        From :func:`ctebm.phase_plane`.
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> net = ctebm.DenseNetwork([[0, 2], [2, 0]], [-1, -1], ctebm.HardSigmoid())
+    >>> plane = ctebm.phase_plane(net, n_grid=11, n_starts=5)
+    >>> ctebm.figures.phase_portrait_figure(plane).axes[0].get_aspect()
+    1.0
+    """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.4, 3.8), layout="constrained")
         phase_portrait(figure.subplots(), plane)

@@ -19,7 +19,6 @@ __all__ = ["MARKERS", "OKABE_ITO", "STYLE", "Panel", "Series", "panel_figure"]
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 
-
 STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -31,7 +30,6 @@ STYLE: dict[Any, Any] = {
     "ytick.direction": "in",
     "svg.hashsalt": "ctebm",
 }
-
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
@@ -99,6 +97,18 @@ def panel_figure(panels: Sequence[Panel], columns: int = 3) -> Figure:
         In the order of reading.
     columns : int
         Panels in a row.
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> from ctebm.figures import Panel, Series, panel_figure
+    >>> theory, data = Series([1, 2], [1, 4], line=True), Series([1, 2], [1.1, 3.9], "measured")
+    >>> figure = panel_figure([Panel("A power law", "$x$", "$y$", [theory, data], log="xy")])
+    >>> figure.axes[0].get_xscale()
+    'log'
     """
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)

@@ -2,7 +2,7 @@
 
 import torch
 
-from ctebm.early_inference.crossings import Crossings
+from ctebm.early_inference.crossings import CrossingDetector
 from ctebm.networks.kinks import Box
 
 BOX = Box(-0.5, 0.5)
@@ -18,32 +18,40 @@ def moved(*changes):
 
 
 def test_the_first_crossing_of_each_sample_is_kept():
-    crossings = Crossings(BOX, START, FREE)
-    crossings.see(1, moved((0, 0, 0.4)))
-    assert crossings.step.tolist() == [-1, -1, -1]
-    crossings.see(2, moved((0, 2, 0.5), (1, 1, -0.49)))  # one unit meets a kink, one leaves its own
-    crossings.see(3, moved((0, 0, -0.5), (1, 0, 0.5)))  # later ones do not count
-    assert crossings.step.tolist() == [2, 2, -1]
-    assert crossings.unit.tolist() == [2, 1, -1]
-    assert crossings.direction.tolist() == [1, -1, 0]
+    detector = CrossingDetector(BOX, START, FREE)
+    detector.look(1, moved((0, 0, 0.4)))
+    assert detector.found.step.tolist() == [-1, -1, -1]
+    detector.look(2, moved((0, 2, 0.5), (1, 1, -0.49)))  # one unit meets a kink, one leaves its own
+    detector.look(3, moved((0, 0, -0.5), (1, 0, 0.5)))  # later ones do not count
+    assert detector.found.step.tolist() == [2, 2, -1]
+    assert detector.found.unit.tolist() == [2, 1, -1]
+    assert detector.found.direction.tolist() == [1, -1, 0]
 
 
 def test_a_responsive_unit_at_a_kink_is_expected_to_leave_it():
     """As an output is that is pulled back in; it has met a kink if it is still there."""
     everything = torch.ones_like(FREE)
-    crossings = Crossings(BOX, START, everything)
-    crossings.see(1, moved((0, 1, 0.4), (1, 1, -0.5)))
-    assert crossings.step.tolist() == [-1, 1, -1] and crossings.direction.tolist() == [0, 1, 0]
+    detector = CrossingDetector(BOX, START, everything)
+    detector.look(1, moved((0, 1, 0.4), (1, 1, -0.5)))
+    assert detector.found.step.tolist() == [-1, 1, -1] and detector.found.direction.tolist() == [
+        0,
+        1,
+        0,
+    ]
 
 
 def test_any_replicate_counts():
-    crossings = Crossings(BOX, START, FREE)
-    crossings.see(4, torch.stack([START, moved((2, 1, -0.6)), START]))
-    assert crossings.step.tolist() == [-1, -1, 4] and crossings.unit.tolist() == [-1, -1, 1]
-    assert crossings.direction.tolist() == [0, 0, 1]
+    detector = CrossingDetector(BOX, START, FREE)
+    detector.look(4, torch.stack([START, moved((2, 1, -0.6)), START]))
+    assert detector.found.step.tolist() == [-1, -1, 4] and detector.found.unit.tolist() == [
+        -1,
+        -1,
+        1,
+    ]
+    assert detector.found.direction.tolist() == [0, 0, 1]
 
 
 def test_without_kinks_nothing_is_crossed():
-    crossings = Crossings(None, START, FREE)
-    crossings.see(1, 100 * START)
-    assert crossings.step.tolist() == [-1, -1, -1]
+    detector = CrossingDetector(None, START, FREE)
+    detector.look(1, 100 * START)
+    assert detector.found.step.tolist() == [-1, -1, -1]

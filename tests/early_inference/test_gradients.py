@@ -208,3 +208,47 @@ def test_gradients_of_a_network_with_its_own_feedback_are_those_of_its_jacobian(
         torch.testing.assert_close(implicit, chain, rtol=1e-9, atol=1e-14)
     else:
         assert (implicit - chain).norm() > 1e-4 * chain.norm()
+
+
+def asymmetric(rho, gain=0.5, n=9, n_samples=4, seed=0):
+    """A dense network whose couplings differ in the two directions, at equilibrium, and targets."""
+    draw = torch.Generator().manual_seed(seed)
+    W = gain * torch.randn(n, n, generator=draw, dtype=torch.float64) / n**0.5
+    b = 0.4 * torch.randn(n, generator=draw, dtype=torch.float64)
+    layers = {"x": slice(0, 2), "h1": slice(2, 6), "y": slice(6, n)}
+    x = 0.8 * torch.rand(n_samples, 2, generator=draw, dtype=torch.float64) - 0.4
+    net = ctebm.AsymmetricNetwork(W, b, rho, layers=layers).clamp({"x": x})
+    fixed = ctebm.settle(net, tol=1e-14).raise_for_status()
+    return net, fixed, 0.6 * torch.rand(n_samples, 3, generator=draw, dtype=torch.float64) - 0.3
+
+
+@pytest.mark.parametrize("rho", ["tanh", "hard"])
+def test_gradients_of_an_asymmetric_network_are_dense_solves(rho):
+    net, fixed, target = asymmetric(ACTIVATIONS[rho], gain=1.0 if rho == "tanh" else 1.5)
+    J, y, h = net.jacobian(fixed.state), net.layers["y"], net.layers["h1"]
+    assert (J - J.mT).abs().max() > 0.1
+    assert fixed.pinned.any() == (rho == "hard")
+    implicit = ctebm.implicit_gradient(net, fixed, target)
+    chain = ctebm.chain_gradient(net, fixed, target)
+    responsive = responsive_units(net, fixed, target)
+    for row in range(len(target)):
+        free = ~fixed.pinned[row]
+        right = torch.zeros_like(fixed.state[row])
+        right[y] = fixed.state[row, y] - target[row]
+        expected = torch.zeros_like(right)
+        expected[free] = torch.linalg.solve(-J[row][free][:, free].mT, right[free])
+        torch.testing.assert_close(implicit[row], expected, rtol=1e-8, atol=1e-13)
+        passed = J[row][y, h].mT @ (right * responsive[row])[y]
+        torch.testing.assert_close(chain[row, h], passed * free[h])
+
+
+def test_a_record_of_equilibria_stands_for_its_states():
+    net, fixed, target = settled(ACTIVATIONS["tanh"])
+    steps = {"eps": 0.1, "n_steps": 2}
+    for function, options in [
+        (ctebm.chain_gradient, {}), (ctebm.implicit_gradient, {}), (ctebm.bptt_gradient, steps),
+        (responsive_units, {}),
+    ]:  # fmt: skip
+        assert torch.equal(
+            function(net, fixed, target, **options), function(net, fixed.state, target, **options)
+        )

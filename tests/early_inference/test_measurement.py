@@ -1,14 +1,14 @@
 """Section 3 of the paper: what moves, how much, in which direction, and until when."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from cases import measured, settled
+from cases import ACTIVATIONS, measured, settled
 
 import ctebm
-from ctebm.early_inference.plan import saved_steps
 
 HARD = ctebm.HardSigmoid()
 
@@ -21,7 +21,7 @@ def independent(record, eps, n_steps):
     low, high = json_kinks(data)
     layer_of_unit = data.layer_of_unit.values
     h = [data.input.values] + [
-        data.fixed_point.values[:, layer_of_unit == name] for name in data.layer_name.values
+        data.fixed_point.values[:, layer_of_unit == name] for name in data.layer.values
     ]
     out = []
     for _ in range(n_steps + 1):
@@ -40,8 +40,6 @@ def independent(record, eps, n_steps):
 
 
 def json_kinks(data):
-    import json
-
     low = json.loads(data.attrs["activation_parameters"])["lower"]
     return low, low + 1
 
@@ -156,121 +154,6 @@ def test_size_at_first_arrival_against_the_flow():
         assert ratio.numpy() == pytest.approx(limit, rel=0.05)
 
 
-@pytest.mark.parametrize("baseline, last", [("undriven", 0), ("held", 10)])
-def test_common_noise_cancels_in_the_linear_regime(baseline, last):
-    """Up to the first arrival against the undriven network, at every step against a held twin."""
-    quiet = measured(eps=[0.1], n_steps=10, save_all=True, tol=2e-15)
-    noisy = measured(
-        eps=[0.1],
-        n_steps=10,
-        save_all=True,
-        tol=2e-15,
-        sigma=0.02,
-        replicates=3,
-        baseline=baseline,
-        seed=1,
-    )
-    assert (noisy.first_crossing == -1).all()
-    for layer, k in enumerate(quiet.depth):
-        where = list(quiet.fixed.network.layers.values())[layer]
-        end = max(k + 1, last)
-        gap = (noisy.displacement - quiet.displacement)[:, 0, : end + 1, where].abs().max()
-        assert gap < 1e-14
-        if end == k + 1:
-            late = (noisy.displacement - quiet.displacement)[:, 0, end + 1, where].abs().max()
-            assert late > 1e-8 or k == 0
-
-
-def test_float32_says_what_it_cannot_see():
-    net = ctebm.LayeredNetwork.random((5, 6, 6, 3), HARD, gain=0.3, seed=4, dtype=torch.float32)
-    record = ctebm.correspondence(
-        net, torch.zeros(2, 5), torch.full((2, 3), 0.3), [5e-4], n_steps=5, tol=2e-6
-    )
-    assert (record.rounding_floor[:, 0, record.depth.index(2)] > 1).all()
-    exact = measured(eps=[0.5])
-    assert (exact.rounding_floor < 1e-8).all()
-
-
-def test_a_sample_without_equilibrium_is_reported_and_the_others_measured(monkeypatch):
-    def settle_but_one(*args, **options):
-        fixed = ctebm.settle(*args, **options)
-        lost = torch.arange(len(fixed.converged)) == 1
-        return replace(
-            fixed,
-            converged=fixed.converged & ~lost,
-            message=["sample 1 was lost" if one else "" for one in lost],
-        )
-
-    monkeypatch.setattr("ctebm.early_inference.measurement.settle", settle_but_one)
-    record = measured(eps=[0.1])
-    assert torch.isnan(record.displacement[1]).all()
-    assert torch.isfinite(record.displacement[[0, 2, 3, 4, 5]]).all()
-    data = record.to_dataset()
-    assert data.attrs["n_failed"] == 1 and "sample 1 was lost" in data.attrs["messages"]
-
-
-def test_saved_steps_keep_every_early_one():
-    steps = saved_steps(deepest=2, n_steps=800)
-    assert steps[:6] == [0, 1, 2, 3, 4, 5] and steps[-1] == 800
-    assert len(steps) <= 48 and steps == sorted(set(steps))
-    assert saved_steps(deepest=2, n_steps=3) == [0, 1, 2, 3]
-    ratio = np.diff(np.log(steps[20:]))
-    assert ratio.max() < 1.5 * ratio.mean()
-
-
-def test_dataset_holds_everything_by_name(tmp_path):
-    record = measured()
-    data = record.to_dataset()
-    assert set(data.dims) >= {"sample", "eps", "save", "layer", "unit"}
-    for name, item in data.variables.items():
-        assert item.attrs["long_name"], name
-        assert item.attrs["units"], name
-    path = tmp_path / "correspondence.nc"
-    ctebm.save(data, path)
-    with ctebm.open(path) as back:
-        for name in data.variables:
-            np.testing.assert_array_equal(back[name].values, data[name].values)
-        assert back.attrs["activation"] == "HardSigmoid"
-    run = data.isel(eps=2)
-    np.testing.assert_allclose(run.time, run.step.where(run.step >= 0) * 0.02)
-    for layer, name in enumerate(data.layer_name.values):
-        d = data.displacement.isel(unit=np.flatnonzero(data.layer_of_unit.values == name))
-        g = data.chain_gradient.isel(unit=np.flatnonzero(data.layer_of_unit.values == name))
-        coefficient = -(d * g).sum("unit", skipna=False) / (g**2).sum("unit")
-        np.testing.assert_allclose(data.coefficient.isel(layer=layer), coefficient, rtol=1e-9)
-
-
-@pytest.mark.parametrize(
-    "options, words",
-    [
-        ({"eps": [0.0]}, "0 < eps <= 1"),
-        ({"eps": [1.5]}, "0 < eps <= 1"),
-        ({"eps": [np.nan]}, "0 < eps <= 1"),
-        ({"eps": []}, "0 < eps <= 1"),
-        ({"replicates": 4}, "sigma > 0"),
-        ({"sigma": -1.0}, "sigma >= 0"),
-        ({"method": "eulr"}, "did you mean 'euler'"),
-        ({"method": "dopri5"}, "stalls where units chatter"),
-        ({"baseline": "free"}, "expected baseline"),
-    ],
-)
-def test_bad_requests_are_refused_in_a_sentence(options, words):
-    with pytest.raises(ValueError, match=words):
-        measured(**options)
-
-
-def test_intervals_bracket_the_mean_over_replicates():
-    record = measured(eps=[0.1], n_steps=6, sigma=0.01, replicates=12, intervals=True, seed=3,
-                      baseline="equilibrium")  # fmt: skip
-    low, high = record.coefficient_interval
-    assert low.shape == record.coefficient.shape
-    inside = (low <= record.coefficient) & (record.coefficient <= high)
-    assert inside[:, :, 1:].float().mean() > 0.99
-    assert (record.cosine_interval[0] <= record.cosine_interval[1])[:, :, 1:].all()
-    data = record.to_dataset()
-    assert data.coefficient_interval.dims == ("bound", "sample", "eps", "save", "layer")
-
-
 def test_a_given_equilibrium_is_taken_as_it_is():
     settled_here = measured(eps=[0.1], n_steps=4)
     again = measured(eps=[0.1], n_steps=4, state=settled_here.fixed.state)
@@ -279,16 +162,69 @@ def test_a_given_equilibrium_is_taken_as_it_is():
         measured(state=settled_here.fixed.state, start=settled_here.fixed.state)
 
 
-def test_synaptic_noise_has_the_quiet_run_as_its_mean():
-    quiet = measured(eps=[0.2], n_steps=6, save_all=True)
-    noisy = measured(eps=[0.2], n_steps=6, save_all=True, sigma=0.02, noise="synaptic",
-                     replicates=400, baseline="held", seed=2)  # fmt: skip
-    assert (noisy.first_crossing == -1).all()
-    gap = (noisy.displacement - quiet.displacement).abs()
-    assert gap.max() < 1e-13  # the noise inside the pressure cancels in pairs as well
-    alone = measured(eps=[0.2], n_steps=6, save_all=True, sigma=0.02, noise="synaptic",
-                     replicates=400, baseline="equilibrium", seed=2)  # fmt: skip
-    z = ((alone.displacement - quiet.displacement) / alone.standard_error)[:, 0, 2:]
-    z = z[..., : quiet.fixed.network.layers["y"].start]
-    assert alone.standard_error[:, 0, 2:].max() > 1e-5
-    assert z.abs().max() < 5 and 0.5 < z.std() < 1.6  # of correlated units and steps
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"replicates": 4}, "sigma > 0"),
+        ({"eps": [1.5]}, "0 < eps <= 1"),
+        ({"method": "dopri5"}, "stalls where units chatter"),
+        ({"drive": "nudge", "beta": 0.1, "points": 4}, "analytic activation, got HardSigmoid"),
+        ({"state": torch.zeros(6, 13)}, "expected an equilibrium, got a state with residual"),
+    ],
+)
+def test_bad_requests_are_refused_in_a_sentence(options, words):
+    with pytest.raises(ValueError, match=words):
+        measured(**options)
+
+
+@pytest.mark.parametrize("rho", ["tanh", "hard"])
+def test_an_asymmetric_network_is_measured_against_its_jacobian(rho):
+    """Weak nudging moves by sums of powers of 1 + eps J, which a dense matrix gives."""
+    draw = torch.Generator().manual_seed(0)
+    W = torch.randn(9, 9, generator=draw, dtype=torch.float64) / 6
+    layers = {"x": slice(0, 2), "h1": slice(2, 6), "y": slice(6, 9)}
+    net = ctebm.AsymmetricNetwork(W, torch.zeros(9), ACTIVATIONS[rho], layers=layers).centred()
+    x = 0.2 * torch.rand(3, 2, generator=draw, dtype=torch.float64)
+    target = 0.2 * torch.rand(3, 3, generator=draw, dtype=torch.float64)
+    eps, n = 0.2, 10
+    record = ctebm.correspondence(
+        net, x, target, eps, n_steps=n, drive="nudge", beta=1e-5, points=2
+    )
+    assert record.status.tolist() == [0, 0, 0]
+    s, y = record.fixed.state, record.fixed.network.layers["y"]
+    J = record.fixed.network.jacobian(s)
+    push = torch.zeros_like(s)
+    push[:, y] = target - s[:, y]
+    M, expected = torch.eye(7, dtype=torch.float64) + eps * J, torch.zeros_like(s)
+    for _ in range(n):
+        expected = (M @ expected.unsqueeze(-1)).squeeze(-1) + eps * push
+    torch.testing.assert_close(record.linear_response[:, 0, -1], expected, rtol=1e-11, atol=1e-14)
+    torch.testing.assert_close(record.displacement[:, 0, -1], expected, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(
+        record.implicit, ctebm.implicit_gradient(record.fixed.network, s, target)
+    )
+
+
+def test_one_target_serves_many_inputs_and_one_input_many_targets():
+    net = ctebm.LayeredNetwork.random((5, 6, 3), HARD, gain=0.3, seed=4)
+    x = 0.8 * torch.rand(2, 5, generator=torch.Generator().manual_seed(7)) - 0.4
+    y = torch.tensor([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]])
+    both = ctebm.correspondence(net, x, y, 0.1, n_steps=4)
+    for one in (
+        ctebm.correspondence(net, x, y[0], 0.1, n_steps=4),
+        ctebm.correspondence(net.clamp({"x": x}), None, y[0], 0.1, n_steps=4),
+    ):
+        assert torch.equal(one.displacement, both.displacement)
+        assert torch.equal(one.target, both.target)
+    one = ctebm.correspondence(net, x[0], y, 0.1, n_steps=4)
+    assert torch.equal(one.displacement[0], both.displacement[0])
+    assert one.input.shape == (2, 5)
+    with pytest.raises(ValueError, match=r"got a batch \(1, 2\); flatten it"):
+        ctebm.correspondence(net, x[None], y, 0.1)
+
+
+def test_a_record_of_equilibria_is_a_start_and_a_state():
+    first = measured(eps=[0.1], n_steps=4)
+    for name in ("state", "start"):
+        again = measured(eps=[0.1], n_steps=4, **{name: first.fixed})
+        torch.testing.assert_close(again.displacement, first.displacement)

@@ -1,0 +1,153 @@
+"""What a drive moves, with noise and without: baselines, crossings, intervals over replicates."""
+
+import pytest
+import torch
+from cases import measured, settled
+
+import ctebm
+from ctebm.early_inference import displacement
+from ctebm.early_inference.displacement import DrivenRun
+from ctebm.early_inference.drive import Nudge, Replace
+from ctebm.early_inference.plan import Replicates
+
+layers = lambda record: list(record.fixed.network.layers.values())  # noqa: E731
+CLAMPED = {"eps": [0.1], "n_steps": 10, "save_all": True, "tol": 2e-15, "drive": "clamp"}
+
+
+def test_held_twins_cancel_noise_under_a_nudge():
+    """N5: additive noise, paired with a run nudged to its own equilibrium."""
+    for points in (1, 2):
+        options = {"eps": [0.1], "n_steps": 10, "save_all": True, "tol": 2e-15, "drive": "nudge",
+                   "beta": 0.2, "points": points}  # fmt: skip
+        quiet = measured(**options)
+        noisy = measured(**options, sigma=0.02, replicates=3, baseline="held", seed=1)
+        assert (noisy.first_crossing == -1).all()
+        gap = (noisy.displacement - quiet.displacement).abs().max()
+        assert gap < 2e-14
+        free = measured(**options, sigma=0.02, replicates=3, baseline="undriven", seed=1)
+        assert (free.displacement - quiet.displacement).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("noise", ["langevin", "synaptic"])
+def test_held_twins_cancel_noise_under_a_clamp(noise):
+    """At every step against a twin that is clamped too, else up to the first arrival.
+
+    Synaptic noise on the twin's output is inside the rates, and thereby there one step earlier.
+    """
+    quiet = measured(**CLAMPED)
+    options = {"sigma": 0.02, "noise": noise, "replicates": 3, "seed": 1}
+    noisy = measured(**CLAMPED, **options, baseline="held")
+    assert (noisy.first_crossing == -1).all()
+    assert (noisy.displacement - quiet.displacement).abs().max() < 2e-14
+    free = measured(**CLAMPED, **options, baseline="undriven")
+    gap = (free.displacement - quiet.displacement)[:, 0].abs()
+    for where, k, n in zip(layers(quiet), quiet.depth, quiet.first_arrival, strict=True):
+        if k > 0:
+            last = n if noise == "langevin" else n - 1
+            assert gap[:, : last + 1, where].max() < 2e-14 < 1e-5 < gap[:, -1, where].max()
+
+
+def test_a_clamped_output_stays_put_and_the_others_fluctuate_around_it():
+    """Mean and covariance are those of the network with its output clamped, after settling."""
+    options = {**CLAMPED, "n_steps": 100, "save_all": False}
+    noisy = measured(**options, sigma=0.01, replicates=600, baseline="equilibrium", seed=1)
+    quiet = measured(**options)
+    y = quiet.fixed.network.layers["y"]
+    pull = quiet.target - quiet.fixed.state[:, y]
+    assert (noisy.displacement[:, 0, :, y] - pull[:, None]).abs().max() < 1e-15
+    assert (noisy.standard_error[..., y] < 1e-15).all()
+    held = quiet.fixed.network.clamp({"y": quiet.target})
+    linear = ctebm.linearize(held, ctebm.settle(held).state)
+    variance = linear.covariance(0.01, eps=0.1).diagonal(dim1=-2, dim2=-1)
+    off = (noisy.displacement - quiet.displacement)[:, 0, -1, : y.start]
+    assert (off / (variance / 600).sqrt()).abs().max() < 4.5  # 60 standard normal numbers
+    measured_variance = 600 * noisy.standard_error[:, 0, -1, : y.start].square()
+    # a variance from 600 normal samples has a relative standard error of sqrt(2/600)
+    assert (measured_variance / variance - 1).abs().max() < 4.5 * (2 / 600) ** 0.5
+
+
+@pytest.mark.parametrize("baseline, last", [("undriven", 0), ("held", 10)])
+def test_common_noise_cancels_in_the_linear_regime(baseline, last):
+    """Up to the first arrival against the undriven network, at every step against a held twin."""
+    quiet = measured(eps=[0.1], n_steps=10, save_all=True, tol=2e-15)
+    noisy = measured(
+        eps=[0.1],
+        n_steps=10,
+        save_all=True,
+        tol=2e-15,
+        sigma=0.02,
+        replicates=3,
+        baseline=baseline,
+        seed=1,
+    )
+    assert (noisy.first_crossing == -1).all()
+    for layer, k in enumerate(quiet.depth):
+        where = list(quiet.fixed.network.layers.values())[layer]
+        end = max(k + 1, last)
+        gap = (noisy.displacement - quiet.displacement)[:, 0, : end + 1, where].abs().max()
+        assert gap < 1e-14
+        if end == k + 1:
+            late = (noisy.displacement - quiet.displacement)[:, 0, end + 1, where].abs().max()
+            assert late > 1e-8 or k == 0
+
+
+def test_synaptic_noise_has_the_quiet_run_as_its_mean():
+    quiet = measured(eps=[0.2], n_steps=6, save_all=True)
+    noisy = measured(eps=[0.2], n_steps=6, save_all=True, sigma=0.02, noise="synaptic",
+                     replicates=400, baseline="held", seed=2)  # fmt: skip
+    assert (noisy.first_crossing == -1).all()
+    gap = (noisy.displacement - quiet.displacement).abs()
+    assert gap.max() < 1e-13  # the noise inside the pressure cancels in pairs as well
+    alone = measured(eps=[0.2], n_steps=6, save_all=True, sigma=0.02, noise="synaptic",
+                     replicates=400, baseline="equilibrium", seed=2)  # fmt: skip
+    z = ((alone.displacement - quiet.displacement) / alone.standard_error)[:, 0, 2:]
+    z = z[..., : quiet.fixed.network.layers["y"].start]
+    assert alone.standard_error[:, 0, 2:].max() > 1e-5
+    assert z.abs().max() < 5 and 0.5 < z.std() < 1.6  # of correlated units and steps
+
+
+def test_intervals_bracket_the_mean_over_replicates():
+    record = measured(eps=[0.1], n_steps=6, sigma=0.01, replicates=12, intervals=True, seed=3,
+                      baseline="equilibrium")  # fmt: skip
+    low, high = record.coefficient_interval
+    assert low.shape == record.coefficient.shape
+    inside = (low <= record.coefficient) & (record.coefficient <= high)
+    assert inside[:, :, 1:].float().mean() > 0.99
+    assert (record.cosine_interval[0] <= record.cosine_interval[1])[:, :, 1:].all()
+    data = record.to_dataset()
+    assert data.coefficient_interval.dims == ("bound", "sample", "eps", "save", "layer")
+
+
+def test_a_displacement_is_driven_steps_minus_the_equilibrium():
+    net, fixed, target = settled(ctebm.HardSigmoid(), gain=1.2)
+    run = DrivenRun(net, fixed.state, target, Replace(), "euler", Replicates())
+    moved = run.displacement(0.3, [0, 2, 7])
+    driven, s, states = ctebm.Dynamics(net, drive=target), fixed.state, [fixed.state]
+    for _ in range(7):
+        s = driven.box(s).project(s + 0.3 * driven.f(0, s))
+        states.append(s)
+    expected = torch.stack([states[n] for n in (0, 2, 7)]) - fixed.state
+    torch.testing.assert_close(moved.mean, expected, rtol=0, atol=1e-15)
+    assert moved.standard_error is None and moved.seed is None
+
+
+def test_crossings_are_seen_in_runs_of_any_length(monkeypatch):
+    """Whether all states are kept at a time or the fewest."""
+    net, fixed, target = settled(ctebm.HardSigmoid(), gain=1.2)
+    run = DrivenRun(net, fixed.state, target, Replace(), "euler", Replicates())
+    whole = run.displacement(0.02, [0, 5, 90])
+    monkeypatch.setattr(displacement, "_KEPT_NUMBERS", 1)
+    parts = run.displacement(0.02, [0, 5, 90])
+    assert (whole.crossings.step > displacement._SHORTEST_SPAN).any()
+    assert torch.equal(whole.crossings.step, parts.crossings.step)
+    assert torch.equal(whole.crossings.unit, parts.crossings.unit)
+    assert torch.equal(whole.mean, parts.mean)
+
+
+def test_both_signs_of_a_nudge_share_their_noise():
+    net, fixed, target = settled(ctebm.Tanh())
+    noisy = Replicates(0.05, n=3, baseline="equilibrium", seed=3)
+    run = DrivenRun(net, fixed.state, target, Nudge(0.1, points=2), "euler", noisy)
+    moved = run.displacement(0.1, [0, 1], seed=3)
+    assert moved.seed == 3
+    assert moved.standard_error[1].max() < 1e-13  # the first step's noise is no response

@@ -1,0 +1,55 @@
+"""What a measurement is asked for: saved steps, and what is refused."""
+
+import numpy as np
+import pytest
+
+from ctebm.early_inference.plan import MOST_SAVED, Replicates, Schedule, saved_steps
+
+
+def test_saved_steps_keep_every_early_one():
+    steps = saved_steps(deepest=2, n_steps=800)
+    assert steps[:6] == [0, 1, 2, 3, 4, 5] and steps[-1] == 800
+    assert len(steps) <= MOST_SAVED and steps == sorted(set(steps))
+    assert saved_steps(deepest=2, n_steps=3) == [0, 1, 2, 3]
+    ratio = np.diff(np.log(steps[20:]))
+    assert ratio.max() < 1.5 * ratio.mean()
+
+
+def test_a_schedule_has_a_time_or_a_number_of_steps():
+    at = Schedule.of([0.5, 0.1], "euler", deepest=1, t_end=2.0)
+    assert [steps[-1] for steps in at.steps] == [4, 20]
+    assert [steps[-1] for steps in Schedule.of([0.5, 0.1], "euler", 4, t_end=2.0).steps] == [7, 20]
+    assert Schedule.of(0.1, "heun", 1, t_end=2.0, n_steps=3).steps == [[0, 1, 2, 3]]
+    assert len(Schedule.of(0.01, "euler", 1, t_end=2.0, save_all=True).steps[0]) == 201
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"eps": [0.0]}, "0 < eps <= 1"),
+        ({"eps": [1.5]}, "0 < eps <= 1"),
+        ({"eps": [np.nan]}, "0 < eps <= 1"),
+        ({"eps": []}, "0 < eps <= 1"),
+        ({"n_steps": 0}, "n_steps >= 1"),
+        ({"method": "eulr"}, "did you mean 'euler'"),
+    ],
+)
+def test_steps_without_meaning_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        Schedule.of(**{"eps": [0.1], "method": "euler", "deepest": 1, "t_end": 1.0} | options)
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"n": 4}, "expected sigma > 0 with 4 replicates"),
+        ({"sigma": 0.1, "n": 0}, "replicates >= 1"),
+        ({"sigma": -1.0}, "sigma >= 0"),
+        ({"sigma": float("nan")}, "sigma >= 0"),
+        ({"baseline": "free"}, "expected baseline undriven, held, equilibrium, got 'free'"),
+        ({"sigma": 0.1, "intervals": True}, "replicates >= 2 with intervals"),
+    ],
+)
+def test_noisy_runs_without_meaning_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        Replicates(**options)
