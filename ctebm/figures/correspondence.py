@@ -106,7 +106,7 @@ def _angles(ax: Axes, one: xr.Dataset, colours: Sequence[str]) -> None:
             ax.axvline(median, color=colour, lw=0.8, ls=":", zorder=1)
     known = one.rounding_floor.dropna("eps", how="all")
     if known.sizes["eps"]:
-        floor = np.degrees(float(known.median("sample").max()))
+        floor = min(np.degrees(float(known.median("sample").max())), 180)  # all, without a gradient
         ax.axhspan(
             _LOWEST_ANGLE, floor, facecolor="0.93", edgecolor="0.75", hatch="////", lw=0, zorder=0
         )

@@ -1,0 +1,55 @@
+"""What the figure of a correspondence shows of its dataset."""
+
+import numpy as np
+import pytest
+from cases import measured
+
+import ctebm
+from ctebm.figures import correspondence_figure
+
+
+@pytest.mark.parametrize("drive", ["replace", "clamp"])
+def test_points_are_medians_and_lines_are_laws(drive):
+    data = measured(eps=(0.5, 0.1), t_end=4.0, drive=drive).to_dataset()
+    figure = correspondence_figure(data)
+    top = figure.axes[: data.sizes["layer"]]
+    assert [ax.get_title() for ax in top] == [
+        "$y$, depth 0",
+        "$h_{1}$, depth 1",
+        "$h_{2}$, depth 2",
+    ]
+    one = data.sel(layer="h1", eps=0.1)
+    seen = (one.step > 0) & (one.law_coefficient > 0)
+    law, points = (
+        [line for line in top[1].lines if len(line.get_xdata()) == int(seen.sum()) and
+         (line.get_linestyle() == "-") == solid]
+        for solid in (True, False)
+    )  # fmt: skip
+    np.testing.assert_allclose(law[0].get_ydata(), one.law_coefficient[seen])
+    median = one.coefficient.median("sample")[seen]
+    np.testing.assert_allclose(points[0].get_ydata(), median)
+    np.testing.assert_allclose(points[0].get_xdata(), one.time[seen])
+
+
+@pytest.mark.parametrize("drive, lead", [("replace", 0), ("clamp", 1)])
+def test_the_dashed_line_is_the_continuous_law_of_the_drive(drive, lead):
+    figure = correspondence_figure(measured(eps=(0.5, 0.1), drive=drive).to_dataset())
+    (limit,) = [line for line in figure.axes[1].lines if line.get_linestyle() == "--"]
+    time, value = limit.get_xdata(), limit.get_ydata()
+    assert len(time) > 40 and (np.diff(time) >= 0).all()
+    np.testing.assert_allclose(value, ctebm.continuous_coefficient(1 - lead, time))
+
+
+@pytest.mark.parametrize("gain", [0.8, 1.5])
+def test_angles_below_rounding_are_hatched_and_crossings_marked(gain):
+    """Where most samples have no gradient rounding hides all angles."""
+    data = measured(gain=gain, eps=(0.1,), t_end=4.0).to_dataset()
+    assert (data.first_crossing > 0).mean() > 0.5
+    bottom = correspondence_figure(data).axes[-1]
+    (band,) = [patch for patch in bottom.patches if patch.get_hatch()]
+    floor = np.degrees(float(data.rounding_floor.sel(layer="h2").median()))
+    assert np.isinf(floor) == (gain == 1.5)
+    assert band.get_y() + band.get_height() == pytest.approx(min(floor, 180))
+    (dotted,) = [line for line in bottom.lines if line.get_linestyle() == ":"]
+    crossing = data.first_crossing.where(data.first_crossing > 0, np.inf)
+    assert dotted.get_xdata()[0] == np.median(crossing) * 0.1
