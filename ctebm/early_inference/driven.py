@@ -67,9 +67,9 @@ class TangentField(VectorField):
 
 
 class HeldOutput(VectorField):
-    """A network that sees its output at a target, whatever the state says of it.
+    """A network whose other units see the output at a target, whatever the output's state.
 
-    Noise on the output then reaches nothing else, which is how a clamped output and a free twin
+    Noise on the output then reaches nothing else, which is how a clamped run and an undriven one
     share one noise.
 
     Parameters

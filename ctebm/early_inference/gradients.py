@@ -140,8 +140,7 @@ def implicit_gradient(network: VectorField, state: StateLike, target: ArrayLike 
     -------
     Tensor, (*batch, unit)
         0 for pinned units, outputs included. NaN for a sample whose Hessian on the unpinned units
-        is not positive definite; without an energy an unstable equilibrium is not noticed, and NaN
-        is for a singular Jacobian.
+        is not positive definite; without an energy, stability is not checked.
 
     Raises
     ------

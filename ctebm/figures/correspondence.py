@@ -138,7 +138,7 @@ def _legend(figure: Figure, dataset: xr.Dataset, colours: Sequence[str]) -> None
     ]  # fmt: skip
     handles += [
         Line2D([], [], color="0.3", lw=1, label="law of the solver"),
-        Line2D([], [], color="black", lw=1.2, ls="--", label=r"continuous limit $P(k+1,\,t)$"),
+        Line2D([], [], color="black", lw=1.2, ls="--", label=r"its limit $\epsilon \to 0$"),
         Line2D([], [], color="0.3", marker="o", ms=8, mfc="none", lw=0, label="first arrival"),
         Line2D([], [], color="0.75", lw=6, label="hidden by rounding"),
     ]
