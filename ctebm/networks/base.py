@@ -146,6 +146,11 @@ class VectorField(ABC):
         ----------
         s : array or record, (*batch, unit)
             States, or a record with a ``state``, such as :class:`~ctebm.FixedPoints`.
+
+        Raises
+        ------
+        ValueError
+            For states of another length.
         """
         if not isinstance(s, Tensor):
             s = torch.as_tensor(getattr(s, "state", s), dtype=self.dtype, device=self.device)
@@ -155,6 +160,31 @@ class VectorField(ABC):
             raise ValueError(
                 f"expected a state of shape (*batch, {self.n_units or 'unit'}), "
                 f"got {tuple(s.shape)}; give one column for each unit."
+            )
+        return s
+
+    def finite_state(self, s: StateLike) -> Tensor:
+        """Return `s` as :meth:`as_state` does, refused if a number in it is NaN or infinite.
+
+        Parameters
+        ----------
+        s : array or record, (*batch, unit)
+            States, or a record with a ``state``.
+
+        Raises
+        ------
+        ValueError
+            For states of another length, or not finite; the message names the first such sample
+            and unit.
+        """
+        s = self.as_state(s)
+        finite = torch.isfinite(s)
+        if not bool(finite.all()):
+            *sample, unit = torch.nonzero(~finite)[0].tolist()
+            where = f" of sample {', '.join(map(str, sample))}" if sample else ""
+            raise ValueError(
+                f"expected finite states, got {float(s[(*sample, unit)])} in unit {unit}{where}; "
+                "settle first, or leave that sample out."
             )
         return s
 

@@ -267,6 +267,19 @@ def test_a_record_stands_for_its_states():
         dense(ACTIVATIONS["tanh"], n=6).as_state(rest)
 
 
+def test_a_state_that_is_not_finite_is_named():
+    net = dense(ACTIVATIONS["tanh"], n=3)
+    s = torch.zeros(2, 4, 3)
+    assert torch.equal(net.finite_state(s), s.double())
+    s[1, 2, 0], s[1, 3, 1] = torch.nan, torch.inf
+    with pytest.raises(ValueError, match="got nan in unit 0 of sample 1, 2; settle"):
+        net.finite_state(s)
+    with pytest.raises(ValueError, match="got -inf in unit 1; settle"):
+        net.finite_state([0.0, -np.inf, 0.0])
+    with pytest.raises(ValueError, match="shape"):
+        net.finite_state([np.nan])
+
+
 def test_float32_stays_float32_and_returns_in_to():
     net = layered(ACTIVATIONS["tanh"]).to(dtype=torch.float32)
     s = states(net).float()
