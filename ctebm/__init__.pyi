@@ -10,13 +10,16 @@ from . import learning as learning
 from . import figures as figures
 from . import study as study
 
-from .networks.activation import HardSigmoid as HardSigmoid
-from .networks.activation import Logistic as Logistic
-from .networks.activation import Tanh as Tanh
-from .networks.activation import SmoothHardSigmoid as SmoothHardSigmoid
+from .networks.kinks import Box as Box
+from .networks.activation import Activation as Activation
+from .networks.sigmoids import HardSigmoid as HardSigmoid
+from .networks.sigmoids import Logistic as Logistic
+from .networks.sigmoids import Tanh as Tanh
+from .networks.sigmoids import SmoothHardSigmoid as SmoothHardSigmoid
 from .networks.activation import Custom as Custom
 from .networks.base import VectorField as VectorField
-from .networks.base import Network as Network
+from .networks.base import LyapunovField as LyapunovField
+from .networks.energy import Network as Network
 from .networks.dense import DenseNetwork as DenseNetwork
 from .networks.layered import LayeredNetwork as LayeredNetwork
 from .networks.sparse import SparseNetwork as SparseNetwork

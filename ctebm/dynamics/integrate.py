@@ -22,7 +22,7 @@ from ctebm.dynamics.noise import fresh_seed
 from ctebm.dynamics.run import Observables, Run, adaptive_run, noise_source
 from ctebm.dynamics.sde import Dynamics, Phase
 from ctebm.dynamics.trajectory import Trajectory
-from ctebm.networks.base import Network
+from ctebm.networks.energy import Network
 from ctebm.networks.memory import check_memory
 
 __all__ = ["simulate"]

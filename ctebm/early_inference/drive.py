@@ -158,7 +158,7 @@ class Nudge(Drive):
         :math:`\frac{1}{N\beta}\sum_j e^{-2\pi i j/N}\Delta_j`: the response for unit strength with
         an error of :math:`O(\beta^N)`. 1 is one-sided, 2 is symmetric, more are complex (Laborieux
         & Zenke 2022) and need an activation that is analytic as far as they move the states, see
-        :attr:`ctebm.networks.activation.Activation.strip`.
+        :attr:`ctebm.networks.activation.Activation.analytic_strip`.
 
     Examples
     --------

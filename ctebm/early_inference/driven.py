@@ -8,7 +8,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ctebm.networks.base import VectorField, rows_of
+from ctebm.networks.base import VectorField
+from ctebm.networks.layout import rows_of
 from ctebm.networks.pairwise import PairwiseNetwork
 
 __all__ = [
@@ -133,7 +134,7 @@ class ComplexNudge(VectorField):
         assert isinstance(network, PairwiseNetwork) and network.n_units is not None
         super().__init__(2 * network.n_units)
         wide = torch.complex128 if network.dtype == torch.float64 else torch.complex64
-        self.inner, self.target, self.beta = network.to(dtype=wide), target, beta
+        self.inner, self.target, self.beta = network._map(lambda t: t.to(wide)), target, beta
         self.dtype, self.device = network.dtype, network.device
 
     def force(self, s: Tensor) -> Tensor:
@@ -157,7 +158,7 @@ def check_analytic(network: VectorField) -> None:
     if rho.kinks:
         raise ValueError(f"complex nudging needs an analytic activation, got {rho}; {remedy}.")
     try:
-        z = torch.tensor([0.1 + 1j * min(0.1, rho.strip / 2)], dtype=torch.complex128)
+        z = torch.tensor([0.1 + 1j * min(0.1, rho.analytic_strip / 2)], dtype=torch.complex128)
         h = _DIFFERENCE
         slope = (rho(z + h) - rho(z - h)) / (2 * h)
         turned = (rho(z + 1j * h) - rho(z - 1j * h)) / (2j * h)
@@ -172,10 +173,10 @@ def check_analytic(network: VectorField) -> None:
 def check_analytic_strip(network: VectorField, reached: float, beta: complex) -> None:
     """Warn where a complex nudge has moved states past the nearest singularity of the rate."""
     rho = network.activation if isinstance(network, PairwiseNetwork) else None
-    if rho is not None and reached >= rho.strip:
+    if rho is not None and reached >= rho.analytic_strip:
         warnings.warn(
             f"a nudge of complex strength {beta:.3g} moved a state to imaginary part "
-            f"{reached:.3g}, beyond the singularities of {rho} at {rho.strip:.3g}: its error is "
-            "not of order beta^points there; use a smaller beta.",
+            f"{reached:.3g}, beyond the singularities of {rho} at {rho.analytic_strip:.3g}: its "
+            "error is not of order beta^points there; use a smaller beta.",
             stacklevel=2,
         )

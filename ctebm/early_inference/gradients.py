@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ctebm.equilibria.kkt import pinned_units
 from ctebm.equilibria.krylov import conjugate_gradients
-from ctebm.networks.base import Network, StateLike, VectorField
+from ctebm.networks.base import StateLike, VectorField
+from ctebm.networks.energy import Network
 
 __all__ = ["bptt_gradient", "chain_gradient", "implicit_gradient", "responsive_units"]
 

@@ -23,7 +23,8 @@ from ctebm.equilibria.kkt import project, residual
 from ctebm.equilibria.newton import newton_step
 from ctebm.equilibria.record import FixedPoints
 from ctebm.equilibria.settling import settle
-from ctebm.networks.base import Network, StateLike, VectorField
+from ctebm.networks.base import StateLike, VectorField
+from ctebm.networks.energy import Network
 
 __all__ = ["correspondence"]
 

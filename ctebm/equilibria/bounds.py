@@ -49,7 +49,7 @@ def certify_unique(network: PairwiseNetwork) -> bool:
         coupling = float(network._map(torch.abs).coupling(ones).max())
     bend = 0.0
     if network.box is None:
-        bend = rho.max_bend * float(_largest_current(network, *rho.rates).max())
+        bend = rho.max_curvature * float(_largest_current(network, *rho.rates).max())
     return rho.max_slope**2 * coupling + bend < 1
 
 

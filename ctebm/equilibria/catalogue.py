@@ -11,7 +11,8 @@ from ctebm.equilibria.inertia import classify, hessian_on
 from ctebm.equilibria.kkt import pinned_units, project, residual
 from ctebm.equilibria.newton import NEWTON_UNITS, newton_from
 from ctebm.equilibria.record import FixedPoints, points_at
-from ctebm.networks.base import Network, VectorField, count_units
+from ctebm.networks.base import VectorField, count_units
+from ctebm.networks.energy import Network
 
 __all__ = ["Catalogue"]
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ctebm.equilibria.kkt import pinned_units, residual
 from ctebm.equilibria.krylov import Spectrum, extremal_spectrum, generic_vector
-from ctebm.networks.base import Network, VectorField
+from ctebm.networks.base import VectorField
+from ctebm.networks.energy import Network
 
 __all__ = ["DENSE_UNITS", "classify", "hessian_on", "restricted"]
 

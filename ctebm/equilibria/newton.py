@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ctebm.equilibria.kkt import defect, pinned_units, project
 from ctebm.equilibria.krylov import conjugate_gradients
-from ctebm.networks.base import Network, VectorField
+from ctebm.networks.base import VectorField
+from ctebm.networks.energy import Network
 
 __all__ = ["newton", "newton_from"]
 

@@ -14,7 +14,8 @@ from ctebm.dataset import variable
 from ctebm.dynamics.integrate import simulate
 from ctebm.dynamics.sde import Dynamics
 from ctebm.equilibria.search import find_fixed_points
-from ctebm.networks.base import LyapunovField, Network, VectorField
+from ctebm.networks.base import LyapunovField, VectorField
+from ctebm.networks.energy import Network
 
 __all__ = ["phase_plane"]
 

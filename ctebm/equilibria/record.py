@@ -24,7 +24,8 @@ from torch import Tensor
 from ctebm.dataset import variable
 from ctebm.equilibria.inertia import classify
 from ctebm.equilibria.kkt import margin, pinned_units, residual
-from ctebm.networks.base import Network, VectorField
+from ctebm.networks.base import VectorField
+from ctebm.networks.energy import Network
 
 __all__ = ["FixedPoints"]
 

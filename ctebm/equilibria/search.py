@@ -21,7 +21,8 @@ from ctebm.equilibria.kkt import check_tolerance, project, residual
 from ctebm.equilibria.newton import NEWTON_UNITS, newton_from
 from ctebm.equilibria.record import FixedPoints
 from ctebm.equilibria.settling import check_energy, settle_from
-from ctebm.networks.base import Network, VectorField, count_units, single
+from ctebm.networks.base import VectorField, count_units, single
+from ctebm.networks.energy import Network
 from ctebm.networks.kinks import Box
 
 __all__ = ["enumerate_fixed_points", "find_fixed_points"]

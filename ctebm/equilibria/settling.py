@@ -17,7 +17,8 @@ from ctebm.equilibria.kkt import check_tolerance, defect, project
 from ctebm.equilibria.newton import newton
 from ctebm.equilibria.record import FixedPoints, points_at
 from ctebm.equilibria.trust_region import descend
-from ctebm.networks.base import Network, VectorField
+from ctebm.networks.base import VectorField
+from ctebm.networks.energy import Network
 from ctebm.networks.pairwise import PairwiseNetwork
 
 __all__ = ["settle"]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ctebm.equilibria.kkt import defect, pinned_units, project, residual
-from ctebm.networks.base import Network
+from ctebm.networks.energy import Network
 
 __all__ = ["descend"]
 

@@ -1,29 +1,35 @@
-r"""Motions and energies: the forces and curvatures that follow from them.
+r"""The motion of a state: a force, and what follows from it.
 
 A :class:`VectorField` is a motion :math:`\dot s = f(s)` on states ``s`` of shape
-``(*batch, unit)``; a user's own gives :meth:`VectorField.force` alone. A :class:`Network` is the
-motion down an energy, :math:`f = -\partial E/\partial s`; a user's own gives
-:meth:`Network.energy` alone. The networks of eq. 6 give closed forms.
+``(*batch, unit)``; a user's own gives :meth:`VectorField.force` alone. Where an energy has that
+force, it is a :class:`~ctebm.Network`, see :mod:`ctebm.networks.energy`.
 
-Letters: state ``s``, rate ``r`` = :math:`\rho(s)`, weights ``W``, biases ``b``, current
-``I`` = ``b + W r``.
+Letters: state ``s``, force ``f``, vector ``v``, Jacobian ``J``.
+
+The module is longer than others since clamping is a method of a motion and returns one: neither
+class can stand without the other.
 """
 
 from __future__ import annotations
 
+import copy
+import importlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Protocol, Self, TypeVar
+from types import MappingProxyType
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ctebm.networks.arrays import check_float, mapped, real_tensor, refuse_integers
 from ctebm.networks.kinks import Box
+from ctebm.networks.layout import consecutive, covering, rows_of, size_of
 
-__all__ = ["LyapunovField", "Network", "StateLike", "VectorField"]
+__all__ = ["ClampedField", "LyapunovField", "StateLike", "VectorField", "count_units", "single"]
 
 N = TypeVar("N", bound="VectorField")
 
@@ -41,25 +47,30 @@ StateLike = ArrayLike | Tensor | HasState
 class VectorField(ABC):
     r"""A motion :math:`\dot s = f(s)` of states ``(*batch, unit)``; subclass it with `force` alone.
 
-    Nothing asks it for an energy. Parameters that bring samples of their own, such as clamped
-    inputs, have a `batch`.
+    Nothing asks it for an energy. All that follows from the force comes by automatic
+    differentiation; a subclass may override any method with a closed form.
 
     Parameters
     ----------
     n_units : int, optional
         The number of units; None if the force takes states of any length.
     layers : mapping of str to slice, optional
-        Names for consecutive groups of units, input first, output last.
+        Names for consecutive groups of units that cover all of them, input first, output last.
 
     Attributes
     ----------
     box : Box or None
         The kinks ``(b1, b2)`` between which equilibria lie, one pair for all units or ``(unit,)``
-        each; None without kinks.
+        each, infinite for units without; None without kinks.
     is_gradient : bool
         Whether the force is the gradient of an energy, which is what a :class:`Network` is.
     dtype, device
         Of the parameters; states are brought to them.
+
+    Raises
+    ------
+    ValueError
+        For layers that do not cover the units one behind the other.
 
     Examples
     --------
@@ -73,7 +84,7 @@ class VectorField(ABC):
     """
 
     n_units: int | None = None
-    layers: Mapping[str, slice] = {}
+    layers: Mapping[str, slice] = MappingProxyType({})
     box: Box | None = None
     is_gradient: bool = False
     dtype: torch.dtype = torch.float64
@@ -82,8 +93,8 @@ class VectorField(ABC):
     def __init__(
         self, n_units: int | None = None, layers: Mapping[str, slice] | None = None
     ) -> None:
-        self.n_units = n_units
-        self.layers = dict(layers or {})
+        self.layers = covering(layers, n_units) if layers else {}
+        self.n_units = sum(map(size_of, self.layers.values())) if layers else n_units
 
     @abstractmethod
     def force(self, s: Tensor) -> Tensor:
@@ -96,17 +107,16 @@ class VectorField(ABC):
 
     def jacobian_product(self, s: Tensor, v: Tensor) -> Tensor:
         r"""Return :math:`J(s)\,v` with :math:`J = \partial f/\partial s`, without the matrix."""
-        s = self.as_state(s)
-        v = self.as_state(v).expand_as(s)
-        return torch.func.jvp(self.force, (s,), (v,))[1]
+        return torch.func.jvp(self.force, *zip(self._with_vector(s, v), strict=True))[1]
 
     def adjoint_product(self, s: Tensor, v: Tensor) -> Tensor:
         """Return :math:`J(s)'v`, without the matrix."""
-        return torch.func.vjp(self.force, self.as_state(s))[1](v)[0]
+        s, v = self._with_vector(s, v)
+        return torch.func.vjp(self.force, s)[1](v)[0]
 
     def jacobian(self, s: Tensor) -> Tensor:
         r"""Return :math:`J = \partial f/\partial s` of the force, ``(*batch, unit, unit)``."""
-        return columns(self.jacobian_product, self.as_state(s))
+        return columns(self.jacobian_product, self._in_samples(s))
 
     @property
     def batch(self) -> torch.Size:
@@ -114,7 +124,18 @@ class VectorField(ABC):
         return torch.Size()
 
     def samples(self, batch: torch.Size, rows: Tensor) -> Self:
-        """Return the motion of some rows of the flattened `batch`."""
+        """Return the motion of some rows of the flattened `batch`.
+
+        Raises
+        ------
+        NotImplementedError
+            If the parameters bring samples along and the class does not say how to choose rows.
+        """
+        if self.batch:
+            raise NotImplementedError(
+                f"{type(self).__name__} has a batch {tuple(self.batch)} of its own; override "
+                "`samples` to return the motion with some rows of its parameters."
+            )
         return self
 
     def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> VectorField:
@@ -124,7 +145,7 @@ class VectorField(ABC):
         ----------
         states : mapping of str to array
             A state for each clamped layer, ``(*batch, size)``; one row a sample. States, not
-            rates: an activation's ``inverse`` turns rates into states.
+            rates: the ``state`` method of a network with rates turns rates into states.
 
         Returns
         -------
@@ -135,9 +156,69 @@ class VectorField(ABC):
         Raises
         ------
         ValueError
-            For a layer that does not exist, or states of another size or not finite.
+            For a layer that does not exist, or states of another size, not finite, or integers.
         """
         return ClampedField(self, self._layer_states(states))
+
+    def to(
+        self,
+        *targets: torch.dtype | torch.device | str,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Self:
+        """Return the motion with its parameters in another dtype or on another device.
+
+        Tensors among its attributes go along, also those in lists, tuples, dicts, modules,
+        activations and other motions there.
+
+        Parameters
+        ----------
+        *targets : torch.dtype, torch.device or str
+            A dtype, a device, or both.
+        dtype : torch.dtype, optional
+            ``torch.float64`` or ``torch.float32``.
+        device : torch.device or str, optional
+            Such as ``"cuda"``.
+
+        Raises
+        ------
+        ValueError
+            For another dtype.
+        """
+        for target in targets:
+            if isinstance(target, torch.dtype):
+                dtype = target
+            else:
+                device = target
+        real = None if dtype is None else check_float(dtype)
+        wide = None if dtype is None else dtype.to_complex()
+
+        def change(t: Tensor) -> Tensor:
+            kind = real if t.is_floating_point() else wide if t.is_complex() else None
+            return t.to(device=device, dtype=kind)
+
+        return self._map(change)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Return the motion with a change applied to every tensor that it has."""
+        other = copy.copy(self)
+        vars(other).update({name: mapped(value, change) for name, value in vars(other).items()})
+        other.box = mapped(self.box, change)  # which a class may declare
+        like = change(torch.empty(0, dtype=self.dtype, device=self.device))
+        other.dtype, other.device = like.dtype, like.device
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        def keep(t: Tensor) -> Tensor:
+            # torch deep-copies neither sparse tensors nor such as hang on a graph
+            if id(t) not in memo and not (t.is_leaf and t.layout == torch.strided):
+                memo[id(t)] = t.clone()
+            return t
+
+        self._map(keep)
+        other = memo[id(self)] = copy.copy(self)
+        vars(other).update(copy.deepcopy(vars(other), memo))
+        return other
 
     def as_state(self, s: StateLike) -> Tensor:
         """Return `s` as a tensor of the network's dtype and device, its last length checked.
@@ -150,12 +231,11 @@ class VectorField(ABC):
         Raises
         ------
         ValueError
-            For states of another length.
+            For another number of units, or complex numbers.
         """
-        if not isinstance(s, Tensor):
-            s = torch.as_tensor(getattr(s, "state", s), dtype=self.dtype, device=self.device)
-        elif s.dtype != self.dtype or s.device != self.device:
-            s = s.to(dtype=self.dtype, device=self.device)
+        if not isinstance(s, Tensor) or s.dtype != self.dtype or s.device != self.device:
+            array: Any = getattr(s, "state", s)
+            s = real_tensor(array, self.dtype, self.device)
         if s.ndim == 0 or (self.n_units is not None and s.shape[-1] != self.n_units):
             raise ValueError(
                 f"expected a state of shape (*batch, {self.n_units or 'unit'}), "
@@ -205,29 +285,68 @@ class VectorField(ABC):
             )
         return list(self.layers)[-1]
 
+    def _in_samples(self, s: StateLike) -> Tensor:
+        """Return a state, one for each sample that the parameters bring along."""
+        state, batch = self.as_state(s), self.batch
+        if not batch or state.shape[:-1] == batch:
+            return state
+        return state.expand(*torch.broadcast_shapes(state.shape[:-1], batch), -1)
+
+    def _with_vector(self, s: StateLike, v: StateLike) -> tuple[Tensor, Tensor]:
+        """Return a state and a vector, one for each sample."""
+        state, vector = torch.broadcast_tensors(self._in_samples(s), self.as_state(v))
+        return state, vector
+
     def _layer_states(self, states: Mapping[str, ArrayLike | Tensor]) -> dict[str, Tensor]:
         return {name: self._layer_state(name, x) for name, x in states.items()}
 
     def _layer_state(self, name: str, x: ArrayLike | Tensor) -> Tensor:
-        where = self.layer(name)
-        size = where.stop - where.start
-        x = torch.as_tensor(x, dtype=self.dtype, device=self.device)
+        """Return a copy of the states of a layer, checked."""
+        refuse_integers(
+            x,
+            f"states of layer {name!r} as floats",
+            "pixels are rates: scale them to [0, 1] and give network.state(rates), or give float "
+            "states",
+        )
+        return self._of_layer(name, x, "state").clone()
+
+    def _of_layer(self, name: str, x: ArrayLike | Tensor, what: str) -> Tensor:
+        size = size_of(self.layer(name))
+        x = real_tensor(x, self.dtype, self.device)
         if x.ndim == 0 or x.shape[-1] != size:
             raise ValueError(
-                f"expected a state of shape (*batch, {size}) for layer {name!r}, "
+                f"expected a {what} of shape (*batch, {size}) for layer {name!r}, "
                 f"got {tuple(x.shape)}."
             )
         if not bool(torch.isfinite(x).all()):
             raise ValueError(
-                f"expected finite states for layer {name!r}, got NaN or infinity; clean the data."
+                f"expected finite {what}s for layer {name!r}, got NaN or infinity; clean the data."
             )
         return x
 
 
 class LyapunovField(VectorField):
-    """A motion down an energy that is not the potential of its force.
+    r"""A motion down an energy that is not the potential of its force.
 
-    Its energy tells which way the motion goes, and nothing else: no Hessian, no detailed balance.
+    Its energy tells which way the motion goes, and nothing else: there is no Hessian and no
+    detailed balance. Clamped, it is a motion alone, unless a subclass knows that its energy falls
+    with some units held too.
+
+    Parameters
+    ----------
+    n_units, layers
+        As for a :class:`VectorField`.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> class Spiral(ctebm.LyapunovField):  # E = |s|^2 / 2 falls, but nothing turns along it
+    ...     def force(self, s):
+    ...         return s.flip(-1) * s.new_tensor([1.0, -1.0]) - s
+    ...     def energy(self, s):
+    ...         return s.square().sum(-1) / 2
+    >>> ctebm.linearize(Spiral(2), [0.0, 0.0]).eigenvalues
+    tensor([-1.+1.j, -1.-1.j], dtype=torch.complex128)
     """
 
     @abstractmethod
@@ -235,109 +354,17 @@ class LyapunovField(VectorField):
         """Return the energy of each state, which falls along the motion, shape ``(*batch)``."""
 
 
-class Network(VectorField):
-    r"""The motion down an energy, :math:`f = -\partial E/\partial s`; subclass with `energy` alone.
-
-    Parameters
-    ----------
-    n_units : int, optional
-        The number of units; None if the energy takes states of any length.
-    layers : mapping of str to slice, optional
-        Names for consecutive groups of units, input first, output last.
-
-    Examples
-    --------
-    >>> import ctebm
-    >>> class Quartic(ctebm.Network):
-    ...     def energy(self, s):
-    ...         return (s**4 / 4 - s**2 / 2).sum(-1)
-    >>> ctebm.settle(Quartic(2), [0.3, -2.0]).state
-    tensor([ 1.0000, -1.0000], dtype=torch.float64)
-    """
-
-    is_gradient = True
-
-    @abstractmethod
-    def energy(self, s: Tensor) -> Tensor:
-        """Return the energy of each state, shape ``(*batch)``."""
-
-    def force(self, s: Tensor) -> Tensor:
-        r"""Return the force :math:`-\partial E/\partial s`, shape ``(*batch, unit)``."""
-        return -torch.func.grad(lambda u: self.energy(u).sum())(self.as_state(s))
-
-    def potential(self, s: Tensor) -> Tensor:
-        r"""Return :math:`L(s) = |s|^2/2 - E(s)` (eq. 21), whose gradient is the pressure."""
-        s = self.as_state(s)
-        return s.square().sum(-1) / 2 - self.energy(s)
-
-    def energy_and_force(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        """Return :meth:`energy` and :meth:`force`."""
-        s = self.as_state(s)
-        if type(self).force is not Network.force:
-            return self.energy(s), self.force(s)
-
-        def total(u: Tensor) -> tuple[Tensor, Tensor]:
-            energy = self.energy(u)
-            return energy.sum(), energy
-
-        gradient, energy = torch.func.grad(total, has_aux=True)(s)
-        return energy, -gradient
-
-    def hessian_product(self, s: Tensor, v: Tensor) -> Tensor:
-        r"""Return :math:`H(s)\,v`, :math:`H = \partial^2 E/\partial s^2`, without the matrix."""
-        return -super().jacobian_product(s, v)
-
-    def hessian_operator(self, s: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return the map ``v -> H(s) v``, with all that depends on `s` computed once."""
-        s = self.as_state(s)
-        if type(self).hessian_product is not Network.hessian_product:
-            return lambda v: self.hessian_product(s, v)
-        # H is symmetric, so that one recorded force serves every product, backwards.
-        backwards = torch.func.vjp(self.force, s)[1]
-        return lambda v: -backwards(v)[0]
-
-    def hessian(self, s: Tensor) -> Tensor:
-        r"""Return the matrix :math:`H = \partial^2 E/\partial s^2`, ``(*batch, unit, unit)``."""
-        return columns(self.hessian_product, self.as_state(s))
-
-    def jacobian_product(self, s: Tensor, v: Tensor) -> Tensor:
-        r"""Return :math:`J v = -H v`."""
-        return -self.hessian_product(s, v)
-
-    def adjoint_product(self, s: Tensor, v: Tensor) -> Tensor:
-        """Return :math:`J'v = -H v`, since the Hessian is symmetric."""
-        return -self.hessian_product(s, v)
-
-    def jacobian(self, s: Tensor) -> Tensor:
-        r"""Return :math:`\partial f/\partial s = -H`, ``(*batch, unit, unit)``."""
-        return -self.hessian(s)
-
-    def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> Network:
-        """Return the network of the other units, with some layers held at states.
-
-        Parameters
-        ----------
-        states : mapping of str to array
-            As for :meth:`VectorField.clamp`.
-
-        Returns
-        -------
-        Network
-            Its energy is that of the full network at the completed state.
-        """
-        return ClampedNetwork(self, self._layer_states(states))
-
-
 class ClampedField(VectorField):
     """A motion with some layers held, by substitution into its force."""
 
     def __init__(self, whole: VectorField, states: Mapping[str, Tensor]) -> None:
-        free = [name for name in whole.layers if name not in states]
-        super().__init__(None, consecutive({k: size_of(whole.layers[k]) for k in free}))
-        self.n_units = sum(size_of(where) for where in self.layers.values())
+        layers = covering(whole.layers, whole.n_units)  # which a class may declare
         self.whole, self.states = whole, dict(states)
+        free = {name: where for name, where in layers.items() if name not in states}
+        super().__init__(None, consecutive({name: size_of(w) for name, w in free.items()}))
+        self.n_units = sum(map(size_of, free.values()))
         self.dtype, self.device = whole.dtype, whole.device
-        numbers = [np.arange(where.start, where.stop) for where in map(whole.layer, free)]
+        numbers = [np.arange(where.start, where.stop) for where in free.values()]
         self.free = torch.as_tensor(np.concatenate([*numbers, np.zeros(0, int)]))
         self.free = self.free.to(whole.device)
         self.box = None if whole.box is None else whole.box.of_units(self.free)
@@ -352,7 +379,7 @@ class ClampedField(VectorField):
 
     def padded(self, v: Tensor) -> Tensor:
         """Return a vector on the free units with zeros on the held ones."""
-        n = self.whole.n_units or sum(map(size_of, self.whole.layers.values()))
+        n = sum(map(size_of, self.whole.layers.values()))
         return v.new_zeros(*v.shape[:-1], n).index_copy(-1, self.free, v)
 
     def kept(self, t: Tensor) -> Tensor:
@@ -362,11 +389,14 @@ class ClampedField(VectorField):
     def force(self, s: Tensor) -> Tensor:
         return self.kept(self.whole.force(self.completed(s)))
 
+    def pressure(self, s: Tensor) -> Tensor:
+        return self.kept(self.whole.pressure(self.completed(s)))
+
     def jacobian_product(self, s: Tensor, v: Tensor) -> Tensor:
-        return self.kept(self.whole.jacobian_product(self.completed(s), self._vector(s, v)))
+        return self.kept(self.whole.jacobian_product(*self._whole_with_vector(s, v)))
 
     def adjoint_product(self, s: Tensor, v: Tensor) -> Tensor:
-        return self.kept(self.whole.adjoint_product(self.completed(s), self._vector(s, v)))
+        return self.kept(self.whole.adjoint_product(*self._whole_with_vector(s, v)))
 
     def jacobian(self, s: Tensor) -> Tensor:
         return self._block(self.whole.jacobian(self.completed(s)))
@@ -380,74 +410,41 @@ class ClampedField(VectorField):
         states = {k: rows_of(x, batch, rows) for k, x in self.states.items()}
         return type(self)(self.whole.samples(batch, rows), states)
 
-    def _vector(self, s: Tensor, v: Tensor) -> Tensor:
-        batch = torch.broadcast_shapes(self.as_state(s).shape[:-1], self.batch)
-        v = self.as_state(v)
-        return self.padded(v.expand(torch.broadcast_shapes(v.shape, (*batch, v.shape[-1]))))
+    def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> Self:
+        return type(self)(self.whole, self.states | self._layer_states(states))
+
+    def _whole_with_vector(self, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        s, v = self._with_vector(s, v)
+        return self.completed(s), self.padded(v)
 
     def _block(self, matrix: Tensor) -> Tensor:
         return matrix.index_select(-1, self.free).index_select(-2, self.free)
 
 
-class ClampedNetwork(ClampedField, Network):
-    """A network with some layers held, by substitution into its energy."""
-
-    whole: Network
-
-    def __init__(self, whole: Network, states: Mapping[str, Tensor]) -> None:
-        super().__init__(whole, states)
-
-    def energy(self, s: Tensor) -> Tensor:
-        return self.whole.energy(self.completed(s))
-
-    def energy_and_force(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        energy, force = self.whole.energy_and_force(self.completed(s))
-        return energy, self.kept(force)
-
-    def hessian_product(self, s: Tensor, v: Tensor) -> Tensor:
-        return self.kept(self.whole.hessian_product(self.completed(s), self._vector(s, v)))
-
-    def hessian_operator(self, s: Tensor) -> Callable[[Tensor], Tensor]:
-        product = self.whole.hessian_operator(self.completed(s))
-        return lambda v: self.kept(product(self._vector(s, v)))
-
-    def hessian(self, s: Tensor) -> Tensor:
-        return self._block(self.whole.hessian(self.completed(s)))
-
-
 def columns(product: Callable[[Tensor, Tensor], Tensor], s: Tensor) -> Tensor:
     """Return a matrix ``(*batch, unit, unit)`` from its products with unit vectors."""
+    if s.shape[-1] == 0:
+        return s.unsqueeze(-1)
     basis = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device)
     return torch.stack([product(s, e.expand_as(s)) for e in basis], dim=-1)
 
 
-def size_of(where: slice) -> int:
-    return where.stop - where.start
-
-
-def consecutive(sizes: Mapping[str, int]) -> dict[str, slice]:
-    ends = np.cumsum(list(sizes.values()), dtype=int).tolist()
-    return {name: slice(end - n, end) for (name, n), end in zip(sizes.items(), ends, strict=True)}
-
-
-def covering(layers: Mapping[str, slice] | None, n: int) -> dict[str, slice]:
-    """Return named layers that cover `n` units; one layer ``"s"`` if none are given."""
-    layers = dict(layers or {"s": slice(0, n)})
-    sizes = {k: size_of(w) for k, w in layers.items()}
-    if consecutive(sizes) != layers or n != sum(sizes.values()):
-        raise ValueError(
-            f"expected layers as consecutive slices that cover the {n} units, got {layers}."
-        )
-    return layers
-
-
-def rows_of(t: Tensor, batch: torch.Size, rows: Tensor) -> Tensor:
-    """Return rows of a parameter ``(*batch, unit)`` that is broadcast to a batch and flattened."""
-    return t.expand(*batch, t.shape[-1]).reshape(-1, t.shape[-1])[rows] if t.ndim > 1 else t
-
-
 def single(network: N) -> N:
-    """Return a network of one sample without its batch, or refuse it."""
+    """Return a network of one sample without its batch, or refuse it.
+
+    Raises
+    ------
+    ValueError
+        For a network with more samples than one.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> from ctebm.networks.base import single
+    >>> net = ctebm.LayeredNetwork.random([2, 3, 1], ctebm.Tanh())
+    >>> single(net.clamp({"x": [[0.5, 0.5]]})).batch
+    torch.Size([])
+    """
     if math.prod(network.batch) != 1:
         raise ValueError(
             f"expected a network with one sample, got {tuple(network.batch)}; clamp one input."
@@ -458,10 +455,33 @@ def single(network: N) -> N:
 
 
 def count_units(network: VectorField) -> int:
-    """Return the number of units, or refuse a network that takes states of any length."""
+    """Return the number of units, or refuse a network that takes states of any length.
+
+    Raises
+    ------
+    ValueError
+        If the number of units is not known.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> from ctebm.networks.base import count_units
+    >>> count_units(ctebm.LayeredNetwork.random([2, 3, 1], ctebm.Tanh()))
+    6
+    """
     if network.n_units is None:
         raise ValueError(
             "this network takes states of any length; give it n_units, as in "
             "super().__init__(n_units)."
         )
     return network.n_units
+
+
+_MOVED = {"Network": "energy", "rows_of": "layout", "size_of": "layout"}
+
+
+def __getattr__(name: str) -> Any:
+    """Return a name at its old place, for branches that are not merged yet."""
+    if name in _MOVED:
+        return getattr(importlib.import_module(f"ctebm.networks.{_MOVED[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

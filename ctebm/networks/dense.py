@@ -12,17 +12,13 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.networks.activation import Activation, as_activation
-from ctebm.networks.base import covering
-from ctebm.networks.pairwise import (
-    PairwiseField,
-    PairwiseNetwork,
-    affine,
-    drop_units,
-    finite_tensor,
-    without_layer,
-)
+from ctebm.networks.arrays import finite_tensor
+from ctebm.networks.layout import covering, drop_units, without_layer
+from ctebm.networks.pairwise import PairwiseField, PairwiseNetwork, affine
 
-__all__ = ["DenseField", "DenseNetwork", "MatrixField"]
+__all__ = ["DenseField", "DenseNetwork", "MatrixField", "check_self_coupling", "check_square"]
+
+SYMMETRIC = 8  # roundings by which weights that were computed both ways may differ
 
 
 class MatrixField(PairwiseField):
@@ -32,6 +28,15 @@ class MatrixField(PairwiseField):
     ----------
     weight : Tensor
         ``(unit, unit)``.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> net = ctebm.SparseNetwork.ring(3, 0.5, ctebm.Tanh())
+    >>> net.dense_weight()
+    tensor([[0.0000, 0.5000, 0.5000],
+            [0.5000, 0.0000, 0.5000],
+            [0.5000, 0.5000, 0.0000]], dtype=torch.float64)
     """
 
     weight: Tensor
@@ -50,7 +55,7 @@ class MatrixField(PairwiseField):
         b = finite_tensor(bias, "the biases", dtype).to(self.weight.device)
         if b.ndim == 0 or b.shape[-1] != n:
             raise ValueError(f"expected {n} biases, one for each unit, got {tuple(b.shape)}.")
-        self._set(as_activation(activation), b, covering(layers, n))
+        self._set(as_activation(activation), b, covering(layers or {"s": slice(0, n)}, n))
 
     @abstractmethod
     def _read(self, weight: Any, dtype: torch.dtype) -> Tensor:
@@ -66,15 +71,17 @@ class MatrixField(PairwiseField):
         network._set(self.activation, bias, without_layer(self.layers, clamped))
         return network
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        network = super()._map(change)
-        network.weight = change(self.weight)
-        network._set(self.activation, change(self.bias), self.layers)
-        return network
-
 
 class DenseField(MatrixField):
-    """Couplings in a dense matrix."""
+    """Couplings in a dense matrix.
+
+    Examples
+    --------
+    >>> import torch, ctebm
+    >>> net = ctebm.AsymmetricNetwork([[0, 1], [-1, 0]], [0, 0], ctebm.HardSigmoid())
+    >>> net.coupling(torch.tensor([1.0, 0.5], dtype=torch.float64))
+    tensor([ 0.5000, -1.0000], dtype=torch.float64)
+    """
 
     def coupling(self, r: Tensor) -> Tensor:
         return r @ self.weight.mT
@@ -109,6 +116,13 @@ class DenseNetwork(DenseField, PairwiseNetwork):
     ------
     ValueError
         If the weights are not square, finite and symmetric with a zero diagonal.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> net = ctebm.DenseNetwork([[0, 0.5], [0.5, 0]], [-0.3, -0.1], ctebm.HardSigmoid())
+    >>> ctebm.settle(net).state  # between the kinks s = b + W (s + 1/2)
+    tensor([0.0333, 0.1667], dtype=torch.float64)
     """
 
     def coupling(self, r: Tensor) -> Tensor:
@@ -125,13 +139,37 @@ class DenseNetwork(DenseField, PairwiseNetwork):
 
 
 def check_square(weight: Tensor) -> None:
-    """Refuse weights that are not a square matrix."""
+    """Refuse weights that are not a square matrix.
+
+    Raises
+    ------
+    ValueError
+        With the shape.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.networks.dense import check_square
+    >>> check_square(torch.ones(2, 2))
+    """
     if weight.ndim != 2 or weight.shape[0] != weight.shape[1]:
         raise ValueError(f"expected a square weight matrix, got shape {tuple(weight.shape)}.")
 
 
 def check_self_coupling(weight: Tensor) -> None:
-    """Refuse weights that are not a square matrix with a zero diagonal."""
+    """Refuse weights that are not a square matrix with a zero diagonal.
+
+    Raises
+    ------
+    ValueError
+        With what is wrong and the remedy.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.networks.dense import check_self_coupling
+    >>> check_self_coupling(torch.zeros(2, 2))
+    """
     check_square(weight)
     if weight.diagonal().any():
         raise ValueError(
@@ -142,7 +180,7 @@ def check_self_coupling(weight: Tensor) -> None:
 
 def _check_symmetry(weight: Tensor) -> None:
     asymmetry = float((weight - weight.mT).detach().abs().max()) if weight.numel() else 0.0
-    if asymmetry > 8 * torch.finfo(weight.dtype).eps * float(weight.detach().abs().max()):
+    if asymmetry > SYMMETRIC * torch.finfo(weight.dtype).eps * float(weight.detach().abs().max()):
         raise ValueError(
             f"expected symmetric weights, got max |W - W'| = {asymmetry:.3g}; no energy has "
             "asymmetric couplings as its force: eq. 6 would see (W + W')/2; pass that, or use "

@@ -9,13 +9,17 @@ unit stays where its current holds it.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
+from typing import Self
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.networks.base import LyapunovField, rows_of
+from ctebm.networks.activation import Activation
+from ctebm.networks.base import LyapunovField
+from ctebm.networks.layout import rows_of
 from ctebm.networks.pairwise import PairwiseNetwork
 
 __all__ = ["HopfieldNetwork"]
@@ -53,9 +57,27 @@ class HopfieldNetwork(LyapunovField):
                 "subclass VectorField with the force b + W rho(s) - s for other couplings."
             )
         super().__init__(network.n_units, network.layers)
-        self.pairwise, self.activation, self.bias = network, network.activation, network.bias
+        self.pairwise = network
         self.dtype, self.device = network.dtype, network.device
         self.held: dict[str, Tensor] = {}  # states of clamped layers, whose energy counts too
+
+    @property
+    def activation(self) -> Activation:
+        """The firing rate."""
+        return self.pairwise.activation
+
+    @property
+    def bias(self) -> Tensor:
+        """The biases, ``(unit,)``, or ``(*batch, unit)`` after clamping."""
+        return self.pairwise.bias
+
+    def rate(self, s: Tensor) -> Tensor:
+        r"""Return the firing rates :math:`\rho(s)`; :meth:`state` is the way back."""
+        return self.pairwise.rate(s)
+
+    def state(self, rates: ArrayLike | Tensor) -> Tensor:
+        """Return the states of rates, as :meth:`ctebm.DenseNetwork.state`."""
+        return self.pairwise.state(rates)
 
     def energy(self, s: Tensor) -> Tensor:
         s = self.as_state(s)
@@ -69,15 +91,15 @@ class HopfieldNetwork(LyapunovField):
         return self.pairwise.current(s) - s
 
     def jacobian_product(self, s: Tensor, v: Tensor) -> Tensor:
-        slope, v = self.activation.derivative(self.as_state(s)), self.as_state(v)
+        slope, v = self.activation.derivative(self._in_samples(s)), self.as_state(v)
         return self.pairwise.coupling(slope * v) - v
 
     def adjoint_product(self, s: Tensor, v: Tensor) -> Tensor:
-        slope, v = self.activation.derivative(self.as_state(s)), self.as_state(v)
+        slope, v = self.activation.derivative(self._in_samples(s)), self.as_state(v)
         return slope * self.pairwise.adjoint_coupling(v) - v
 
     def jacobian(self, s: Tensor) -> Tensor:
-        slope = self.activation.derivative(self.as_state(s)).unsqueeze(-2)
+        slope = self.activation.derivative(self._in_samples(s)).unsqueeze(-2)
         W = self.pairwise.dense_weight()
         return W * slope - torch.eye(len(W), dtype=W.dtype, device=W.device)
 
@@ -85,17 +107,18 @@ class HopfieldNetwork(LyapunovField):
     def batch(self) -> torch.Size:
         return self.pairwise.batch
 
-    def samples(self, batch: torch.Size, rows: Tensor) -> HopfieldNetwork:
+    def samples(self, batch: torch.Size, rows: Tensor) -> Self:
         held = {name: rows_of(x, batch, rows) for name, x in self.held.items()}
         return self._with(self.pairwise.samples(batch, rows), held)
 
-    def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> HopfieldNetwork:
+    def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> Self:
         held = self._layer_states(states)
         return self._with(self.pairwise.clamp(held), self.held | held)
 
-    def _with(self, network: PairwiseNetwork, held: dict[str, Tensor]) -> HopfieldNetwork:
-        other = HopfieldNetwork(network)
-        other.held = held
+    def _with(self, network: PairwiseNetwork, held: dict[str, Tensor]) -> Self:
+        other = copy.copy(self)
+        other.pairwise, other.held = network, held
+        other.n_units, other.layers = network.n_units, network.layers
         return other
 
     def _own(self, s: Tensor) -> Tensor:

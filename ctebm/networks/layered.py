@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -12,16 +13,11 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.networks.activation import Activation, as_activation
-from ctebm.networks.base import consecutive
-from ctebm.networks.pairwise import (
-    PairwiseField,
-    PairwiseNetwork,
-    affine,
-    finite_tensor,
-    without_layer,
-)
+from ctebm.networks.arrays import finite_tensor
+from ctebm.networks.layout import consecutive, layer_names, without_layer
+from ctebm.networks.pairwise import PairwiseField, PairwiseNetwork, affine
 
-_NARROW_UNITS = 32
+_NARROW_UNITS = 32  # columns up to which BLAS multiplies the transpose faster
 _DENSE_UNITS = 100  # up to which one dense product is faster than a product a block
 
 __all__ = ["LayeredField", "LayeredNetwork"]
@@ -37,6 +33,15 @@ class LayeredField(PairwiseField):
         ``i + 1``. None between two layers that clamping has separated.
     depth : mapping of str to int
         Hops from the output, which has depth 0.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> net = ctebm.LayeredNetwork.random([4, 3, 3, 2], ctebm.Tanh())
+    >>> net.depth
+    {'x': 3, 'h2': 2, 'h1': 1, 'y': 0}
+    >>> [W if W is None else tuple(W.shape) for W in net.clamp({"h1": [0.0] * 3}).weights]
+    [(4, 3), None]
     """
 
     weights: list[Tensor | None]
@@ -51,6 +56,8 @@ class LayeredField(PairwiseField):
     ) -> None:
         blocks = [finite_tensor(W, f"weights[{i}]", dtype) for i, W in enumerate(weights)]
         rows = [finite_tensor(b, f"biases[{i}]", dtype) for i, b in enumerate(biases)]
+        if any(b.ndim == 0 for b in rows):
+            raise ValueError("expected an array of biases for each layer, got a number.")
         if len(blocks) < 1 or len(rows) != len(blocks) + 1:
             raise ValueError(
                 f"expected one more array of biases than of weights, got {len(rows)} and "
@@ -90,12 +97,6 @@ class LayeredField(PairwiseField):
         bridge = [None] if 0 < i < len(self.layers) - 1 else []
         return [*blocks[: max(i - 1, 0)], *bridge, *blocks[i + 1 :]]
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        network = super()._map(change)
-        network.weights = [None if W is None else change(W) for W in self.weights]
-        network._set(self.activation, change(self.bias), self.layers)
-        return network
-
 
 class LayeredNetwork(LayeredField, PairwiseNetwork):
     r"""Layers coupled to their neighbours, eq. 6 with block-tridiagonal ``W``.
@@ -113,7 +114,23 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
         The firing rate.
     dtype : torch.dtype
         Of the parameters.
+
+    Raises
+    ------
+    ValueError
+        For arrays whose shapes do not fit each other, or that are not finite and real.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> net = ctebm.LayeredNetwork([[[1.0], [2.0]]], [[0, 0], [-1.5]], ctebm.HardSigmoid())
+    >>> net
+    LayeredNetwork(x: 2, y: 1; HardSigmoid(lower=-0.5))
+    >>> ctebm.settle(net.clamp({"x": [0.0, 0.1]})).state  # clip(0.5 + 2 * 0.6 - 1.5)
+    tensor([0.2000], dtype=torch.float64)
     """
+
+    _kept: _Kept | None = None
 
     def __init__(
         self,
@@ -152,6 +169,16 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
             Choose biases so that the state 0 is a fixed point (see :meth:`centred`), else 0.
         dtype : torch.dtype
             Of the parameters.
+
+        Returns
+        -------
+        LayeredNetwork
+            The same for the same seed, on any machine.
+
+        Raises
+        ------
+        ValueError
+            For less than two layers, an empty one, or a gain that is negative or not finite.
         """
         sizes = [int(n) for n in sizes]
         if len(sizes) < 2 or min(sizes) < 1:
@@ -194,14 +221,12 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
         return torch.cat(parts, dim=-1)
 
     def _small_weight(self) -> Tensor:
-        """Return the dense weights, kept until a block is changed or replaced."""
-        known = getattr(self, "_dense", None)
-        if known is None or not _unchanged(known[0], self.weights):
-            versions = [(W, None if W is None else W._version) for W in self.weights]
-            known = versions, self.dense_weight()
-            if not any(W.requires_grad for W in self.weights if W is not None):
-                self._dense = known
-        return known[1]
+        """Return the dense weights, kept as long as the blocks and their numbers are the same."""
+        if self._kept is None or not self._kept.holds(self.weights):
+            if any(W.requires_grad for W in self.weights if W is not None):
+                return self.dense_weight()
+            self._kept = _Kept.of(self)
+        return self._kept.dense
 
     def dense_weight(self) -> Tensor:
         n, slices = self.bias.shape[-1], list(self.layers.values())
@@ -213,23 +238,34 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
         return weight
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_dense"}
-
-    def _restrict(self, clamped: str, bias: Tensor) -> Self:
-        return super()._restrict(clamped, bias)._fresh()
-
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        return super()._map(change)._fresh()
-
-    def _fresh(self) -> Self:
-        """Return the network itself without the dense weights that it kept of another."""
-        vars(self).pop("_dense", None)
-        return self
+        return {name: value for name, value in vars(self).items() if name != "_kept"}
 
 
-def layer_names(n_layers: int) -> list[str]:
-    """Return the paper's names, input first: ``x, h_K ... h_1, y``."""
-    return ["x", *(f"h{k}" for k in range(n_layers - 2, 0, -1)), "y"]
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """Dense weights with the blocks that they were made of, and the numbers in these."""
+
+    blocks: list[Tensor | None]
+    numbers: list[Tensor | None]
+    dense: Tensor
+
+    @classmethod
+    def of(cls, network: LayeredNetwork) -> Self:
+        with torch.inference_mode(False), torch.no_grad():  # to serve outside as well
+            numbers = [None if W is None else W.clone() for W in network.weights]
+            return cls(list(network.weights), numbers, network.dense_weight())
+
+    def holds(self, blocks: list[Tensor | None]) -> bool:
+        """Return whether the blocks are the same, and nothing was written into them."""
+        if len(blocks) != len(self.blocks):
+            return False
+        for W, V, numbers in zip(blocks, self.blocks, self.numbers, strict=True):
+            if W is not V:
+                return False
+            # a write through `.data` leaves no trace but the numbers
+            if W is not None and numbers is not None and not torch.equal(W, numbers):
+                return False
+        return True
 
 
 def _product(r: Tensor, W: Tensor) -> Tensor:
@@ -246,15 +282,3 @@ def _affine(bias: Tensor, r: Tensor, W: Tensor) -> Tensor:
 
 def _is_narrow(r: Tensor, W: Tensor) -> bool:
     return W.shape[1] <= _NARROW_UNITS < W.shape[0] and r.ndim == 2
-
-
-def _unchanged(
-    known: list[tuple[Tensor | None, int | None]], blocks: Sequence[Tensor | None]
-) -> bool:
-    """Return whether the blocks are the ones known, and nothing was written into them."""
-    if len(known) != len(blocks):
-        return False
-    for (V, version), W in zip(known, blocks, strict=True):
-        if W is not V or (W is not None and W._version != version):
-            return False
-    return True

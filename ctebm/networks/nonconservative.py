@@ -7,6 +7,7 @@ random: both are :class:`FeedbackNetwork`.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from typing import Self
 
@@ -16,9 +17,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.networks.activation import Activation
+from ctebm.networks.arrays import finite_tensor
 from ctebm.networks.dense import DenseField, check_square
 from ctebm.networks.layered import LayeredField, LayeredNetwork
-from ctebm.networks.pairwise import finite_tensor
 
 __all__ = ["AsymmetricNetwork", "FeedbackNetwork"]
 
@@ -37,6 +38,11 @@ class AsymmetricNetwork(DenseField):
         A unit's coupling to itself is on the diagonal.
     bias, activation, layers, dtype
         As in :class:`~ctebm.DenseNetwork`.
+
+    Raises
+    ------
+    ValueError
+        If the weights are not square, finite and real.
 
     Examples
     --------
@@ -73,7 +79,22 @@ class FeedbackNetwork(LayeredField):
         The firing rate.
     dtype : torch.dtype
         Of the parameters.
+
+    Raises
+    ------
+    ValueError
+        For arrays whose shapes do not fit each other, or that are not finite and real.
+
+    Examples
+    --------
+    >>> import torch, ctebm
+    >>> net = ctebm.LayeredNetwork.random([4, 3, 2], ctebm.Tanh())
+    >>> weak = ctebm.FeedbackNetwork.scaled(net, 0.01)
+    >>> torch.equal(weak.feedback[1], 0.01 * net.weights[1])
+    True
     """
+
+    feedback: list[Tensor | None]
 
     def __init__(
         self,
@@ -85,12 +106,17 @@ class FeedbackNetwork(LayeredField):
         dtype: torch.dtype = torch.float64,
     ) -> None:
         self._set_layers(weights, biases, activation, dtype)
-        back = LayeredNetwork(feedback, biases, activation, dtype=dtype)
-        self.feedback: list[Tensor | None] = back.weights
+        self.feedback = _blocks_like(self.weights, feedback)
 
     @classmethod
     def scaled(cls, network: LayeredNetwork, gain: float) -> Self:
-        """Return a network with its feedback scaled by a gain (Xie & Seung 2003)."""
+        """Return a network with its feedback scaled by a gain (Xie & Seung 2003).
+
+        Raises
+        ------
+        ValueError
+            For a gain that is not finite.
+        """
         return cls.of(network, [None if W is None else gain * W for W in network.weights])
 
     @classmethod
@@ -107,11 +133,19 @@ class FeedbackNetwork(LayeredField):
             The angle, 0 for symmetric weights.
         seed : int
             Root seed of the directions, one stream a layer.
+
+        Raises
+        ------
+        ValueError
+            For weights of one number or all zero, which cannot turn, or an angle that is not
+            finite.
         """
+        if not math.isfinite(degrees):
+            raise ValueError(f"expected a finite angle in degrees, got {degrees}.")
         streams = np.random.SeedSequence(seed).spawn(len(network.weights))
         feedback = [
-            None if W is None else _turned(W, degrees, np.random.default_rng(stream))
-            for W, stream in zip(network.weights, streams, strict=True)
+            None if W is None else _turned(i, W, degrees, np.random.default_rng(stream))
+            for i, (W, stream) in enumerate(zip(network.weights, streams, strict=True))
         ]
         return cls.of(network, feedback)
 
@@ -131,18 +165,11 @@ class FeedbackNetwork(LayeredField):
         ValueError
             For blocks of other shapes, or not finite.
         """
-        if len(feedback) != len(network.weights):
-            raise ValueError(
-                f"expected {len(network.weights)} blocks of feedback, got {len(feedback)}; give "
-                "one for each pair of neighbouring layers."
-            )
         whole = cls.__new__(cls)
-        whole.weights, whole.depth = list(network.weights), network.depth
-        whole.feedback = [
-            _checked(i, V, W)
-            for i, (V, W) in enumerate(zip(feedback, network.weights, strict=True))
-        ]
-        whole._set(network.activation, network.bias, network.layers)
+        whole.weights = [None if W is None else W.clone() for W in network.weights]
+        whole.depth = network.depth
+        whole.feedback = _blocks_like(network.weights, feedback)
+        whole._set(network.activation, network.bias.clone(), network.layers)
         return whole
 
     def coupling(self, r: Tensor) -> Tensor:
@@ -178,14 +205,22 @@ class FeedbackNetwork(LayeredField):
         network.feedback = self._blocks_without(self.feedback, clamped)
         return network
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        network = super()._map(change)
-        network.feedback = [None if V is None else change(V) for V in self.feedback]
-        return network
+
+def _blocks_like(
+    weights: Sequence[Tensor | None], feedback: Sequence[ArrayLike | Tensor | None]
+) -> list[Tensor | None]:
+    """Return blocks of feedback as tensors like the forward blocks, checked."""
+    if len(feedback) != len(weights):
+        raise ValueError(
+            f"expected {len(weights)} blocks of feedback, got {len(feedback)}; give one for each "
+            "pair of neighbouring layers."
+        )
+    pairs = enumerate(zip(feedback, weights, strict=True))
+    return [_block_like(W, V, i) for i, (V, W) in pairs]
 
 
-def _checked(i: int, V: Tensor | None, W: Tensor | None) -> Tensor | None:
-    """Return one block of feedback, of the shape and dtype of the forward block."""
+def _block_like(W: Tensor | None, V: ArrayLike | Tensor | None, i: int) -> Tensor | None:
+    """Return one block of feedback."""
     if V is None or W is None:
         if V is not None or W is not None:
             raise ValueError(f"expected feedback[{i}] where there are weights and only there.")
@@ -199,8 +234,13 @@ def _checked(i: int, V: Tensor | None, W: Tensor | None) -> Tensor | None:
     return V
 
 
-def _turned(W: Tensor, degrees: float, draw: np.random.Generator) -> Tensor:
+def _turned(i: int, W: Tensor, degrees: float, draw: np.random.Generator) -> Tensor:
     """Return a random matrix of the norm of `W` at an angle to it."""
+    if W.numel() == 1 or not bool(W.any()):
+        raise ValueError(
+            f"expected weights[{i}] of two or more numbers, not all 0, to turn by an angle, got "
+            f"shape {tuple(W.shape)}; use FeedbackNetwork.scaled, or give the feedback itself."
+        )
     other = torch.as_tensor(draw.standard_normal(tuple(W.shape)), dtype=W.dtype, device=W.device)
     across = other - (other * W).sum() / W.square().sum() * W
     across = across * (W.norm() / across.norm())

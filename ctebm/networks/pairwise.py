@@ -12,9 +12,12 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.networks.activation import Activation
-from ctebm.networks.base import Network, VectorField, consecutive, rows_of, size_of
+from ctebm.networks.arrays import real_tensor
+from ctebm.networks.base import VectorField
+from ctebm.networks.energy import Network
+from ctebm.networks.layout import drop_units, rows_of, size_of
 
-__all__ = ["PairwiseField", "PairwiseNetwork"]
+__all__ = ["PairwiseField", "PairwiseNetwork", "affine"]
 
 
 class PairwiseField(VectorField):
@@ -32,6 +35,16 @@ class PairwiseField(VectorField):
         The firing rate.
     bias : Tensor
         ``(unit,)``, or ``(*batch, unit)`` after clamping.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> net = ctebm.LayeredNetwork.random([2, 3, 1], ctebm.Tanh())
+    >>> free = net.clamp({"x": net.state([[0.2, 0.8], [0.5, 0.5]])})
+    >>> free
+    LayeredNetwork(h1: 3, y: 1; Tanh())
+    >>> free.bias.shape
+    torch.Size([2, 4])
     """
 
     activation: Activation
@@ -60,13 +73,26 @@ class PairwiseField(VectorField):
     def _restrict(self, clamped: str, bias: Tensor) -> Self:
         """Return the network without one layer, with the bias of the units left."""
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        """Return the network with a change applied to each parameter; subclasses add theirs."""
-        return copy.copy(self)
-
     def rate(self, s: Tensor) -> Tensor:
-        r"""Return the firing rates :math:`\rho(s)`."""
+        r"""Return the firing rates :math:`\rho(s)`; :meth:`state` is the way back."""
         return self.activation(self.as_state(s))
+
+    def state(self, rates: ArrayLike | Tensor) -> Tensor:
+        r"""Return the states :math:`s` between the kinks with :math:`\rho(s)` = `rates`.
+
+        Parameters
+        ----------
+        rates : array
+            Of any units, in the range of the activation, such as pixels in [0, 1].
+
+        Raises
+        ------
+        ValueError
+            For rates out of the range of the activation.
+        NotImplementedError
+            If the activation has no inverse.
+        """
+        return self.activation.inverse(real_tensor(rates, self.dtype, self.device))
 
     def current(self, s: Tensor) -> Tensor:
         r"""Return the currents :math:`I = b + W \rho(s)`."""
@@ -82,23 +108,24 @@ class PairwiseField(VectorField):
         return self._current(r).mul_(slope).sub_(s)  # in place, since it is new
 
     def jacobian_product(self, s: Tensor, v: Tensor) -> Tensor:
-        slope, diagonal = self._slope_and_diagonal(s)
-        v = self.as_state(v)
+        (slope, diagonal), v = self._slope_and_diagonal(s), self.as_state(v)
         return slope * self.coupling(slope * v) - diagonal * v
 
     def adjoint_product(self, s: Tensor, v: Tensor) -> Tensor:
-        slope, diagonal = self._slope_and_diagonal(s)
-        v = self.as_state(v)
+        (slope, diagonal), v = self._slope_and_diagonal(s), self.as_state(v)
         return slope * self.adjoint_coupling(slope * v) - diagonal * v
 
     def jacobian(self, s: Tensor) -> Tensor:
         slope, diagonal = self._slope_and_diagonal(s)
-        coupled = slope.unsqueeze(-1) * self.dense_weight() * slope.unsqueeze(-2)
-        return coupled - torch.diag_embed(diagonal.expand_as(slope))
+        return self._coupled(slope) - torch.diag_embed(diagonal)
+
+    def _coupled(self, slope: Tensor) -> Tensor:
+        r"""Return :math:`\mathrm{diag}(\rho')\, W\, \mathrm{diag}(\rho')`."""
+        return slope.unsqueeze(-1) * self.dense_weight() * slope.unsqueeze(-2)
 
     def _slope_and_diagonal(self, s: Tensor) -> tuple[Tensor, Tensor]:
         r"""Return :math:`\rho'` and :math:`1 - \rho'' I`, the diagonal of the Hessian."""
-        s = self.as_state(s)
+        s = self._in_samples(s)
         slope = self.activation.derivative(s)
         if self.box is not None:  # rho'' = 0, whatever the current
             return slope, torch.ones_like(slope)
@@ -143,19 +170,19 @@ class PairwiseField(VectorField):
         rates : mapping of str to array, optional
             A rate for each unit of a layer, ``(size,)``, such as the mean input; the other layers
             have :math:`\rho(0)`.
+
+        Raises
+        ------
+        ValueError
+            For a layer that does not exist, or rates of another size or out of range.
         """
         r = self.activation(torch.zeros_like(self.bias))
-        for name, rate in (rates or {}).items():
-            r[..., self.layer(name)] = torch.as_tensor(rate, dtype=self.dtype, device=self.device)
+        for name, values in (rates or {}).items():
+            rate = self._of_layer(name, values, "rate")
+            r[..., self.layers[name]] = self.activation.check_rates(rate)
         network = self._map(lambda parameter: parameter)
         network._set(self.activation, -self.coupling(r), self.layers)
         return network
-
-    def to(
-        self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-    ) -> Self:
-        """Return the network with its parameters in another dtype or on another device."""
-        return self._map(lambda parameter: parameter.to(dtype=dtype, device=device))
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name}: {size_of(where)}" for name, where in self.layers.items())
@@ -171,6 +198,16 @@ class PairwiseNetwork(PairwiseField, Network):  # pyright: ignore[reportIncompat
     ----------
     constant : Tensor
         The part of the energy that belongs to clamped units alone, ``(*batch)``.
+
+    Examples
+    --------
+    >>> import torch, ctebm
+    >>> net = ctebm.DenseNetwork([[0, 2], [2, 0]], [0, 0], ctebm.HardSigmoid()).centred()
+    >>> net.energy(torch.tensor([[0.0, 0.0], [0.5, 0.5]]))
+    tensor([0.5000, 0.2500], dtype=torch.float64)
+    >>> net.hessian(torch.zeros(2))
+    tensor([[ 1., -2.],
+            [-2.,  1.]], dtype=torch.float64)
     """
 
     constant: Tensor
@@ -202,29 +239,14 @@ class PairwiseNetwork(PairwiseField, Network):  # pyright: ignore[reportIncompat
         return self.hessian_operator(s)(self.as_state(v))
 
     def hessian_operator(self, s: Tensor) -> Callable[[Tensor], Tensor]:
-        s = self.as_state(s)
-        slope = self.activation.derivative(s)
-        if self.box is not None:  # rho'' = 0, whatever the current
+        slope, diagonal = self._slope_and_diagonal(s)
+        if self.box is not None:  # the diagonal is 1
             return lambda v: v - slope * self.coupling(slope * v)
-        diagonal = 1 - self.activation.second_derivative(s) * self.current(s)
         return lambda v: diagonal * v - slope * self.coupling(slope * v)
 
     def hessian(self, s: Tensor) -> Tensor:
-        s = self.as_state(s)
-        slope = self.activation.derivative(s)
-        curved = self.activation.second_derivative(s) * self.current(s)
-        return torch.diag_embed(1 - curved) - slope.unsqueeze(-1) * self.dense_weight() * (
-            slope.unsqueeze(-2)
-        )
-
-    def jacobian_product(self, s: Tensor, v: Tensor) -> Tensor:
-        return -self.hessian_product(s, v)
-
-    def adjoint_product(self, s: Tensor, v: Tensor) -> Tensor:
-        return -self.hessian_product(s, v)
-
-    def jacobian(self, s: Tensor) -> Tensor:
-        return -self.hessian(s)
+        slope, diagonal = self._slope_and_diagonal(s)
+        return torch.diag_embed(diagonal) - self._coupled(slope)
 
     def samples(self, batch: torch.Size, rows: Tensor) -> Self:
         network = super().samples(batch, rows)
@@ -242,29 +264,17 @@ class PairwiseNetwork(PairwiseField, Network):  # pyright: ignore[reportIncompat
         )
         return network
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        network = super()._map(change)
-        network.constant = change(self.constant)
-        return network
-
 
 def affine(bias: Tensor, r: Tensor, W: Tensor) -> Tensor:
-    """Return ``bias + r W``, in one call where torch has one."""
+    """Return ``bias + r W``, in one call where torch has one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.networks.pairwise import affine
+    >>> affine(torch.ones(2), torch.eye(2), torch.eye(2))
+    tensor([[2., 1.],
+            [1., 2.]])
+    """
     fits = r.ndim == 2 and (bias.ndim == 1 or (bias.ndim == 2 and len(bias) in (1, len(r))))
     return torch.addmm(bias, r, W) if fits else bias + r @ W
-
-
-def without_layer(layers: Mapping[str, slice], name: str) -> dict[str, slice]:
-    return consecutive({k: size_of(where) for k, where in layers.items() if k != name})
-
-
-def drop_units(t: Tensor, where: slice) -> Tensor:
-    """Return `t` without some of its last indices."""
-    return torch.cat([t[..., : where.start], t[..., where.stop :]], dim=-1)
-
-
-def finite_tensor(value: ArrayLike | Tensor, what: str, dtype: torch.dtype) -> Tensor:
-    tensor = torch.as_tensor(value, dtype=dtype)
-    if not bool(torch.isfinite(tensor).all()):
-        raise ValueError(f"expected finite numbers in {what}, got NaN or infinity.")
-    return tensor

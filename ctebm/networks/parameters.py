@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-import ctebm.networks.activation
+import ctebm.networks.sigmoids
 from ctebm.dataset import open as open_dataset
 from ctebm.dataset import variable
 from ctebm.networks.activation import Activation
@@ -98,7 +98,7 @@ def load_network(
 
 def _activation(dataset: xr.Dataset) -> Activation:
     name = dataset.attrs.get("activation", "")
-    kind = getattr(ctebm.networks.activation, name, None) if name != "Custom" else None
+    kind = getattr(ctebm.networks.sigmoids, name, None)
     if not (isinstance(kind, type) and issubclass(kind, Activation)):
         raise ValueError(
             f"expected the name of an activation of ctebm in the attribute 'activation', got "

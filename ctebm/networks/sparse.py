@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ctebm.networks.activation import Activation
-from ctebm.networks.dense import MatrixField
+from ctebm.networks.arrays import check_float
+from ctebm.networks.dense import SYMMETRIC, MatrixField
 from ctebm.networks.memory import check_memory
 from ctebm.networks.pairwise import PairwiseNetwork
 
@@ -35,7 +36,16 @@ class SparseNetwork(MatrixField, PairwiseNetwork):
     Raises
     ------
     ValueError
-        If the weights are not square, finite and symmetric with a zero diagonal.
+        If the weights are not square, real, finite and symmetric with a zero diagonal, or require
+        gradients, which do not reach sparse weights.
+
+    Examples
+    --------
+    >>> import scipy.sparse, ctebm
+    >>> W = scipy.sparse.diags_array([[0.3] * 99_999] * 2, offsets=[-1, 1])
+    >>> chain = ctebm.SparseNetwork(W, [0.0] * 100_000, ctebm.Tanh()).centred()
+    >>> ctebm.settle(chain).state.abs().max()
+    tensor(0., dtype=torch.float64)
     """
 
     @classmethod
@@ -62,6 +72,16 @@ class SparseNetwork(MatrixField, PairwiseNetwork):
             Of each unit; by default centred, so that the state 0 is a fixed point.
         dtype : torch.dtype
             Of the parameters.
+
+        Returns
+        -------
+        SparseNetwork
+            In one layer ``"s"``.
+
+        Raises
+        ------
+        ValueError
+            For less than three units.
         """
         if n_units < 3:
             raise ValueError(f"expected 3 or more units on a ring, got {n_units}.")
@@ -87,7 +107,7 @@ class SparseNetwork(MatrixField, PairwiseNetwork):
 
     def _read(self, weight: Any, dtype: torch.dtype) -> Tensor:
         matrix = _scipy(weight)
-        _check_couplings(matrix, dtype)
+        _check_couplings(matrix, check_float(dtype))
         return _torch(matrix, dtype, getattr(weight, "device", None))
 
     def _without(self, where: slice) -> Tensor:
@@ -96,21 +116,30 @@ class SparseNetwork(MatrixField, PairwiseNetwork):
 
 
 def _scipy(weight: Any) -> Any:
-    """Return a torch or scipy sparse matrix as a scipy CSR array."""
+    """Return a copy of a torch or scipy sparse matrix as a scipy CSR array."""
     if isinstance(weight, Tensor):
         if weight.layout == torch.strided:
-            raise ValueError("expected a sparse matrix of weights, got a dense one; DenseNetwork.")
+            raise ValueError(
+                "expected a sparse matrix of weights, got a dense one; use DenseNetwork."
+            )
+        if weight.requires_grad:
+            raise ValueError(
+                "expected weights that require no gradients, which do not reach sparse weights; "
+                "use DenseNetwork, or weight.detach()."
+            )
         with warnings.catch_warnings():  # torch calls its CSR layout a beta
             warnings.simplefilter("ignore")
-            weight = weight.detach().to_sparse_csr().cpu()
+            weight = weight.to_sparse_csr().cpu()
         parts = (weight.values(), weight.col_indices(), weight.crow_indices())
-        return scipy.sparse.csr_array(tuple(p.numpy() for p in parts), shape=tuple(weight.shape))
+        return scipy.sparse.csr_array(
+            tuple(p.numpy() for p in parts), shape=tuple(weight.shape), copy=True
+        )
     if not scipy.sparse.issparse(weight):
         raise ValueError(
             f"expected a torch or scipy sparse matrix, got {type(weight).__name__}; "
             "for a dense matrix use DenseNetwork."
         )
-    return scipy.sparse.csr_array(weight)
+    return scipy.sparse.csr_array(weight, copy=True)
 
 
 def _torch(matrix: Any, dtype: torch.dtype, device: torch.device | None) -> Tensor:
@@ -130,6 +159,8 @@ def _torch(matrix: Any, dtype: torch.dtype, device: torch.device | None) -> Tens
 def _check_couplings(W: Any, dtype: torch.dtype) -> None:
     if W.shape[0] != W.shape[1]:
         raise ValueError(f"expected a square weight matrix, got shape {W.shape}.")
+    if np.iscomplexobj(W.data):
+        raise ValueError("expected real numbers, got complex ones; give their real part.")
     if not np.isfinite(W.data).all():
         raise ValueError("expected finite numbers in the weights, got NaN or infinity.")
     if W.diagonal().any():
@@ -138,7 +169,7 @@ def _check_couplings(W: Any, dtype: torch.dtype) -> None:
             "(eq. 6), so set the diagonal to 0."
         )
     asymmetry = abs(W - W.T).max() if W.nnz else 0.0
-    if asymmetry > 8 * torch.finfo(dtype).eps * abs(W).max():
+    if asymmetry > SYMMETRIC * torch.finfo(dtype).eps * abs(W).max():
         raise ValueError(
             f"expected symmetric weights, got max |W - W'| = {asymmetry:.3g}; eq. 6 would see "
             "(W + W')/2, pass that if meant."

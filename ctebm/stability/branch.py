@@ -15,7 +15,8 @@ from torch import Tensor
 from ctebm.dataset import variable
 from ctebm.equilibria.inertia import classify
 from ctebm.equilibria.kkt import residual
-from ctebm.networks.base import Network, VectorField
+from ctebm.networks.base import VectorField
+from ctebm.networks.energy import Network
 from ctebm.stability.curve import Curve, Place
 from ctebm.stability.events import Event
 

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from ctebm.equilibria.kkt import project
-from ctebm.networks.base import Network, VectorField, single
+from ctebm.networks.base import VectorField, single
+from ctebm.networks.energy import Network
 
 __all__ = ["Curve", "Place", "Stretch"]
 

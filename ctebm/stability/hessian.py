@@ -26,7 +26,7 @@ from ctebm.equilibria.krylov import (
     generic_vector,
     stacked,
 )
-from ctebm.networks.base import Network
+from ctebm.networks.energy import Network
 from ctebm.networks.memory import check_memory
 from ctebm.stability import modes as mode
 from ctebm.stability.modes import check_noise, check_stable, check_step, check_times

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.networks.base import Network, VectorField
+from ctebm.networks.base import VectorField
+from ctebm.networks.energy import Network
 from ctebm.stability.hessian import Linearization, linearize_hessian
 from ctebm.stability.jacobian import JacobianLinearization, linearize_jacobian
 from ctebm.stability.modes import at_rest

@@ -233,7 +233,7 @@ def check_activation(spec: str) -> tuple[str, dict[str, float]]:
 
 def parse_activation(spec: str) -> Activation:
     """Return the activation that `spec` names; see :func:`check_activation`."""
-    import ctebm.networks.activation
+    import ctebm.networks.sigmoids
 
     class_name, parameters = check_activation(spec)
-    return getattr(ctebm.networks.activation, class_name)(**parameters)
+    return getattr(ctebm.networks.sigmoids, class_name)(**parameters)

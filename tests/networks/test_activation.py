@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ctebm
-from ctebm.networks import activation
+from ctebm.networks import sigmoids
 from ctebm.networks.activation import Activation, as_activation
 
 GRID = torch.linspace(-3.013, 3.017, 401, dtype=torch.float64)
@@ -58,8 +58,8 @@ def test_complex_states_on_the_real_axis_are_real_ones(rho, part):
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.9, -0.9])
 def test_complex_derivatives_are_differences_in_either_direction(rho, share):
     """Analytic in the strip: the slope is the same along the real and the imaginary axis."""
-    z = torch.complex(GRID, torch.full_like(GRID, share * rho.strip))
-    h = 1e-3 * (1 - abs(share)) * rho.strip  # of the distance to the singularity
+    z = torch.complex(GRID, torch.full_like(GRID, share * rho.analytic_strip))
+    h = 1e-3 * (1 - abs(share)) * rho.analytic_strip  # of the distance to the singularity
     for part, of in (("derivative", rho), ("second_derivative", rho.derivative)):
         found = getattr(rho, part)(z)
         for way in (h, 1j * h):  # differences of fourth order
@@ -71,12 +71,12 @@ def test_complex_derivatives_are_differences_in_either_direction(rho, share):
 @pytest.mark.parametrize("rho", ANALYTIC.values(), ids=list(ANALYTIC))
 def test_the_strip_ends_at_a_singularity(rho):
     centres = {ctebm.SmoothHardSigmoid: getattr(rho, "lower", 0.0)}
-    pole = complex(centres.get(type(rho), 0.0), rho.strip)
+    pole = complex(centres.get(type(rho), 0.0), rho.analytic_strip)
     near = [float(rho.derivative(torch.tensor([pole + d * 1j])).abs()) for d in (-1e-3, -1e-6)]
     assert near[1] > 100 * near[0]
 
 
-@pytest.mark.parametrize("make", [activation.softplus, activation.sigmoid])
+@pytest.mark.parametrize("make", [sigmoids.softplus, sigmoids.sigmoid])
 def test_closed_forms_of_complex_numbers(make):
     z = torch.complex(*torch.meshgrid(GRID, 1.02 * GRID[abs(GRID) < 3], indexing="ij"))
     expected = {"softplus": (1 + z.exp()).log(), "sigmoid": 1 / (1 + (-z).exp())}[make.__name__]

@@ -8,8 +8,10 @@ from cases import ACTIVATIONS, Quartic, dense, every_motion, every_network, laye
 
 import ctebm
 import ctebm.networks.layered
-from ctebm.networks.base import Network, VectorField, size_of
+from ctebm.networks.base import VectorField
+from ctebm.networks.energy import Network
 from ctebm.networks.kinks import Box
+from ctebm.networks.layout import size_of
 
 NETWORKS = every_network()
 MOTIONS = every_motion()

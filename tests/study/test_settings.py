@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import ctebm.networks.activation
+import ctebm.networks.sigmoids
 from ctebm.study import settings as room
 from ctebm.study.settings import as_toml, check_activation, parse_activation, read_settings
 
@@ -199,18 +199,18 @@ def test_output(out: str) -> None:
 class TestActivation:
     def test_defaults_are_those_of_the_classes(self) -> None:
         for name, (class_name, _) in room._ACTIVATIONS.items():
-            assert parse_activation(name) == getattr(ctebm.networks.activation, class_name)()
+            assert parse_activation(name) == getattr(ctebm.networks.sigmoids, class_name)()
 
     def test_names_of_parameters_are_those_of_the_classes(self) -> None:
         for class_name, parameters in room._ACTIVATIONS.values():
-            fields = dataclasses.fields(getattr(ctebm.networks.activation, class_name))
+            fields = dataclasses.fields(getattr(ctebm.networks.sigmoids, class_name))
             assert tuple(f.name for f in fields) == parameters
 
     def test_parameters(self) -> None:
-        assert parse_activation("logistic:gain=2") == ctebm.networks.activation.Logistic(2.0)
+        assert parse_activation("logistic:gain=2") == ctebm.networks.sigmoids.Logistic(2.0)
         assert parse_activation(
             "smooth-hard-sigmoid:width=0.2,lower=-0.4"
-        ) == ctebm.networks.activation.SmoothHardSigmoid(lower=-0.4, width=0.2)
+        ) == ctebm.networks.sigmoids.SmoothHardSigmoid(lower=-0.4, width=0.2)
 
     @pytest.mark.parametrize(
         ("spec", "message"),

@@ -1,0 +1,127 @@
+"""Arrays that come from outside: checked once, copied, brought to one dtype."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+__all__ = ["check_float", "finite_tensor", "mapped", "real_tensor", "refuse_integers"]
+
+
+def check_float(dtype: torch.dtype) -> torch.dtype:
+    """Return a dtype that states can have, or refuse it.
+
+    Raises
+    ------
+    ValueError
+        For anything but float64 and float32.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.networks.arrays import check_float
+    >>> check_float(torch.float32)
+    torch.float32
+    """
+    if dtype not in (torch.float64, torch.float32):
+        raise ValueError(
+            f"expected dtype torch.float64 or torch.float32, got {dtype}; in half precision small "
+            "steps round to nothing and a motion stalls, and integers or complex numbers are no "
+            "states."
+        )
+    return dtype
+
+
+def real_tensor(
+    value: ArrayLike | Tensor, dtype: torch.dtype, device: torch.device | None = None
+) -> Tensor:
+    """Return a tensor of a dtype and device; it may share memory with `value`.
+
+    Raises
+    ------
+    ValueError
+        For an array of complex numbers, whose imaginary part would be lost.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.networks.arrays import real_tensor
+    >>> real_tensor([0, 1], torch.float64)
+    tensor([0., 1.], dtype=torch.float64)
+    """
+    if "complex" in str(getattr(value, "dtype", "")) and not dtype.is_complex:
+        raise ValueError("expected real numbers, got complex ones; give their real part.")
+    return torch.as_tensor(value, dtype=dtype, device=device)
+
+
+def finite_tensor(value: ArrayLike | Tensor, what: str, dtype: torch.dtype) -> Tensor:
+    """Return a copy of parameters, which stays connected to the graph of a tensor.
+
+    Raises
+    ------
+    ValueError
+        For a dtype that states cannot have, complex numbers, NaN or infinity.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.networks.arrays import finite_tensor
+    >>> finite_tensor([[0, 1], [1, 0]], "the weights", torch.float64)
+    tensor([[0., 1.], [1., 0.]], dtype=torch.float64)
+    """
+    tensor = real_tensor(value, check_float(dtype)).clone()
+    if not bool(torch.isfinite(tensor).all()):
+        raise ValueError(f"expected finite numbers in {what}, got NaN or infinity.")
+    return tensor
+
+
+def refuse_integers(value: object, what: str, remedy: str) -> None:
+    """Refuse an array of integers or booleans, such as raw pixels; lists of numbers pass.
+
+    Raises
+    ------
+    ValueError
+        With the dtype and the remedy.
+
+    Examples
+    --------
+    >>> from ctebm.networks.arrays import refuse_integers
+    >>> refuse_integers([0, 1], "states", "give floats")
+    """
+    dtype = getattr(value, "dtype", None)
+    if isinstance(dtype, torch.dtype):
+        whole = not (dtype.is_floating_point or dtype.is_complex)
+    else:
+        whole = getattr(dtype, "kind", "f") in "biu"
+    if whole:
+        raise ValueError(f"expected {what}, got an array of {dtype}; {remedy}.")
+
+
+def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return a value with a change applied to every tensor in it, in containers too.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.networks.arrays import mapped
+    >>> mapped({"W": [torch.ones(2), None], "n": 3}, torch.neg)
+    {'W': [tensor([-1., -1.]), None], 'n': 3}
+    """
+    if isinstance(value, Tensor):
+        return change(value)
+    if hasattr(value, "_map"):  # a motion or an activation
+        return value._map(change)
+    if isinstance(value, torch.nn.Module):
+        return copy.deepcopy(value)._apply(change)
+    if isinstance(value, dict):
+        return {name: mapped(item, change) for name, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):  # a named one, such as a Box
+        return type(value)(*(mapped(item, change) for item in value))
+    if isinstance(value, list | tuple):
+        return type(value)(mapped(item, change) for item in value)
+    return value

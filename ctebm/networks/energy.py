@@ -1,0 +1,172 @@
+r"""The motion down an energy: the force and the curvature that follow from it.
+
+A :class:`Network` is the motion :math:`f = -\partial E/\partial s`; a user's own gives
+:meth:`Network.energy` alone. The networks of eq. 6 give closed forms.
+
+Letters: state ``s``, energy ``E``, Hessian ``H``, rate ``r`` = :math:`\rho(s)`, weights ``W``,
+biases ``b``, current ``I`` = ``b + W r``.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ctebm.networks.base import ClampedField, VectorField, columns
+
+__all__ = ["ClampedNetwork", "Network"]
+
+
+class Network(VectorField):
+    r"""The motion down an energy, :math:`f = -\partial E/\partial s`; subclass with `energy` alone.
+
+    Parameters
+    ----------
+    n_units : int, optional
+        The number of units; None if the energy takes states of any length.
+    layers : mapping of str to slice, optional
+        Names for consecutive groups of units that cover all of them, input first, output last.
+
+    Raises
+    ------
+    TypeError
+        When a class is made that sets ``is_gradient = False``: it is a :class:`VectorField`.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> class Quartic(ctebm.Network):
+    ...     def energy(self, s):
+    ...         return (s**4 / 4 - s**2 / 2).sum(-1)
+    >>> ctebm.settle(Quartic(2), [0.3, -2.0]).state
+    tensor([ 1.0000, -1.0000], dtype=torch.float64)
+    """
+
+    is_gradient = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not cls.is_gradient:
+            raise TypeError(
+                f"{cls.__name__} is a Network, whose force is the gradient of its energy, and sets "
+                "is_gradient = False; subclass VectorField and write `force` alone."
+            )
+
+    @abstractmethod
+    def energy(self, s: Tensor) -> Tensor:
+        """Return the energy of each state, shape ``(*batch)``."""
+
+    def force(self, s: Tensor) -> Tensor:
+        r"""Return the force :math:`-\partial E/\partial s`, shape ``(*batch, unit)``."""
+        return self._energy_and_gradient(s)[1].neg()
+
+    def potential(self, s: Tensor) -> Tensor:
+        r"""Return :math:`L(s) = |s|^2/2 - E(s)` (eq. 21), whose gradient is the pressure."""
+        s = self.as_state(s)
+        return s.square().sum(-1) / 2 - self.energy(s)
+
+    def energy_and_force(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Return :meth:`energy` and :meth:`force`."""
+        if type(self).force is not Network.force:
+            s = self.as_state(s)
+            return self.energy(s), self.force(s)
+        energy, gradient = self._energy_and_gradient(s)
+        return energy, -gradient
+
+    def _energy_and_gradient(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        s = self._in_samples(s)
+
+        def total(u: Tensor) -> tuple[Tensor, Tensor]:
+            energy = self.energy(u)
+            check_energy(energy, u)
+            return energy.sum(), energy
+
+        gradient, energy = torch.func.grad(total, has_aux=True)(s)
+        return energy, gradient
+
+    def hessian_product(self, s: Tensor, v: Tensor) -> Tensor:
+        r"""Return :math:`H(s)\,v`, :math:`H = \partial^2 E/\partial s^2`, without the matrix."""
+        return -super().jacobian_product(s, v)
+
+    def hessian_operator(self, s: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the map ``v -> H(s) v``, with all that depends on `s` computed once."""
+        s = self._in_samples(s)
+        if type(self).hessian_product is not Network.hessian_product:
+            return lambda v: self.hessian_product(s, v)
+        # H is symmetric, so that one recorded force serves every product, backwards.
+        backwards = torch.func.vjp(self.force, s)[1]
+        return lambda v: -backwards(v.expand_as(s))[0]
+
+    def hessian(self, s: Tensor) -> Tensor:
+        r"""Return the matrix :math:`H = \partial^2 E/\partial s^2`, ``(*batch, unit, unit)``."""
+        return columns(self.hessian_product, self._in_samples(s))
+
+    def jacobian_product(self, s: Tensor, v: Tensor) -> Tensor:
+        r"""Return :math:`J v = -H v`."""
+        return -self.hessian_product(s, v)
+
+    def adjoint_product(self, s: Tensor, v: Tensor) -> Tensor:
+        """Return :math:`J'v = -H v`, since the Hessian is symmetric."""
+        return -self.hessian_product(s, v)
+
+    def jacobian(self, s: Tensor) -> Tensor:
+        r"""Return :math:`\partial f/\partial s = -H`, ``(*batch, unit, unit)``."""
+        return -self.hessian(s)
+
+    def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> Network:
+        """Return the network of the other units, with some layers held at states.
+
+        Parameters
+        ----------
+        states : mapping of str to array
+            As for :meth:`VectorField.clamp`.
+
+        Returns
+        -------
+        Network
+            Its energy is that of the full network at the completed state; what a subclass
+            overrides is kept.
+        """
+        return ClampedNetwork(self, self._layer_states(states))
+
+
+class ClampedNetwork(ClampedField, Network):  # pyright: ignore[reportIncompatibleMethodOverride]
+    """A network with some layers held, by substitution into its energy."""
+
+    whole: Network
+
+    def __init__(self, whole: Network, states: Mapping[str, Tensor]) -> None:
+        super().__init__(whole, states)
+
+    def energy(self, s: Tensor) -> Tensor:
+        return self.whole.energy(self.completed(s))
+
+    def energy_and_force(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        energy, force = self.whole.energy_and_force(self.completed(s))
+        return energy, self.kept(force)
+
+    def hessian_product(self, s: Tensor, v: Tensor) -> Tensor:
+        return self.kept(self.whole.hessian_product(*self._whole_with_vector(s, v)))
+
+    def hessian_operator(self, s: Tensor) -> Callable[[Tensor], Tensor]:
+        s = self._in_samples(s)
+        product = self.whole.hessian_operator(self.completed(s))
+        return lambda v: self.kept(product(self.padded(self.as_state(v).expand_as(s))))
+
+    def hessian(self, s: Tensor) -> Tensor:
+        return self._block(self.whole.hessian(self.completed(s)))
+
+
+def check_energy(energy: Any, s: Tensor) -> None:
+    """Refuse an energy that is not one number for each state."""
+    if not isinstance(energy, Tensor) or energy.shape != s.shape[:-1]:
+        got = tuple(energy.shape) if isinstance(energy, Tensor) else type(energy).__name__
+        raise ValueError(
+            f"expected an energy of shape {tuple(s.shape[:-1])} for states {tuple(s.shape)}, "
+            f"got {got}; sum over the last dimension only."
+        )

@@ -1,0 +1,120 @@
+"""Units in named layers, and samples in rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = [
+    "consecutive",
+    "covering",
+    "drop_units",
+    "layer_names",
+    "rows_of",
+    "size_of",
+    "without_layer",
+]
+
+
+def size_of(where: slice) -> int:
+    """Return the number of units in a slice.
+
+    Examples
+    --------
+    >>> from ctebm.networks.layout import size_of
+    >>> size_of(slice(3, 7))
+    4
+    """
+    return where.stop - where.start
+
+
+def layer_names(n_layers: int) -> list[str]:
+    """Return the paper's names, input first: ``x, h_K ... h_1, y``.
+
+    Examples
+    --------
+    >>> from ctebm.networks.layout import layer_names
+    >>> layer_names(4)
+    ['x', 'h2', 'h1', 'y']
+    """
+    return ["x", *(f"h{k}" for k in range(n_layers - 2, 0, -1)), "y"]
+
+
+def consecutive(sizes: Mapping[str, int]) -> dict[str, slice]:
+    """Return layers of given sizes, one behind the other.
+
+    Examples
+    --------
+    >>> from ctebm.networks.layout import consecutive
+    >>> consecutive({"x": 3, "y": 2})
+    {'x': slice(0, 3, None), 'y': slice(3, 5, None)}
+    """
+    ends = np.cumsum(list(sizes.values()), dtype=int).tolist()
+    return {name: slice(end - n, end) for (name, n), end in zip(sizes.items(), ends, strict=True)}
+
+
+def covering(layers: Mapping[str, slice], n_units: int | None) -> dict[str, slice]:
+    """Return named layers, checked to cover all units one behind the other.
+
+    Raises
+    ------
+    ValueError
+        For gaps, overlaps, another order, or units that are in no layer.
+
+    Examples
+    --------
+    >>> from ctebm.networks.layout import covering
+    >>> covering({"x": slice(0, 3), "y": slice(3, 5)}, 5)
+    {'x': slice(0, 3, None), 'y': slice(3, 5, None)}
+    """
+    end = 0
+    for where in layers.values():
+        if where.start != end or where.stop is None or where.stop < end or where.step is not None:
+            break
+        end = where.stop
+    else:
+        if n_units in (None, end):
+            return dict(layers)
+    units = "all units" if n_units is None else f"the {n_units} units"
+    raise ValueError(f"expected layers as consecutive slices that cover {units}, got {layers}.")
+
+
+def without_layer(layers: Mapping[str, slice], name: str) -> dict[str, slice]:
+    """Return the layers that are left when one is taken out, moved together.
+
+    Examples
+    --------
+    >>> from ctebm.networks.layout import without_layer
+    >>> without_layer({"x": slice(0, 3), "y": slice(3, 5)}, "x")
+    {'y': slice(0, 2, None)}
+    """
+    return consecutive({k: size_of(where) for k, where in layers.items() if k != name})
+
+
+def drop_units(t: Tensor, where: slice) -> Tensor:
+    """Return a tensor without some of its last indices.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.networks.layout import drop_units
+    >>> drop_units(torch.arange(5), slice(1, 3))
+    tensor([0, 3, 4])
+    """
+    return torch.cat([t[..., : where.start], t[..., where.stop :]], dim=-1)
+
+
+def rows_of(t: Tensor, batch: torch.Size, rows: Tensor) -> Tensor:
+    """Return rows of a parameter ``(*batch, unit)`` that is broadcast to a batch and flattened.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.networks.layout import rows_of
+    >>> rows_of(torch.tensor([[0.0], [1.0], [2.0]]), torch.Size((3,)), torch.tensor([2, 0]))
+    tensor([[2.], [0.]])
+    """
+    return t.expand(*batch, t.shape[-1]).reshape(-1, t.shape[-1])[rows] if t.ndim > 1 else t
