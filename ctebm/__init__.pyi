@@ -64,17 +64,17 @@ from .early_inference.record import Correspondence as Correspondence
 
 from .learning.plastic import PlasticNetwork as PlasticNetwork
 from .learning.rules import Rule as Rule
-from .learning.rules import Early as Early
-from .learning.rules import XieSeung as XieSeung
-from .learning.rules import Symmetric as Symmetric
-from .learning.rules import EquilibriumPropagation as EquilibriumPropagation
-from .learning.rules import Chain as Chain
-from .learning.rules import Implicit as Implicit
-from .learning.rules import ThroughTime as ThroughTime
-from .learning.trainer import Plan as Plan
+from .learning.early_rules import Early as Early
+from .learning.early_rules import XieSeung as XieSeung
+from .learning.early_rules import Symmetric as Symmetric
+from .learning.gradient_rules import EquilibriumPropagation as EquilibriumPropagation
+from .learning.gradient_rules import Chain as Chain
+from .learning.gradient_rules import Implicit as Implicit
+from .learning.gradient_rules import ThroughTime as ThroughTime
+from .learning.plan import Plan as Plan
 from .learning.training import train as train
-from .learning.training import Training as Training
-from .learning.training import weakly_coupled as weakly_coupled
+from .learning.record import Training as Training
+from .learning.initial_weights import weakly_coupled as weakly_coupled
 
 from .dataset import save as save
 from .dataset import open as open

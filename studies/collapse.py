@@ -218,7 +218,7 @@ def _network(
     import torch
 
     import ctebm
-    from ctebm.learning.training import smallest_curvature
+    from ctebm.learning.initial_weights import smallest_curvature
 
     x, label = data.train
     sizes = (x.shape[1], *(settings.width,) * depth, int(label.max()) + 1)
@@ -238,7 +238,8 @@ def _before(settings: Settings, data: Data, net: ctebm.LayeredNetwork) -> dict[s
     import torch
 
     import ctebm
-    from ctebm.learning.trainer import Plan, Trainer
+    from ctebm.learning.plan import Plan
+    from ctebm.learning.trainer import Trainer
 
     trainer = Trainer(net, Plan(tol=1e-3, max_sweeps=60))
     seen, state = _look(settings, trainer, data)
@@ -264,7 +265,7 @@ def _look(settings: Settings, trainer: Trainer, data: Data) -> tuple[dict[str, A
     import torch
 
     import ctebm
-    from ctebm.learning.trainer import kink_shares
+    from ctebm.learning.probe import kink_shares
 
     x, label = (of[: settings.n_samples] for of in data.train)
     exact = trainer.plastic.to(dtype=torch.float64)
@@ -305,9 +306,10 @@ def _push(
 
     The root mean square over the units of each hidden layer, input side first.
     """
+    from ctebm.learning.gradient_rules import Chain
+    from ctebm.learning.plan import Plan
     from ctebm.learning.plastic import PlasticNetwork
-    from ctebm.learning.rules import Chain
-    from ctebm.learning.trainer import Plan, Trainer
+    from ctebm.learning.trainer import Trainer
 
     plastic = PlasticNetwork(net)
     x, label = _states(net, (data.train[0][:256], data.train[1][:256]))
@@ -325,8 +327,9 @@ def _learn(
 ) -> dict[str, float]:  # fmt: skip
     """Train for the epochs of the settings."""
     import ctebm
-    from ctebm.learning.trainer import Plan, Trainer
-    from ctebm.learning.training import smallest_curvature
+    from ctebm.learning.initial_weights import smallest_curvature
+    from ctebm.learning.plan import Plan
+    from ctebm.learning.trainer import Trainer
 
     plan = Plan(
         rule=ctebm.Early(eps=settings.eps) if early else ctebm.Chain(), batch=settings.batch,

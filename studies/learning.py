@@ -178,7 +178,7 @@ def back_propagation(
     biases = [-(r @ W.detach()) for r, W in zip(below, weights, strict=True)]
     groups = [
         {"params": [W, b.requires_grad_()], "lr": rate}
-        for W, b, rate in zip(weights, biases, plan.rates(len(weights)), strict=True)
+        for W, b, rate in zip(weights, biases, plan.learning_rates(len(weights)), strict=True)
     ]
     options: dict[str, Any] = dict(plan.options)
     optimizer = getattr(torch.optim, plan.optimizer)(groups, **options)
@@ -321,7 +321,7 @@ def _network(settings: Settings, train: Images) -> LayeredField:
 
 def _plan(settings: Settings) -> ctebm.Plan:
     import ctebm
-    from ctebm.learning.rules import RULES
+    from ctebm.learning.plan import RULES
 
     rule = RULES[settings.rule]()
     if hasattr(rule, "eps"):

@@ -10,7 +10,7 @@ Letters: state ``s``, rate ``r``, target ``y*``, adjoint ``g``.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Callable, Sequence
 
 import torch
 from numpy.typing import ArrayLike
@@ -21,7 +21,13 @@ from ctebm.equilibria.krylov import conjugate_gradients
 from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.energy import Network
 
-__all__ = ["bptt_gradient", "chain_gradient", "implicit_gradient", "responsive_units"]
+__all__ = [
+    "back_propagate",
+    "bptt_gradient",
+    "chain_gradient",
+    "implicit_gradient",
+    "responsive_units",
+]
 
 
 def responsive_units(
@@ -112,11 +118,36 @@ def chain_gradient(
     responsive = responsive_units(network, s, target, one_sided).to(s.dtype)
     g = output_error(network, s, target)
     responsive = responsive.expand_as(g)
-    for above, below in pairwise(list(network.layers)[::-1]):
-        v = torch.zeros_like(g)
-        v[..., network.layers[above]] = (responsive * g)[..., network.layers[above]]
-        where = network.layers[below]
-        g[..., where] = (responsive * network.adjoint_product(s, v))[..., where]
+    layers = list(network.layers.values())
+
+    def adjoint(i: int, v: Tensor) -> Tensor:
+        whole = torch.zeros_like(g)
+        whole[..., layers[i + 1]] = v
+        return network.adjoint_product(s, whole)[..., layers[i]]
+
+    parts = [responsive[..., where] for where in layers]
+    for where, g_i in zip(layers, back_propagate(g[..., layers[-1]], parts, adjoint), strict=True):
+        g[..., where] = g_i
+    return g
+
+
+def back_propagate(
+    error: Tensor, responsive: Sequence[Tensor], adjoint: Callable[[int, Tensor], Tensor]
+) -> list[Tensor]:
+    """Return the chain gradient of each layer, given how one layer sends back to the next.
+
+    Parameters
+    ----------
+    error : Tensor, (*batch, output unit)
+        The output's error, the gradient of the last layer.
+    responsive : sequence of Tensor, (*batch, size)
+        Factors, one a layer, input first: 0 for units that do not carry a small change, else 1.
+    adjoint : callable
+        ``adjoint(i, v)`` sends a vector of layer ``i + 1`` back to layer ``i``.
+    """
+    g = [error]
+    for i in range(len(responsive) - 2, -1, -1):
+        g.insert(0, responsive[i] * adjoint(i, responsive[i + 1] * g[0]))
     return g
 
 

@@ -4,5 +4,18 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    ["checkpoint", "plastic", "rules", "trainer", "training"],
+    [
+        "checkpoint",
+        "early_rules",
+        "gradient_rules",
+        "initial_weights",
+        "plan",
+        "plastic",
+        "probe",
+        "record",
+        "rules",
+        "samples",
+        "trainer",
+        "training",
+    ],
 )

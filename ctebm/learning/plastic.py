@@ -1,19 +1,22 @@
-r"""A layered network whose couplings are learned: fast equilibria and early motion, in batches.
+r"""A layered network whose couplings learn: equilibria and early motion of batches.
 
-Equilibria are found by :mod:`ctebm.equilibria.alternating`. States are lists of one tensor
-``(batch, size)`` a layer, input first.
+States are lists of one tensor ``(batch, size)`` a layer, input first.
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from ctebm.equilibria.alternating import Rest, States, relax
+from ctebm.equilibria.alternating import settle_alternating
+from ctebm.equilibria.sweeps import Equilibrium
+from ctebm.networks.blocks import Blocks
+from ctebm.networks.kinks import Box
 from ctebm.networks.layered import LayeredField, LayeredNetwork
 from ctebm.networks.nonconservative import FeedbackNetwork
 
@@ -21,44 +24,60 @@ __all__ = ["PlasticNetwork"]
 
 
 class PlasticNetwork:
-    r"""Couplings and biases as separate tensors that an optimiser can change in place.
+    r"""Weights and biases as separate tensors, which an optimiser changes in place.
 
     Parameters
     ----------
     network : LayeredNetwork or FeedbackNetwork
         Not clamped. Its parameters are copied.
     tied : bool
-        One weight for both directions, as the energy of eq. 6 asks; else each direction is its own
-        parameter, and the motion :math:`I - s` (clipped) has no energy once they differ. The two
-        begin equal, or as they are in a FeedbackNetwork.
+        One weight for both directions, as the energy of eq. 6 asks; else each direction has its
+        own, and the motion :math:`I - s` (clipped) has no energy once they differ. The two begin
+        equal, or as they are in a FeedbackNetwork.
 
     Attributes
     ----------
+    activation : Activation
+        The firing rate.
     weights : list of Tensor
         Towards the output; ``weights[i]`` is ``(size_i, size_i+1)``.
     feedback : list of Tensor
-        Towards the input; ``feedback[i]`` is ``(size_i+1, size_i)``, the transposed weights
+        Towards the input, from layer ``i + 1`` to ``i`` and of the same shapes; the weights
         themselves if tied.
     biases : list of Tensor
         ``(size_i,)``; that of the input is not used.
+    tied : bool
+        Whether one weight serves both directions.
+    dtype, device
+        Of the parameters.
+
+    Examples
+    --------
+    >>> import ctebm, torch
+    >>> net = ctebm.LayeredNetwork.random([4, 5, 3], ctebm.HardSigmoid(), gain=0.5)
+    >>> plastic = ctebm.PlasticNetwork(net)
+    >>> equilibrium = plastic.settle(torch.full((10, 4), 0.2).double(), tol=1e-9)
+    >>> [tuple(s.shape) for s in equilibrium.states]
+    [(10, 4), (10, 5), (10, 3)]
     """
 
     def __init__(self, network: LayeredField, *, tied: bool = True) -> None:
-        blocks = [W for W in network.weights if W is not None]
-        if len(blocks) != len(network.layers) - 1 or network.bias.ndim != 1:
+        weights = [W for W in network.weights if W is not None]
+        if len(weights) != len(network.layers) - 1 or network.bias.ndim != 1:
             raise ValueError("expected a network with nothing clamped; its input comes in batches.")
-        self.activation = network.activation
-        self.weights = [W.clone() for W in blocks]
-        self.tied = tied
-        back = self.weights
-        if isinstance(network, FeedbackNetwork):
-            if tied:
-                raise ValueError("a FeedbackNetwork has two weights a pair; train with tied=False.")
-            back = [V for V in network.feedback if V is not None]
-        self.feedback = [V.mT if tied else V.mT.clone(memory_format=torch.contiguous_format)
-                         for V in back]  # fmt: skip
+        back = [V for V in network.blocks.feedback if V is not None]
+        if tied and isinstance(network, FeedbackNetwork):
+            raise ValueError("a FeedbackNetwork has two weights a pair; train with tied=False.")
+        self.activation, self.tied = network.activation, tied
+        self.weights = [W.clone() for W in weights]
+        self.feedback = self.weights if tied else [_transposed_in_memory(V) for V in back]
         self.biases = [b.clone() for b in network.biases]
         self.dtype, self.device = network.dtype, network.device
+
+    @property
+    def blocks(self) -> Blocks:
+        """The couplings layer by layer, with the parameters themselves."""
+        return Blocks(self.activation, self.weights, self.feedback, self.biases)
 
     @property
     def sizes(self) -> list[int]:
@@ -73,12 +92,12 @@ class PlasticNetwork:
             groups = [[*group, V] for group, V in zip(groups, self.feedback, strict=True)]
         return groups
 
-    def to_network(self) -> LayeredField:
+    def to_network(self) -> LayeredNetwork | FeedbackNetwork:
         """Return the network, a FeedbackNetwork if the two directions are not tied."""
         weights, biases = [W.clone() for W in self.weights], [b.clone() for b in self.biases]
         if self.tied:
             return LayeredNetwork(weights, biases, self.activation, dtype=self.dtype)
-        back = [V.mT.clone() for V in self.feedback]
+        back = [V.clone() for V in self.feedback]
         return FeedbackNetwork(weights, back, biases, self.activation, dtype=self.dtype)
 
     def to(self, *, dtype: torch.dtype) -> Self:
@@ -86,14 +105,14 @@ class PlasticNetwork:
         other = copy.copy(self)
         other.weights = [W.to(dtype, copy=True) for W in self.weights]
         other.biases = [b.to(dtype, copy=True) for b in self.biases]
-        tied = zip(other.weights, self.feedback, strict=True)
-        other.feedback = [W.mT if self.tied else V.to(dtype, copy=True) for W, V in tied]
+        back = [V.to(dtype, copy=True) for V in self.feedback]
+        other.feedback = other.weights if self.tied else back
         other.dtype = dtype
         return other
 
     def settle(
         self, x: Tensor, start: Sequence[Tensor] | None = None, *, tol: float, max_sweeps: int = 500
-    ) -> Rest:
+    ) -> Equilibrium:
         """Find an equilibrium for each input.
 
         Parameters
@@ -106,27 +125,29 @@ class PlasticNetwork:
         tol : float
             Bound on the residual.
         max_sweeps : int
-            Bound on the work; the residual says what was reached.
+            Bound on the updates of every layer; the residual says what was reached.
+
+        Returns
+        -------
+        Equilibrium
+            Its ``states`` begin with the input, its ``currents`` with the layer above.
         """
-        if start is not None:
-            return relax(self, [x, *start], tol, max_sweeps)
-        s, zero = [x], x.new_zeros(())
-        for i, (W, b) in enumerate(zip(self.weights, self.biases[1:], strict=True)):
-            I = torch.addmm(b, self.activation(s[i]), W)
-            if i + 1 < len(self.weights):
-                above = self.activation(zero).expand(self.sizes[i + 2])
-                I = I + above @ self.feedback[i + 1]
-            s.append(self.clip(self.pressure(zero, I)))
-        return relax(self, s, tol, max_sweeps)
+        return self._settle(x, start, tol, max_sweeps)
 
     def nudge(
-        self, rest: Rest, target: Tensor, *, beta: float, tol: float, max_sweeps: int = 500
-    ) -> Rest:
+        self,
+        equilibrium: Equilibrium,
+        target: Tensor,
+        *,
+        beta: float,
+        tol: float,
+        max_sweeps: int = 500,
+    ) -> Equilibrium:
         r"""Settle again with :math:`\beta (y^* - y)` added to the output's force.
 
         Parameters
         ----------
-        rest : Rest
+        equilibrium : Equilibrium
             Where to begin.
         target : Tensor, (batch, output size)
             Target states.
@@ -135,11 +156,24 @@ class PlasticNetwork:
         tol, max_sweeps
             As in :meth:`settle`.
         """
-        return relax(self, rest.states, tol, max_sweeps, (target, beta))
+        x, *start = equilibrium.states
+        return self._settle(x, start, tol, max_sweeps, (target, beta))
+
+    def _settle(
+        self,
+        x: Tensor,
+        start: Sequence[Tensor] | None,
+        tol: float,
+        max_sweeps: int,
+        nudge: tuple[Tensor, float] | None = None,
+    ) -> Equilibrium:
+        above = self.blocks.without_input(self.activation(x))
+        found = settle_alternating(above, start, tol=tol, max_sweeps=max_sweeps, nudge=nudge)
+        return dataclasses.replace(found, states=[x, *found.states])
 
     def drive(
-        self, rest: Rest, target: Tensor, *, eps: float, n_steps: int | None = None
-    ) -> States:
+        self, equilibrium: Equilibrium, target: Tensor, *, eps: float, n_steps: int | None = None
+    ) -> list[Tensor]:
         r"""Move an equilibrium while its output follows :math:`dy = (y^* - y)\,dt` (eq. 12).
 
         Steps are :math:`s \leftarrow \mathrm{clip}(s + \epsilon (R(s) - s), b_1, b_2)`. A layer at
@@ -151,7 +185,7 @@ class PlasticNetwork:
 
         Parameters
         ----------
-        rest : Rest
+        equilibrium : Equilibrium
             Where to begin.
         target : Tensor, (batch, output size)
             Target states.
@@ -165,76 +199,41 @@ class PlasticNetwork:
         list of Tensor
             Changes ``s(n) - s(0)`` of each layer after the last step, the input first.
         """
-        top = len(rest.states) - 1
-        d = [torch.zeros_like(s) for s in rest.states]
+        top = len(equilibrium.states) - 1
+        d = [torch.zeros_like(s) for s in equilibrium.states]
         d_rho: list[Tensor | None] = [None] * len(d)
         for step in range(top if n_steps is None else n_steps):
             front = max(top - step, 1)
             # At its first arrival a layer has seen nothing but the layer above at its own.
             moving = [front] if n_steps is None else range(front, top + 1)
             moved = {
-                i: torch.lerp(d[i], target - rest.states[i], eps) if i == top
-                else self._driven(i, rest, d[i], d_rho, eps)
+                i: torch.lerp(d[i], target - equilibrium.states[i], eps) if i == top
+                else self._driven(i, equilibrium, d[i], d_rho, eps)
                 for i in moving
             }  # fmt: skip
             for i, d_i in moved.items():
-                d[i], d_rho[i] = d_i, self.rate_change(rest.states[i], d_i)
+                d[i], d_rho[i] = d_i, self.rate_change(equilibrium.states[i], d_i)
         return d
 
     def _driven(
-        self, i: int, rest: Rest, d: Tensor, d_rho: Sequence[Tensor | None], eps: float
+        self,
+        i: int,
+        equilibrium: Equilibrium,
+        d: Tensor,
+        d_rho: Sequence[Tensor | None],
+        eps: float,
     ) -> Tensor:
         """Return the change of hidden layer `i` one step later."""
-        s, I = rest.states[i], rest.currents[i - 1]
-        d_I = torch.zeros_like(s)
-        for change, W in ((d_rho[i + 1], self.feedback[i]), (d_rho[i - 1], self.weights[i - 1])):
-            if change is not None:
-                d_I = torch.addmm(d_I, change, W)
-        if self.activation.box is not None:
-            low, high = self.activation.box
-            beyond = I - self.clip(I)
-            return torch.lerp(d, beyond + d_I, eps).clamp(low - s, high - s)
-        slope, before = self.activation.derivative(s + d), self.activation.derivative(s)
+        s, I, rho = equilibrium.states[i], equilibrium.currents[i - 1], self.activation
+        blocks = self.blocks
+        d_I = blocks.add_from_above(i, d_rho, torch.zeros_like(s))
+        d_I = blocks.add_from_below(i, d_rho, d_I)
+        if rho.box is not None:
+            beyond = I - rho.box.project(I)  # of a pinned unit, which a change must overcome
+            allowed = Box(rho.box.low - s, rho.box.high - s)
+            return allowed.project(torch.lerp(d, beyond + d_I, eps))
+        slope, before = rho.derivative(s + d), rho.derivative(s)
         return torch.lerp(d, slope * d_I + (slope - before) * I, eps)
-
-    def euler_step(self, states: States, eps: float) -> States:
-        """Return the states after one free projected Euler step of all layers at once."""
-        r = [self.activation(s_i) for s_i in states]
-        received = self.received(r)
-        R = [self.pressure(states[i], self.current(i, r, received)) for i in range(1, len(r))]
-        moved = [self.clip(torch.lerp(s, R_i, eps)) for s, R_i in zip(states[1:], R, strict=True)]
-        return [states[0], *moved]
-
-    def residual(self, states: States) -> Tensor:
-        """Return the largest ``|clip(R(s), b1, b2) - s|`` of each sample."""
-        r = [self.activation(s_i) for s_i in states]
-        received = self.received(r)
-        R = [self.pressure(states[i], self.current(i, r, received)) for i in range(1, len(r))]
-        away = [self.clip(R_i) - s for s, R_i in zip(states[1:], R, strict=True)]
-        return torch.cat(away, -1).abs().amax(-1)
-
-    def received(self, r: States) -> Tensor:
-        """Return what the first layer above the input receives from it, computed once."""
-        return torch.addmm(self.biases[1], r[0], self.weights[0])
-
-    def current(self, i: int, r: States, received: Tensor) -> Tensor:
-        r"""Return :math:`I = b + W \rho(s)` of a layer.
-
-        Parameters
-        ----------
-        i : int
-            The layer, counted from the input.
-        r : list of Tensor, (batch, size)
-            Rates, input first.
-        received : Tensor, (batch, size)
-            What :meth:`received` returned.
-        """
-        I = received if i == 1 else torch.addmm(self.biases[i], r[i - 1], self.weights[i - 1])
-        return torch.addmm(I, r[i + 1], self.feedback[i]) if i < len(r) - 1 else I
-
-    def pressure(self, s: Tensor, I: Tensor) -> Tensor:
-        r"""Return :math:`R = \rho'(s) I`; in a box, where the slope is 1, the current."""
-        return I if self.activation.box is not None else self.activation.derivative(s) * I
 
     def rate_change(self, s: Tensor, d: Tensor) -> Tensor:
         """Return ``rho(s + d) - rho(s)``; in a box, where the slope is 1, the change itself."""
@@ -242,11 +241,7 @@ class PlasticNetwork:
             return d
         return self.activation(s + d) - self.activation(s)
 
-    def rate(self, s: Tensor) -> Tensor:
-        """Return ``rho(s)`` of states that lie in the box, if there is one."""
-        box = self.activation.box
-        return self.activation(s) if box is None else s - box[0]
 
-    def clip(self, s: Tensor) -> Tensor:
-        """Return states in the box, if there is one."""
-        return s if self.activation.box is None else self.activation.box.project(s)
+def _transposed_in_memory(V: Tensor) -> Tensor:
+    """Return a copy whose transpose is contiguous, as the products with it read it."""
+    return V.mT.clone(memory_format=torch.contiguous_format).mT

@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "activation",
         "arrays",
         "base",
+        "blocks",
         "dense",
         "energy",
         "hopfield",

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ctebm.networks.activation import Activation, as_activation
 from ctebm.networks.arrays import finite_tensor
+from ctebm.networks.blocks import Blocks, product
 from ctebm.networks.layout import consecutive, layer_names, without_layer
 from ctebm.networks.pairwise import PairwiseField, PairwiseNetwork, affine
 
-_NARROW_UNITS = 32  # columns up to which BLAS multiplies the transpose faster
 _DENSE_UNITS = 100  # up to which one dense product is faster than a product a block
 
 __all__ = ["LayeredField", "LayeredNetwork"]
@@ -84,6 +84,11 @@ class LayeredField(PairwiseField):
     def biases(self) -> list[Tensor]:
         """The biases layer by layer, as views of ``bias``."""
         return [self.bias[..., where] for where in self.layers.values()]
+
+    @property
+    def blocks(self) -> Blocks:
+        """The couplings layer by layer, with the parameters themselves."""
+        return Blocks(self.activation, self.weights, self.weights, self.biases)
 
     def _restrict(self, clamped: str, bias: Tensor) -> Self:
         network = copy.copy(self)
@@ -198,10 +203,10 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
         parts: list[Tensor | None] = [None] * len(rates)
         for i, W in enumerate(self.weights):
             if W is not None:
-                below = _product(rates[i + 1], W.mT)
+                below = product(rates[i + 1], W.mT)
                 own = parts[i]
                 parts[i] = below if own is None else own + below
-                parts[i + 1] = _product(rates[i], W)
+                parts[i + 1] = product(rates[i], W)
         return torch.cat(
             [torch.zeros_like(rate) if part is None else part
              for part, rate in zip(parts, rates, strict=True)], dim=-1
@@ -210,15 +215,10 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
     def _current(self, r: Tensor) -> Tensor:
         if r.shape[-1] <= _DENSE_UNITS:
             return affine(self.bias, r, self._small_weight())
-        blocks = [W for W in self.weights if W is not None]
-        if len(blocks) < len(self.layers) - 1 or not blocks:
+        if not self.weights or any(W is None for W in self.weights):
             return self.bias + self.coupling(r)
-        rates = [r[..., where] for where in self.layers.values()]
-        parts = self.biases
-        for i, W in enumerate(blocks):
-            parts[i] = _affine(parts[i], rates[i + 1], W.mT)
-            parts[i + 1] = _affine(parts[i + 1], rates[i], W)
-        return torch.cat(parts, dim=-1)
+        rates, blocks = [r[..., where] for where in self.layers.values()], self.blocks
+        return torch.cat([blocks.current(i, rates) for i in range(len(rates))], dim=-1)
 
     def _small_weight(self) -> Tensor:
         """Return the dense weights, kept as long as the blocks and their numbers are the same."""
@@ -266,19 +266,3 @@ class _Kept:
             if W is not None and numbers is not None and not torch.equal(W, numbers):
                 return False
         return True
-
-
-def _product(r: Tensor, W: Tensor) -> Tensor:
-    """Return ``r W``, through the transpose where `W` is narrow, which BLAS does much faster."""
-    return (W.mT @ r.mT).mT if _is_narrow(r, W) else r @ W
-
-
-def _affine(bias: Tensor, r: Tensor, W: Tensor) -> Tensor:
-    """Return ``bias + r W`` likewise."""
-    if _is_narrow(r, W) and bias.ndim == 2 and len(bias) == len(r):
-        return torch.addmm(bias.mT, W.mT, r.mT).mT
-    return affine(bias, r, W)
-
-
-def _is_narrow(r: Tensor, W: Tensor) -> bool:
-    return W.shape[1] <= _NARROW_UNITS < W.shape[0] and r.ndim == 2

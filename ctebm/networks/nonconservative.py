@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ctebm.networks.activation import Activation
 from ctebm.networks.arrays import finite_tensor
+from ctebm.networks.blocks import Blocks
 from ctebm.networks.dense import DenseField, check_square
 from ctebm.networks.layered import LayeredField, LayeredNetwork
 
@@ -171,6 +172,10 @@ class FeedbackNetwork(LayeredField):
         whole.feedback = _blocks_like(network.weights, feedback)
         whole._set(network.activation, network.bias.clone(), network.layers)
         return whole
+
+    @property
+    def blocks(self) -> Blocks:
+        return Blocks(self.activation, self.weights, self.feedback, self.biases)
 
     def coupling(self, r: Tensor) -> Tensor:
         rates = [r[..., where] for where in self.layers.values()]

@@ -1,0 +1,132 @@
+"""How to train: the rule, the optimiser, the equilibria."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from ctebm.learning.early_rules import Early, Symmetric, XieSeung
+from ctebm.learning.gradient_rules import Chain, EquilibriumPropagation, Implicit, ThroughTime
+from ctebm.learning.rules import Rule
+
+__all__ = ["RULES", "Plan"]
+
+RULES: dict[str, Callable[[], Rule]] = {
+    "early": Early,
+    "early-with-slope": partial(Early, slope=True),
+    "symmetric": Symmetric,
+    "xie-seung": XieSeung,
+    "equilibrium-propagation": EquilibriumPropagation,
+    "equilibrium-propagation-one-sided": partial(EquilibriumPropagation, centred=False),
+    "chain": Chain,
+    "implicit": Implicit,
+    "through-time": ThroughTime,
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train.
+
+    Attributes
+    ----------
+    rule : Rule
+        What to descend.
+    epochs : int
+        Passes over the data; raising it continues a finished run.
+    batch : int
+        Samples a step; the last batch of an epoch is smaller if they don't divide.
+    rate : float or tuple of float
+        Learning rate, or one for each pair of neighbouring layers, input first.
+    decay : float
+        Factor of the learning rates from epoch to epoch.
+    optimizer : str
+        Name of a class of :mod:`torch.optim`.
+    options : mapping
+        Its options beside the learning rate.
+    low, high : float
+        Firing rates that stand for "another class" and "this class" at the output.
+    tol : float
+        Bound on the residual of the equilibria.
+    max_sweeps : int
+        Bound on the updates of every layer for one batch.
+    warm : bool
+        Start from the equilibria of the epoch before, instead of a pass upwards.
+    tied : bool
+        One weight for both directions.
+    patience : int, optional
+        Stop after so many epochs without a smaller held-out error.
+    seed : int
+        Of the order of samples.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> plan = ctebm.Plan(rule=ctebm.Early(eps=0.3), epochs=5, rate=(3e-3, 1e-3))
+    >>> plan.learning_rates(2)
+    [0.003, 0.001]
+    >>> ctebm.Plan(optimizer="SGD", options={"momentum": 0.9}).learning_rates(2)
+    [0.001, 0.001]
+    """
+
+    rule: Rule = field(default_factory=Early)
+    epochs: int = 10
+    batch: int = 50
+    rate: float | tuple[float, ...] = 0.001
+    decay: float = 1.0
+    optimizer: str = "Adam"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    low: float = 0.1
+    high: float = 0.9
+    tol: float = 1e-4
+    max_sweeps: int = 200
+    warm: bool = False
+    tied: bool = True
+    patience: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        rates = np.atleast_1d(self.rate)
+        if not (np.all(np.isfinite(rates)) and np.all(rates >= 0)):
+            raise ValueError(f"expected finite learning rates >= 0, got {self.rate}.")
+        if self.batch < 1 or self.epochs < 0:
+            raise ValueError(
+                f"expected batch >= 1 and epochs >= 0, got {self.batch} and {self.epochs}."
+            )
+        if not 0 < self.decay <= 1:
+            raise ValueError(f"expected 0 < decay <= 1, got {self.decay}.")
+        if not self.low < self.high:
+            raise ValueError(f"expected low < high, got {self.low} and {self.high}.")
+        if not self.tol > 0:
+            raise ValueError(f"expected tol > 0, got {self.tol}.")
+        self._check_optimizer()
+
+    def _check_optimizer(self) -> None:
+        if not issubclass(getattr(torch.optim, self.optimizer, object), torch.optim.Optimizer):
+            raise ValueError(f"expected an optimiser of torch.optim, got {self.optimizer!r}.")
+        known = inspect.signature(getattr(torch.optim, self.optimizer)).parameters
+        for name in self.options:
+            if name not in known or name in ("params", "lr"):
+                raise ValueError(
+                    f"expected options of torch.optim.{self.optimizer} beside its rate, got "
+                    f"{name!r}; it has {', '.join(list(known)[2:])}."
+                )
+
+    def learning_rates(self, n: int) -> list[float]:
+        """Return the learning rate of each of `n` pairs of layers."""
+        rates = np.atleast_1d(np.asarray(self.rate, float)).tolist()
+        if len(rates) not in (1, n):
+            raise ValueError(f"expected 1 or {n} learning rates, got {len(rates)}.")
+        return rates * n if len(rates) == 1 else rates
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be the same for a run to be continued."""
+        free = ("epochs", "patience", "rule")
+        fields = {k: v for k, v in vars(self).items() if k not in free}
+        return {"rule": repr(self.rule), **fields, "options": dict(self.options)}

@@ -1,0 +1,133 @@
+"""What a training came to: the network, its history, and how it predicts."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ctebm.dataset import variable
+from ctebm.learning.plan import Plan
+from ctebm.learning.plastic import PlasticNetwork
+from ctebm.learning.probe import REFERENCES
+from ctebm.learning.samples import input_states
+from ctebm.learning.trainer import classify
+from ctebm.networks.layered import LayeredNetwork
+from ctebm.networks.nonconservative import FeedbackNetwork
+from ctebm.networks.parameters import network_dataset
+
+__all__ = ["Training"]
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What a training came to.
+
+    Attributes
+    ----------
+    network : LayeredNetwork or FeedbackNetwork
+        What was trained, a FeedbackNetwork if its two directions learned separately; of a run
+        that failed, that after its last good epoch.
+    history : dict of str to ndarray
+        One row an epoch; see :meth:`to_dataset`.
+    status : str
+        ``"done"``, ``"stopped early"``, ``"diverged"`` or ``"collapsed"``.
+    message : str
+        A sentence if the training failed, else ``""``.
+    plan : Plan
+        How it was trained.
+
+    Examples
+    --------
+    >>> import ctebm, numpy as np
+    >>> net = ctebm.LayeredNetwork.random([2, 6, 2], ctebm.HardSigmoid(), gain=0.5)
+    >>> rates, labels = np.array([[0.2, 0.8], [0.8, 0.2]] * 50), np.array([0, 1] * 50)
+    >>> found = ctebm.train(net, rates, labels, ctebm.Plan(epochs=3, batch=10, rate=0.01))
+    >>> found.status, found.predict([[0.3, 0.6], [0.7, 0.1]]).tolist()
+    ('done', [0, 1])
+    >>> dict(found.to_dataset().alignment.sizes)
+    {'epoch': 3, 'reference': 3, 'connection': 2}
+    """
+
+    network: LayeredNetwork | FeedbackNetwork
+    history: dict[str, np.ndarray]
+    status: str
+    message: str
+    plan: Plan = field(repr=False)
+
+    def predict(self, rates: ArrayLike | Tensor) -> Tensor:
+        """Return the class of each sample: the output unit with the largest state.
+
+        Parameters
+        ----------
+        rates : array, (sample, input unit)
+            Firing rates of the input, as :func:`ctebm.train` takes them. They are made states here;
+            :meth:`~ctebm.LayeredNetwork.clamp` takes states, ``network.activation.inverse(rates)``.
+
+        Returns
+        -------
+        Tensor of int, (sample,)
+
+        Raises
+        ------
+        ValueError
+            For another number of input units, no samples, or rates out of the activation's range.
+        """
+        plastic = PlasticNetwork(self.network, tied=self.plan.tied)
+        return classify(plastic, input_states(self.network, rates), self.plan)
+
+    def raise_for_status(self) -> Training:
+        """Return the training itself, or raise FloatingPointError if it failed."""
+        if self.message:
+            raise FloatingPointError(self.message)
+        return self
+
+    def to_dataset(self) -> xr.Dataset:
+        """Return history and weights; :func:`ctebm.load_network` reads the latter."""
+        names = list(self.network.layers)
+        dims = {"pinned": ("epoch", "hidden"), "dead": ("epoch", "hidden"),
+                "alignment": ("epoch", "reference", "connection"),
+                "rate": ("epoch", "connection"), "symmetry": ("epoch", "connection")}  # fmt: skip
+        data = {
+            name: variable(dims.get(name, ("epoch",)), rows, *_MEANING[name])
+            for name, rows in self.history.items()
+        }
+        n_epochs = len(self.history.get("sweeps", []))
+        coords = {
+            "epoch": variable("epoch", np.arange(n_epochs), "epochs done"),
+            "hidden": variable("hidden", names[1:-1], "hidden layer"),
+            "connection": variable(
+                "connection", [f"{a}-{b}" for a, b in itertools.pairwise(names)],
+                "pair of neighbouring layers",
+            ),
+            "reference": variable("reference", list(REFERENCES), "reference gradient"),
+        }  # fmt: skip
+        attrs = {
+            "status": self.status, "message": self.message,
+            "rule": repr(self.plan.rule),
+            "plan": json.dumps(self.plan.identity(), default=str),
+        }  # fmt: skip
+        dataset = xr.Dataset(data, coords, attrs)
+        return dataset.merge(network_dataset(self.network), combine_attrs="no_conflicts")
+
+
+_MEANING = {
+    "train_error": ("errors on the training samples as they came", "%"),
+    "test_error": ("errors on the held-out samples", "%"),
+    "cost": ("mean |y - y*|^2 / 2 over the training samples as they came", "1"),
+    "residual": ("largest residual of an equilibrium", "1"),
+    "unsettled": ("share of batches with a residual above the tolerance", "1"),
+    "sweeps": ("mean updates of every layer to settle a sample", "1"),
+    "pinned": ("share of units held at a kink", "1"),
+    "dead": ("share of units held at a kink in every sample", "1"),
+    "crossed": ("share of samples in which a unit meets or leaves a kink early on", "1"),
+    "alignment": ("cosine of the rule's gradient with a reference", "1"),
+    "symmetry": ("cosine of the weights of the two directions; NaN from the input", "1"),
+    "rate": ("learning rate", "1"),
+    "seconds": ("time for the epoch", "s"),
+}

@@ -1,0 +1,66 @@
+"""Labelled samples as a network takes them: rates made states, labels checked."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ctebm.networks.layered import LayeredField
+
+__all__ = ["digest", "input_states", "labelled_states"]
+
+
+def labelled_states(
+    network: LayeredField,
+    rates: ArrayLike | Tensor,
+    labels: ArrayLike | Tensor,
+    *,
+    training: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Return input states and labels that fit the network, or say why they don't."""
+    states = input_states(network, rates)
+    label = torch.as_tensor(labels, device=network.device)
+    n_classes = network.bias[..., network.layers[network.output]].shape[-1]
+    if label.shape != states.shape[:1]:
+        raise ValueError(
+            f"expected one label a sample, ({len(states)},), got {tuple(label.shape)}."
+        )
+    if label.is_floating_point() or label.dtype == torch.bool:
+        raise ValueError(f"expected whole numbers as labels, got {label.dtype}.")
+    low, high = int(label.min()), int(label.max())
+    if low < 0 or high >= n_classes:
+        raise ValueError(
+            f"expected labels from 0 to {n_classes - 1}, one output unit a class, got {low} to "
+            f"{high}; use an output layer of {high + 1} units or renumber the classes."
+        )
+    if training and low == high:
+        raise ValueError(
+            f"expected samples of at least two classes to learn from, got class {low} alone."
+        )
+    return states, label.long()
+
+
+def input_states(network: LayeredField, rates: ArrayLike | Tensor) -> Tensor:
+    """Return the states of the input that have these rates, or say why there are none."""
+    rates = torch.as_tensor(rates, dtype=network.dtype, device=network.device)
+    n_inputs = network.biases[0].shape[-1]
+    if rates.ndim != 2 or rates.shape[1] != n_inputs:
+        raise ValueError(
+            f"expected rates of shape (sample, {n_inputs}), got {tuple(rates.shape)}; the input "
+            "layer has one unit a pixel."
+        )
+    if len(rates) == 0:
+        raise ValueError("expected at least one sample, got an empty data set.")
+    return network.activation.inverse(rates)
+
+
+def digest(*tensors: Tensor) -> str:
+    """Return a short name for the content of some tensors."""
+    found = hashlib.sha256()
+    for t in tensors:
+        found.update(np.ascontiguousarray(t.detach().cpu().numpy()).data)
+    return found.hexdigest()[:16]

@@ -1,0 +1,136 @@
+r"""A chain of layers, one tensor a layer: the currents and pressures of eq. 8, block by block.
+
+Flat states ``(*batch, unit)`` are handy, but layers that take turns, or that learn at their own
+rates, are better kept apart. Here states, rates and currents are sequences of one tensor
+``(*batch, size)`` a layer, input first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ctebm.networks.activation import Activation
+from ctebm.networks.pairwise import affine
+
+__all__ = ["Blocks"]
+
+_NARROW_UNITS = 32  # columns up to which BLAS multiplies the transpose faster
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    r"""Couplings and biases of layers that are coupled to their neighbours only.
+
+    .. math:: I_i = b_i + \rho(s_{i-1})\,W_{i-1} + \rho(s_{i+1})\,V_i'
+
+    with states as rows; :math:`V = W` where the couplings are symmetric (eq. 6).
+
+    Attributes
+    ----------
+    activation : Activation
+        The firing rate.
+    weights : sequence of Tensor or None
+        ``weights[i]`` is ``(size_i, size_i+1)`` and leads from layer ``i`` to ``i + 1``; None where
+        nothing does.
+    feedback : sequence of Tensor or None
+        Of the same shapes, from layer ``i + 1`` back to ``i``.
+    biases : sequence of Tensor
+        ``(size_i,)``, or ``(*batch, size_i)`` where a clamped neighbour sends each sample its own.
+
+    Examples
+    --------
+    >>> import ctebm, torch
+    >>> net = ctebm.LayeredNetwork([[[2.0]], [[3.0]]], [[0.0], [0.5], [0.0]], ctebm.HardSigmoid())
+    >>> rates = list(torch.tensor([[1.0], [0.5], [0.1]], dtype=net.dtype))
+    >>> net.blocks.current(1, rates)  # 0.5 + 1.0 * 2 + 0.1 * 3
+    tensor([2.8000], dtype=torch.float64)
+    """
+
+    activation: Activation
+    weights: Sequence[Tensor | None]
+    feedback: Sequence[Tensor | None]
+    biases: Sequence[Tensor]
+
+    def current(self, i: int, r: Sequence[Tensor]) -> Tensor:
+        r"""Return :math:`I = b + W \rho(s)` of layer `i`, given the rates of all."""
+        I = self.add_from_above(i, r, self.add_from_below(i, r, self.biases[i]))
+        return I if I.ndim >= r[i].ndim else I.expand_as(r[i])  # of a layer without neighbours
+
+    def add_from_below(self, i: int, r: Sequence[Tensor | None], I: Tensor) -> Tensor:
+        """Return a current plus what layer `i` receives from the side of the input.
+
+        Parameters
+        ----------
+        i : int
+            The layer, counted from the input.
+        r : sequence of Tensor or None
+            Rates, or changes of rates, of each layer; None sends nothing.
+        I : Tensor, (*batch, size)
+            The current.
+        """
+        r_below, W = (r[i - 1], self.weights[i - 1]) if i > 0 else (None, None)
+        return I if r_below is None or W is None else _affine(I, r_below, W)
+
+    def add_from_above(self, i: int, r: Sequence[Tensor | None], I: Tensor) -> Tensor:
+        """Return a current plus what layer `i` receives from the side of the output."""
+        r_above, V = (r[i + 1], self.feedback[i]) if i + 1 < len(r) else (None, None)
+        return I if r_above is None or V is None else _affine(I, r_above, V.mT)
+
+    def pressure(self, s: Tensor, I: Tensor) -> Tensor:
+        r"""Return :math:`R = \rho'(s) I` (eq. 8) of a layer; between kinks the slope is 1."""
+        return I if self.activation.box is not None else self.activation.derivative(s) * I
+
+    def adjoint(self, i: int, s: Sequence[Tensor], v: Tensor) -> Tensor:
+        r"""Return what a vector of layer `i + 1` sends back to layer `i`.
+
+        .. math:: \rho'(s_i) \odot V_i\,(\rho'(s_{i+1}) \odot v)
+
+        Where :math:`V = W` this is the adjoint of :math:`\partial R_{i+1} / \partial s_i`. Between
+        kinks the slopes are 1.
+        """
+        V = self.feedback[i]
+        if V is None:
+            return torch.zeros_like(s[i])
+        if self.activation.box is not None:
+            return product(v, V.mT)
+        slope = self.activation.derivative
+        return slope(s[i]) * product(slope(s[i + 1]) * v, V.mT)
+
+    def rate(self, s: Tensor) -> Tensor:
+        r"""Return :math:`\rho(s)` of states that lie in the box, if there is one."""
+        box = self.activation.box
+        return self.activation(s) if box is None else s - box.low
+
+    def project(self, s: Tensor) -> Tensor:
+        """Return the nearest states in the box, if there is one."""
+        return s if self.activation.box is None else self.activation.box.project(s)
+
+    def without_input(self, r: Tensor) -> Blocks:
+        """Return the layers above the first, which is held at rates ``(*batch, size)``."""
+        biases = [self.add_from_below(1, [r], self.biases[1]), *self.biases[2:]]
+        return Blocks(self.activation, self.weights[1:], self.feedback[1:], biases)
+
+    def samples(self, chosen: Tensor) -> Blocks:
+        """Return the same layers for some samples of the batch, ``(batch,)`` rows or a mask."""
+        biases = [b[chosen] if b.ndim > 1 else b for b in self.biases]
+        return Blocks(self.activation, self.weights, self.feedback, biases)
+
+
+def product(r: Tensor, W: Tensor) -> Tensor:
+    """Return ``r W``, through the transpose where `W` is narrow, which BLAS does much faster."""
+    return (W.mT @ r.mT).mT if _is_narrow(r, W) else r @ W
+
+
+def _affine(bias: Tensor, r: Tensor, W: Tensor) -> Tensor:
+    """Return ``bias + r W`` likewise."""
+    if _is_narrow(r, W) and bias.ndim == 2 and len(bias) == len(r):
+        return torch.addmm(bias.mT, W.mT, r.mT).mT
+    return affine(bias, r, W)
+
+
+def _is_narrow(r: Tensor, W: Tensor) -> bool:
+    return W.shape[1] <= _NARROW_UNITS < W.shape[0] and r.ndim == 2

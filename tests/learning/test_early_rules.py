@@ -1,0 +1,115 @@
+"""Rules that read the first moments, against closed forms and gradients."""
+
+import numpy as np
+import pytest
+import torch
+from learning_cases import settled
+
+import ctebm
+
+
+def _flat(gradient):
+    return torch.cat([g.flatten() for g in [*gradient.weights, *gradient.biases]])
+
+
+@pytest.mark.parametrize("eps", [0.05, 0.3, 1.0])
+def test_the_early_rule_is_the_chain_gradient_at_first_arrival(eps):
+    plastic, found, target = settled()
+    early = ctebm.Early(eps=eps).gradient(plastic, found, target)
+    chain = ctebm.Chain().gradient(plastic, found, target)
+    for mine, theirs in zip(early.weights, chain.weights, strict=True):
+        floor = 1e-15 / eps**3
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=floor)
+        assert float(theirs.abs().max()) > 1e4 * floor
+
+
+@pytest.mark.parametrize("n_steps", [2, 3])
+def test_one_hidden_layer_is_exact_at_two_and_three_steps(n_steps):
+    plastic, found, target = settled(sizes=(9, 8, 5))
+    early = ctebm.Early(eps=0.1, n_steps=n_steps).gradient(plastic, found, target)
+    chain = ctebm.Chain().gradient(plastic, found, target)
+    torch.testing.assert_close(early.weights[0], chain.weights[0], rtol=0, atol=1e-13)
+    torch.testing.assert_close(early.weights[1], chain.weights[1], rtol=0, atol=1e-13)
+
+
+def test_float32_keeps_the_direction_of_deep_first_arrivals():
+    sizes = (9, 8, 8, 8, 8, 8, 7, 5)
+    plastic, found, target = settled(sizes=sizes)
+    single = plastic.to(dtype=torch.float32)
+    found_single = single.settle(found.states[0].float(), tol=1e-6)
+    rule = ctebm.Early(eps=0.05)  # the first hidden layer moves by 1e-9 of its gradient
+    exact = rule.gradient(plastic, found, target)
+    rough = rule.gradient(single, found_single, target.float())
+    for a, b in zip(exact.weights, rough.weights, strict=True):
+        torch.testing.assert_close(b.double(), a, rtol=0, atol=1e-4 * float(a.abs().max()))
+
+
+def test_layers_are_as_small_as_the_paper_says_without_compensation():
+    plastic, found, target = settled()
+    with_it, without = (
+        ctebm.Early(eps=0.1, compensated=c).gradient(plastic, found, target) for c in (True, False)
+    )
+    ratio = [
+        float(a.norm() / b.norm()) for a, b in zip(without.weights, with_it.weights, strict=True)
+    ]
+    np.testing.assert_allclose(ratio, [1e-3, 1e-2, 1e-1], rtol=1e-10)
+
+
+@pytest.mark.parametrize("activation", [ctebm.Logistic(2.0), ctebm.Tanh()], ids=repr)
+def test_with_the_slope_the_rule_tends_to_the_chain_gradient_of_smooth_rates(activation):
+    plastic, found, target = settled(activation, gain=0.5)
+    chain = ctebm.Chain().gradient(plastic, found, target)
+    eps = np.array([0.02, 0.01, 0.005])
+    errors = [
+        float((_flat(ctebm.Early(eps=e, slope=True).gradient(plastic, found, target))
+               - _flat(chain)).norm() / _flat(chain).norm())
+        for e in eps
+    ]  # fmt: skip
+    # rho'' is small near the middle of the range, so that the next order shows too
+    assert 0.95 < np.polyfit(np.log(eps), np.log(errors), 1)[0] < 2.05
+    assert errors[-1] < 0.001
+
+
+def test_the_symmetric_rule_is_eq_26_in_both_directions_to_second_order():
+    plastic, found, target = settled()
+    remainder = []
+    for eps in (0.1, 0.05):
+        options = {"eps": eps, "n_steps": 4}
+        symmetric = ctebm.Symmetric(**options).gradient(plastic, found, target)
+        early = ctebm.Early(**options, compensated=False).gradient(plastic, found, target)
+        mirror = ctebm.XieSeung(**options, compensated=False).gradient(plastic, found, target)
+        moved = plastic.drive(found, target, **options)
+        for i, total in enumerate(symmetric.weights):
+            both = moved[i].mT @ moved[i + 1] / len(target)
+            expected = early.weights[i] + mirror.weights[i] - both
+            torch.testing.assert_close(total, expected, rtol=0, atol=1e-14)
+        remainder.append(float(both.norm()))
+    assert remainder[1] < 0.3 * remainder[0]
+
+
+def test_separate_weights_get_both_directions():
+    plastic, found, target = settled(tied=False)
+    gradient = ctebm.Early(eps=0.2).gradient(plastic, found, target)
+    tied, found_tied, _ = settled()
+    assert len(gradient.feedback) == 3
+    assert not gradient.feedback[0].any()  # the clamped input does not move
+    moved = tied.drive(found_tied, target, eps=0.2)
+    change = -moved[1] / 0.2**3
+    expected = change.mT @ tied.activation(found_tied.states[2]) / len(target)
+    torch.testing.assert_close(gradient.feedback[1], expected, rtol=0, atol=1e-11)
+
+
+def test_pinned_units_change_no_weights():
+    plastic, found, target = settled(gain=3.0)
+    low, high = plastic.activation.box
+    held = [((s == low) | (s == high)).all(0) for s in found.states[1:-1]]
+    assert any(h.any() for h in held)
+    gradient = ctebm.Early(eps=0.05).gradient(plastic, found, target)
+    for h, W in zip(held, gradient.weights, strict=False):
+        assert not W[:, h].any()
+
+
+@pytest.mark.parametrize("options", [{"eps": 0.0}, {"eps": 1.5}, {"n_steps": 0}])
+def test_refuses_early_phases_without_meaning(options):
+    with pytest.raises(ValueError, match="step"):
+        ctebm.Early(**options)

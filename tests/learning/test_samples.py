@@ -1,0 +1,35 @@
+"""Rates made states, and data that do not fit refused."""
+
+import pytest
+import torch
+from learning_cases import PLAN, samples, small_network
+
+import ctebm
+from ctebm.learning.samples import input_states
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda x, y: (x[:, :5], y), "one unit a pixel"),
+        (lambda x, y: (x, y[:-1]), "one label a sample"),
+        (lambda x, y: (x[:0], y[:0]), "empty data set"),
+        (lambda x, y: (x, y + 1), "one output unit a class"),
+        (lambda x, y: (x, y - 1), "one output unit a class"),
+        (lambda x, y: (x, y * 0), "class 0 alone"),
+        (lambda x, y: (x, y * 0.5), "whole numbers"),
+        (lambda x, y: (x + 1, y), "takes rates in"),
+        (lambda x, y: ((255 * x).astype(int), y), "takes rates in"),
+        (lambda x, y: (x * float("nan"), y), "takes rates in"),
+    ],
+)
+def test_refuses_data_that_do_not_fit(spoil, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        ctebm.train(small_network(), *spoil(*samples()), PLAN)
+
+
+def test_states_have_the_rates_that_were_given():
+    rates, _ = samples()
+    net = small_network()
+    states = input_states(net, rates)
+    torch.testing.assert_close(net.activation(states), torch.as_tensor(rates))
