@@ -1,4 +1,9 @@
-"""Where a network rests (sections 2.2 and 2.3, eqs. 9 to 11), smooth or at kinks."""
+"""Equilibria of a network (sections 2.2 and 2.3, eqs. 9 to 11), smooth or at kinks.
+
+From their conditions (`kkt`) over ways to meet these (`picard`, `trust_region`, `newton`,
+`alternating`) to one equilibrium a sample (`settling`), all of them (`search`), and a record of
+what is known at each.
+"""
 
 import lazy_loader
 
@@ -9,11 +14,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "bounds",
         "catalogue",
         "inertia",
-        "krylov",
         "kkt",
+        "krylov",
         "newton",
         "phase_plane",
+        "picard",
         "record",
+        "rows",
         "search",
         "settling",
         "sweeps",

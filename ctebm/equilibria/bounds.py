@@ -1,4 +1,4 @@
-"""What is known of all equilibria beforehand: where they lie, and whether there is one only."""
+"""What is known of equilibria without finding them: where they lie, and if there is only one."""
 
 from __future__ import annotations
 
@@ -6,54 +6,116 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ctebm.equilibria.inertia import DENSE_UNITS, root_of_rounding
 from ctebm.equilibria.settling import settle_from
 from ctebm.networks.base import VectorField, count_units
-from ctebm.networks.pairwise import PairwiseNetwork
+from ctebm.networks.hopfield import HopfieldNetwork
+from ctebm.networks.kinks import Box
+from ctebm.networks.pairwise import PairwiseField, PairwiseNetwork
 
 __all__ = ["certify_unique", "state_bounds"]
+
+# Where no bound is known, a few states are settled, coarsely, and the range of what they reach is
+# stretched by a factor and an offset.
+GUESSES, GUESS_TOL, STRETCH, OFFSET = 8, 1e-6, 1.5, 0.5
 
 
 def state_bounds(network: VectorField) -> tuple[Tensor, Tensor]:
     r"""Return bounds ``(unit,)`` between which every fixed point lies.
 
     With kinks the box. Else :math:`|s_i| \le \max|\rho'|\,\max|I_i|`, the currents being largest
-    when every rate is at its end. For an energy of the user's own the bounds are a guess: half as
-    far again as where a few settled states lie.
+    when every rate is at its end. For a motion of the user's own the bounds of units without kinks
+    are a guess: half as far again as where a few settled states lie.
     """
     n = count_units(network)
     ones = torch.ones(n, dtype=network.dtype, device=network.device)
-    if network.box is not None:
-        return network.box[0] * ones, network.box[1] * ones
+    box = (network.box or Box(-np.inf, np.inf)).each(ones)
+    if all(bool(torch.isfinite(kinks).all()) for kinks in box):
+        return box
     if isinstance(network, PairwiseNetwork):
         slowest, fastest = network.activation.rates
         reach = network.activation.max_slope * _largest_current(network, slowest, fastest)
         if bool(torch.isfinite(reach).all()):
             return -reach, reach
-    starts = torch.as_tensor(np.random.default_rng(0).standard_normal((8, n))).to(ones)
-    reach = 1.5 * settle_from(network, starts, 1e-6).abs().max() + 0.5
-    return -reach * ones, reach * ones
+    starts = torch.as_tensor(np.random.default_rng(0).standard_normal((GUESSES, n))).to(ones)
+    reach = STRETCH * settle_from(network, starts, GUESS_TOL).abs().max() + OFFSET
+    return torch.maximum(box[0], -reach * ones), torch.minimum(box[1], reach * ones)
 
 
-def certify_unique(network: PairwiseNetwork) -> bool:
-    r"""Return True if a norm bound proves that there is exactly one equilibrium, else False.
+def certify_unique(network: PairwiseField | HopfieldNetwork) -> bool:
+    r"""Prove by a norm bound that there is exactly one equilibrium.
 
-    The energy is strictly convex where
-    :math:`\max\rho'^2\,\lambda_{max}(W) + \max|\rho''|\,\max|I| < 1`. False proves nothing.
+    For the motion of eq. 8 with any couplings, symmetric or not, the symmetric part of the Jacobian
+    is negative definite everywhere, so that two equilibria cannot be, if
+
+    .. math:: \max\rho'^2\,\max(0, \lambda_{max}(\tfrac12 (W + W'))) + \max|\rho''|\,\max|I| < 1 .
+
+    With an energy this is its strict convexity. For the 1984 network the map
+    :math:`s \leftarrow b + W\rho(s)` contracts if :math:`\max|\rho'|\,|W|_2 < 1`.
+
+    Parameters
+    ----------
+    network : PairwiseField or HopfieldNetwork
+        With pairwise couplings; of several samples each is meant.
+
+    Returns
+    -------
+    bool
+        True is a proof. False proves nothing: use :func:`~ctebm.find_fixed_points`.
+
+    Raises
+    ------
+    TypeError
+        For other networks, of which no bound is known.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> weak = ctebm.DenseNetwork([[0, 0.9], [0.9, 0]], [0.1, 0.2], ctebm.HardSigmoid())
+    >>> ctebm.certify_unique(weak)
+    True
+    >>> ctebm.certify_unique(ctebm.AsymmetricNetwork([[0, 100], [0.2, 0]], [0, 0], ctebm.Tanh()))
+    False
     """
-    n = count_units(network)
-    rho = network.activation
-    if n <= 4000:
-        coupling = max(0.0, float(torch.linalg.eigvalsh(network.dense_weight())[-1]))
-    else:  # the largest row sum bounds every eigenvalue
-        ones = torch.ones(n, dtype=network.dtype, device=network.device)
-        coupling = float(network._map(torch.abs).coupling(ones).max())
-    bend = 0.0
-    if network.box is None:
-        bend = rho.max_curvature * float(_largest_current(network, *rho.rates).max())
-    return rho.max_slope**2 * coupling + bend < 1
+    if isinstance(network, HopfieldNetwork):
+        bound = network.activation.max_slope * _spectral_norm(network.pairwise)
+    elif isinstance(network, PairwiseField):
+        rho, curvature = network.activation, 0.0
+        if network.box is None:
+            curvature = rho.max_curvature * float(_largest_current(network, *rho.rates).max())
+        bound = rho.max_slope**2 * max(0.0, _largest_eigenvalue(network)) + curvature
+    else:
+        raise TypeError(
+            f"expected a network of pairwise couplings (eq. 8), got {type(network).__name__}, for "
+            "which no bound is known; look for its equilibria with find_fixed_points."
+        )
+    # eigenvalues are rounded, and what is 1 to rounding may be a continuum
+    return bound < 1 - root_of_rounding(network.dtype)
 
 
-def _largest_current(network: PairwiseNetwork, slowest: float, fastest: float) -> Tensor:
+def _largest_eigenvalue(network: PairwiseField) -> float:
+    """Return the largest eigenvalue of the couplings' symmetric part, or a bound on it."""
+    if count_units(network) > DENSE_UNITS:
+        return _largest_sum(network)
+    W = network.dense_weight()
+    return float(torch.linalg.eigvalsh((W + W.mT) / 2)[-1])
+
+
+def _spectral_norm(network: PairwiseNetwork) -> float:
+    """Return the largest eigenvalue of symmetric couplings in absolute value, or a bound on it."""
+    if count_units(network) > DENSE_UNITS:
+        return _largest_sum(network)
+    return float(torch.linalg.eigvalsh(network.dense_weight()).abs().max())
+
+
+def _largest_sum(network: PairwiseField) -> float:
+    """Return the largest mean of a row's and a column's absolute sum, which bounds eigenvalues."""
+    ones = torch.ones(count_units(network), dtype=network.dtype, device=network.device)
+    size = network._map(torch.abs)
+    return float((size.coupling(ones) + size.adjoint_coupling(ones)).max()) / 2
+
+
+def _largest_current(network: PairwiseField, slowest: float, fastest: float) -> Tensor:
     """Return a bound on each unit's absolute current, the rates being anywhere in their range."""
     centre = torch.full_like(network.bias, (slowest + fastest) / 2)
     spread = torch.full_like(network.bias, (fastest - slowest) / 2)

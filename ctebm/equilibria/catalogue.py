@@ -1,4 +1,8 @@
-"""Equilibria as a search finds them: told apart, polished, degenerate ones merged."""
+"""The distinct equilibria among the ends of a search: told apart, polished, merged.
+
+Two ends are one equilibrium if they agree in state and energy to the precision that the curvature
+there allows; a continuum of equilibria is one entry.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,41 @@ import math
 import torch
 from torch import Tensor
 
-from ctebm.equilibria.inertia import classify, hessian_on
+from ctebm.equilibria.inertia import classify, hessian_on, root_of_rounding
 from ctebm.equilibria.kkt import pinned_units, project, residual
 from ctebm.equilibria.newton import NEWTON_UNITS, newton_from
-from ctebm.equilibria.record import FixedPoints, points_at
+from ctebm.equilibria.record import FixedPoints, known_energy, points_at
 from ctebm.networks.base import VectorField, count_units
 from ctebm.networks.energy import Network
 
 __all__ = ["Catalogue"]
 
+# A residual of the tolerance is reached within tol / |lambda| of a point: so near, relative to the
+# largest state, two ends are one point.
+SAME_STATE = 1e-6
+# At a degenerate point the force is cubic: it is known to the cube root of rounding only.
+SAME_DEGENERATE = 1e-3
+# What the energies of one point differ by: the square of that in the state, and rounding.
+SAME_ENERGY = 1e-9
+# Polishing that moves a unit further has gone to another point.
+POLISH_REACH = 1e-3
+# A curvature this small, relative to the largest, may be the direction of a continuum.
+NULL = 1e-6
+# How far along it the next equilibrium is looked for, and how exact it must be; an isolated point
+# with a quartic energy has a force of this step cubed, which is well above.
+CONTINUUM_STEP, CONTINUUM_TOL = 1e-2, 1e-12
+
 
 class Catalogue:
-    """Equilibria found so far, as they come, with the number of starts that led nowhere."""
+    """Equilibria found so far, with the number of random starts that led to each and to none.
+
+    Parameters
+    ----------
+    network : VectorField
+        With one sample.
+    tol : float
+        Bound on the residual of an equilibrium.
+    """
 
     def __init__(self, network: VectorField, tol: float) -> None:
         self.network, self.tol, self.failed = network, tol, 0
@@ -28,22 +55,15 @@ class Catalogue:
         self.hits = torch.zeros(0, dtype=torch.long)
         self._points: FixedPoints | None = None
 
-    def add(self, s: Tensor, hits: int = 1) -> None:
-        """Add the ends of searches; those that are no equilibria are counted only."""
-        if len(s) == 0:
-            return
-        good = residual(self.network, s) <= self.tol
+    def count(self, s: Tensor) -> None:
+        """Add the ends of random starts, one hit each; those that are no equilibria failed."""
+        good = self._converged(s)
         self.failed += int((~good).sum())
-        states = torch.cat([self.states, s[good]])
-        counts = torch.cat([self.hits, torch.full((int(good.sum()),), hits)])
-        distance = torch.cdist(states, states, p=math.inf)
-        # a force of rounding size is reached at r/|lambda| from the point
-        group = _linked(distance <= 1e-6 * (1 + states.abs().amax()), self._same_energy(states))
-        res = residual(self.network, states)
-        best = [int(g[res[g].argmin()]) for g in group]
-        self.states = states[best]
-        self.hits = torch.stack([counts[g].sum() for g in group]) if group else counts
-        self._points = None
+        self._add(s[good], hits=1)
+
+    def add(self, s: Tensor) -> None:
+        """Add equilibria among states that were reached in other ways than from random starts."""
+        self._add(s[self._converged(s)], hits=0)
 
     def minima(self) -> Tensor:
         """Return the stable states."""
@@ -51,49 +71,75 @@ class Catalogue:
         return points.state[[kind == "stable" for kind in points.stability]]
 
     def points(self) -> FixedPoints:
-        """Return the record of distinct points, degenerate ones merged."""
+        """Return the record of distinct points, degenerate ones merged, in order of energy."""
         if self._points is None:
             self._points = self._merged()
         return self._points
 
+    def _converged(self, s: Tensor) -> Tensor:
+        return residual(self.network, s) <= self.tol
+
+    def _add(self, s: Tensor, hits: int) -> None:
+        self._points = None
+        if len(s) == 0:
+            return
+        states = torch.cat([self.states, s])
+        counts = torch.cat([self.hits, torch.full((len(s),), hits)])
+        distance = torch.cdist(states, states, p=math.inf)
+        near = distance <= SAME_STATE * (1 + states.abs().amax())
+        groups = _linked(near, self._same_energy(states))
+        self.states = states[_smallest(residual(self.network, states), groups)]
+        self.hits = torch.stack([counts[g].sum() for g in groups])
+
     def _merged(self) -> FixedPoints:
-        s, hits = _polished(self.network, self.states, self.tol), self.hits
-        kinds = [classify(self.network, u)[1] for u in s]
-        flat = torch.tensor([k == "degenerate" for k in kinds], dtype=torch.bool, device=s.device)
-        wide = torch.tensor(
-            [k and _continues(self.network, u) for k, u in zip(flat.tolist(), s, strict=True)],
-            dtype=torch.bool,
-            device=s.device,
-        )
-        # a degenerate point is known to the cube root of rounding; a continuum has one energy
-        apart = torch.cdist(s, s, p=math.inf) / (1 + (s.abs().amax() if len(s) else 0))
-        near = (apart <= 1e-6) | ((apart <= 1e-3) & (flat | flat[:, None]))
-        near |= (wide & flat[:, None]) | (flat & wide[:, None])
-        res = residual(self.network, s)
-        group = _linked(near, self._same_energy(s))
+        """Return the record of the points, polished, each group of degenerate ones as one."""
+        s = _polished(self.network, self.states, self.tol)
+        degenerate, continues = self._kinds(s)
+        groups = _linked(_same_point(s, degenerate, continues), self._same_energy(s))
         # a degenerate point stands for its group, then the one of the smallest force
-        rank = res - flat.to(res.dtype)
-        best = [int(g[rank[g].argmin()]) for g in group]
-        energy = self.network.energy(s) if isinstance(self.network, Network) else s.sum(-1)
-        for g in group:
-            wide[g] = wide[g].any()
-        total = {i: int(hits[g].sum()) for i, g in zip(best, group, strict=True)}
-        best.sort(key=lambda i: float(energy[i]))
+        rank = residual(self.network, s) - degenerate.to(s.dtype)
+        best = _smallest(rank, groups)
+        continuum = torch.stack([continues[g].any() for g in groups]) if groups else continues
+        hits = torch.tensor([int(self.hits[g].sum()) for g in groups], dtype=torch.long)
+        energy = known_energy(self.network, s)
+        order = (s.sum(-1) if energy is None else energy)[best].argsort(stable=True)
         return points_at(
             self.network,
-            s[best],
+            s[best][order],
             self.tol,
             torch.zeros(len(best), dtype=torch.long),
-            hits=torch.tensor([total[i] for i in best], dtype=torch.long),
-            continuum=wide[best],
+            hits=hits[order.cpu()],
+            continuum=continuum[order],
             failed=self.failed,
         )
 
+    def _kinds(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Return which states are degenerate, and which of these lie in a continuum."""
+        flat = [classify(self.network, u)[1] == "degenerate" for u in s]
+        wide = [d and _continues(self.network, u) for d, u in zip(flat, s, strict=True)]
+        degenerate, continues = torch.tensor([flat, wide], dtype=torch.bool, device=s.device)
+        return degenerate, continues
+
     def _same_energy(self, s: Tensor) -> Tensor:
-        if not isinstance(self.network, Network):
+        """Return which pairs of states have one energy; all, if none is known."""
+        E = known_energy(self.network, s)
+        if E is None:
             return torch.ones(len(s), len(s), dtype=torch.bool, device=s.device)
-        E = self.network.energy(s)
-        return (E[:, None] - E).abs() <= 1e-9 * (1 + E.abs())
+        return (E[:, None] - E).abs() <= SAME_ENERGY * (1 + E.abs())
+
+
+def _same_point(s: Tensor, degenerate: Tensor, continues: Tensor) -> Tensor:
+    """Return which pairs of states of one energy are one point, or of one continuum."""
+    scale = 1 + (s.abs().amax() if len(s) else 0)
+    apart = torch.cdist(s, s, p=math.inf) / scale
+    flat = degenerate | degenerate[:, None]
+    near = (apart <= SAME_STATE) | ((apart <= SAME_DEGENERATE) & flat)
+    return near | (continues & degenerate[:, None]) | (degenerate & continues[:, None])
+
+
+def _smallest(size: Tensor, groups: list[Tensor]) -> list[int]:
+    """Return the place of the smallest entry in each group."""
+    return [int(g[size[g].argmin()]) for g in groups]
 
 
 def _linked(*relations: Tensor) -> list[Tensor]:
@@ -109,24 +155,24 @@ def _linked(*relations: Tensor) -> list[Tensor]:
     return [torch.nonzero(label == k).squeeze(-1) for k in label.unique()]
 
 
-def _continues(network: VectorField, s: Tensor, step: float = 1e-2) -> bool:
+def _continues(network: VectorField, s: Tensor) -> bool:
     """Return whether other equilibria are found at a small distance along the null directions."""
     f = network.force(s)
     pinned = pinned_units(network, s, f)
-    free = ~pinned | (f.abs() <= math.sqrt(torch.finfo(s.dtype).eps))
+    free = ~pinned | (f.abs() <= root_of_rounding(s.dtype))
     where = torch.nonzero(free).squeeze(-1)
     if len(where) > NEWTON_UNITS or not isinstance(network, Network):
         return False
     values, vectors = torch.linalg.eigh(hessian_on(network, s, where))
-    null = vectors[:, values.abs() <= 1e-6 * max(1.0, float(values.abs().max()))].mT
+    null = vectors[:, values.abs() <= NULL * max(1.0, float(values.abs().max()))].mT
     if len(null) == 0:
         return False
     shift = s.new_zeros(len(null), len(s)).index_copy(1, where, null)
-    shift = step * shift / shift.abs().amax(-1, keepdim=True)
+    shift = CONTINUUM_STEP * shift / shift.abs().amax(-1, keepdim=True)
     starts = project(network, torch.cat([s + shift, s - shift]))
-    ends = newton_from(network, starts, 1e-12)
-    moved = (ends - s).abs().amax(-1) > step / 4
-    return bool((moved & (residual(network, ends) <= 1e-12)).any())
+    ends = newton_from(network, starts, CONTINUUM_TOL)
+    moved = (ends - s).abs().amax(-1) > CONTINUUM_STEP / 4
+    return bool((moved & (residual(network, ends) <= CONTINUUM_TOL)).any())
 
 
 def _polished(network: VectorField, s: Tensor, tol: float) -> Tensor:
@@ -134,5 +180,6 @@ def _polished(network: VectorField, s: Tensor, tol: float) -> Tensor:
     if len(s) == 0 or s.shape[-1] > NEWTON_UNITS:
         return s
     ends = newton_from(network, s, tol)
-    better = (residual(network, ends) <= residual(network, s)) & ((ends - s).abs().amax(-1) < 1e-3)
+    near = (ends - s).abs().amax(-1) < POLISH_REACH
+    better = near & (residual(network, ends) <= residual(network, s))
     return torch.where(better.unsqueeze(-1), ends, s)

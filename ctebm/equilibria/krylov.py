@@ -1,7 +1,8 @@
-r"""Eigenvalues of symmetric curvatures: all of them, or both ends without the matrix.
+r"""Krylov methods for symmetric matrices known by their products.
 
-A spectrum carries the residual :math:`|Hv - \lambda v|` of each pair, computed after the fact: some
-eigenvalue lies that close.
+Both ends of the spectrum, functions of the matrix, and linear systems. A spectrum carries the
+residual :math:`|Hv - \lambda v|` of each pair, computed after the fact: some eigenvalue lies that
+close.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 
 __all__ = [
     "Spectrum",
+    "conjugate_gradients",
     "dense_spectrum",
     "extremal_spectrum",
     "function_product",
@@ -26,10 +28,20 @@ __all__ = [
 Product = Callable[[Tensor], Tensor]
 
 # Bytes that Lanczos may fill with its basis; beyond, the basis is made a second time instead.
-_BASIS_BYTES = 3 * 10**8
+BASIS_BYTES = 3 * 10**8
+# A next vector this short, relative to the matrix, is rounding: the Krylov space is complete.
+EXHAUSTED = 1e-14
+# Keeps divisions by numbers that have underflowed finite.
+TINY = 1e-300
+# The ends are judged after so many products, then after so many more or this share more.
+FIRST_CHECK, NEXT_CHECK, CHECK_SHARE = 32, 16, 4
+# Of vectors of unit length that are copies of each other, the overlaps have eigenvalues this small.
+COPY = 1e-6
+# Rounding of a product with the matrix, in units of the last place.
+ROUNDINGS = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spectrum:
     """Eigenpairs in ascending order.
 
@@ -59,9 +71,9 @@ def extremal_spectrum(
 ) -> Spectrum:
     r"""Return the lowest pairs and the highest pair by Lanczos' recurrence.
 
-    Three vectors are kept; without reorthogonalisation the ends of the spectrum stay exact to
-    rounding (Paige 1980), only copies of converged values appear, which are told apart here by
-    their vectors. Of a multiple eigenvalue one copy is found.
+    Without reorthogonalisation the ends of the spectrum stay exact to rounding (Paige 1980); only
+    copies of converged values appear, which are told apart here by their vectors. Of a multiple
+    eigenvalue one copy is found.
 
     Parameters
     ----------
@@ -76,15 +88,9 @@ def extremal_spectrum(
     n_low : int
         How many of the lowest to look for.
     """
-    keep = max(2, _BASIS_BYTES // (start.numel() * start.element_size()))
-    alpha, beta, basis = _recurrence(product, start, tol, max_products, n_low, keep)
-    _, ritz = _ends(alpha, beta[:-1], n_low)
-    weights = torch.as_tensor(ritz, dtype=start.dtype, device=start.device)
-    if len(basis) == len(alpha):
-        vectors = torch.stack([_combined(basis, w) for w in weights.mT.tolist()], -1)
-    else:
-        vectors = _repeat(product, start, alpha, beta, weights)
-    return _distinct(product, vectors)
+    lanczos = _Lanczos(product, start)
+    lanczos.extend(tol, max_products, n_low)
+    return _distinct(product, lanczos.vectors(n_low))
 
 
 def generic_vector(n: int, like: Tensor) -> Tensor:
@@ -94,79 +100,96 @@ def generic_vector(n: int, like: Tensor) -> Tensor:
     )
 
 
-def _recurrence(
-    product: Product, start: Tensor, tol: float, max_products: int, n_low: int, keep: int
-) -> tuple[list[float], list[float], list[Tensor]]:
-    """Return the tridiagonal matrix, and the basis while it has at most `keep` vectors."""
-    q, previous, b = start / start.norm(), torch.zeros_like(start), 0.0
-    alpha: list[float] = []
-    beta: list[float] = []
-    basis: list[Tensor] = []
-    check = 32
-    while True:
-        if len(alpha) < keep:
-            basis.append(q)
+class _Lanczos:
+    r"""Lanczos' recurrence :math:`H q_k = \beta_{k-1} q_{k-1} + \alpha_k q_k + \beta_k q_{k+1}`.
+
+    The vectors are kept only while they fit the memory set aside for them.
+    """
+
+    def __init__(self, product: Product, start: Tensor) -> None:
+        self.product, self.start = product, start
+        self.alpha: list[float] = []
+        self.beta: list[float] = []
+        self.basis: list[Tensor] = []
+        self.keep = max(2, BASIS_BYTES // (start.numel() * start.element_size()))
+
+    def extend(self, tol: float, max_products: int, n_low: int) -> None:
+        """Go on until the residuals of both ends are within `tol` of the spectrum's width."""
+        q, previous, b = self.start / self.start.norm(), torch.zeros_like(self.start), 0.0
+        check = FIRST_CHECK
+        while True:
+            self._remember(q)
+            w = self.product(q)
+            a = float(w @ q)
+            w = w.clone() if w is q else w  # the product of the identity
+            w = w.sub_(q, alpha=a).sub_(previous, alpha=b)
+            b = float(w.norm())
+            self.alpha.append(a)
+            self.beta.append(b)
+            scale = max(map(abs, (*self.alpha[-8:], TINY)))
+            done = b <= EXHAUSTED * scale or len(self.alpha) == max_products
+            if len(self.alpha) == check or done:
+                check += max(NEXT_CHECK, check // CHECK_SHARE)
+                values, ritz = self.ends(n_low)
+                width = max(values[-1] - values[0], abs(values[-1]))
+                if done or (b * np.abs(ritz[-1]) <= tol * width).all():
+                    return
+            previous, q = q, w / b
+
+    def ends(self, n_low: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the lowest `n_low` pairs and the highest pair of the tridiagonal matrix."""
+        n, beta = len(self.alpha), self.beta[:-1]
+        if n == 1:
+            return np.array(self.alpha), np.ones((1, 1))
+        ends = [(0, min(n_low, n - 1) - 1), (n - 1, n - 1)]
+        pairs = [scipy.linalg.eigh_tridiagonal(self.alpha, beta, select="i", select_range=e)
+                 for e in ends]  # fmt: skip
+        values, vectors = zip(*pairs, strict=True)
+        return np.concatenate(values), np.concatenate(vectors, axis=1)
+
+    def vectors(self, n_low: int) -> Tensor:
+        """Return the Ritz vectors of the ends, ``(unit, pair)``."""
+        weights = torch.as_tensor(self.ends(n_low)[1]).to(self.start)
+        if len(self.basis) < len(self.alpha):
+            return self._again(weights)
+        return torch.stack([_combined(self.basis, w) for w in weights.mT.tolist()], -1)
+
+    def _remember(self, q: Tensor) -> None:
+        if len(self.alpha) < self.keep:
+            self.basis.append(q)
         else:
-            basis.clear()
-        w = product(q)
-        a = float(w @ q)
-        w = w.sub_(q, alpha=a).sub_(previous, alpha=b) if w is not q else w - a * q - b * previous
-        b = float(w.norm())
-        alpha.append(a)
-        beta.append(b)
-        scale = max(map(abs, (*alpha[-8:], 1e-300)))
-        done = b <= 1e-14 * scale or len(alpha) == max_products
-        if len(alpha) == check or done:
-            check += max(16, check // 4)
-            values, ritz = _ends(alpha, beta[:-1], n_low)
-            width = max(values[-1] - values[0], abs(values[-1]))
-            if done or (b * np.abs(ritz[-1]) <= tol * width).all():
-                return alpha, beta, basis
-        previous, q = q, w / b
+            self.basis.clear()
 
-
-def _ends(alpha: list[float], beta: list[float], n_low: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lowest `n_low` pairs and the highest pair of the tridiagonal matrix."""
-    n = len(alpha)
-    if n == 1:
-        return np.array(alpha), np.ones((1, 1))
-    ends = [(0, min(n_low, n - 1) - 1), (n - 1, n - 1)]
-    pairs = [scipy.linalg.eigh_tridiagonal(alpha, beta, select="i", select_range=e) for e in ends]
-    values, vectors = zip(*pairs, strict=True)
-    return np.concatenate(values), np.concatenate(vectors, axis=1)
+    def _again(self, weights: Tensor) -> Tensor:
+        """Run the recurrence again, now adding up the Ritz vectors."""
+        q, previous, b = self.start / self.start.norm(), torch.zeros_like(self.start), 0.0
+        vectors = [torch.zeros_like(q) for _ in range(weights.shape[1])]
+        for a, b_next, row in zip(self.alpha, self.beta, weights.tolist(), strict=True):
+            for vector, weight in zip(vectors, row, strict=True):
+                vector.add_(q, alpha=weight)
+            w = self.product(q) - a * q - b * previous
+            previous, q, b = q, w / b_next, b_next
+        return torch.stack(vectors, -1)
 
 
 def _combined(basis: list[Tensor], weights: list[float]) -> Tensor:
+    """Return the sum of vectors with weights."""
     total = torch.zeros_like(basis[0])
     for q, weight in zip(basis, weights, strict=True):
         total.add_(q, alpha=weight)
     return total
 
 
-def _repeat(
-    product: Product, start: Tensor, alpha: list[float], beta: list[float], weights: Tensor
-) -> Tensor:
-    """Run the recurrence again, now adding up the Ritz vectors."""
-    q, previous, b = start / start.norm(), torch.zeros_like(start), 0.0
-    vectors = [torch.zeros_like(start) for _ in range(weights.shape[1])]
-    for a, b_next, row in zip(alpha, beta, weights.tolist(), strict=True):
-        for vector, weight in zip(vectors, row, strict=True):
-            vector.add_(q, alpha=weight)
-        w = product(q) - a * q - b * previous
-        previous, q, b = q, w / b_next, b_next
-    return torch.stack(vectors, -1)
-
-
 def _distinct(product: Product, vectors: Tensor) -> Spectrum:
     """Return Rayleigh-Ritz pairs on the span of the vectors, copies removed."""
     overlap = vectors.mT @ vectors
-    size, turn = torch.linalg.eigh(overlap)
-    lasting = size > 1e-6 * size[-1]
-    basis = vectors @ (turn[:, lasting] / size[lasting].sqrt())
+    size, rotation = torch.linalg.eigh(overlap)
+    distinct = size > COPY * size[-1]
+    basis = vectors @ (rotation[:, distinct] / size[distinct].sqrt())
     image = torch.stack([product(v) for v in basis.unbind(-1)], -1)
-    values, turn = torch.linalg.eigh(basis.mT @ image)
-    vectors = basis @ turn
-    return Spectrum(values, vectors, (image @ turn - vectors * values).norm(dim=0))
+    values, rotation = torch.linalg.eigh(basis.mT @ image)
+    vectors = basis @ rotation
+    return Spectrum(values, vectors, (image @ rotation - vectors * values).norm(dim=0))
 
 
 def stacked(spectra: list[tuple[Tensor, Spectrum]], s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -215,31 +238,44 @@ def function_product(
         for _ in range(2):  # full reorthogonalisation, twice is enough
             w = w - V.mT @ (V @ w)
         beta.append(float(w.norm()))
-        values, turn = scipy.linalg.eigh_tridiagonal(alpha, beta[:-1])
+        values, rotation = scipy.linalg.eigh_tridiagonal(alpha, beta[:-1])
         g = function(torch.as_tensor(values, dtype=u.dtype, device=u.device))
-        turn = torch.as_tensor(turn, dtype=u.dtype, device=u.device)
-        y = turn @ (g * turn[0])
+        rotation = torch.as_tensor(rotation, dtype=u.dtype, device=u.device)
+        y = rotation @ (g * rotation[0])
+        exhausted = beta[-1] < EXHAUSTED * abs(alpha[-1])
         change = y - torch.nn.functional.pad(previous, (0, len(y) - len(previous)))
-        if float(change.norm()) <= tol * float(y.norm()) or beta[-1] < 1e-14 * abs(alpha[-1]):
+        if float(change.norm()) <= tol * float(y.norm()) or exhausted:
             return size * (y @ V)
         if len(alpha) == max_products:
             raise RuntimeError(
-                f"the response has not settled to {tol:g} after {max_products} products; "
+                f"the response has not converged to {tol:g} after {max_products} products; "
                 "the point is nearly degenerate."
             )
         previous = y
         basis.append(w / beta[-1])
 
 
-def conjugate_gradients(product: Callable[[Tensor], Tensor], right: Tensor) -> Tensor:
-    """Solve ``product(x) = right`` row by row to rounding; NaN in rows with curvature <= 0."""
-    tiny = torch.finfo(right.dtype)
+def conjugate_gradients(product: Product, right: Tensor) -> Tensor:
+    """Solve ``H x = right`` row by row to rounding.
+
+    Parameters
+    ----------
+    product : callable
+        ``v -> H v`` for ``v`` of the shape of `right`, symmetric in each row.
+    right : Tensor
+        ``(*batch, unit)``.
+
+    Returns
+    -------
+    Tensor
+        ``(*batch, unit)``; NaN in rows where a direction of curvature <= 0 was met.
+    """
     x, r, p = torch.zeros_like(right), right.clone(), right.clone()
     rr = r.square().sum(-1, keepdim=True)
-    goal = rr * (4 * tiny.eps) ** 2
+    goal = rr * (ROUNDINGS * torch.finfo(right.dtype).eps) ** 2
     definite = torch.ones_like(rr, dtype=torch.bool)
     running = rr > 0
-    for _ in range(10 * right.shape[-1]):
+    for _ in range(10 * right.shape[-1]):  # many times what exact arithmetic needs
         if not bool(running.any()):
             break
         q = product(p)

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike
-from torch import Tensor
 
 from ctebm.dataset import variable
 from ctebm.dynamics.integrate import simulate
 from ctebm.dynamics.sde import Dynamics
+from ctebm.equilibria.record import known_energy
 from ctebm.equilibria.search import find_fixed_points
-from ctebm.networks.base import LyapunovField, VectorField
-from ctebm.networks.energy import Network
+from ctebm.networks.base import StateLike, VectorField, single
+from ctebm.networks.kinks import Box
 
 __all__ = ["phase_plane"]
 
@@ -24,7 +23,7 @@ def phase_plane(
     network: VectorField,
     units: tuple[int, int] = (0, 1),
     *,
-    base: ArrayLike | Tensor | None = None,
+    base: StateLike | None = None,
     limits: tuple[float, float] = (-1.0, 1.0),
     n_grid: int = 81,
     starts: Sequence[tuple[float, float]] = (),
@@ -32,15 +31,15 @@ def phase_plane(
     eps: float = 0.02,
     n_starts: int = 100,
 ) -> xr.Dataset:
-    """Return what a phase portrait shows.
+    """Return what a phase portrait shows: energy, force, equilibria and paths of two units.
 
     Parameters
     ----------
     network : VectorField
-        With one sample.
+        With one sample, with or without an energy.
     units : tuple of int
         The two units that span the plane.
-    base : array, (unit,), optional
+    base : array, (unit,), or a record with such a ``state``, optional
         The state of the other units; 0 by default.
     limits : tuple of float
         Of both axes.
@@ -50,49 +49,87 @@ def phase_plane(
         Where paths start, projected on kinks; only in a network of two units, since paths of
         others leave the plane.
     t_end, eps : float
-        How long the paths are, and their step.
+        How long the paths are, and their step, in membrane time constants.
     n_starts : int
         Of the search for equilibria, which is made in a network of two units only.
 
     Returns
     -------
     xarray.Dataset
-        ``energy(y, x)``, ``force(component, y, x)``, ``equilibrium(fixed_point, component)`` with
-        ``stability``, and ``path_state(path, step, component)``.
+        ``force(component, y, x)``; ``energy(y, x)`` if one is known; for two units
+        ``equilibrium(fixed_point, component)`` with ``stability``, and
+        ``path_state(path, step, component)``. Attributes ``lower_kink`` and ``upper_kink``, one
+        for each axis where these differ, are infinite without kinks.
 
     Raises
     ------
     ValueError
-        If the units are not two different ones of the network, or for paths of more than two units.
+        If the units are not two different ones of the network, for paths of more than two units,
+        or a network of several samples.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> spiral = ctebm.AsymmetricNetwork([[0, 2], [-2, 0]], [0, 0], ctebm.Tanh()).centred()
+    >>> plane = ctebm.phase_plane(spiral, n_grid=5, starts=[(0.5, 0.5)], n_starts=10)
+    >>> plane.sizes["path"], plane.stability.values.tolist(), "energy" in plane
+    (1, ['stable'], False)
     """
+    network = single(network)
     n = network.n_units or 2
     i, j = units
     if not (0 <= i < n and 0 <= j < n and i != j):
         raise ValueError(f"expected two different units below {n}, got {units}.")
-    s0 = torch.zeros(n) if base is None else torch.as_tensor(base)
+    if n > 2 and len(starts):
+        raise ValueError(f"paths of {n} units leave the plane of two; leave out starts.")
     axis = torch.linspace(*limits, n_grid, dtype=network.dtype, device=network.device)
-    s = network.as_state(s0).expand(n_grid, n_grid, n).clone()
+    s = network.as_state(torch.zeros(n) if base is None else base)
+    s = s.expand(n_grid, n_grid, n).clone()
     s[..., i], s[..., j] = axis.expand(n_grid, n_grid), axis.unsqueeze(-1).expand(n_grid, n_grid)
     plane = network.force(s)[..., [i, j]]
-    low, high = network.box or (-np.inf, np.inf)
     data = {"force": variable(("component", "y", "x"), plane.movedim(-1, 0), "force")}
-    if isinstance(network, Network | LyapunovField):
-        data["energy"] = variable(("y", "x"), network.energy(s), "energy")
+    energy = known_energy(network, s)
+    if energy is not None:
+        data["energy"] = variable(("y", "x"), energy, "energy")
     if n == 2:
-        points = find_fixed_points(network, n_starts)
-        where = points.state[:, [i, j]]
-        data["equilibrium"] = variable(("fixed_point", "component"), where, "equilibrium")
-        data["stability"] = variable(("fixed_point",), points.stability, "stability")
-        if len(starts):
-            first = torch.as_tensor(starts, dtype=network.dtype)
-            first = first if i < j else first.flip(-1)
-            run = simulate(Dynamics(network), first, n_steps=round(t_end / eps), eps=eps)
-            paths = run.state[..., [i, j]].movedim(0, 1)
-            data["path_state"] = variable(("path", "step", "component"), paths, "path")
-    elif len(starts):
-        raise ValueError(f"paths of {n} units leave the plane of two; leave out starts.")
+        data |= _equilibria(network, [i, j], n_starts)
+    if len(starts):
+        data["path_state"] = _paths(network, [i, j], starts, round(t_end / eps), eps)
     coords = {
         name: variable((name,), axis, f"state of unit {unit}")
         for name, unit in zip(("x", "y"), units, strict=True)
     }
-    return xr.Dataset(data, coords, {"lower_kink": float(low), "upper_kink": float(high)})
+    return xr.Dataset(data, coords, _kinks(network, n, [i, j]))
+
+
+def _equilibria(network: VectorField, units: list[int], n_starts: int) -> dict[str, xr.Variable]:
+    """Return all equilibria of two units, and their stability."""
+    points = find_fixed_points(network, n_starts)
+    where = ("fixed_point", "component")
+    return {
+        "equilibrium": variable(where, points.state[:, units], "equilibrium"),
+        "stability": variable(("fixed_point",), np.array(points.stability, str), "stability"),
+    }
+
+
+def _paths(
+    network: VectorField,
+    units: list[int],
+    starts: Sequence[tuple[float, float]],
+    n_steps: int,
+    eps: float,
+) -> xr.Variable:
+    """Return the motion of two units from pairs of states."""
+    first = torch.as_tensor(starts, dtype=network.dtype)
+    first = first if units[0] < units[1] else first.flip(-1)
+    run = simulate(Dynamics(network), first, n_steps=n_steps, eps=eps)
+    paths = run.state[..., units].movedim(0, 1)
+    return variable(("path", "step", "component"), paths, "path")
+
+
+def _kinks(network: VectorField, n: int, units: list[int]) -> dict[str, float | list[float]]:
+    """Return the kinks of two of `n` units, one number where they are the same."""
+    box = network.box or Box(-np.inf, np.inf)
+    pairs = [kinks[units].tolist() for kinks in box.each(torch.zeros(n, dtype=torch.float64))]
+    low, high = (x if x == y else [x, y] for x, y in pairs)
+    return {"lower_kink": low, "upper_kink": high}

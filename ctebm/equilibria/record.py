@@ -1,14 +1,4 @@
-r"""Equilibria of a network, smooth and kinked, and what is known at them.
-
-Smooth activations: :math:`\partial E/\partial s = 0` (eq. 9). With a hard sigmoid units end at its
-kinks, where the drift points to the kink from both sides and :math:`R(s) = s` has no solution; the
-equilibrium is then
-
-.. math:: \hat s = \mathrm{clip}(b + W\rho(\hat s),\, b_1,\, b_2),
-
-the Karush-Kuhn-Tucker point of ``min E`` over the box between the kinks. A unit is *pinned* at a
-kink that its current passes.
-"""
+r"""The record of equilibria: where they are, how sure that is, and what is known of each."""
 
 from __future__ import annotations
 
@@ -16,40 +6,42 @@ import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
-from ctebm.dataset import variable
+from ctebm.dataset import layer_of_unit, variable
 from ctebm.equilibria.inertia import classify
 from ctebm.equilibria.kkt import margin, pinned_units, residual
-from ctebm.networks.base import VectorField
+from ctebm.networks.base import LyapunovField, VectorField
 from ctebm.networks.energy import Network
 
-__all__ = ["FixedPoints"]
+__all__ = ["FixedPoints", "known_energy", "points_at"]
+
+STATUS = "0 converged, 1 residual above the tolerance"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FixedPoints:
-    """Points at which a network rests.
+    r"""Equilibria of a network, :math:`\partial E/\partial s = 0` (eq. 9) or pinned at kinks.
 
     One for each sample from :func:`~ctebm.settle`; the distinct ones, in order of energy, from
-    :func:`~ctebm.find_fixed_points`.
+    :func:`~ctebm.find_fixed_points`. A record can be given wherever its ``state`` is asked for.
 
     Attributes
     ----------
     state : Tensor
-        ``(*batch, unit)``.
+        ``(*batch, unit)``; from a search ``(fixed_point, unit)``.
     energy : Tensor
-        ``(*batch)``; NaN for a network whose force is not a gradient.
+        ``(*batch)``; NaN where none is known: the force is not that of an energy, or the energy
+        of a :class:`~ctebm.HopfieldNetwork` needs an integral that its rate does not have.
     residual : Tensor
         Largest force over the units, ``(*batch)``; for a network with kinks the largest
         ``|clip(s + force, b1, b2) - s|``. Evaluated at ``state``.
-    converged : Tensor
-        Whether the residual is within the tolerance, ``(*batch)``.
+    status : Tensor
+        0 where the residual is within the tolerance, 1 where it is not, ``(*batch)``, int8.
     message : list of str
-        A sentence for each sample that did not converge, in the order of the flattened batch,
+        A sentence for each sample whose status is not 0, in the order of the flattened batch,
         else ``""``.
     pinned : Tensor
         Whether a unit is held at a kink by its current, ``(*batch, unit)``.
@@ -57,28 +49,51 @@ class FixedPoints:
         Smallest distance of a pinned unit's current from its kink (strict complementarity) or of
         an unpinned unit's state from a kink, ``(*batch)``; infinite without kinks.
     iterations : Tensor
-        Steps taken by each sample, ``(*batch)``.
+        Steps taken by each sample, ``(*batch)``; 0 from a search.
     hits : Tensor
-        From how many starts each point was reached, ``(*batch)``.
+        How many of the random starts of a search settled at each point, ``(fixed_point,)``; 0 for
+        points that were found in other ways, as most saddles are. 1 for each sample of
+        :func:`~ctebm.settle`.
     continuum : Tensor or None
-        Whether a point stands for a continuum of equilibria, ``(*batch)``; None if not looked for.
+        Whether a point stands for a continuum of equilibria, ``(fixed_point,)``; None from
+        :func:`~ctebm.settle`, which does not look for it.
     failed : int
-        Starts of a search that reached no equilibrium.
+        How many of the random starts of a search settled nowhere. With `hits` they add up to the
+        starts.
+    tol : float
+        The tolerance of the residual.
+    network : VectorField
+        The network whose equilibria they are.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> pair = ctebm.DenseNetwork([[0, 2], [2, 0]], [-1, -1], ctebm.HardSigmoid())
+    >>> points = ctebm.find_fixed_points(pair, n_starts=20)
+    >>> points.stability, points.index_sum, int(points.hits.sum()) + points.failed
+    (['stable', 'stable', 'saddle'], 1, 20)
+    >>> points.to_dataset()["state"].sizes
+    Frozen({'fixed_point': 3, 'unit': 2})
     """
 
     state: Tensor
     energy: Tensor
     residual: Tensor
-    converged: Tensor
+    status: Tensor
     message: list[str]
     pinned: Tensor
     margin: Tensor
     iterations: Tensor
+    hits: Tensor
+    continuum: Tensor | None
+    failed: int
     tol: float
     network: VectorField = field(repr=False)
-    hits: Tensor = field(default_factory=lambda: torch.ones(()))
-    continuum: Tensor | None = None
-    failed: int = 0
+
+    @property
+    def converged(self) -> Tensor:
+        """Whether the residual is within the tolerance, ``(*batch)``."""
+        return self.status == 0
 
     @cached_property
     def _inertia(self) -> tuple[list[int], list[str]]:
@@ -97,7 +112,8 @@ class FixedPoints:
     @property
     def index(self) -> Tensor:
         """Number of unstable directions, ``(*batch)``; -1 where not converged."""
-        return torch.tensor(self._inertia[0]).reshape(self.state.shape[:-1])
+        index = torch.tensor(self._inertia[0], dtype=torch.long)
+        return index.reshape(self.state.shape[:-1])
 
     @property
     def stability(self) -> list[str]:
@@ -114,7 +130,7 @@ class FixedPoints:
         if self.continuum is not None:
             return ~self.continuum
         kinds = [kind in ("stable", "saddle") for kind in self.stability]
-        return torch.tensor(kinds).reshape(self.state.shape[:-1])
+        return torch.tensor(kinds, dtype=torch.bool).reshape(self.state.shape[:-1])
 
     @property
     def index_sum(self) -> int | None:
@@ -139,15 +155,12 @@ class FixedPoints:
         return self
 
     def to_dataset(self) -> xr.Dataset:
-        """Return the points with named dimensions ``fixed_point`` and ``unit``."""
+        """Return the points with dimensions ``fixed_point``, the flattened batch, and ``unit``."""
         n_units = self.state.shape[-1]
-        names = np.full(n_units, "s", dtype=object)
-        for name, where in self.network.layers.items():
-            names[where] = name
-        row, grid = ("sample",), ("sample", "unit")
+        row, grid = ("fixed_point",), ("fixed_point", "unit")
 
         def column(values: Tensor, long_name: str) -> xr.Variable:
-            return variable(row, values.expand(self.state.shape[:-1]).reshape(-1), long_name)
+            return variable(row, values.reshape(-1), long_name)
 
         return xr.Dataset(
             {
@@ -156,15 +169,17 @@ class FixedPoints:
                 "energy": column(self.energy, "energy"),
                 "residual": column(self.residual, "largest force"),
                 "margin": column(self.margin, "distance from losing or gaining a pinned unit"),
+                "status": column(self.status, STATUS),
                 "converged": column(self.converged, "residual within tolerance"),
+                "message": variable(row, self.message, "why a point has not converged"),
                 "iterations": column(self.iterations, "steps taken"),
-                "hits": column(self.hits, "starts that reached the point"),
+                "hits": column(self.hits, "random starts that settled at the point"),
                 "index": column(self.index, "number of unstable directions"),
                 "isolated": column(self.isolated, "no other equilibria arbitrarily near"),
                 "stability": variable(row, self.stability, "stability"),
             },
-            {"layer_of_unit": variable(("unit",), names.astype(str), "layer of the unit")},
-            {"tolerance": self.tol},
+            layer_of_unit(self.network.layers, n_units),
+            {"tolerance": self.tol, "failed_starts": self.failed},
         )
 
 
@@ -178,34 +193,61 @@ def points_at(
     continuum: Tensor | None = None,
     failed: int = 0,
 ) -> FixedPoints:
-    """Return the record of states, everything in it evaluated at these states."""
+    """Return the record of states, everything in it evaluated at these states.
+
+    Parameters
+    ----------
+    network : VectorField
+        Whose equilibria the states are, or are meant to be.
+    s : Tensor
+        ``(*batch, unit)``.
+    tol : float
+        Bound on the residual.
+    iterations : Tensor
+        Steps taken, ``(*batch)``.
+    hits, continuum, failed
+        As in :class:`FixedPoints`; by default those of settling.
+    """
     if isinstance(network, Network):
         energy, f = network.energy_and_force(s)
     else:
-        f = network.force(s)
-        energy = torch.full_like(f[..., 0], math.nan)
+        energy, f = known_energy(network, s), network.force(s)
     res = residual(network, s, f)
-    converged = res <= tol
-    rows = zip(*(t.flatten().tolist() for t in (converged, res, iterations)), strict=True)
-    message = [
-        ""
-        if ok
-        else f"sample {i} has residual {r:.3g} > {tol:g} after {n} steps; "
-        "give another start, more iterations, or a smoother energy."
-        for i, (ok, r, n) in enumerate(rows)
-    ]
+    status = (~(res <= tol)).to(torch.int8)
     return FixedPoints(
         state=s,
-        energy=energy,
+        energy=torch.full_like(res, math.nan) if energy is None else energy,
         residual=res,
-        converged=converged,
-        message=message,
+        status=status,
+        message=_messages(status, res, tol, iterations),
         pinned=pinned_units(network, s, f),
         margin=margin(network, s, f),
         iterations=iterations,
-        tol=tol,
-        network=network,
         hits=torch.ones_like(iterations) if hits is None else hits,
         continuum=continuum,
         failed=failed,
+        tol=tol,
+        network=network,
     )
+
+
+def known_energy(network: VectorField, s: Tensor) -> Tensor | None:
+    """Return the energy of states, ``(*batch)``; None if the motion has none or it is not known."""
+    if not isinstance(network, Network | LyapunovField):
+        return None
+    try:
+        return network.energy(s)
+    except NotImplementedError:  # a rate whose integral has no closed form
+        return None
+
+
+def _messages(status: Tensor, res: Tensor, tol: float, iterations: Tensor) -> list[str]:
+    """Return a sentence for each sample, in the order of the flattened batch."""
+    rows = zip(*(t.flatten().tolist() for t in (status, res, iterations)), strict=True)
+    return [
+        f"sample {i} has residual {r:.3g} > {tol:g} after {n} steps; give another start, more "
+        "iterations, or a smoother energy."
+        if failed
+        else ""
+        for i, (failed, r, n) in enumerate(rows)
+    ]

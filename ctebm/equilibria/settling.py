@@ -1,42 +1,52 @@
-r"""The way to an equilibrium: down the energy, quickly, each sample at its own pace.
+r"""The equilibrium that a start leads to: down the energy, each sample at its own pace.
 
-Far away the map :math:`s \leftarrow R(s)` (with kinks, :math:`s \leftarrow \mathrm{clip}(I)`) is
-followed as long as it contracts. Where it does not, Newton steps by conjugate gradients in a trust
-region (Steihaug 1983) descend the energy itself: the force's norm has spurious minima, the energy
-has none. On the box between kinks the steps are projected and the pinned units left out, as in
-TRON (Lin & Moré 1999).
+Picard's iteration :math:`s \leftarrow R(s)` is followed as long as it contracts. Where it does not,
+Newton steps in a trust region descend the energy; without an energy Newton's method solves for a
+zero of the force.
 """
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.equilibria.kkt import check_tolerance, defect, project
+from ctebm.equilibria.kkt import check_tolerance, project
 from ctebm.equilibria.newton import newton
+from ctebm.equilibria.picard import picard
 from ctebm.equilibria.record import FixedPoints, points_at
+from ctebm.equilibria.rows import Rows
 from ctebm.equilibria.trust_region import descend
-from ctebm.networks.base import VectorField
+from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.energy import Network
 from ctebm.networks.pairwise import PairwiseNetwork
 
-__all__ = ["settle"]
+__all__ = ["check_energy", "settle", "settle_from", "settle_rows", "start_state"]
+
+# Picard's iteration converges linearly and cheaply: it goes on to this share of the tolerance, or
+# to this many roundings, since what is measured from an equilibrium depends on its residual.
+PICARD_SHARE, PICARD_ROUNDINGS = 30, 64
+# Bound on the steps of each start of a search.
+SEARCH_ITERATIONS = 500
 
 
 def settle(
     network: VectorField,
-    start: ArrayLike | Tensor | None = None,
+    start: StateLike | None = None,
     tol: float = 1e-10,
     max_iterations: int = 1000,
 ) -> FixedPoints:
     r"""Find one equilibrium for each sample, downhill in energy from a start.
 
+    Solves :math:`\partial E/\partial s = 0` (eq. 9), with kinks
+    :math:`s = \mathrm{clip}(b + W\rho(s), b_1, b_2)`; without an energy, ``force = 0``.
+
     Parameters
     ----------
     network : VectorField
         Its clamped inputs, if any, set the batch.
-    start : array, (*batch, unit), optional
+    start : array, (*batch, unit), or a record with such a ``state``, optional
         By default the state 0, which lies between the kinks. A start that is an equilibrium,
         stable or not, is returned.
     tol : float
@@ -47,53 +57,60 @@ def settle(
     Returns
     -------
     FixedPoints
-        A sample that has not converged says so in ``converged`` and ``message``; it neither
-        spoils nor delays the others. The equilibrium is one that the energy falls to, which need
-        not be the one that the motion from `start` ends in.
+        A sample that has not converged says so in ``status`` and ``message``; it neither spoils
+        nor delays the others. The equilibrium is one that the energy falls to, which need not be
+        the one that the motion from `start` ends in.
 
     Raises
     ------
     ValueError
         For a start of the wrong shape or not finite, a tolerance below rounding, or an energy
         that is not one number for each state or not differentiable.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> pair = ctebm.DenseNetwork([[0, 2], [2, 0]], [-1, -1], ctebm.HardSigmoid())
+    >>> points = ctebm.settle(pair, [[0.1, 0.1], [-0.1, -0.2]]).raise_for_status()
+    >>> points.state
+    tensor([[ 0.5000,  0.5000],
+            [-0.5000, -0.5000]], dtype=torch.float64)
+    >>> points.stability, points.margin
+    (['stable', 'stable'], tensor([0.5000, 0.5000], dtype=torch.float64))
     """
     s = start_state(network, start)
     check_tolerance(tol, s.dtype)
-    batch, flat = s.shape[:-1], s.reshape(-1, s.shape[-1])
-    rows = torch.arange(len(flat), device=s.device)
-    flat, iterations = settle_rows(network, batch, flat, rows, tol, max_iterations)
-    return points_at(network, flat.reshape(s.shape), tol, iterations.reshape(batch))
+    batch = s.shape[:-1]
+    rows = Rows.of(network, batch)
+    flat, steps = settle_rows(rows, s.reshape(-1, s.shape[-1]), tol, max_iterations)
+    return points_at(network, flat.reshape(s.shape), tol, steps.reshape(batch))
 
 
 def settle_rows(
-    network: VectorField,
-    batch: torch.Size,
-    s: Tensor,
-    rows: Tensor,
-    tol: float,
-    max_iterations: int,
+    rows: Rows[VectorField], s: Tensor, tol: float, max_iterations: int
 ) -> tuple[Tensor, Tensor]:
-    """Settle rows of the flattened batch; returns states and steps taken, ``(row,)``."""
-    # linear convergence is cheap to carry on, and what is measured from here rests on the residual
-    goal = max(tol / 30, min(tol, 64 * torch.finfo(s.dtype).eps))
-    s, iterations, left = _iterate(network.samples(batch, rows), s, goal, max_iterations)
+    """Settle states ``(row, unit)``; return where they end and the steps taken, ``(row,)``."""
+    rounding = PICARD_ROUNDINGS * torch.finfo(s.dtype).eps
+    goal = max(tol / PICARD_SHARE, min(tol, rounding))
+    s, steps, left = picard(rows.network, s, goal, max_iterations)
     far = torch.nonzero(left).squeeze(-1)
     if len(far):
-        if isinstance(network, Network):
-            s[far], steps = descend(network, batch, s[far], rows[far], tol, max_iterations)
+        some = rows[far]
+        if _has_energy(some):
+            ends, more = descend(some, s[far], tol, max_iterations)
         else:
-            s[far], steps = newton(network, batch, s[far], rows[far], tol, max_iterations)
-        iterations[far] += steps
-    return s, iterations
+            ends, more = newton(some, s[far], tol, max_iterations)
+        s, steps[far] = s.index_copy(0, far, ends), steps[far] + more
+    return s, steps
 
 
 def settle_from(network: VectorField, starts: Tensor, tol: float) -> Tensor:
     """Return the ends of settling from many starts ``(start, unit)`` in one sample."""
-    rows = torch.zeros(len(starts), dtype=torch.long, device=starts.device)
-    return settle_rows(network, torch.Size((1,)), starts, rows, tol, 500)[0]
+    rows = Rows.repeated(network, len(starts))
+    return settle_rows(rows, starts, tol, SEARCH_ITERATIONS)[0]
 
 
-def start_state(network: VectorField, start: ArrayLike | Tensor | None) -> Tensor:
+def start_state(network: VectorField, start: StateLike | None) -> Tensor:
     """Return starts as states inside the box, one for each sample, checked."""
     if start is None:
         if network.n_units is None:
@@ -133,39 +150,5 @@ def check_energy(network: VectorField, s: Tensor) -> None:
         )
 
 
-def _iterate(
-    network: VectorField, s: Tensor, tol: float, max_iterations: int, grace: int = 3
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Follow ``s <- R(s)`` in each sample while three steps contract its residual.
-
-    The first few triples go free: from afar the residual rises before it falls. A sample that
-    does not contract after them is back at its start.
-    """
-    start, move = s, defect(network, s, network.force(s))
-    size = move.abs().amax(-1)
-    iterations = torch.zeros_like(size, dtype=torch.long)
-    going = size > tol
-    for k in range(max_iterations // 3):
-        if not bool(going.any()):
-            break
-        trial, move_new = s, move
-        for _ in range(3):
-            trial = trial + move_new
-            move_new = defect(network, trial, network.force(trial))
-        size_new = move_new.abs().amax(-1)
-        lost = going & ~(size_new <= 0.5 * size) if k >= grace else torch.zeros_like(going)
-        iterations += 3 * going
-        kept = going & ~lost
-        if bool(kept.all()):
-            s, move, size = trial, move_new, size_new
-        else:
-            rows = kept.unsqueeze(-1)
-            s, move = torch.where(rows, trial, s), torch.where(rows, move_new, move)
-            size = torch.where(kept, size_new, size)
-            if k == grace:
-                s = torch.where(lost.unsqueeze(-1), start, s)
-        going = kept & ~(size <= tol)  # NaN goes on, and is lost
-    far = ~(size <= tol)
-    if max_iterations <= 3 * grace:
-        s = torch.where(far.unsqueeze(-1), start, s)
-    return s, iterations, far
+def _has_energy(rows: Rows[VectorField]) -> TypeGuard[Rows[Network]]:
+    return isinstance(rows.whole, Network)

@@ -1,4 +1,4 @@
-r"""Descent of the energy by Newton steps in a trust region, each sample at its own pace.
+r"""Descent of the energy by Newton steps in a trust region, each row at its own pace.
 
 Newton steps by conjugate gradients in a trust region (Steihaug 1983) descend the energy itself: the
 force's norm has spurious minima, the energy has none. On the box between kinks the steps are
@@ -7,162 +7,259 @@ projected and the pinned units left out, as in TRON (Lin & Moré 1999).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from ctebm.equilibria.kkt import defect, pinned_units, project, residual
+from ctebm.equilibria.kkt import pinned_units, project, residual, residual_vector
+from ctebm.equilibria.krylov import TINY
+from ctebm.equilibria.rows import Iteration, Rows
 from ctebm.networks.energy import Network
 
 __all__ = ["descend"]
 
+# The radius first is the force, which may be tiny at a saddle and must not end the descent there.
+SMALLEST_FIRST_RADIUS = 1e-3
+# A step this short, relative to the state, changes nothing but the last digits.
+SMALLEST_RADIUS = 1e-14
+# A model is trusted further where the energy falls by this share of what it predicts, and less
+# where by less than that one; the radius then grows or shrinks by a factor.
+GOOD_RATIO, POOR_RATIO = 0.75, 0.25
+WIDEN, NARROW = 3.0, 0.25
+# An energy is a sum of terms; this many of its roundings are noise.
+ROUNDINGS = 4
+# Of the decrease that the gradient predicts, what a projected step must reach (Armijo).
+SUFFICIENT = 0.1
+# Step sizes of the projected gradient grow while they succeed, and are halved where they fail.
+GROW, SHRINK = 1.5, 2
+# CG solves a Newton step to this share of the force far from equilibrium, and with kinks to the
+# second one where the pinned units are known.
+COARSE, FINE = 0.1, 1e-8
+# The last CG on a face of the box solves this far below the tolerance, so that its step ends it.
+BELOW_TOL = 100
+# However near rounding, CG lowers the residual by this factor.
+LOOSEST = 0.5
+# How often a projected Newton step that does not fall is cut to a third.
+CUTS = 4
+
 
 def descend(
-    network: Network,
-    batch: torch.Size,
-    s: Tensor,
-    rows: Tensor,
-    tol: float,
-    max_iterations: int,
+    rows: Rows[Network], s: Tensor, tol: float, max_iterations: int
 ) -> tuple[Tensor, Tensor]:
-    """Descend the energy by projected Newton steps; rows leave the batch as they end."""
-    ended, iterations = s.clone(), torch.zeros(len(s), dtype=torch.long, device=s.device)
-    active = torch.arange(len(s), device=s.device)
-    net = network.samples(batch, rows)
-    E, f = net.energy_and_force(s)
-    radius = f.norm(dim=-1).clamp(min=1e-3)
-    h, known = torch.ones_like(E), torch.zeros_like(E, dtype=torch.bool)
+    """Descend the energy from each row until the residual is within `tol`.
+
+    Parameters
+    ----------
+    rows : Rows
+        The samples that the states belong to.
+    s : Tensor
+        Starts, ``(row, unit)``.
+    tol : float
+        Bound on the residual.
+    max_iterations : int
+        Bound on the steps of each row.
+
+    Returns
+    -------
+    tuple of Tensor
+        States ``(row, unit)`` and steps taken ``(row,)``. Rows that cannot move any more end
+        before; whether the states are equilibria is for the caller to judge.
+    """
+    iteration, descent = Iteration(rows, s), _Descent(rows, s)
     for _ in range(max_iterations):
-        if network.box is not None:
-            s, E, f, h = _gradient_step(net, s, E, f, h)
-        free = ~pinned_units(net, s, f)
-        goal = _accuracy(network, (f * free).norm(dim=-1), known, tol)
-        d, model = _steihaug(net, network, batch, rows[active], s, f * free, free, radius, goal)
-        trial, E_new, f_new = _along(net, s, E, d)
-        gain = E - E_new
-        # Near the bottom the energy is flat to rounding: then the residual decides.
-        slack = 4 * torch.finfo(s.dtype).eps * (s.square().sum(-1) + E.abs() + 1)
-        calmer = defect(net, trial, f_new).norm(dim=-1) < defect(net, s, f).norm(dim=-1)
-        better = (gain > slack) | ((gain >= -slack) & calmer)
-        length = (trial - s).norm(dim=-1)
-        ratio = torch.where(gain.abs() <= slack, better.to(gain.dtype), gain / model)
-        radius = torch.where(better & (ratio > 0.75), torch.maximum(radius, 3 * length), radius)
-        radius = torch.where(~better | (ratio < 0.25), 0.25 * d.norm(dim=-1), radius)
-        kept = better.unsqueeze(-1)
-        s, f = torch.where(kept, trial, s), torch.where(kept, f_new, f)
-        E = torch.where(better, E_new, E)
-        iterations[active] += 1
-        # on an unchanged face the box problem is linear, so that solving it finishes it
-        known = better & (pinned_units(net, s, f) == ~free).all(-1)
-        stuck = radius <= 1e-14 * (1 + s.norm(dim=-1))
-        going = (residual(net, s, f) > tol) & ~stuck
-        ended[active] = s
-        if not bool(going.any()):
+        if rows.whole.box is not None:
+            descent.relax()
+        descent.step(tol)
+        going = descent.going(tol)
+        iteration.advance(descent.s, going)
+        if iteration.over:
             break
         if not bool(going.all()):
-            active, s, f, E = active[going], s[going], f[going], E[going]
-            radius, h, known = radius[going], h[going], known[going]
-            net = network.samples(batch, rows[active])
-    return ended, iterations
+            descent.keep(going)
+    return iteration.ended, iteration.steps
 
 
-def _accuracy(network: Network, size: Tensor, known: Tensor, tol: float) -> Tensor:
-    """Return how small CG should make the residual of each sample's Newton step.
+class _Descent:
+    """States on their way down: energy, force, trust radius and relaxation step of each."""
 
-    Smooth: small enough for Newton's method to converge faster than linearly. With kinks: coarse
-    until the units at the kinks are known, then all the way.
+    def __init__(self, rows: Rows[Network], s: Tensor) -> None:
+        self.rows, self.s = rows, s
+        self.E, self.f = rows.network.energy_and_force(s)
+        self.radius = self.f.norm(dim=-1).clamp(min=SMALLEST_FIRST_RADIUS)
+        self.h = torch.ones_like(self.E)
+        self.pins_known = torch.zeros_like(self.E, dtype=torch.bool)
+
+    def relax(self) -> None:
+        """Take a projected step along the force, which tells which units the kinks hold."""
+        trial = project(self.rows.network, self.s + self.h.unsqueeze(-1) * self.f)
+        E, f = self.rows.network.energy_and_force(trial)
+        # sufficient decrease, which a step below 1/lambda_max always has
+        low_enough = self.E - SUFFICIENT * (trial - self.s).square().sum(-1) / self.h
+        lower = low_enough >= E
+        self._move(lower, trial, E, f)
+        self.h = torch.where(lower, (GROW * self.h).clamp(max=1), self.h / SHRINK)
+
+    def step(self, tol: float) -> None:
+        """Take a Newton step within the trust radius, where it lowers the energy."""
+        net = self.rows.network
+        free = ~pinned_units(net, self.s, self.f)
+        g = self.f * free
+        subproblem = _Subproblem(self.rows, self.s, g, free)
+        d, model = subproblem.solve(self.radius, self._accuracy(g, tol))
+        trial, E, f = self._along(d)
+        gain = self.E - E
+        # Near the bottom the energy is flat to rounding: then the residual decides.
+        slack = ROUNDINGS * torch.finfo(E.dtype).eps * (self.s.square().sum(-1) + self.E.abs() + 1)
+        flat = gain.abs() <= slack
+        before, after = (residual_vector(net, *at).norm(dim=-1)
+                         for at in ((self.s, self.f), (trial, f)))  # fmt: skip
+        better = (gain > slack) | ((gain >= -slack) & (after < before))
+        ratio = torch.where(flat, better.to(gain.dtype), gain / model)
+        length = (trial - self.s).norm(dim=-1)
+        self._resize(better, ratio, length, d.norm(dim=-1))
+        self._move(better, trial, E, f)
+        # on an unchanged face the box problem is linear, so that solving it finishes it
+        self.pins_known = better & (pinned_units(net, self.s, self.f) == ~free).all(-1)
+
+    def going(self, tol: float) -> Tensor:
+        """Return which rows are neither at an equilibrium nor stuck."""
+        stuck = self.radius <= SMALLEST_RADIUS * (1 + self.s.norm(dim=-1))
+        return (residual(self.rows.network, self.s, self.f) > tol) & ~stuck
+
+    def keep(self, going: Tensor) -> None:
+        """Go on with some of the rows."""
+        self.rows, self.s, self.E, self.f = (
+            self.rows[going], self.s[going], self.E[going], self.f[going]
+        )  # fmt: skip
+        self.radius, self.h, self.pins_known = (
+            self.radius[going], self.h[going], self.pins_known[going]
+        )  # fmt: skip
+
+    def _accuracy(self, g: Tensor, tol: float) -> Tensor:
+        """Return how small CG should make the residual of each row's Newton step.
+
+        Smooth: small enough for Newton's method to converge faster than linearly. With kinks:
+        coarse until the units at the kinks are known, then all the way.
+        """
+        size = g.norm(dim=-1)
+        if self.rows.whole.box is not None:
+            fine = (FINE * size).clamp(max=tol / BELOW_TOL)
+            return torch.where(self.pins_known, fine, COARSE * size)
+        rounding = ROUNDINGS * torch.finfo(size.dtype).eps
+        quadratic = size * size.clamp(max=COARSE)
+        return torch.minimum(quadratic.clamp(min=rounding), LOOSEST * size)
+
+    def _along(self, d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the end of a step; with kinks, of the longest of a few projected ones that falls.
+
+        State, energy and force.
+        """
+        net = self.rows.network
+        trial = project(net, self.s + d)
+        E, f = net.energy_and_force(trial)
+        if net.box is None:
+            return trial, E, f
+        t = torch.ones_like(E)
+        for _ in range(CUTS):
+            high = ~(E < self.E)
+            if not bool(high.any()):
+                break
+            t = torch.where(high, t / 3, t)
+            shorter = project(net, self.s + t.unsqueeze(-1) * d)
+            E_shorter, f_shorter = net.energy_and_force(shorter)
+            better = high & (E_shorter < E)
+            trial = torch.where(better.unsqueeze(-1), shorter, trial)
+            f = torch.where(better.unsqueeze(-1), f_shorter, f)
+            E = torch.where(better, E_shorter, E)
+        return trial, E, f
+
+    def _resize(self, better: Tensor, ratio: Tensor, length: Tensor, tried: Tensor) -> None:
+        """Widen the trust region where the model predicted the decrease, narrow it elsewhere."""
+        wider = torch.maximum(self.radius, WIDEN * length)
+        radius = torch.where(better & (ratio > GOOD_RATIO), wider, self.radius)
+        self.radius = torch.where(~better | (ratio < POOR_RATIO), NARROW * tried, radius)
+
+    def _move(self, chosen: Tensor, s: Tensor, E: Tensor, f: Tensor) -> None:
+        """Go to new states in the chosen rows."""
+        rows = chosen.unsqueeze(-1)
+        self.s, self.f = torch.where(rows, s, self.s), torch.where(rows, f, self.f)
+        self.E = torch.where(chosen, E, self.E)
+
+
+class _Subproblem:
+    r"""The quadratic model of the energy around a state, on the units that are not pinned.
+
+    .. math:: m(d) = -g'd + \tfrac12 d'Hd, \qquad |d| \le \Delta
+
+    Parameters
+    ----------
+    rows : Rows
+        The samples.
+    s : Tensor
+        Where, ``(row, unit)``.
+    g : Tensor
+        The force on the free units, 0 on the others.
+    free : Tensor
+        Which units may move.
     """
-    if network.box is not None:
-        return torch.where(known, (1e-8 * size).clamp(max=tol / 100), 0.1 * size)
-    goal = (size * size.clamp(max=0.1)).clamp(min=4 * torch.finfo(size.dtype).eps)
-    return torch.minimum(goal, 0.5 * size)
 
+    def __init__(self, rows: Rows[Network], s: Tensor, g: Tensor, free: Tensor) -> None:
+        self.rows, self.s, self.free = rows, s, free
+        self.product = rows.network.hessian_operator(s)
+        self.d, self.r, self.p = torch.zeros_like(g), g, g
+        self.rr = g.square().sum(-1)
+        self.decrease = torch.zeros_like(self.rr)
 
-def _gradient_step(
-    net: Network, s: Tensor, E: Tensor, f: Tensor, h: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Take a projected relaxation step of size `h`, which tells which units the kinks hold."""
-    trial = project(net, s + h.unsqueeze(-1) * f)
-    E_new, f_new = net.energy_and_force(trial)
-    # sufficient decrease, which a step below 1/lambda_max always has
-    lower = E_new <= E - 0.1 * (trial - s).square().sum(-1) / h
-    kept = lower.unsqueeze(-1)
-    s, f = torch.where(kept, trial, s), torch.where(kept, f_new, f)
-    return s, torch.where(lower, E_new, E), f, torch.where(lower, (1.5 * h).clamp(max=1), h / 2)
+    def solve(self, radius: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Minimise the model by conjugate gradients (Steihaug 1983).
 
+        Rows end at the trust region, at negative curvature (then going on to the trust region), or
+        when the residual has fallen to `goal`.
 
-def _along(net: Network, s: Tensor, E: Tensor, d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the end of the step; with kinks, of the longest of a few projected ones that falls."""
-    trial = project(net, s + d)
-    E_new, f_new = net.energy_and_force(trial)
-    if net.box is None:
-        return trial, E_new, f_new
-    t = torch.ones_like(E)
-    for _ in range(4):
-        high = ~(E_new < E)
-        if not bool(high.any()):
-            break
-        t = torch.where(high, t / 3, t)
-        shorter = project(net, s + t.unsqueeze(-1) * d)
-        E_shorter, f_shorter = net.energy_and_force(shorter)
-        better = high & (E_shorter < E_new)
-        trial = torch.where(better.unsqueeze(-1), shorter, trial)
-        f_new = torch.where(better.unsqueeze(-1), f_shorter, f_new)
-        E_new = torch.where(better, E_shorter, E_new)
-    return trial, E_new, f_new
+        Returns
+        -------
+        tuple of Tensor
+            The step, ``(row, unit)``, and the decrease :math:`-m(d)`, ``(row,)``.
+        """
+        step, decrease = torch.zeros_like(self.d), torch.zeros_like(radius)
+        at = torch.arange(len(radius), device=radius.device)
+        for _ in range(2 * self.d.shape[-1] + 10):  # twice what exact arithmetic needs
+            done = self._advance(radius) | (self.rr.sqrt() <= goal)
+            if bool(done.any()):
+                step[at[done]], decrease[at[done]] = self.d[done], self.decrease[done]
+                going = ~done
+                if not bool(going.any()):
+                    return step, decrease
+                at, radius, goal = at[going], radius[going], goal[going]
+                self._keep(going)
+        step[at], decrease[at] = self.d, self.decrease
+        return step, decrease
 
-
-def _steihaug(
-    net: Network,
-    network: Network,
-    batch: torch.Size,
-    rows: Tensor,
-    s: Tensor,
-    g: Tensor,
-    free: Tensor,
-    radius: Tensor,
-    goal: Tensor,
-) -> tuple[Tensor, Tensor]:
-    r"""Minimise :math:`-g'd + d'Hd/2` on free units, :math:`|d| \le` `radius`, by CG.
-
-    Here `g` is the force. Stops at the trust region, at negative curvature (then going on to the
-    trust region), or when the residual has fallen to `goal`. Returns the step and the decrease of
-    the model.
-    """
-    product = _masked(net.hessian_operator(s), free)
-    d_end, model = torch.zeros_like(g), torch.zeros_like(radius)
-    d, r, p, rr = torch.zeros_like(g), g, g, g.square().sum(-1)
-    at = torch.arange(len(g), device=g.device)
-    decrease = torch.zeros_like(radius)
-    for _ in range(2 * g.shape[-1] + 10):
-        Hp = product(p)
+    def _advance(self, radius: Tensor) -> Tensor:
+        """Take one step of conjugate gradients; return which rows met the trust region."""
+        d, p, rr = self.d, self.p, self.rr
+        Hp = self.free * self.product(p)
         curvature = (p * Hp).sum(-1)
-        alpha = torch.where(curvature > 0, rr / curvature.clamp(min=1e-300), torch.inf)
-        dd, dp, pp = d.square().sum(-1), (d * p).sum(-1), p.square().sum(-1)
-        room = (radius.square() - dd).clamp(min=0)
-        to_edge = room / (dp + (dp.square() + pp * room).sqrt()).clamp(min=1e-300)
+        alpha = torch.where(curvature > 0, rr / curvature.clamp(min=TINY), torch.inf)
+        to_edge = _to_edge(d, p, radius)
         edge = alpha >= to_edge
         alpha = torch.where(edge, to_edge, alpha)
-        d = d + alpha.unsqueeze(-1) * p
-        decrease = decrease + alpha * (rr - alpha * curvature / 2)
-        r = r - alpha.unsqueeze(-1) * Hp
-        rr_new = r.square().sum(-1)
-        done = edge | (rr_new.sqrt() <= goal)
-        p = r + (rr_new / rr.clamp(min=1e-300)).unsqueeze(-1) * p
-        rr = rr_new
-        if bool(done.any()):
-            d_end[at[done]], model[at[done]] = d[done], decrease[done]
-            go = ~done
-            if not bool(go.any()):
-                return d_end, model
-            at, d, r, p, rr, decrease = at[go], d[go], r[go], p[go], rr[go], decrease[go]
-            radius, goal = radius[go], goal[go]
-            net = network.samples(batch, rows[at])
-            product = _masked(net.hessian_operator(s[at]), free[at])
-    d_end[at], model[at] = d, decrease
-    return d_end, model
+        self.d = d + alpha.unsqueeze(-1) * p
+        self.decrease = self.decrease + alpha * (rr - alpha * curvature / 2)
+        self.r = self.r - alpha.unsqueeze(-1) * Hp
+        self.rr = self.r.square().sum(-1)
+        self.p = self.r + (self.rr / rr.clamp(min=TINY)).unsqueeze(-1) * p
+        return edge
+
+    def _keep(self, going: Tensor) -> None:
+        """Go on with some of the rows."""
+        self.rows, self.s, self.free = self.rows[going], self.s[going], self.free[going]
+        self.d, self.r, self.p = self.d[going], self.r[going], self.p[going]
+        self.rr, self.decrease = self.rr[going], self.decrease[going]
+        self.product = self.rows.network.hessian_operator(self.s)
 
 
-def _masked(product: Callable[[Tensor], Tensor], free: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda v: free * product(v)
+def _to_edge(d: Tensor, p: Tensor, radius: Tensor) -> Tensor:
+    r"""Return the :math:`t \ge 0` with :math:`|d + t p| = \Delta`, without cancellation."""
+    dd, dp, pp = d.square().sum(-1), (d * p).sum(-1), p.square().sum(-1)
+    room = (radius.square() - dd).clamp(min=0)
+    return room / (dp + (dp.square() + pp * room).sqrt()).clamp(min=TINY)

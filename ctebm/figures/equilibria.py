@@ -109,7 +109,7 @@ def diagram_handles(kinds: set[str]) -> list[Line2D]:
 
 
 def phase_portrait(ax: Axes, plane: xr.Dataset) -> None:
-    """Draw energy contours, nullclines, paths and equilibria.
+    """Draw energy contours, where there is an energy, nullclines, paths and equilibria.
 
     Parameters
     ----------
@@ -118,16 +118,18 @@ def phase_portrait(ax: Axes, plane: xr.Dataset) -> None:
     plane : xarray.Dataset
         From :func:`ctebm.phase_plane`.
     """
-    x, y, E = plane.x.values, plane.y.values, plane.energy.values
-    levels = np.quantile(E, np.linspace(0.0, 1.0, 16))
-    ax.contour(x, y, E, np.unique(levels), colors="0.75", linewidths=0.6, zorder=1)
+    x, y = plane.x.values, plane.y.values
+    if "energy" in plane:
+        levels = np.quantile(plane.energy.values, np.linspace(0.0, 1.0, 16))
+        ax.contour(x, y, plane.energy.values, np.unique(levels), colors="0.75", linewidths=0.6,
+                   zorder=1)  # fmt: skip
     for component, colour, style in ((0, BLUE, "-"), (1, GREEN, "--")):
         f = plane.force.isel(component=component).values
         ax.contour(x, y, f, [0.0], colors=colour, linestyles=style, linewidths=1.2, zorder=2)
     for kink in (plane.attrs["lower_kink"], plane.attrs["upper_kink"]):
-        if np.isfinite(kink):
-            ax.axvline(kink, color="0.5", lw=0.7, ls=":", zorder=1)
-            ax.axhline(kink, color="0.5", lw=0.7, ls=":", zorder=1)
+        for draw, at in zip((ax.axvline, ax.axhline), np.broadcast_to(kink, 2), strict=True):
+            if np.isfinite(at):
+                draw(at, color="0.5", lw=0.7, ls=":", zorder=1)
     for k in range(plane.sizes.get("path", 0)):
         path = plane.path_state.isel(path=k).values
         ax.plot(path[:, 0], path[:, 1], color=ORANGE, lw=1.0, zorder=3)
@@ -163,8 +165,8 @@ def phase_portrait_figure(plane: xr.Dataset) -> Figure:
         figure = Figure(figsize=(3.4, 3.8), layout="constrained")
         phase_portrait(figure.subplots(), plane)
         kinds = {str(k) for k in plane.stability.values} if "stability" in plane else set()
-        figure.legend(handles=portrait_handles(kinds), loc="outside lower center", ncols=3,
-                      frameon=False)  # fmt: skip
+        handles = portrait_handles(kinds)[0 if "energy" in plane else 1 :]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 

@@ -1,0 +1,157 @@
+"""Bounds on the states of equilibria, and proofs that there is one only."""
+
+import numpy as np
+import pytest
+import torch
+from analytic import HARD, TANH, all_to_all, pair, random_dense
+
+from ctebm import (
+    AsymmetricNetwork,
+    Custom,
+    FeedbackNetwork,
+    HopfieldNetwork,
+    LayeredNetwork,
+    Logistic,
+    Network,
+    SparseNetwork,
+    VectorField,
+    certify_unique,
+    find_fixed_points,
+)
+from ctebm.equilibria.bounds import state_bounds
+from ctebm.networks.kinks import Box
+
+
+class DoubleWell(Network):
+    def energy(self, s):
+        return ((s.square() - 1).square()).sum(-1)
+
+
+@pytest.mark.parametrize("activation", [TANH, Logistic(), HARD], ids=repr)
+def test_every_equilibrium_lies_in_the_bounds(activation):
+    for seed in range(4):
+        network = random_dense(4, seed, activation, gain=3.0)
+        low, high = state_bounds(network)
+        points = find_fixed_points(network, 30, seed=seed)
+        assert (points.state >= low).all()
+        assert (points.state <= high).all()
+
+
+def test_the_bounds_of_a_pair_by_hand():
+    """Largest current w/2, largest slope 1/2: states within w/4."""
+    low, high = state_bounds(pair(8.0, TANH))
+    assert high.tolist() == [2.0, 2.0]
+    assert low.tolist() == [-2.0, -2.0]
+
+
+def test_a_users_energy_is_guessed():
+    low, high = state_bounds(DoubleWell(2))
+    assert (high > 1).all()
+    assert (low < -1).all()
+
+
+class HalfKinked(VectorField):
+    """A user's motion to (2, 2) whose first unit has kinks."""
+
+    box = Box(torch.tensor([-0.5, -torch.inf]), torch.tensor([0.5, torch.inf]))
+
+    def force(self, s):
+        return 2 - s
+
+
+def test_units_with_kinks_beside_units_without():
+    low, high = state_bounds(HalfKinked(2))
+    assert (float(low[0]), float(high[0])) == (-0.5, 0.5)
+    assert float(low[1]) < 2 < float(high[1]) < torch.inf
+    assert find_fixed_points(HalfKinked(2), 5).state.tolist() == [[0.5, 2.0]]
+
+
+@pytest.mark.parametrize("activation", [HARD, TANH, Logistic()], ids=repr)
+def test_a_certificate_is_never_wrong(activation):
+    certified = 0
+    for seed in range(8):
+        network = random_dense(4, seed, activation, gain=0.1 * 2**seed, bias=0.05)
+        if certify_unique(network):
+            certified += 1
+            assert len(find_fixed_points(network, 30)) == 1
+    assert certified > 0
+    assert not certify_unique(pair(8, activation))
+
+
+@pytest.mark.parametrize(("w", "proved"), [(2.2, True), (2.3, False)])
+def test_the_bound_is_the_squared_slope_times_the_coupling_and_the_curvature(w, proved):
+    """w/4 + 2/sqrt(27) w/2 < 1 for the centred Tanh pair, so up to w = 2.259."""
+    assert certify_unique(pair(w, TANH)) is proved
+
+
+@pytest.mark.parametrize(
+    ("n", "w", "proved"), [(2, 0.999, True), (5, 0.999, True), (5, 1.0, False)]
+)
+def test_hard_sigmoids_up_to_the_continuum(n, w, proved):
+    """The largest eigenvalue of all-to-all couplings is w; at w = 1 there is a continuum."""
+    assert certify_unique(all_to_all(n, w, HARD)) is proved
+
+
+def test_couplings_that_differ_in_the_two_directions():
+    """Off-diagonal 100 and 0.2 have three equilibria; the lower triangle alone looks weak."""
+    W = torch.tensor([[0.0, 100.0], [0.2, 0.0]], dtype=torch.float64)
+    for weight in (W, W.mT):
+        network = AsymmetricNetwork(weight, -weight @ torch.full((2,), 0.5).double(), HARD)
+        assert not certify_unique(network)
+        assert len(find_fixed_points(network, 50)) == 3
+    layers = LayeredNetwork([[[100.0]]], [[-0.1], [-50.0]], HARD)
+    assert not certify_unique(FeedbackNetwork.of(layers, [torch.tensor([[0.2]]).double()]))
+
+
+def test_the_symmetric_part_decides():
+    """Rotation alone, however fast, has one equilibrium: W + W' = 0."""
+    W = torch.tensor([[0.0, 50.0], [-50.0, 0.0]], dtype=torch.float64)
+    network = AsymmetricNetwork(W, -W @ torch.full((2,), 0.5).double(), HARD)
+    assert certify_unique(network)
+    points = find_fixed_points(network, 50)
+    assert points.state.abs().max() < 1e-12
+    assert certify_unique(AsymmetricNetwork([[0.9, 5.0], [-5.0, 0.9]], [0.1, 0.2], HARD))
+    assert not certify_unique(AsymmetricNetwork([[1.1, 5.0], [-5.0, 1.1]], [0.1, 0.2], HARD))
+
+
+@pytest.mark.parametrize("activation", [TANH, Logistic()], ids=repr)
+def test_without_an_energy_a_certificate_is_never_wrong(activation):
+    certified = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        W = 0.05 * 2**seed * rng.standard_normal((4, 4))
+        network = AsymmetricNetwork(W, 0.05 * rng.standard_normal(4), activation)
+        if certify_unique(network):
+            certified += 1
+            assert len(find_fixed_points(network, 30)) == 1
+    assert certified > 0
+
+
+@pytest.mark.parametrize(("w", "proved"), [(1.9, True), (-1.9, True), (2.1, False)])
+def test_the_1984_network_contracts(w, proved):
+    """Slope 1/2 and norm |w|; above w = 2 the centred pair has three equilibria."""
+    network = HopfieldNetwork(pair(w, TANH))
+    assert certify_unique(network) is proved
+    assert len(find_fixed_points(network, 30)) == (1 if proved else 3)
+
+
+def test_large_networks_are_bounded_by_their_row_sums(monkeypatch):
+    ring = SparseNetwork.ring(6, 0.45, HARD)
+    assert certify_unique(ring)  # largest eigenvalue 0.9, and so is each row's sum
+    monkeypatch.setattr("ctebm.equilibria.bounds.DENSE_UNITS", 4)
+    assert certify_unique(ring)
+    assert certify_unique(HopfieldNetwork(ring))
+    assert not certify_unique(random_dense(6, 0, HARD, gain=1.0))
+    W = torch.zeros(6, 6).index_fill(1, torch.tensor(0), 0.5)
+    network = AsymmetricNetwork(W, torch.zeros(6), HARD)
+    assert not certify_unique(network)  # column 0 sums to 3, row 0 to 0.5
+    assert certify_unique(AsymmetricNetwork(W / 2, torch.zeros(6), HARD))
+
+
+def test_an_unknown_slope_proves_nothing():
+    assert not certify_unique(pair(0.1, Custom(torch.tanh)))
+
+
+def test_other_networks_are_refused():
+    with pytest.raises(TypeError, match=r"pairwise couplings.*DoubleWell.*find_fixed_points"):
+        certify_unique(DoubleWell(2))  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,72 @@
+"""Which ends of a search are one equilibrium, and how often each was reached."""
+
+import pytest
+import torch
+from analytic import HARD, TANH, all_to_all, pair, pitchfork_state
+
+from ctebm import AsymmetricNetwork, find_fixed_points
+from ctebm.equilibria.catalogue import Catalogue
+
+NEAR = 1e-9  # of an equilibrium, within the tolerance of the tests
+
+
+def ends(*rows):
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def test_ends_near_a_point_are_one_and_their_hits_add_up():
+    s = pitchfork_state(8.0)
+    catalogue = Catalogue(pair(8.0, TANH), tol=1e-6)
+    catalogue.count(ends([s, s], [s, s + NEAR], [-s, -s], [0.3, 0.1]))
+    catalogue.count(ends([s - NEAR, s]))
+    catalogue.add(ends([-s, -s], [0.0, NEAR], [0.3, 0.1]))
+    points = catalogue.points()
+    assert points.stability == ["stable", "stable", "saddle"]
+    assert points.state[2].abs().max() < 1e-14  # polished
+    right = points.state[:, 0] > 0.1
+    assert points.hits[right].tolist() == [3]
+    assert points.hits[~right].tolist() == [1, 0]
+    assert points.failed == 1
+
+
+def test_failures_alone_are_counted():
+    catalogue = Catalogue(pair(8.0, TANH), tol=1e-6)
+    assert len(catalogue.points()) == 0
+    catalogue.count(ends([0.3, 0.1], [0.2, 0.2]))
+    points = catalogue.points()
+    assert (len(points), points.failed, points.index_sum) == (0, 2, 0)
+    assert points.state.shape == (0, 2)
+
+
+def test_minima_are_the_stable_points():
+    s = pitchfork_state(8.0)
+    catalogue = Catalogue(pair(8.0, TANH), tol=1e-6)
+    catalogue.add(ends([s, s], [0.0, 0.0]))
+    assert torch.allclose(catalogue.minima(), ends([s, s]), atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_a_degenerate_point_is_one(n):
+    points = find_fixed_points(all_to_all(n, 4.0, TANH), n_starts=50)
+    assert points.stability == ["degenerate"]
+    assert points.isolated.tolist() == [True]
+    assert points.state.abs().max() < 1e-4
+    assert points.index_sum is None
+
+
+@pytest.mark.parametrize("w", [1.0, -1.0])
+def test_a_continuum_is_one_entry(w):
+    points = find_fixed_points(pair(w, HARD), n_starts=50)
+    assert len(points) == 1
+    assert points.isolated.tolist() == [False]
+    assert points.stability == ["degenerate"]
+
+
+def test_without_an_energy_states_alone_tell_points_apart():
+    network = AsymmetricNetwork([[0.0, 8.0], [8.0, 0.0]], [-4.0, -4.0], TANH)
+    s = pitchfork_state(8.0)
+    catalogue = Catalogue(network, tol=1e-6)
+    catalogue.count(ends([s, s], [-s, -s], [s, s + NEAR], [0.0, 0.0]))
+    points = catalogue.points()
+    assert sorted(points.hits.tolist()) == [1, 1, 2]
+    assert points.energy.isnan().all()

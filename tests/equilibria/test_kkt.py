@@ -1,0 +1,59 @@
+"""The conditions of an equilibrium: residual, pinned units, margin."""
+
+import pytest
+import torch
+from analytic import HARD, TANH, pair, random_dense
+
+from ctebm.equilibria.kkt import (
+    check_tolerance,
+    margin,
+    pinned_units,
+    project,
+    residual,
+    residual_vector,
+)
+
+STATES = torch.tensor([[0.5, 0.5], [0.5, -0.2], [0.1, 0.3]], dtype=torch.float64)
+# forces: out of the box, back into it, beyond the kink; nothing on a pinned unit is a residual
+FORCES = torch.tensor([[1.0, 2.0], [-0.3, 0.1], [0.9, -0.1]], dtype=torch.float64)
+
+
+def test_with_kinks_it_is_what_a_projected_step_moves():
+    found = residual_vector(pair(2.0, HARD), STATES, FORCES)
+    expected = [[0.0, 0.0], [-0.3, 0.1], [0.4, -0.1]]
+    assert torch.allclose(found, torch.tensor(expected, dtype=torch.float64), atol=1e-15)
+
+
+def test_without_kinks_it_is_the_force():
+    network = random_dense(4, 0, TANH)
+    s = torch.linspace(-1, 1, 4, dtype=torch.float64)
+    assert torch.equal(residual_vector(network, s, network.force(s)), network.force(s))
+    assert residual(network, s) == network.force(s).abs().max()
+
+
+@pytest.mark.parametrize("w", [1.5, 2.0, 4.0])
+def test_the_kinked_pair_by_hand(w):
+    """Currents are +-w/2 at the corners, whose kinks are +-1/2; the force is beyond them."""
+    network, s = pair(w, HARD), torch.tensor([0.5, 0.5], dtype=torch.float64)
+    f = network.force(s)
+    assert residual(network, s) == 0
+    assert pinned_units(network, s).all()
+    assert margin(network, s, f).item() == pytest.approx(w / 2 - 0.5, abs=1e-15)
+    assert not pinned_units(network, 0.9 * s).any()
+    assert margin(network, 0.9 * s, f).item() == pytest.approx(0.05, abs=1e-15)
+
+
+def test_without_kinks_nothing_is_pinned():
+    network, s = pair(2.0, TANH), torch.ones(3, 2, dtype=torch.float64)
+    assert not pinned_units(network, s).any()
+    assert margin(network, s, network.force(s)).isposinf().all()
+    assert torch.equal(project(network, 5 * s), 5 * s)
+    assert torch.equal(project(pair(2.0, HARD), 5 * s), 0.5 * s)
+
+
+@pytest.mark.parametrize(("dtype", "floor"), [(torch.float64, 1.8e-15), (torch.float32, 9.6e-7)])
+def test_a_tolerance_below_rounding_is_refused(dtype, floor):
+    check_tolerance(floor, dtype)
+    for tol in (0.9 * floor, 0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="rounding floor"):
+            check_tolerance(tol, dtype)

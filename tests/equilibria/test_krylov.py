@@ -1,0 +1,114 @@
+"""Krylov methods against dense linear algebra."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ctebm.equilibria import krylov
+from ctebm.equilibria.krylov import (
+    conjugate_gradients,
+    dense_spectrum,
+    extremal_spectrum,
+    function_product,
+    generic_vector,
+    stacked,
+)
+
+
+def with_eigenvalues(values, seed=0):
+    """A symmetric matrix in general position with these eigenvalues."""
+    values = torch.as_tensor(values, dtype=torch.float64)
+    draw = torch.Generator().manual_seed(seed)
+    A = torch.randn(len(values), len(values), generator=draw, dtype=torch.float64)
+    Q = torch.linalg.qr(A)[0]
+    return Q * values @ Q.mT
+
+
+@pytest.mark.parametrize("memory", [10**8, 10], ids=["basis kept", "basis made again"])
+def test_the_ends_are_those_of_the_matrix(memory, monkeypatch):
+    monkeypatch.setattr(krylov, "BASIS_BYTES", memory)
+    values = np.linspace(-2, 5, 200) ** 3
+    H = with_eigenvalues(values)
+    found = extremal_spectrum(lambda v: H @ v, generic_vector(200, H), 1e-10, n_low=3)
+    assert found.eigenvalues[[0, -1]].tolist() == pytest.approx(values[[0, -1]], abs=1e-9)
+    nearest = (found.eigenvalues[:, None] - torch.as_tensor(values)).abs().amin(1)
+    assert (nearest <= found.residual + 1e-12).all()
+    V = found.eigenvectors
+    assert torch.allclose(V.mT @ V, torch.eye(V.shape[1], dtype=torch.float64), atol=1e-10)
+    assert torch.allclose((H @ V - V * found.eigenvalues).norm(dim=0), found.residual, atol=1e-10)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_a_small_matrix_is_exhausted(n):
+    H = with_eigenvalues(range(1, n + 1))
+    found = extremal_spectrum(lambda v: H @ v, generic_vector(n, H), 1e-12)
+    assert found.eigenvalues[0].item() == pytest.approx(1, abs=1e-12)
+    assert found.eigenvalues[-1].item() == pytest.approx(n, abs=1e-12)
+
+
+def test_the_identity():
+    found = extremal_spectrum(lambda v: v, generic_vector(9, torch.zeros(0).double()), 1e-12)
+    assert found.eigenvalues.tolist() == pytest.approx([1.0], abs=1e-14)
+
+
+def test_copies_of_a_converged_value_are_one():
+    """An isolated end comes again and again in Lanczos' recurrence without reorthogonalisation."""
+    H = with_eigenvalues([-100.0, *np.linspace(0, 1, 300)])
+    found = extremal_spectrum(lambda v: H @ v, generic_vector(301, H), 1e-9, n_low=3)
+    low = found.eigenvalues[:-1]
+    assert low[0].item() == pytest.approx(-100, abs=1e-9)
+    assert (low[1:] > -1e-6).all()
+
+
+def test_dense_spectrum_knows_its_residual():
+    H = with_eigenvalues([-1.0, 2.0, 3.0])
+    found = dense_spectrum(H)
+    assert found.eigenvalues.tolist() == pytest.approx([-1, 2, 3], abs=1e-13)
+    assert found.residual.max() < 1e-13
+
+
+@pytest.mark.parametrize("function", [lambda x: torch.exp(-x), lambda x: 1 / x], ids=["exp", "1/x"])
+def test_functions_of_a_matrix(function):
+    H = with_eigenvalues(np.linspace(0.5, 4, 60))
+    u = generic_vector(60, H)
+    values, V = torch.linalg.eigh(H)
+    found = function_product(lambda v: H @ v, u, function)
+    assert torch.allclose(found, V @ (function(values) * (V.mT @ u)), atol=1e-9)
+
+
+def test_a_function_of_nothing_and_of_an_eigenvector():
+    H = with_eigenvalues([1.0, 2.0, 3.0])
+    v = torch.linalg.eigh(H)[1][:, 1]
+    assert torch.equal(function_product(lambda u: H @ u, 0 * v, torch.exp), 0 * v)
+    found = function_product(lambda u: H @ u, v, torch.exp)
+    assert torch.allclose(found, math.exp(2) * v, atol=1e-12)
+
+
+def test_a_function_that_takes_too_many_products_is_refused():
+    H = with_eigenvalues(np.geomspace(1e-6, 1, 80))
+    with pytest.raises(RuntimeError, match="after 5 products"):
+        function_product(lambda v: H @ v, generic_vector(80, H), lambda x: 1 / x, max_products=5)
+
+
+def test_conjugate_gradients_row_by_row():
+    stack = [with_eigenvalues(np.linspace(0.1, 3, 20), seed) for seed in range(3)]
+    H = torch.stack([*stack, -stack[0], stack[1]])
+    right = torch.stack([generic_vector(20, H)] * 4 + [torch.zeros(20, dtype=torch.float64)])
+    x = conjugate_gradients(lambda v: (H @ v.unsqueeze(-1)).squeeze(-1), right)
+    exact = torch.linalg.solve(H[:3], right[:3])
+    assert torch.allclose(x[:3], exact, rtol=1e-11, atol=1e-12)
+    assert x[3].isnan().all()
+    assert torch.equal(x[4], right[4])
+
+
+def test_spectra_on_different_units_are_stacked():
+    s = torch.zeros(2, 4, dtype=torch.float64)
+    wheres = [torch.tensor([0, 2, 3]), torch.tensor([1])]
+    spectra = [dense_spectrum(with_eigenvalues(range(1, len(w) + 1))) for w in wheres]
+    values, vectors, errors = stacked(list(zip(wheres, spectra, strict=True)), s)
+    assert values.shape == errors.shape == (2, 3)
+    assert values[1].isnan().tolist() == [False, True, True]
+    assert (vectors[0, 1] == 0).all()
+    assert torch.equal(vectors[1, :, 0].abs(), torch.tensor([0, 1, 0, 0], dtype=torch.float64))

@@ -1,0 +1,203 @@
+"""Settling from a start: closed forms, batches, bad input."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from analytic import (
+    HARD,
+    TANH,
+    affine_state,
+    all_to_all,
+    pair,
+    pitchfork_state,
+    random_dense,
+    symmetric_energy,
+)
+
+from ctebm import (
+    AsymmetricNetwork,
+    DenseNetwork,
+    FeedbackNetwork,
+    HardSigmoid,
+    HopfieldNetwork,
+    LayeredNetwork,
+    Logistic,
+    Network,
+    SmoothHardSigmoid,
+    SparseNetwork,
+    Tanh,
+    find_fixed_points,
+    settle,
+)
+from ctebm.equilibria.kkt import residual
+
+
+@pytest.mark.parametrize(("w", "b"), [(0.25, 0.0), (0.6, -0.1), (-0.8, 0.2)])
+def test_affine_pair(w, b):
+    points = settle(pair(w, HARD, b), tol=1e-14)
+    s = affine_state(w, b)
+    assert torch.allclose(points.state, torch.full((2,), s, dtype=torch.float64), atol=1e-14)
+    assert points.stability == ["stable"]
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+@pytest.mark.parametrize("w", [5.0, 8.0])
+def test_pitchfork_states_and_barrier(n, w):
+    network, s = all_to_all(n, w, TANH), pitchfork_state(w)
+    points = settle(network, torch.linspace(0.1, 0.3, n), tol=1e-13)
+    assert torch.allclose(points.state, torch.full((n,), s, dtype=torch.float64), atol=1e-12)
+    barrier = network.energy(torch.zeros(n)) - points.energy
+    assert barrier.item() == pytest.approx(
+        symmetric_energy(0, w, n) - symmetric_energy(s, w, n), abs=1e-13
+    )
+
+
+@pytest.mark.parametrize("gain", [1.0, 3.0, 6.0])
+@pytest.mark.parametrize("activation", [Logistic(), HARD, Tanh(), SmoothHardSigmoid()], ids=repr)
+def test_every_sample_settles(gain, activation):
+    whole = LayeredNetwork.random([20, 30, 30, 5], activation, gain=gain, seed=3)
+    x = torch.as_tensor(np.random.default_rng(0).random((16, 20)))
+    network = whole.clamp({"x": x})
+    points = settle(network, tol=1e-10)
+    assert points.converged.all()
+    assert residual(network, points.state).max() <= 1e-10
+    assert set(points.stability) <= {"stable"}
+
+
+def test_samples_do_not_touch_each_other():
+    whole = LayeredNetwork.random([10, 12, 4], Logistic(), gain=3.0, seed=1)
+    x = torch.as_tensor(np.random.default_rng(0).random((8, 10)))
+    together = settle(whole.clamp({"x": x})).state
+    alone = torch.stack([settle(whole.clamp({"x": row})).state for row in x])
+    assert (together - alone).abs().max() < 1e-8
+
+
+def test_batch_of_starts_and_inputs():
+    network = LayeredNetwork.random([4, 6, 3], HARD, seed=0).clamp({"x": torch.rand(5, 4)})
+    points = settle(network, torch.zeros(7, 1, 9))
+    assert points.state.shape == (7, 5, 9)
+    assert points.index.shape == (7, 5)
+    assert len(points.message) == len(points.stability) == 35
+
+
+def test_a_record_is_a_start():
+    network = pair(8.0, TANH)
+    points = find_fixed_points(network, 20)
+    again = settle(network, points)
+    assert torch.equal(again.state, points.state)
+    assert again.iterations.tolist() == [0, 0, 0]
+
+
+def test_the_start_is_left_alone():
+    for network in (pair(8.0, TANH), pair(2.0, HARD)):
+        start = torch.tensor([[0.4, 0.1], [3.0, -0.2]], dtype=torch.float64)
+        before = start.clone()
+        settle(network, start)
+        assert torch.equal(start, before)
+
+
+def test_unconverged_is_said():
+    network = random_dense(30, 0, Logistic(), gain=6.0)
+    points = settle(network, torch.full((2, 30), 0.3), max_iterations=1)
+    assert not points.converged.any()
+    assert points.status.tolist() == [1, 1]
+    assert points.stability == ["unconverged"] * 2
+    assert points.index.tolist() == [-1, -1]
+    with pytest.raises(RuntimeError, match=r"sample 0 has residual .* after 1 steps"):
+        points.raise_for_status()
+
+
+def test_energy_falls_from_the_start():
+    network = random_dense(40, 1, Tanh(), gain=8.0)
+    starts = torch.as_tensor(np.random.default_rng(1).standard_normal((20, 40)))
+    points = settle(network, starts)
+    assert (points.energy < network.energy(starts)).all()
+
+
+@pytest.mark.parametrize("activation", [HARD, TANH], ids=repr)
+def test_motions_without_an_energy_settle(activation):
+    rng = np.random.default_rng(2)
+    W = rng.standard_normal((10, 10)) / 5
+    dense = AsymmetricNetwork(W, 0.2 * rng.standard_normal(10), activation)
+    layers = LayeredNetwork.random([4, 5, 3], activation, seed=0)
+    x = torch.as_tensor(rng.random((6, 4)))
+    for network in (dense, FeedbackNetwork.at_angle(layers, 90.0).clamp({"x": x})):
+        points = settle(network)
+        assert points.converged.all()
+        assert residual(network, points.state).max() <= 1e-10
+        assert points.energy.isnan().all()
+
+
+def test_the_1984_network_settles_where_the_state_is_the_current():
+    network = HopfieldNetwork(random_dense(8, 0, TANH, gain=0.5))
+    points = settle(network).raise_for_status()
+    current = network.bias + network.pairwise.coupling(TANH(points.state))
+    assert torch.allclose(points.state, current, atol=1e-10)
+
+
+def test_sparse_settles_as_dense():
+    ring = SparseNetwork.ring(12, 0.7, Logistic(), bias=-0.3)
+    dense = DenseNetwork(ring.dense_weight(), ring.bias, Logistic())
+    s = torch.as_tensor(np.random.default_rng(0).standard_normal((3, 2, 12)))
+    assert torch.allclose(settle(ring, s).state, settle(dense, s).state, atol=1e-9)
+
+
+def test_float32():
+    network = random_dense(10, 0, HardSigmoid()).to(dtype=torch.float32)
+    points = settle(network, tol=1e-5)
+    assert points.converged.all()
+    assert points.state.dtype == torch.float32
+    with pytest.raises(ValueError, match="rounding floor"):
+        settle(network)
+
+
+def test_bad_starts():
+    network = pair(2, HARD)
+    with pytest.raises(ValueError, match="finite start"):
+        settle(network, [math.nan, 0.0])
+    with pytest.raises(ValueError, match="expected a state of shape"):
+        settle(network, [0.0, 0.0, 0.0])
+    with pytest.raises(ValueError, match="rounding floor"):
+        settle(network, tol=1e-17)
+
+
+class AnyLength(Network):
+    def energy(self, s):
+        return s.square().sum(-1)
+
+
+class WrongShape(Network):
+    def energy(self, s):
+        return s.square()
+
+
+class Opaque(Network):
+    def energy(self, s):
+        return torch.as_tensor(s.detach().numpy() ** 2).sum(-1)
+
+
+class Infinite(Network):
+    def energy(self, s):
+        return s.abs().sqrt().sum(-1)
+
+
+@pytest.mark.parametrize(
+    ("network", "start", "words"),
+    [
+        (WrongShape(2), [0.0, 0.0], "energy of shape"),
+        (Opaque(2), [0.0, 0.0], "differentiate"),
+        (Infinite(2), [0.0, 0.0], "finite force"),
+        (AnyLength(), None, "give a start"),
+    ],
+)
+def test_bad_energies(network, start, words):
+    with pytest.raises(ValueError, match=words):
+        settle(network, start)
+
+
+def test_an_energy_of_states_of_any_length_takes_a_start():
+    assert settle(AnyLength(), [0.3, 0.2, 0.1]).state.tolist() == pytest.approx(
+        [0, 0, 0], abs=1e-10
+    )
