@@ -15,6 +15,7 @@ from ctebm.equilibria.record import known_energy
 from ctebm.equilibria.search import find_fixed_points
 from ctebm.networks.base import StateLike, VectorField, single
 from ctebm.networks.kinks import Box
+from ctebm.networks.numbers import finite, whole
 
 __all__ = ["phase_plane"]
 
@@ -65,7 +66,7 @@ def phase_plane(
     ------
     ValueError
         If the units are not two different ones of the network, for paths of more than two units,
-        or a network of several samples.
+        a network of several samples, limits that are not finite, or less than two grid points.
 
     Examples
     --------
@@ -76,6 +77,8 @@ def phase_plane(
     (1, ['stable'], False)
     """
     network = single(network)
+    n_grid = whole("n_grid", n_grid, least=2)
+    limits = finite("the lower limit", limits[0]), finite("the upper limit", limits[1])
     n = network.n_units or 2
     i, j = units
     if not (0 <= i < n and 0 <= j < n and i != j):

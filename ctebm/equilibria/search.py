@@ -20,10 +20,11 @@ from ctebm.equilibria.catalogue import Catalogue
 from ctebm.equilibria.kkt import check_tolerance, project, residual
 from ctebm.equilibria.newton import NEWTON_UNITS, newton_from
 from ctebm.equilibria.record import FixedPoints
-from ctebm.equilibria.settling import check_energy, settle_from
+from ctebm.equilibria.settling import check_motion, settle_from
 from ctebm.networks.base import VectorField, count_units, single
 from ctebm.networks.energy import Network
 from ctebm.networks.kinks import Box
+from ctebm.networks.numbers import whole
 
 __all__ = ["enumerate_fixed_points", "find_fixed_points", "search"]
 
@@ -80,7 +81,8 @@ def find_fixed_points(
     Raises
     ------
     ValueError
-        If `n_starts` < 1, the network has more than one sample, or `tol` is below rounding.
+        If `n_starts` < 1, the network has more than one sample, `tol` is below rounding, or the
+        bounds are not finite or not in order.
 
     Examples
     --------
@@ -148,16 +150,15 @@ def search(
     network: VectorField, n_starts: int, seed: int, tol: float, bounds: Bounds | None = None
 ) -> Catalogue:
     """Return the equilibria that random starts lead to; as for :func:`find_fixed_points`."""
-    if n_starts < 1:
-        raise ValueError(f"expected n_starts >= 1, got {n_starts}.")
+    n_starts = whole("n_starts", n_starts, least=1)
     check_tolerance(tol, network.dtype)
     draw = np.random.default_rng(np.random.SeedSequence(seed))
-    low, high = state_bounds(network) if bounds is None else bounds
+    low, high = state_bounds(network) if bounds is None else _checked(bounds)
     n, catalogue = count_units(network), Catalogue(network, tol)
     for attempt in range(ATTEMPTS if n <= EXHAUSTIVE_UNITS else 1):
         starts = _starts(network, n_starts << attempt, low, high, draw)
         if attempt == 0:
-            check_energy(network, starts)
+            check_motion(network, starts)
         catalogue.count(settle_from(network, starts, tol))
         catalogue.add(settle_from(network, _flips(catalogue.states, low, high, draw), tol))
         if n > NEWTON_UNITS:
@@ -169,6 +170,14 @@ def search(
         if not _incomplete(catalogue):
             break
     return catalogue
+
+
+def _checked(bounds: Bounds) -> Bounds:
+    """Return bounds that are finite and in order."""
+    low, high = (torch.as_tensor(b, dtype=torch.float64) for b in bounds)
+    if not bool((torch.isfinite(high - low) & (low <= high)).all()):
+        raise ValueError(f"expected finite bounds (lowest, highest) of the starts, got {bounds}.")
+    return bounds
 
 
 def _incomplete(catalogue: Catalogue) -> bool:

@@ -19,10 +19,11 @@ from ctebm.equilibria.record import FixedPoints, points_at
 from ctebm.equilibria.rows import Rows
 from ctebm.equilibria.trust_region import descend
 from ctebm.networks.base import StateLike, VectorField
-from ctebm.networks.energy import Network
+from ctebm.networks.energy import Network, check_energy
+from ctebm.networks.numbers import whole
 from ctebm.networks.pairwise import PairwiseNetwork
 
-__all__ = ["check_energy", "settle", "settle_from", "settle_rows", "start_state"]
+__all__ = ["check_motion", "settle", "settle_from", "settle_rows", "start_state"]
 
 # Picard's iteration converges linearly and cheaply: it goes on to this share of the tolerance, or
 # to this many roundings, since what is measured from an equilibrium depends on its residual.
@@ -64,8 +65,8 @@ def settle(
     Raises
     ------
     ValueError
-        For a start of the wrong shape or not finite, a tolerance below rounding, or an energy
-        that is not one number for each state or not differentiable.
+        For a start of the wrong shape or not finite, a tolerance below rounding, no iterations, or
+        an energy that is not one number for each state or not differentiable.
 
     Examples
     --------
@@ -80,6 +81,7 @@ def settle(
     """
     s = start_state(network, start)
     check_tolerance(tol, s.dtype)
+    max_iterations = whole("max_iterations", max_iterations, least=1)
     batch = s.shape[:-1]
     rows = Rows.of(network, batch)
     flat, steps = settle_rows(rows, s.reshape(-1, s.shape[-1]), tol, max_iterations)
@@ -121,21 +123,16 @@ def start_state(network: VectorField, start: StateLike | None) -> Tensor:
         raise ValueError("expected a finite start, got NaN or infinity; clean the start state.")
     batch = torch.broadcast_shapes(s.shape[:-1], network.batch)
     s = project(network, s.expand(*batch, -1).clone())
-    check_energy(network, s)
+    check_motion(network, s)
     return s
 
 
-def check_energy(network: VectorField, s: Tensor) -> None:
-    """Refuse an energy that is not one differentiable number for each state."""
+def check_motion(network: VectorField, s: Tensor) -> None:
+    """Refuse an energy that is not one differentiable number for each state, or without a force."""
     if isinstance(network, PairwiseNetwork):  # closed forms of finite parameters
         return
-    energy = network.energy(s) if isinstance(network, Network) else s.new_zeros(s.shape[:-1])
-    if not isinstance(energy, Tensor) or energy.shape != s.shape[:-1]:
-        got = tuple(energy.shape) if isinstance(energy, Tensor) else type(energy).__name__
-        raise ValueError(
-            f"expected an energy of shape {tuple(s.shape[:-1])} for states {tuple(s.shape)}, "
-            f"got {got}; sum over the last dimension only."
-        )
+    if isinstance(network, Network):
+        check_energy(network.energy(s), s)
     try:
         f = network.force(s)
     except RuntimeError as error:

@@ -35,7 +35,7 @@ def test_a_sample_without_equilibrium_is_reported_and_the_others_measured(monkey
         lost = torch.arange(len(fixed.converged)) == 1
         return replace(
             fixed,
-            converged=fixed.converged & ~lost,
+            status=fixed.status | lost,
             message=["sample 1 was lost" if one else "" for one in lost],
         )
 

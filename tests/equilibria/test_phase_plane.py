@@ -115,6 +115,10 @@ def test_refusals():
         phase_plane(network, (1, 3), starts=[(0.0, 0.0)])
     with pytest.raises(ValueError, match="two different units"):
         phase_plane(network, (1, 1))
+    with pytest.raises(ValueError, match="n_grid >= 2"):
+        phase_plane(network, n_grid=1)
+    with pytest.raises(ValueError, match="finite the upper limit"):
+        phase_plane(network, limits=(-1.0, np.inf))
     samples = LayeredNetwork.random([2, 2], HARD).clamp({"x": torch.zeros(3, 2)})
     with pytest.raises(ValueError, match="one sample"):
         phase_plane(samples)

@@ -167,8 +167,12 @@ def test_starts_can_be_bounded():
 
 def test_bad_input():
     network = pair(2, HARD)
-    with pytest.raises(ValueError, match="n_starts >= 1"):
-        find_fixed_points(network, n_starts=0)
+    for n_starts in (0, 2.5, math.nan):
+        with pytest.raises(ValueError, match="n_starts >= 1"):
+            find_fixed_points(network, n_starts=n_starts)  # pyright: ignore[reportArgumentType]
+    for bounds in ((1.0, 0.0), (0.0, math.inf), (math.nan, 1.0)):
+        with pytest.raises(ValueError, match="finite bounds"):
+            find_fixed_points(network, bounds=bounds)
     with pytest.raises(ValueError, match="rounding floor"):
         find_fixed_points(network, tol=1e-17)
     with pytest.raises(ValueError, match="one sample"):

@@ -161,6 +161,8 @@ def test_bad_starts():
         settle(network, [0.0, 0.0, 0.0])
     with pytest.raises(ValueError, match="rounding floor"):
         settle(network, tol=1e-17)
+    with pytest.raises(ValueError, match="max_iterations >= 1"):
+        settle(network, max_iterations=0)
 
 
 class AnyLength(Network):
