@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 import ctebm
+from ctebm.dynamics.noise import BrownianSteps
 
 F64 = torch.float64
 
@@ -40,6 +41,11 @@ class Upwards(ctebm.Network):
 
     def energy(self, s: Tensor) -> Tensor:
         return -s.pow(4).sum(-1) / 4
+
+
+def path(count: int, samples=(0, 1, 2), n_units=5, seed=7, **options) -> Tensor:
+    with BrownianSteps(seed, samples, n_units, **options) as brownian:
+        return torch.stack([brownian.increment().clone() for _ in range(count)])
 
 
 def slope(eps: list[float], error: list[float]) -> float:

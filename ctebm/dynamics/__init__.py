@@ -4,5 +4,22 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    ["clock", "integrate", "methods", "noise", "run", "sde", "trajectory"],
+    [
+        "adaptive",
+        "clock",
+        "failures",
+        "flow",
+        "integrate",
+        "methods",
+        "noise",
+        "recorder",
+        "request",
+        "run",
+        "sde",
+        "seeding",
+        "step_limit",
+        "streams",
+        "trajectory",
+        "unit_steps",
+    ],
 )

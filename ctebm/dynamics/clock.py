@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -9,14 +10,69 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-__all__ = ["Clock", "adaptive_times", "clock", "step_size"]
+from ctebm.networks.numbers import whole, whole_array
+
+__all__ = ["Clock", "Saves", "increasing", "step_size"]
 
 _ROUNDING = 1e-6  # of a step: what the division of a time by eps may lose
 
 
 @dataclass(frozen=True)
+class Saves:
+    """Which steps of a run are saved, before they are written out.
+
+    Attributes
+    ----------
+    n_steps : int
+        Steps of the run; 0 and the last are always saved.
+    every : int
+        Steps between two saves.
+    chosen : sequence of int, optional
+        The steps to save, instead of `every`.
+    ends : sequence of int
+        Steps at which phases end, which are saved too.
+
+    Examples
+    --------
+    >>> from ctebm.dynamics.clock import Saves
+    >>> Saves(10, every=4).steps()
+    [0, 4, 8, 10]
+    """
+
+    n_steps: int
+    every: int = 1
+    chosen: Sequence[int] | None = None
+    ends: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        whole("n_steps", self.n_steps, least=1)
+        whole("save_every", self.every, least=1)
+        if self.chosen is not None and self.every != 1:
+            raise ValueError("expected save_every or save_steps, got both; give one.")
+
+    @property
+    def most(self) -> int:
+        """At most so many saves; written out, they could fill the memory."""
+        asked = self.n_steps // self.every if self.chosen is None else len(self.chosen)
+        return int(asked) + len(self.ends) + 2
+
+    def steps(self) -> list[int]:
+        """Return the numbers of the saved steps, in order."""
+        n_steps = int(self.n_steps)
+        if self.chosen is None:
+            asked = set(range(0, n_steps, int(self.every)))
+        else:
+            asked = set(whole_array("save_steps", self.chosen, least=0).astype(int).tolist())
+        if asked and max(asked) > n_steps:
+            raise ValueError(
+                f"expected save_steps up to n_steps = {n_steps}, got {max(asked)}; take more steps."
+            )
+        return sorted(asked | {0, n_steps, *self.ends})
+
+
+@dataclass(frozen=True, eq=False)
 class Clock:
-    """Saved steps of a run with fixed steps.
+    """Saved steps of a run with fixed steps, and their times.
 
     Attributes
     ----------
@@ -26,11 +82,41 @@ class Clock:
         Physical time of each, ``(step,)``, or ``(step, *batch)`` if samples have their own `eps`.
     eps : Tensor
         Step size, ``()`` or ``(*batch)``, in float64.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.dynamics.clock import Clock
+    >>> Clock.of_times(torch.tensor(0.1), [0.0, 0.5, 2.0]).saved
+    [0, 5, 20]
     """
 
     saved: list[int]
     time: Tensor
     eps: Tensor
+
+    @classmethod
+    def of_steps(cls, eps: Tensor, saves: Saves, first: int = 0) -> Clock:
+        """Return the clock of a number of steps after the step `first`."""
+        first, saved = whole("first_step", first, least=0), saves.steps()
+        steps = torch.tensor(saved, dtype=torch.float64) + first
+        time = steps.reshape(-1, *(1,) * eps.ndim) * eps.cpu()
+        return cls([n + first for n in saved], time, eps)
+
+    @classmethod
+    def of_times(cls, eps: Tensor, times: ArrayLike | Tensor, first: int = 0) -> Clock:
+        """Return the clock of times that are whole numbers of steps apart, all of them saved."""
+        first, t = whole("first_step", first, least=0), increasing(times)
+        if eps.ndim:
+            raise ValueError("expected one eps with times, got one a sample; give n_steps instead.")
+        exact = (t - t[0]) / eps.cpu()
+        steps = exact.round()
+        if bool(((exact - steps).abs() > _ROUNDING).any()) or not bool((steps.diff() > 0).all()):
+            raise ValueError(
+                f"expected times that are whole multiples of eps = {eps.item():g} after the first, "
+                "got others; nothing is interpolated, so change eps or the times."
+            )
+        return cls([int(n) + first for n in steps.tolist()], t, eps)
 
     @property
     def first(self) -> int:
@@ -42,35 +128,39 @@ class Clock:
         """How many steps are taken."""
         return self.saved[-1] - self.saved[0]
 
-    def time_of(self, steps: Sequence[int]) -> Tensor:
-        """Return the physical time of steps, that of the saved ones as it was asked for."""
-        after = torch.tensor(steps, dtype=torch.float64) - self.first
-        time = self.time[0] + after.reshape(-1, *(1,) * self.eps.ndim) * self.eps.cpu()
-        known = {step: i for i, step in enumerate(self.saved)}
-        for i, step in enumerate(steps):
-            if step in known:
-                time[i] = self.time[known[step]]
-        return time
+    def is_saved(self, step: int) -> bool:
+        """Return whether a step of the run is saved."""
+        return self.saved[bisect_left(self.saved, step)] == step
 
-    def stretches(self, ends: Sequence[int], span: int, most: int) -> Iterator[list[int]]:
-        """Yield consecutive runs of steps to stop at, each from the last of the one before.
+    def time_of(self, steps: Sequence[int]) -> Tensor:
+        """Return the physical time of the first saves, and of a last step between two saves."""
+        if self.is_saved(steps[-1]):
+            return self.time[: len(steps)]
+        last = self.time[0] + (steps[-1] - self.first) * self.eps.cpu()
+        return torch.cat([self.time[: len(steps) - 1], last.unsqueeze(0)])
+
+    def stretches(self, first: int, last: int, span: int, most: int) -> Iterator[list[int]]:
+        """Yield steps to stop at, from `first` to `last`, in stretches that follow one another.
+
+        A stretch begins at the last step of the one before. All its other steps are saves, but
+        for the last where `span` ends a stretch between two saves.
 
         Parameters
         ----------
-        ends : sequence of int
-            Steps at which a stretch must end.
+        first, last : int
+            Two saved steps, the ends of a phase.
         span : int
             Most steps in a stretch.
         most : int
             Most stops in a stretch.
         """
-        stops, must_end = [self.saved[0]], set(ends)
-        for step in self.saved[1:]:
+        stops = [first]
+        for step in self.saved[bisect_right(self.saved, first) : bisect_right(self.saved, last)]:
             while step - stops[0] > span:
-                yield [*stops, stops[0] + span] if stops[-1] < stops[0] + span else stops
+                yield [*stops, stops[0] + span]
                 stops = [stops[0] + span]
             stops.append(step)
-            if step in must_end or len(stops) > most or step - stops[0] == span:
+            if len(stops) > most or step - stops[0] == span:
                 yield stops
                 stops = [step]
         if len(stops) > 1:
@@ -78,7 +168,7 @@ class Clock:
 
 
 def step_size(eps: float | Tensor | None, method: str) -> Tensor:
-    """Return `eps` as a float64 tensor, checked."""
+    """Return `eps` as a float64 tensor, or refuse what is no step size."""
     if eps is None:
         raise ValueError(f"{method} takes fixed steps; give eps, the step size.")
     eps = torch.as_tensor(eps, dtype=torch.float64)
@@ -88,48 +178,10 @@ def step_size(eps: float | Tensor | None, method: str) -> Tensor:
     return eps
 
 
-def clock(
-    eps: Tensor,
-    n_steps: int | None,
-    times: ArrayLike | Tensor | None,
-    save_every: int,
-    save_steps: Sequence[int] | None,
-    first: int = 0,
-) -> Clock:
-    """Return the clock of a run, from a number of steps or from times a whole number apart."""
-    if (n_steps is None) == (times is None):
-        raise ValueError("expected either n_steps or times, got both or neither; give one.")
-    first = _whole("first_step", first, 0)
-    if n_steps is not None:
-        saved = _saved(_whole("n_steps", n_steps, 1), save_every, save_steps)
-        steps = torch.tensor(saved, dtype=torch.float64) + first
-        time = steps.reshape(-1, *(1,) * eps.ndim) * eps.cpu()
-        return Clock([n + first for n in saved], time, eps)
-    if save_every != 1 or save_steps is not None:
-        raise ValueError("expected save_every and save_steps with n_steps only; times are saved.")
-    t = _increasing(times)
-    if eps.ndim:
-        raise ValueError("expected one eps with times, got one a sample; give n_steps instead.")
-    exact = (t - t[0]) / eps.cpu()
-    steps = exact.round()
-    if bool(((exact - steps).abs() > _ROUNDING).any()) or not bool((steps.diff() > 0).all()):
-        raise ValueError(
-            f"expected times that are whole multiples of eps = {eps.item():g} after the first, "
-            "got others; nothing is interpolated, so change eps or the times."
-        )
-    return Clock([int(n) + first for n in steps.tolist()], t, eps)
-
-
-def adaptive_times(
-    eps: float | Tensor | None, n_steps: int | None, times: ArrayLike | Tensor | None, method: str
-) -> Tensor:
-    """Return the times of a method that chooses its own steps."""
-    if eps is not None or n_steps is not None or times is None:
-        raise ValueError(f"{method} chooses its own steps; give times, and no eps or n_steps.")
-    return _increasing(times)
-
-
-def _increasing(times: ArrayLike | Tensor | None) -> Tensor:
+def increasing(times: ArrayLike | Tensor | None) -> Tensor:
+    """Return times in float64 on the CPU, or refuse those that do not increase."""
+    if times is None:
+        raise ValueError("expected times to save at, got none; give times=[0, ...].")
     t = torch.as_tensor(times, dtype=torch.float64).cpu()
     if t.ndim != 1 or len(t) < 2 or not bool((t.diff() > 0).all() & torch.isfinite(t).all()):
         raise ValueError(
@@ -137,23 +189,3 @@ def _increasing(times: ArrayLike | Tensor | None) -> Tensor:
             f"{t.flatten().tolist()[:4]}; the first is that of the start."
         )
     return t
-
-
-def _saved(n_steps: int, save_every: int, save_steps: Sequence[int] | None) -> list[int]:
-    every = _whole("save_every", save_every, 1)
-    if save_steps is None:
-        return [*range(0, n_steps, every), n_steps]
-    if every != 1:
-        raise ValueError("expected save_every or save_steps, got both; give one.")
-    saved = {_whole("each of save_steps", n, 0) for n in save_steps}
-    if saved and max(saved) > n_steps:
-        raise ValueError(
-            f"expected save_steps up to n_steps = {n_steps}, got {max(saved)}; take more steps."
-        )
-    return sorted(saved | {0, n_steps})
-
-
-def _whole(name: str, value: int, least: int) -> int:
-    if isinstance(value, bool) or int(value) != value or value < least:
-        raise ValueError(f"expected {name} to be a whole number >= {least}, got {value!r}.")
-    return int(value)

@@ -1,39 +1,46 @@
-r"""Trajectories, through torchsde and torchdiffeq on an integer clock.
-
-Both libraries see unit steps: the drift is multiplied by :math:`\epsilon` and the noise by
-:math:`\sqrt\epsilon`, so that `n` steps are exactly `n` steps and every sample can have its own
-:math:`\epsilon`. Physical time is a coordinate of the result.
-"""
+"""Integrate a network from a state."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.dynamics.clock import adaptive_times, clock, step_size
-from ctebm.dynamics.methods import method_named
-from ctebm.dynamics.noise import fresh_seed
-from ctebm.dynamics.run import Observables, Run, adaptive_run, noise_source
+from ctebm.dynamics.adaptive import adaptive_run
+from ctebm.dynamics.clock import increasing, step_size
+from ctebm.dynamics.methods import METHODS
+from ctebm.dynamics.recorder import Observables, Recorder
+from ctebm.dynamics.request import (
+    Room,
+    check_adaptive,
+    check_method,
+    clock_of,
+    first_state,
+    motions_of,
+)
+from ctebm.dynamics.run import Callback, Run
 from ctebm.dynamics.sde import Dynamics, Phase
+from ctebm.dynamics.seeding import root_seed, seeding
+from ctebm.dynamics.step_limit import exceeded_limit
 from ctebm.dynamics.trajectory import Trajectory
+from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.energy import Network
-from ctebm.networks.memory import check_memory
+from ctebm.networks.numbers import whole
 
 __all__ = ["simulate"]
 
-_SMALL_STEP = 2**16  # numbers in a state below which one thread is faster than many
-_GRAPH_STATES = 6  # states' worth of memory that a drift keeps for its gradient, about
+_SMALL_STATE = 2**16  # numbers in a state below which one thread is faster than many
+_SYMMETRIC_UNITS = 512  # units up to which eigenvalues at the start cost little beside a run
+_GENERAL_UNITS = 256  # likewise, where the Jacobian is not symmetric
 
 
 def simulate(
-    dynamics: Dynamics | Sequence[Phase],
-    start: ArrayLike | Tensor,
+    dynamics: Dynamics | VectorField | Sequence[Phase],
+    start: StateLike,
     *,
     n_steps: int | None = None,
     times: ArrayLike | Tensor | None = None,
@@ -53,7 +60,7 @@ def simulate(
     atol: float = 1e-12,
     threads: int | None = None,
     progress: bool = False,
-    callback: Callable[[int, Tensor], object] | None = None,
+    callback: Callback | None = None,
 ) -> Trajectory:
     r"""Integrate a network from a state.
 
@@ -62,10 +69,11 @@ def simulate(
 
     Parameters
     ----------
-    dynamics : Dynamics or sequence of Phase
-        Drift, noise and targets; or phases one after another, whose ends are saved.
-    start : array, (*batch, unit)
-        The first state.
+    dynamics : Dynamics, VectorField or sequence of Phase
+        Drift, noise and targets; a network alone moves without noise or target; or phases one
+        after another, whose ends are saved.
+    start : array or record, (*batch, unit)
+        The first state, or a record with a ``state``, such as that of :func:`~ctebm.settle`.
     n_steps : int, optional
         Number of steps; give it, or `times`, or phases.
     times : array, optional
@@ -74,7 +82,7 @@ def simulate(
     eps : float or Tensor, optional
         Step size of the fixed-step methods; one for each sample if of shape ``(*batch)``.
     method : str
-        One of :data:`METHODS`.
+        One of :data:`ctebm.dynamics.methods.METHODS`.
     save_every : int
         Steps between saved states; the first and the last are always saved.
     save_steps : sequence of int, optional
@@ -130,131 +138,89 @@ def simulate(
     Raises
     ------
     ValueError
-        For a request that has no meaning, such as an adaptive method on kinks, or no room.
+        For a request that has no meaning, such as an adaptive method on kinks, or for states that
+        do not fit the free memory; before the first step.
+    FloatingPointError
+        If an adaptive method can not hold its tolerance.
+
+    Warns
+    -----
+    UserWarning
+        If `eps` is so large that plain steps oscillate instead of settling at the start (F4).
 
     References
     ----------
     For additive noise and a drift that jumps, proved for one unit: A. Neuenkirch and
     M. Szölgyenyi, arXiv:1904.07784, the order 3/4 of Euler's method; S. Ellinger,
     arXiv:2303.05346, that no method which sees increments of the noise has a higher one.
+
+    Examples
+    --------
+    >>> import torch, ctebm
+    >>> net = ctebm.DenseNetwork([[0, 0.5], [0.5, 0]], [0.0, 0.0], ctebm.Tanh())
+    >>> ctebm.simulate(net, [0.2, 0.1], n_steps=2, eps=0.1).state[-1]  # no noise, no target
+    tensor([0.1872, 0.1091], dtype=torch.float64)
+    >>> noisy = ctebm.Dynamics(net, sigma=0.1)
+    >>> run = ctebm.simulate(noisy, torch.zeros(3, 2), n_steps=50, eps=0.1, seed=1)
+    >>> run.state.shape, run.time[-1]
+    (torch.Size([51, 3, 2]), tensor(5., dtype=torch.float64))
     """
-    chosen = method_named(method)
-    phases = _phases(dynamics, n_steps, times)
-    s = _start(phases, start)
-    noisy = any(phase.dynamics.noisy for phase in phases)
-    if steady is not None and (noisy or not steady > 0 or chosen.adaptive):
-        raise ValueError("expected steady > 0 with a fixed-step method and no noise; leave it out.")
-    if noisy and chosen.sde is None:
-        raise ValueError(f"{method} takes no noise; use method='euler' or sigma=0.")
-    if not noisy and chosen.ode is None:
-        raise ValueError(f"{method} is for noise; use method='rk4', or give a sigma.")
+    motions, phases = motions_of(dynamics)
+    check_method(method, motions, steady)
+    solver, noisy = METHODS[method], any(motion.noisy for motion in motions)
+    s = first_state(motions, start, eps)
+    room = Room(s, states=not observe, stages=solver.stages if differentiable else 0)
     with _threads(threads, s) as used, torch.set_grad_enabled(differentiable):
-        if chosen.adaptive:
-            t = adaptive_times(eps, n_steps, times, method)
-            _refuse_kinks(phases[0].dynamics, method)
-            _check_room(len(t), s, observe, 0)
-            if noise_of is not None or samples is not None:
-                raise ValueError(f"{method} has one path for its batch: no samples or noise_of.")
-            root = (fresh_seed() if seed is None else int(seed)) if noisy else None
-            return adaptive_run(phases[0].dynamics, method, s, t, root, rtol, atol, used, observe)
+        if solver.adaptive:
+            fixed = {
+                "phases": phases or None, "n_steps": n_steps, "eps": eps, "save_steps": save_steps,
+                "save_every": None if save_every == 1 else save_every, "samples": samples,
+                "noise_of": noise_of, "first_step": first_step, "callback": callback,
+            }  # fmt: skip
+            check_adaptive(motions[0], method, fixed)
+            t = increasing(times)
+            room.check(len(t), 0)
+            return adaptive_run(
+                motions[0], method, s, t, seed=root_seed(seed) if noisy else None, rtol=rtol,
+                atol=atol, threads=used, observe=observe,
+            )  # fmt: skip
         step = step_size(eps, method)
-        source = noise_source(s, step, seed, samples, noise_of, noisy)
-        first = first_step if first_step is not None else source.first
-        if not isinstance(dynamics, Dynamics):
-            n_steps = sum(phase.n_steps for phase in phases)
-            ends = accumulate(phase.n_steps for phase in phases)
-            save_steps = [*(save_steps or range(0, n_steps, save_every)), *ends]
-            save_every = 1
-        ticks = clock(step, n_steps, times, save_every, save_steps, first)
-        if isinstance(dynamics, Dynamics):
-            phases = [Phase("", dynamics, ticks.n_steps)]
-        drifts = ticks.n_steps * chosen.stages if differentiable else 0
-        _check_room(len(ticks.saved), s, observe, drifts)
-        _warn_unstable(phases[0].dynamics, s, step)
-        run = Run(phases, chosen, ticks, source, projected, s, observe, differentiable)
-        run.go(steady, progress, callback)
-        return run.trajectory(method, used, steady)
+        step = step.expand(s.shape[:-1]) if step.ndim else step
+        source = seeding(s, step, seed, samples, noise_of, noisy)
+        first = source.first if first_step is None else first_step
+        clock = clock_of(step, room, phases, n_steps, times, save_every, save_steps, first)
+        _warn_unstable(motions[0], s, step)
+        run = Run(
+            phases=phases or [Phase("", motions[0], clock.n_steps)], method=method, clock=clock,
+            seeding=source, projected=projected, state=s, steady=steady, callback=callback,
+            recorder=Recorder(s, len(clock.saved), observe, differentiable),
+        )  # fmt: skip
+        run.go(progress)
+        return run.trajectory(used)
 
 
-def _phases(
-    dynamics: Dynamics | Sequence[Phase], n_steps: int | None, times: ArrayLike | Tensor | None
-) -> Sequence[Phase]:
-    if isinstance(dynamics, Dynamics):
-        return [Phase("", dynamics, 1)]  # its length is the clock's to say
-    phases = list(dynamics)
-    if not phases or n_steps is not None or times is not None:
-        raise ValueError("expected one or more phases and no n_steps or times; phases have theirs.")
-    names = [phase.name for phase in phases]
-    if len(set(names)) < len(names):
-        raise ValueError(f"expected phases of different names, got {names}.")
-    sizes = {phase.dynamics.network.n_units for phase in phases}
-    if len(sizes) > 1:
-        raise ValueError(f"expected phases with the same units, got {sorted(map(str, sizes))}.")
-    return phases
-
-
-def _start(phases: Sequence[Phase], start: ArrayLike | Tensor) -> Tensor:
-    """Return the first state, broadcast against biases, targets and noise."""
-    s = phases[0].dynamics.network.as_state(start)
-    finite = torch.isfinite(s).all(-1)
-    if not bool(finite.all()):
-        row = int((~finite).reshape(-1).int().argmax())
-        raise ValueError(f"expected a finite start, got NaN or infinity in sample {row}; mend it.")
-    batch = torch.broadcast_shapes(s.shape[:-1], *(phase.dynamics.batch for phase in phases))
-    return s.expand(*batch, s.shape[-1]).contiguous()
-
-
-def _refuse_kinks(dynamics: Dynamics, method: str) -> None:
-    kinks = getattr(getattr(dynamics.network, "activation", None), "kinks", ())
-    if kinks:
-        raise ValueError(
-            f"{method} stalls where units chatter around the kinks at {kinks}; use a fixed-step "
-            "method, which slides on kinks, or a smooth activation such as SmoothHardSigmoid."
-        )
-
-
-def _warn_unstable(dynamics: Dynamics, s: Tensor, eps: Tensor, n_max: int = 512) -> None:
-    """Warn where eps reaches 2 / lambda_max of the Hessian at the start (F4)."""
-    if s.shape[-1] > n_max:
+def _warn_unstable(dynamics: Dynamics, s: Tensor, eps: Tensor) -> None:
+    """Warn where steps are too large for the first sample at its start."""
+    gradient = isinstance(dynamics.network, Network)
+    if s.shape[-1] > (_SYMMETRIC_UNITS if gradient else _GENERAL_UNITS):
         return
-    row = torch.zeros(1, dtype=torch.long, device=s.device)
-    network, first = dynamics.network.samples(s.shape[:-1], row), s.reshape(-1, s.shape[-1])[:1]
-    if network.box is not None:
-        first = network.box.project(first)
-    J = network.jacobian(first).detach()
-    J = J[(0,) * (J.ndim - 2)]
-    if float(eps.max()) * float(J.abs().sum(-1).max()) < 2:
-        return
-    mu = (
-        torch.linalg.eigvalsh(J)
-        if isinstance(dynamics.network, Network)
-        else torch.linalg.eigvals(J)
-    )
-    mu = mu[mu.real < 0]
-    limit = float((-2 * mu.real / mu.abs().square()).min()) if len(mu) else 0.0
-    if limit > 0 and float(eps.max()) >= limit:
+    largest = float(eps.max())
+    limit = exceeded_limit(dynamics.network, s, largest)
+    if limit is not None:
         warnings.warn(
-            f"eps = {float(eps.max()):g} is at or above 2/lambda_max = {limit:.6g} at the start: "
+            f"eps = {largest:g} is at or above 2/lambda_max = {limit:.6g} at the start: "
             "plain steps oscillate instead of settling.",
             stacklevel=3,
         )
-
-
-def _check_room(n_saved: int, s: Tensor, observe: Observables | None, drifts: int) -> None:
-    """Refuse a run whose states do not fit into memory."""
-    a_state = s.numel() * s.element_size()
-    needed = a_state * ((0 if observe else n_saved) + _GRAPH_STATES * drifts)
-    remedy = "take fewer steps" if drifts else "save fewer (save_every) or use observe"
-    check_memory("the states that this run keeps", needed, remedy, s.device)
 
 
 @contextmanager
 def _threads(threads: int | None, s: Tensor) -> Iterator[int]:
     """Set the threads of torch for a while."""
     before = torch.get_num_threads()
-    used = threads if threads is not None else 1 if s.numel() < _SMALL_STEP else before
-    if used < 1:
-        raise ValueError(f"expected threads >= 1, got {threads}.")
+    used = 1 if s.numel() < _SMALL_STATE else before
+    if threads is not None:
+        used = whole("threads", threads, least=1)
     torch.set_num_threads(used)
     try:
         yield used

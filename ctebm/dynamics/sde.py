@@ -1,15 +1,15 @@
-r"""The motion of a network: what torchsde and torchdiffeq integrate.
+r"""The equation of motion of a network, with its noise and its targets.
 
 .. math:: ds = f(s)\,dt + \sigma\,dW, \qquad f = -\partial E/\partial s
 
-with two ways to bring a target to some layers: the paper's *drive* replaces their pressure by the
-target, :math:`dy = (y^* - y)\,dt` (eq. 12); a *nudge* adds :math:`\beta (y^* - y)` to their own
-force (equilibrium propagation).
+A target reaches a layer in one of two ways: the paper's *drive* replaces the layer's pressure by
+the target, :math:`dy = (y^* - y)\,dt` (eq. 12); a *nudge* adds :math:`\beta (y^* - y)` to the
+layer's own force (equilibrium propagation).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,10 +17,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ctebm.networks.arrays import real_tensor
 from ctebm.networks.base import VectorField
 from ctebm.networks.kinks import Box
+from ctebm.networks.numbers import whole
 
-__all__ = ["Dynamics", "Phase"]
+__all__ = ["Dynamics", "Phase", "as_dynamics"]
 
 Targets = Mapping[str, "ArrayLike | Tensor"]
 
@@ -28,16 +30,14 @@ Targets = Mapping[str, "ArrayLike | Tensor"]
 class Dynamics:
     r"""A network in motion, with its noise and its targets.
 
-    The object has torchsde's ``f``, ``g``, ``noise_type`` and ``sde_type``.
-
     Parameters
     ----------
     network : VectorField
-        The energy.
+        What gives the force.
     sigma : float or Tensor
-        Langevin: the noise's intensity, so that the stationary density is
-        :math:`e^{-2E/\sigma^2}`. Synaptic: the standard deviation of :math:`\eta` in eq. 2, once
-        a step. A number, or one for each sample, ``(*batch)``.
+        Langevin noise: its intensity, so that the stationary density is
+        :math:`e^{-2E/\sigma^2}`. Synaptic noise: the standard deviation of :math:`\eta` in eq. 2,
+        drawn once a step. A number, or one for each sample, ``(*batch)``.
     drive : array or mapping of str to array, optional
         Target states that replace the pressure of a layer (eq. 12); a bare array is for the
         output layer.
@@ -48,10 +48,23 @@ class Dynamics:
     noise : {"langevin", "synaptic"}
         Additive noise of the SDE, or the paper's map :math:`s \leftarrow s + \epsilon
         (R(s + \eta) - s)` (eqs. 1-2, 4), which exists in discrete steps only.
-    """
 
-    sde_type = "ito"
-    noise_type = "diagonal"
+    Raises
+    ------
+    ValueError
+        For a target of a layer that does not exist or of another size, a layer both driven and
+        nudged, a negative `sigma`, or anything that is not finite.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> net = ctebm.DenseNetwork([[0, 0.5], [0.5, 0]], [0.0, 0.0], ctebm.Tanh())
+    >>> s = net.as_state([0.2, -0.1])
+    >>> ctebm.Dynamics(net).f(0, s) == net.force(s)
+    tensor([True, True])
+    >>> ctebm.Dynamics(net, drive={"s": [1.0, 1.0]}).f(0, s)  # target - state
+    tensor([0.8000, 1.1000], dtype=torch.float64)
+    """
 
     def __init__(
         self,
@@ -76,65 +89,26 @@ class Dynamics:
             raise ValueError(f"expected layer {min(both)!r} to be driven or nudged, got both.")
 
     def f(self, t: Tensor | float, s: Tensor) -> Tensor:
-        """Return the drift, ``(*batch, unit)``; it does not depend on the time `t`."""
+        """Return the drift, ``(*batch, unit)``, which is the same at all times `t`."""
         return self._with_targets(s, self.network.force(s))
-
-    def g(self, t: Tensor | float, s: Tensor) -> Tensor:
-        """Return the noise's intensity, of the shape of `s`."""
-        return self.sigma.expand_as(s)
 
     def synaptic(self, s: Tensor, eta: Tensor) -> Tensor:
         r"""Return :math:`R(s + \eta) - s`, the drift of the paper's map (eqs. 1-2)."""
         return self._with_targets(s, self.network.pressure(s + eta) - s)
 
-    def sliding(self, start: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]] | None:
-        """Return where a projected step may end, as a function of where it begins.
-
-        Inside the box the bounds are its two kinks; a unit that starts outside is not pulled in
-        by force. Driven units have no kinks, since their own pressure is replaced.
-
-        Parameters
-        ----------
-        start : Tensor, (*batch, unit)
-            The first state of the run.
-
-        Returns
-        -------
-        function or None
-            From a state to the state with units that rounding has put beside a kink put on it,
-            the lower and the upper bounds; None if nothing has kinks.
-        """
-        box = self.box(start)
-        if box is None:
-            return None
-        low, high = (torch.as_tensor(b) for b in box)
-        if bool(((start >= low) & (start <= high)).all()):  # and so it stays
-            return lambda s: (s.clamp(low, high), low, high)
-
-        def bounds(s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            s = self.on_kinks(s)
-            return s, torch.minimum(low, s), torch.maximum(high, s)
-
-        return bounds
-
-    def on_kinks(self, s: Tensor) -> Tensor:
-        """Return the state with units that are a rounding error from a kink put on it."""
-        for kink in self.box(s) or ():
-            s = torch.where((s - kink).abs() <= 4 * torch.finfo(s.dtype).eps, kink, s)
-        return s
-
     def residual(self, s: Tensor) -> Tensor:
-        """Return the largest drift over the units, ``(*batch)``, 0 for a unit held at its kink."""
+        """Return the largest drift over the units, ``(*batch)``; 0 for a unit held at its kink."""
         f, box = self.f(0, s), self.box(s)
         if box is not None:
             f = box.residual(s, f)
         return f.abs().amax(-1)
 
     def box(self, s: Tensor) -> Box | None:
-        """Return the kinks of each unit; infinite for driven units, which have none."""
-        if self.network.box is None:
-            return None
-        low, high = self.network.box.each(s)
+        """Return the kinks of the units of `s`; infinite for driven units, which have none."""
+        box = self.network.box
+        if box is None or not self.drive:
+            return box
+        low, high = box.each(s)
         for name in self.drive:
             where = self.network.layers[name]
             low[where], high[where] = -torch.inf, torch.inf
@@ -153,6 +127,8 @@ class Dynamics:
         return torch.broadcast_shapes(self.network.batch, *rows)
 
     def _with_targets(self, s: Tensor, f: Tensor) -> Tensor:
+        if self.drive or self.nudge:
+            f = f.clone()  # what a force returns may be its network's own, or needed for gradients
         for name, target in self.drive.items():
             where = self.network.layers[name]
             f[..., where] = target - s[..., where]
@@ -169,34 +145,54 @@ class Dynamics:
         return {name: self.network._layer_state(name, x) for name, x in targets.items()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, init=False)
 class Phase:
-    """A stretch of a run in which nothing changes: settle, drive, release.
+    """A part of a run with dynamics of its own, such as settle, drive or release.
 
-    Parameters
+    Attributes
     ----------
     name : str
         What the phase is called in the result.
-    dynamics : Dynamics
-        What moves the state; its network has the units of the other phases.
+    dynamics : Dynamics or VectorField
+        What moves the state, kept as Dynamics; its network has the units of the other phases.
     n_steps : int
-        How long it lasts.
+        How many steps the phase lasts.
+
+    Raises
+    ------
+    ValueError
+        If `n_steps` is not a whole number of at least 1.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> net = ctebm.DenseNetwork([[0.0]], [0.3], ctebm.HardSigmoid())
+    >>> driven = ctebm.Dynamics(net, drive={"s": [0.1]})
+    >>> phases = [ctebm.Phase("settle", net, 50), ctebm.Phase("drive", driven, 2)]
+    >>> ctebm.simulate(phases, [0.3], eps=0.1, save_every=50).state[:, 0]
+    tensor([0.3000, 0.3000, 0.2620], dtype=torch.float64)
     """
 
     name: str
     dynamics: Dynamics
     n_steps: int
 
-    def __post_init__(self) -> None:
-        if self.n_steps < 1 or int(self.n_steps) != self.n_steps:
-            raise ValueError(f"expected phase {self.name!r} of n_steps >= 1, got {self.n_steps}.")
+    def __init__(self, name: str, dynamics: Dynamics | VectorField, n_steps: int) -> None:
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "dynamics", as_dynamics(dynamics))
+        object.__setattr__(self, "n_steps", whole("n_steps", n_steps, least=1))
+
+
+def as_dynamics(motion: Dynamics | VectorField) -> Dynamics:
+    """Return dynamics as they are, and a network as its motion without noise or target."""
+    return Dynamics(motion) if isinstance(motion, VectorField) else motion
 
 
 def _one_per_sample(
     name: str, value: float | Tensor, network: VectorField, minimum: float | None = None
 ) -> Tensor:
     """Return a value as a column that multiplies states, ``()`` or ``(*batch, 1)``."""
-    tensor = torch.as_tensor(value, dtype=network.dtype, device=network.device)
+    tensor = real_tensor(value, network.dtype, network.device)
     if not bool(torch.isfinite(tensor).all()):
         raise ValueError(f"expected a finite {name}, got {value}.")
     if minimum is not None and bool((tensor < minimum).any()):

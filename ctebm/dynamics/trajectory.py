@@ -7,19 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 from torch import Tensor
 
-from ctebm.dataset import provenance, variable
+from ctebm.dataset import layer_of_unit, provenance, variable
 from ctebm.networks.base import VectorField
 
 __all__ = ["Trajectory"]
 
-STATUS = "0 finite, 1 left the finite numbers, 2 not steady by the last step"
+_TAU = "membrane time constant"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trajectory:
     """Saved states of a run.
 
@@ -62,6 +61,16 @@ class Trajectory:
         Threads that torch computed a step with.
     network : VectorField
         That of the last phase.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> net = ctebm.DenseNetwork([[0.0]], [0.0], ctebm.Tanh())
+    >>> run = ctebm.simulate(net, [1.0], n_steps=20, eps=0.1, save_every=5)
+    >>> run.status, run.step.tolist()
+    (tensor(0, dtype=torch.int8), [0.0, 5.0, 10.0, 15.0, 20.0])
+    >>> run.to_dataset().state.sel(time=1.1, method="nearest").item()
+    0.348...
     """
 
     state: Tensor
@@ -82,83 +91,76 @@ class Trajectory:
     network: VectorField = field(repr=False)
 
     def raise_for_status(self) -> Trajectory:
-        """Return the trajectory itself, or raise FloatingPointError for the first failure."""
+        """Return the trajectory itself if every sample's status is 0.
+
+        Raises
+        ------
+        FloatingPointError
+            With the sentence of the first sample that failed.
+        """
         for sentence in self.message:
             if sentence:
                 raise FloatingPointError(sentence)
         return self
 
     def to_dataset(self) -> xr.Dataset:
-        """Return what was saved, with dimensions ``step``, ``sample`` and ``unit``."""
-        batch, n_units = self.state.shape[1:-1], self.state.shape[-1]
+        """Return what was saved, by name.
+
+        Returns
+        -------
+        xarray.Dataset
+            Dimensions ``time``, ``sample`` (the flattened batch) and ``unit``; ``step`` instead
+            of ``time`` if samples have their own `eps` and with it their own times. ``state``, or
+            ``last_state`` and the observables; ``status`` and ``failed_step`` of each sample;
+            coordinates ``step``, ``time``, ``sample``, ``layer`` (of each unit) and ``eps``, and
+            ``phase`` if the run had phases.
+        """
+        at = self._save
+        n_saves, n_units = len(self.step), self.state.shape[-1]
+        n_samples = self.status.numel()
         data = {
-            "status": variable("sample", self.status.reshape(-1), STATUS),
-            "failed_step": variable("sample", self.failed_step.reshape(-1), "step of failure"),
-        }
+            "status": variable(
+                "sample", self.status.reshape(-1), "outcome of the run", flag_values=[0, 1, 2],
+                flag_meanings="finite left_the_finite_numbers not_steady_by_the_last_step",
+            ),
+            "failed_step": variable(
+                "sample", self.failed_step.reshape(-1), "first step that is not finite, or -1"
+            ),
+        }  # fmt: skip
         if self.observed:
-            last = self.state[-1].reshape(-1, n_units)
+            last = self.state[-1].reshape(n_samples, n_units)
             data["last_state"] = variable(("sample", "unit"), last, "last state")
         else:
-            states = self.state.reshape(len(self.state), -1, n_units)
-            data["state"] = variable(("step", "sample", "unit"), states, "state")
+            states = self.state.reshape(n_saves, n_samples, n_units)
+            data["state"] = variable((at, "sample", "unit"), states, "state")
         for name, value in self.observed.items():
-            flat = value.reshape(len(value), -1, *value.shape[1 + len(batch) :])
+            flat = value.reshape(n_saves, n_samples, *value.shape[self.state.ndim - 1 :])
             own = [f"{name}_axis{i}" for i in range(flat.ndim - 2)]
-            data[name] = variable(("step", "sample", *own), flat, name)
+            data[name] = variable((at, "sample", *own), flat, name)
         attrs = provenance(
             seed=self.seed, device=self.state.device, dtype=self.state.dtype, threads=self.threads
         )
         attrs |= {"method": self.method, "noise_substeps": self.substeps}
-        return xr.Dataset(data, self._coordinates(data["status"].sizes["sample"]), attrs)
+        dataset = xr.Dataset(data, self._coordinates(), attrs)
+        return dataset.assign_coords(layer_of_unit(self.network.layers, n_units))
 
-    def _coordinates(self, n_samples: int) -> dict[str, Any]:
-        names = np.full(self.state.shape[-1], "s", dtype=object)
-        for name, where in self.network.layers.items():
-            names[where] = name
-        time = self.time.reshape(len(self.time), -1).expand(-1, n_samples)
-        phase = np.array(self.phases)[self.phase.numpy()]
+    @property
+    def _save(self) -> str:
+        """The dimension of the saves: ``time``, if all samples have the same."""
+        return "time" if self.time.ndim == 1 else "step"
+
+    def _coordinates(self) -> dict[str, Any]:
+        at, each = self._save, () if self.time.ndim == 1 else ("sample",)
+        time = self.time.reshape(len(self.time), -1) if each else self.time
         coords = {
-            "step_number": variable("step", self.step, "steps taken"),
-            "time": variable(("step", "sample"), time, "time", "membrane time constant"),
-            "phase": variable("step", phase, "phase that led to the save"),
-            "sample_number": variable("sample", list(self.samples), "number of the sample"),
-            "layer_of_unit": variable("unit", names.astype(str), "layer of the unit"),
+            "time": variable((at, *each), time, "time", _TAU),
+            "sample": variable("sample", list(self.samples), "number of the sample"),
         }
         if self.eps is not None:
-            eps = self.eps.reshape(-1).expand(n_samples)
-            coords["eps"] = variable("sample", eps, "step size", "membrane time constant")
+            coords["step"] = variable(at, self.step.long(), "number of steps taken")
+            coords["eps"] = variable(each, self.eps.reshape(-1) if each else self.eps, "step size",
+                                     _TAU)  # fmt: skip
+        if self.phases != ("",):
+            phase = np.array(self.phases)[self.phase.numpy()]
+            coords["phase"] = variable(at, phase, "phase that led to the save")
         return coords
-
-
-def failures(
-    failed_step: Tensor, unit: Tensor, force: Tensor | None, tol: float | None, last: int
-) -> tuple[Tensor, list[str]]:
-    """Return the status of each sample and its sentence, ``(*batch)`` flattened.
-
-    Parameters
-    ----------
-    failed_step, unit : Tensor, (sample,)
-        Where a sample left the finite numbers; -1 if it did not.
-    force : Tensor, (sample,), optional
-        Largest force at the last state, if it was to be within `tol`.
-    tol : float, optional
-        Bound on the force.
-    last : int
-        The last step.
-    """
-    status = (failed_step >= 0).to(torch.int8)
-    message = [""] * len(status)
-    for i in torch.nonzero(status).flatten().tolist():
-        message[i] = (
-            f"sample {i} left the finite numbers at step {int(failed_step[i])} in unit "
-            f"{int(unit[i])}; use a smaller eps."
-        )
-    if force is not None and tol is not None:
-        late = (status == 0) & ~(force <= tol)
-        status[late] = 2
-        for i in torch.nonzero(late).flatten().tolist():
-            message[i] = (
-                f"sample {i} has force {float(force[i]):.3g} > {tol:g} after {last} steps; "
-                "take more steps."
-            )
-    return status, message

@@ -67,13 +67,12 @@ class Box(NamedTuple):
 
     def including(self, s: Tensor) -> Box:
         """Return the smallest box around this one and the states `s`, ``(*batch, unit)`` each."""
-        low, high = self.each(s)
-        return Box(torch.minimum(low, s), torch.maximum(high, s))
+        return Box(s.clamp(max=self.low), s.clamp(min=self.high))  # pyright: ignore[reportCallIssue, reportArgumentType]
 
     def on_kinks(self, s: Tensor) -> Tensor:
         """Return the states with units that are a rounding error from a kink put on it."""
         near = _ROUNDINGS * torch.finfo(s.dtype).eps
-        for kink in self.each(s):
+        for kink in self:
             s = torch.where((s - kink).abs() <= near, kink, s)
         return s
 

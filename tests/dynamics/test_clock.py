@@ -1,29 +1,13 @@
-"""Runs are exact on the clock, and what has no meaning is refused."""
+"""Runs are exact on the clock."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from run_cases import F64, layered, pair
+from run_cases import F64, pair
 
 import ctebm
-import ctebm.dynamics.run
-from ctebm.dynamics.noise import BrownianSteps
-
-
-@pytest.mark.parametrize("dtype", [F64, torch.float32], ids=str)
-def test_euler_maruyama_is_the_hand_written_loop_to_the_bit(dtype):
-    net = layered(dtype=dtype)
-    dynamics = ctebm.Dynamics(net, 0.3)
-    run = ctebm.simulate(dynamics, torch.zeros(14, dtype=dtype), n_steps=200, eps=0.05, seed=5)
-    s = torch.zeros(4, 14, dtype=dtype)
-    eps = torch.tensor(0.05, dtype=dtype)
-    with BrownianSteps(5, range(4), 14, dtype) as brownian:
-        for n in range(200):
-            assert torch.equal(run.state[n], s)
-            xi = brownian.increment()
-            s = s + eps * net.force(s) + torch.tensor(0.3, dtype=dtype) * eps.sqrt() * xi
-    assert torch.equal(run.state[-1], s)
+from ctebm.dynamics.clock import Clock, Saves
 
 
 def test_every_horizon_is_a_whole_number_of_steps():
@@ -60,89 +44,36 @@ def test_whole_numbers_are_times():
     assert run.step.tolist() == [0, 2, 6]
 
 
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"times": [0, 0.05, 0.1], "eps": 0.1}, "whole multiples"),
-        ({"times": [0, 1], "eps": 0.3}, "whole multiples"),
-        ({"times": [0, 1], "eps": 2.0}, "whole multiples"),
-        ({"times": [0, 1], "eps": [0.1, 0.2]}, "one eps with times"),
-        ({"times": [0, 1]}, "give eps"),
-        ({"times": 1.0, "eps": 0.1}, "two or more"),
-        ({"times": [1.0], "eps": 0.1}, "two or more"),
-        ({"times": [0, 1, 1], "eps": 0.1}, "increasing"),
-        ({"times": [1, 0], "eps": 0.1}, "increasing"),
-        ({"times": [0, float("inf")], "eps": 0.1}, "finite"),
-        ({"times": [0, 1], "eps": 0.1, "save_every": 5}, "n_steps only"),
-        ({"n_steps": 5, "times": [0, 1], "eps": 0.1}, "got both"),
-        ({"eps": 0.1}, "neither"),
-        ({"n_steps": 5}, "give eps"),
-        ({"n_steps": 5, "eps": 0.0}, "eps > 0"),
-        ({"n_steps": 5, "eps": -0.1}, "eps > 0"),
-        ({"n_steps": 5, "eps": float("nan")}, "eps > 0"),
-        ({"n_steps": 5, "eps": float("inf")}, "eps > 0"),
-        ({"n_steps": 0, "eps": 0.1}, "n_steps"),
-        ({"n_steps": 2.5, "eps": 0.1}, "n_steps"),
-        ({"n_steps": 5, "eps": 0.1, "save_every": 0}, "save_every"),
-        ({"n_steps": 5, "eps": 0.1, "save_steps": [7]}, "save_steps up to"),
-        ({"n_steps": 5, "eps": 0.1, "save_steps": [2], "save_every": 2}, "got both"),
-        ({"n_steps": 5, "eps": 0.1, "method": "eular"}, "did you mean 'euler'"),
-        ({"n_steps": 5, "eps": 0.1, "method": "srk"}, "is for noise"),
-        ({"n_steps": 5, "eps": 0.1, "samples": [0, 1]}, "one a row"),
-        ({"n_steps": 5, "eps": 0.1, "threads": 0}, "threads"),
-        ({"n_steps": 5, "eps": 0.1, "first_step": -1}, "first_step"),
-        ({"n_steps": 5, "eps": 0.1, "steady": 0.0}, "steady"),
-        ({"n_steps": 10**12, "eps": 0.1, "save_steps": range(10**12)}, "GiB"),
-        ({"n_steps": 5, "eps": 0.1, "method": "dopri5"}, "chooses its own steps"),
-        ({"times": [0, 1], "method": "dopri5"}, "SmoothHardSigmoid"),
-    ],
-    ids=str,
-)
-def test_what_has_no_meaning_is_refused(options, sentence):
-    if options.get("n_steps") == 10**12:
-        options = {"n_steps": 2**22, "eps": 0.1}
-        start = torch.zeros(2**18, 2)
-    else:
-        start = torch.zeros(2)
-    with pytest.raises(ValueError, match=sentence):
-        ctebm.simulate(ctebm.Dynamics(pair()), start, **options)
-
-
-def test_a_misspelt_keyword_is_refused():
-    with pytest.raises(TypeError, match="n_step"):
-        ctebm.simulate(ctebm.Dynamics(pair()), torch.zeros(2), n_step=5, eps=0.1)
-
-
-def test_a_start_that_is_not_finite_names_its_row():
-    start = torch.zeros(3, 2)
-    start[1, 0] = torch.nan
-    with pytest.raises(ValueError, match="sample 1"):
-        ctebm.simulate(ctebm.Dynamics(pair()), start, n_steps=5, eps=0.1)
-
-
-def test_a_start_that_is_not_contiguous():
-    start = torch.rand(2, 4, dtype=F64).mT
-    for sigma in (0.0, 0.1):
-        dynamics = ctebm.Dynamics(pair(), sigma)
-        a = ctebm.simulate(dynamics, start, n_steps=9, eps=0.1, seed=1)
-        b = ctebm.simulate(dynamics, start.contiguous(), n_steps=9, eps=0.1, seed=1)
-        assert torch.equal(a.state, b.state)
-
-
-@pytest.mark.parametrize("every", [1, 3, 7, 10, 100])
-@pytest.mark.parametrize("sigma", [0.0, 0.1])
-def test_what_is_saved_does_not_change_the_run(every, sigma, monkeypatch):
-    dynamics = ctebm.Dynamics(layered(), sigma)
-    whole = ctebm.simulate(dynamics, torch.zeros(14), n_steps=100, eps=0.05, seed=1)
-    monkeypatch.setattr(ctebm.dynamics.run, "_SPAN", 8)  # stretches that end between saves
-    part = ctebm.simulate(
-        dynamics, torch.zeros(14), n_steps=100, eps=0.05, seed=1, save_every=every
+def test_ten_steps_apart_is_what_is_saved():
+    run = ctebm.simulate(
+        ctebm.Dynamics(pair(), 0.1), torch.zeros(2), n_steps=300, eps=0.1, save_steps=[290], seed=1
     )
-    saved = [*range(0, 100, every), 100]
-    assert part.step.tolist() == saved
-    assert torch.equal(part.state, whole.state[saved])
-    torch.testing.assert_close(part.time, torch.tensor(saved) * torch.tensor(0.05, dtype=F64))
-    picked = ctebm.simulate(
-        dynamics, torch.zeros(14), n_steps=100, eps=0.05, seed=1, save_steps=[3, 41]
-    )
-    assert torch.equal(picked.state, whole.state[[0, 3, 41, 100]])
+    assert run.step.tolist() == [0, 290, 300]
+
+
+@pytest.mark.parametrize("span", [1, 3, 7, 100])
+@pytest.mark.parametrize("most", [1, 2, 512])
+def test_stretches_cover_the_steps_and_stop_at_every_save(span, most):
+    clock = Clock.of_steps(torch.tensor(0.1), Saves(40, chosen=[5, 6, 20, 21]), first=100)
+    assert clock.saved == [100, 105, 106, 120, 121, 140]
+    stops = [100]
+    for first, last in ((100, 121), (121, 140)):
+        for stretch in clock.stretches(first, last, span, most):
+            assert stretch[0] == stops[-1] and stretch[-1] - stretch[0] <= span
+            assert 2 <= len(stretch) <= most + 1
+            assert all(clock.is_saved(step) for step in stretch[1:-1])
+            stops += stretch[1:]
+        assert stops[-1] == last
+    assert set(clock.saved) <= set(stops)
+
+
+def test_a_step_between_two_saves_has_its_time():
+    clock = Clock.of_steps(torch.tensor([0.1, 0.2], dtype=F64), Saves(10, every=4), first=2)
+    torch.testing.assert_close(clock.time_of([2, 6]), clock.time[:2], rtol=0, atol=0)
+    expected = torch.tensor([[0.2, 0.4], [0.6, 1.2], [0.7, 1.4]], dtype=F64)
+    torch.testing.assert_close(clock.time_of([2, 6, 7]), expected)
+
+
+@pytest.mark.parametrize("saves", [Saves(10, 4), Saves(10, chosen=[0, 3]), Saves(9, 3, ends=[4])])
+def test_saves_are_counted_without_being_listed(saves):
+    assert len(saves.steps()) <= saves.most <= len(saves.steps()) + 3

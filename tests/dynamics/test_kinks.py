@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
@@ -67,21 +65,6 @@ def test_driven_units_have_no_kinks():
     dynamics = ctebm.Dynamics(pair(), drive=[0.9, -0.8])
     run = ctebm.simulate(dynamics, torch.zeros(2), n_steps=400, eps=0.1)
     torch.testing.assert_close(run.state[-1], torch.tensor([0.9, -0.8], dtype=F64))
-
-
-def test_the_limit_of_euler_is_announced_and_kept():
-    # acceptance: eps_max = 4/3 for w = 1/2
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        run = ctebm.simulate(
-            ctebm.Dynamics(pair(w=0.5)), [0.1, -0.1], n_steps=3000, eps=1.32, save_every=3000
-        )
-    assert run.state[-1].abs().max() < 1e-10
-    with pytest.warns(UserWarning, match=r"2/lambda_max = 1\.33333"):
-        run = ctebm.simulate(
-            ctebm.Dynamics(pair(w=0.5)), [0.1, -0.1], n_steps=3000, eps=1.4, save_every=3000
-        )
-    assert run.state[-1].abs().max() == 0.5
 
 
 @pytest.mark.parametrize("method", ["euler", "heun"])

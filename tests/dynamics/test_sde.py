@@ -26,38 +26,6 @@ def states(net: ctebm.Network, *batch: int) -> torch.Tensor:
     return torch.randn(*batch, net.n_units, dtype=torch.float64, generator=generator)
 
 
-@pytest.mark.parametrize("rho", ACTIVATIONS, ids=repr)
-@pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("batch", [(3,), (1,), (2, 3), (3, 1)], ids=str)
-def test_force_is_the_slope_of_the_energy(name, rho, batch):
-    net = NETWORKS[name](rho)
-    if name == "clamped" and batch[-1] == 1:
-        batch = (*batch[:-1], 3)  # its bias has three rows
-    s = states(net, *batch)
-    by_autograd = -torch.func.grad(lambda u: net.energy(u).sum())(s)
-    torch.testing.assert_close(net.force(s).expand_as(by_autograd), by_autograd)
-
-
-@pytest.mark.parametrize("rho", ACTIVATIONS, ids=repr)
-def test_rate_and_slope_are_the_two_functions(rho):
-    s = torch.linspace(-2, 2, 41, dtype=torch.float64)
-    r, slope = rho.rate_and_slope(s)
-    torch.testing.assert_close(r, rho(s))
-    torch.testing.assert_close(slope, rho.derivative(s))
-
-
-def test_force_sees_weights_that_were_changed_in_place():
-    net = NETWORKS["layered"](ctebm.Tanh())
-    s = states(net, 3)
-    before = net.force(s)
-    net.weights[1].mul_(2)
-    fresh = ctebm.LayeredNetwork(net.weights, net.biases, ctebm.Tanh())
-    torch.testing.assert_close(net.force(s), fresh.force(s))
-    assert not torch.allclose(net.force(s), before)
-    net.weights[0] = torch.zeros_like(net.weights[0])
-    torch.testing.assert_close(net.current(s)[..., net.layers["x"]], net.biases[0].expand(3, -1))
-
-
 def test_drive_replaces_the_pressure_and_a_nudge_adds_to_it():
     net = NETWORKS["layered"](ctebm.Tanh())
     s, y = states(net, 3), torch.tensor([0.1, -0.2], dtype=torch.float64)
@@ -111,3 +79,41 @@ def test_what_has_no_meaning_is_refused(options, sentence):
 def test_a_phase_lasts():
     with pytest.raises(ValueError, match="n_steps >= 1"):
         ctebm.Phase("settle", ctebm.Dynamics(NETWORKS["dense"](ctebm.Tanh())), 0)
+
+
+class Saturated(ctebm.VectorField):
+    """A force whose gradient needs the number that it returns."""
+
+    def force(self, s: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(-s)
+
+
+class Constant(ctebm.VectorField):
+    """A force that is the network's own tensor."""
+
+    c = torch.ones(3, dtype=torch.float64)
+
+    def force(self, s: torch.Tensor) -> torch.Tensor:
+        return self.c.expand_as(s)
+
+
+def test_targets_leave_what_a_force_returns_as_it_is():
+    layers = {"x": slice(0, 2), "y": slice(2, 3)}
+    s = torch.rand(3, dtype=torch.float64, requires_grad=True)
+    for name, options in {"drive": {}, "nudge": {"beta": 0.5}}.items():
+        field = Constant(3, layers)
+        f = ctebm.Dynamics(field, **{name: [0.5]}, **options).f(0, s.detach())
+        assert f[2] != 1 and f[:2].tolist() == [1, 1]
+        assert field.c.tolist() == [1, 1, 1]
+        f = ctebm.Dynamics(Saturated(3, layers), **{name: [0.5]}, **options).f(0, s)
+        slope = torch.autograd.grad(f.sum(), s)[0]
+        torch.testing.assert_close(slope[:2], torch.tanh(s[:2]).square() - 1)
+
+
+def test_a_network_is_its_motion_without_noise_or_target():
+    net = NETWORKS["dense"](ctebm.Tanh())
+    phase = ctebm.Phase("settle", net, 3)
+    assert isinstance(phase.dynamics, ctebm.Dynamics)
+    assert not phase.dynamics.noisy and phase.dynamics.network is net
+    s = states(net, 4)
+    assert torch.equal(phase.dynamics.f(0, s), net.force(s))

@@ -150,3 +150,11 @@ def test_only_activations_and_callables_pass():
         as_activation("tanh")
     with pytest.raises(NotImplementedError, match="no inverse"):
         as_activation(torch.sin).inverse(torch.tensor(0.0))
+
+
+@pytest.mark.parametrize("rho", ACTIVATIONS.values(), ids=ACTIVATIONS)
+def test_rate_and_slope_are_the_two_functions(rho):
+    s = torch.linspace(-2, 2, 41, dtype=torch.float64)
+    r, slope = rho.rate_and_slope(s)
+    torch.testing.assert_close(r, rho(s))
+    torch.testing.assert_close(slope, rho.derivative(s))

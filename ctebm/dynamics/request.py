@@ -1,0 +1,157 @@
+"""What a request to integrate means, and what is refused before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ctebm.dynamics.clock import Clock, Saves
+from ctebm.dynamics.methods import method_named
+from ctebm.dynamics.sde import Dynamics, Phase, as_dynamics
+from ctebm.dynamics.trajectory import Trajectory
+from ctebm.networks.base import StateLike, VectorField
+from ctebm.networks.memory import check_memory
+
+__all__ = ["Room", "check_adaptive", "check_method", "clock_of", "first_state", "motions_of"]
+
+_GRAPH_STATES = 6  # states' worth of memory that a drift keeps for its gradient, about
+_SAVE_BYTES = 128  # of a save's number, time and phase, as lists of Python hold them
+
+
+def motions_of(
+    dynamics: Dynamics | VectorField | Sequence[Phase],
+) -> tuple[list[Dynamics], list[Phase]]:
+    """Return the motions one after another, and their phases if these were given."""
+    if isinstance(dynamics, Dynamics | VectorField):
+        return [as_dynamics(dynamics)], []
+    phases = list(dynamics)
+    if not phases:
+        raise ValueError("expected one or more phases, got none; give Phase(name, dynamics, n).")
+    names = [phase.name for phase in phases]
+    if len(set(names)) < len(names):
+        raise ValueError(f"expected phases of different names, got {names}.")
+    sizes = {phase.dynamics.network.n_units for phase in phases}
+    if len(sizes) > 1:
+        raise ValueError(f"expected phases with the same units, got {sorted(map(str, sizes))}.")
+    return [phase.dynamics for phase in phases], phases
+
+
+def check_method(method: str, motions: Sequence[Dynamics], steady: float | None) -> None:
+    """Refuse a method that does not exist, or not for these motions."""
+    solver = method_named(method)
+    for motion in motions:
+        if motion.noisy and solver.sde is None:
+            raise ValueError(f"{method} takes no noise; use method='euler' or sigma=0.")
+        if not motion.noisy and solver.ode is None:
+            raise ValueError(
+                f"{method} is for noise, and a motion has none; use method='heun', or give a sigma."
+            )
+        if motion.noisy and motion.noise == "synaptic" and method != "euler":
+            raise ValueError(
+                f"the map with synaptic noise is one step of Euler's method, got {method!r}; use "
+                "method='euler', or noise='langevin'."
+            )
+    noisy = any(motion.noisy for motion in motions)
+    if steady is not None and (noisy or not steady > 0 or solver.adaptive):
+        raise ValueError("expected steady > 0 with a fixed-step method and no noise; leave it out.")
+
+
+def check_adaptive(dynamics: Dynamics, method: str, options: Mapping[str, object]) -> None:
+    """Refuse what an adaptive method does not take: options of fixed steps, and kinks."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise ValueError(
+            f"{method} chooses its own steps, and has one path for its batch; expected times "
+            f"alone, got {' and '.join(given)}; leave it out, or use a fixed-step method."
+        )
+    network = dynamics.network
+    kinks = getattr(getattr(network, "activation", None), "kinks", ()) or network.box
+    if kinks:
+        raise ValueError(
+            f"{method} stalls where units chatter around the kinks at {tuple(kinks)}; use a "
+            "fixed-step method, which slides on kinks, or a smooth activation such as "
+            "SmoothHardSigmoid."
+        )
+
+
+def first_state(
+    motions: Sequence[Dynamics], start: StateLike, eps: float | Tensor | None
+) -> Tensor:
+    """Return the first state, broadcast against biases, targets, noise and step sizes."""
+    if isinstance(start, Trajectory):
+        raise ValueError(
+            "expected a state, got a whole trajectory; give run.state[-1] to go on from its end."
+        )
+    s = motions[0].network.finite_state(start)
+    each = () if eps is None else torch.as_tensor(eps).shape
+    batches = [s.shape[:-1], each, *(motion.batch for motion in motions)]
+    try:
+        batch = torch.broadcast_shapes(*batches)
+    except RuntimeError as error:
+        raise ValueError(
+            "expected as many samples of start, eps and dynamics, got "
+            f"{', '.join(str(tuple(b)) for b in batches)}; give each as many rows, or one."
+        ) from error
+    return s.expand(*batch, s.shape[-1]).contiguous()
+
+
+@dataclass(frozen=True)
+class Room:
+    """The memory that a run needs for what it keeps.
+
+    Attributes
+    ----------
+    state : Tensor, (*batch, unit)
+        A state of the run.
+    states : bool
+        Whether states are kept, and not only functions of them.
+    stages : int
+        Evaluations of the drift in a step whose graph is kept.
+    """
+
+    state: Tensor
+    states: bool
+    stages: int
+
+    def check(self, n_saves: int, n_steps: int) -> None:
+        """Refuse a run whose saves do not fit the free memory."""
+        a_state = self.state.numel() * self.state.element_size()
+        graph = _GRAPH_STATES * self.stages * n_steps
+        needed = a_state * (n_saves * self.states + graph) + _SAVE_BYTES * n_saves
+        remedy = "take fewer steps" if graph else "save fewer (save_every) or use observe"
+        check_memory("the states that this run keeps", needed, remedy, self.state.device)
+
+
+def clock_of(
+    eps: Tensor,
+    room: Room,
+    phases: Sequence[Phase],
+    n_steps: int | None,
+    times: ArrayLike | Tensor | None,
+    save_every: int,
+    save_steps: Sequence[int] | None,
+    first: int,
+) -> Clock:
+    """Return the clock of a run with fixed steps, once there is room for its saves."""
+    ways = {"n_steps": n_steps is not None, "times": times is not None, "phases": bool(phases)}
+    given = [name for name, is_given in ways.items() if is_given]
+    if len(given) != 1:
+        got = " and ".join(given) or "none of them"
+        raise ValueError(f"expected n_steps, times or phases, got {got}; give one.")
+    if times is not None:
+        if save_every != 1 or save_steps is not None:
+            raise ValueError(
+                "expected save_every and save_steps with n_steps only; times are saved."
+            )
+        clock = Clock.of_times(eps, times, first)
+        room.check(len(clock.saved), clock.n_steps)
+        return clock
+    ends = list(accumulate(phase.n_steps for phase in phases))
+    saves = Saves(ends[-1] if n_steps is None else n_steps, save_every, save_steps, ends)
+    room.check(saves.most, saves.n_steps)
+    return Clock.of_steps(eps, saves, first)

@@ -1,0 +1,212 @@
+r"""Streams of standard normals, one a sample, drawn in blocks of steps.
+
+The numbers of a sample depend on the root seed, the sample's number and the dtype alone. A stream
+is divided into substreams of :data:`SUBSTREAM` steps, each from its own
+``SeedSequence(seed, spawn_key=(sample, substream))``, so that any step is reached by drawing less
+than a substream. In float64 the generator is numpy's SFC64, in float32 torch's Mersenne twister
+with all 624 words of its state seeded, since these are the fastest: one seed names one path for
+each dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["SUBSTREAM", "Blocks", "Streams", "fresh_seed"]
+
+SUBSTREAM = 1024
+_BLOCK_BYTES = 2**22  # of one block: longer ones cost fewer calls, but leave the cache
+_FIRST_BLOCK = 16  # steps in the first block, so that a short run does not draw for a long one
+_PREFETCH_STEP = 2**11  # normals in a step above which a prefetch thread is worthwhile
+_PREFETCH_RUN = 2**17  # normals in a run above which starting that thread is worthwhile
+_SKIPPED = 64  # steps drawn at a time on the way to a step within a substream
+_TWISTER_WORDS = 624
+_TWISTER_FILL = 16  # normals that torch draws at a time
+
+
+def fresh_seed() -> int:
+    """Return a root seed from the operating system's entropy, to be recorded."""
+    return int(np.random.SeedSequence().entropy)  # pyright: ignore[reportArgumentType]
+
+
+class Streams:
+    """Standard normals from one stream a sample.
+
+    Parameters
+    ----------
+    seed : int
+        Root seed.
+    samples : sequence of int
+        The number of each row's sample, which names its stream.
+    purpose : tuple of int
+        Further words of the stream's name, where a sample needs several.
+    n_units : int
+        Normals in a step of one sample.
+    dtype : torch.dtype
+        Which generator to use; normals of the twister are in float32, others in float64.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.dynamics.streams import Streams
+    >>> both, one = (Streams(7, rows, (), 3, torch.float64) for rows in ([0, 1], [1]))
+    >>> torch.equal(both.read(0, 10)[1:], one.read(0, 10))
+    True
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        samples: Sequence[int],
+        purpose: tuple[int, ...],
+        n_units: int,
+        dtype: torch.dtype,
+    ) -> None:
+        self._seed, self._samples, self._purpose = seed, [int(i) for i in samples], purpose
+        self._n_units, self._twister = n_units, dtype == torch.float32
+        # whole multiples of what torch draws at a time make one long fill
+        self.grain = _TWISTER_FILL if self._twister else 1
+        self.width = len(self._samples) * n_units
+        self._step = -1
+        self._streams: list[Any] = []  # of numpy's generators or of torch's
+
+    def read(self, step: int, size: int) -> Tensor:
+        """Return the normals of steps of one substream, ``(sample, step, unit)``."""
+        substream, offset = divmod(step, SUBSTREAM)
+        if step != self._step or offset == 0:
+            self._open(substream)
+            for skipped in range(0, offset, _SKIPPED):
+                self._fill(min(_SKIPPED, offset - skipped))
+        self._step = step + size
+        return self._fill(size)
+
+    def _open(self, substream: int) -> None:
+        sequences = [
+            np.random.SeedSequence(self._seed, spawn_key=(i, substream, *self._purpose))
+            for i in self._samples
+        ]
+        generator = _twister if self._twister else _sfc64
+        self._streams = [generator(sequence) for sequence in sequences]
+
+    def _fill(self, size: int) -> Tensor:
+        shape = (len(self._samples), size, self._n_units)
+        if self._twister:
+            block = torch.empty(shape, dtype=torch.float32)
+            for row, stream in zip(block.unbind(0), self._streams, strict=True):
+                row.normal_(generator=stream)
+            return block
+        array = np.empty(shape)
+        for row, stream in zip(array, self._streams, strict=True):
+            stream.standard_normal(out=row)
+        return torch.from_numpy(array)
+
+
+class Blocks:
+    """Normals of a given intensity, step by step, from blocks drawn ahead by a thread.
+
+    Parameters
+    ----------
+    streams : Streams
+        Where they come from.
+    dtype, device
+        Where they go.
+    first : int
+        The first step.
+    n_steps : int or None
+        Steps that will be asked for, so that no more are drawn.
+    intensity : Tensor or None
+        What they are multiplied by, ``()`` or ``(sample, 1)``.
+    block : int or None
+        Steps drawn at a time.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        dtype: torch.dtype,
+        device: torch.device,
+        first: int,
+        n_steps: int | None,
+        intensity: Tensor | None,
+        block: int | None,
+    ) -> None:
+        self._streams, self._dtype, self._device = streams, dtype, device
+        self._intensity = intensity if intensity is None else intensity.unsqueeze(-1)
+        width, grain = max(streams.width, 1), streams.grain
+        largest = max(_BLOCK_BYTES // (8 * width), _FIRST_BLOCK) if block is None else block
+        self._largest = min(-(-largest // grain) * grain, SUBSTREAM)
+        self._size = min(_FIRST_BLOCK, self._largest) if block is None else self._largest
+        self._end = None if n_steps is None else first + n_steps
+        self._cursor = first - first % grain
+        self._skip = first - self._cursor
+        self._block = iter(())
+        long = n_steps is None or n_steps * width >= _PREFETCH_RUN
+        ahead = width >= _PREFETCH_STEP and long
+        self._thread = ThreadPoolExecutor(1, "ctebm-noise") if ahead else None
+        self._coming: Future[Tensor | None] | None = None
+
+    def next(self) -> Tensor:
+        """Return the next step's normals, ``(sample, unit)``."""
+        for normals in self._block:
+            return normals
+        block = self._next_block()[:, self._skip :]
+        self._skip = 0
+        self._block = iter(block.unbind(1))
+        return next(self._block)
+
+    def _next_block(self) -> Tensor:
+        if self._thread is None:
+            block = self._draw()
+        else:
+            block = self._coming.result() if self._coming is not None else self._draw()
+            self._coming = self._thread.submit(self._draw)
+        if block is None:
+            raise ValueError(f"expected no step after {self._end}, the last that was announced.")
+        return block
+
+    def _draw(self) -> Tensor | None:
+        """Return the next block, ``(sample, step, unit)``, or None after the last step."""
+        size = min(self._size, SUBSTREAM - self._cursor % SUBSTREAM)
+        if self._end is not None:
+            left, grain = self._end - self._cursor, self._streams.grain
+            size = min(size, -(-left // grain) * grain)
+        if size <= 0:
+            return None
+        block = self._streams.read(self._cursor, size).to(dtype=self._dtype, device=self._device)
+        self._cursor += size
+        self._size = min(2 * self._size, self._largest)
+        if self._intensity is None:
+            return block
+        if self._intensity.requires_grad:
+            return block * self._intensity
+        return block.mul_(self._intensity)
+
+    def close(self) -> None:
+        """End the thread."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=True, cancel_futures=True)
+
+
+def _sfc64(sequence: np.random.SeedSequence) -> np.random.Generator:
+    return np.random.Generator(np.random.SFC64(sequence))
+
+
+def _twister(sequence: np.random.SeedSequence) -> torch.Generator:
+    """Return torch's generator with its whole state seeded.
+
+    ``manual_seed`` keeps 32 bits, so that among 100,000 streams two would be the same. The state
+    is the one that torch's checkpoints hold: a seed, counters, then a word in each 8 bytes.
+    """
+    words = np.random.SFC64(sequence).random_raw(_TWISTER_WORDS // 2).view(np.uint32)
+    generator = torch.Generator()
+    state = generator.get_state()
+    fields = state.numpy().view(np.uint64)
+    fields[3 : 3 + _TWISTER_WORDS] = words
+    generator.set_state(state)
+    return generator

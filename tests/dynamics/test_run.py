@@ -1,0 +1,108 @@
+"""Phases, saves and early ends of a run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from run_cases import F64, layered, pair
+from torch import Tensor
+
+import ctebm
+import ctebm.dynamics.run
+
+
+@pytest.mark.parametrize("every", [1, 3, 7, 10, 100])
+@pytest.mark.parametrize("sigma", [0.0, 0.1])
+def test_what_is_saved_does_not_change_the_run(every, sigma, monkeypatch):
+    dynamics = ctebm.Dynamics(layered(), sigma)
+    whole = ctebm.simulate(dynamics, torch.zeros(14), n_steps=100, eps=0.05, seed=1)
+    monkeypatch.setattr(ctebm.dynamics.run, "_SPAN", 8)  # stretches that end between saves
+    part = ctebm.simulate(
+        dynamics, torch.zeros(14), n_steps=100, eps=0.05, seed=1, save_every=every
+    )
+    saved = [*range(0, 100, every), 100]
+    assert part.step.tolist() == saved
+    assert torch.equal(part.state, whole.state[saved])
+    torch.testing.assert_close(part.time, torch.tensor(saved) * torch.tensor(0.05, dtype=F64))
+    picked = ctebm.simulate(
+        dynamics, torch.zeros(14), n_steps=100, eps=0.05, seed=1, save_steps=[3, 41]
+    )
+    assert torch.equal(picked.state, whole.state[[0, 3, 41, 100]])
+
+
+def test_phases_are_runs_one_after_another():
+    net, y = layered(), torch.rand(4, 3, dtype=F64)
+    phases = [
+        ctebm.Phase("settle", ctebm.Dynamics(net, 0.1), 30),
+        ctebm.Phase("drive", ctebm.Dynamics(net, 0.3, drive=y), 20),
+        ctebm.Phase("release", ctebm.Dynamics(net), 10),
+    ]
+    run = ctebm.simulate(phases, torch.zeros(14), eps=0.1, seed=1, save_every=7)
+    assert run.step.tolist() == [0, 7, 14, 21, 28, 30, 35, 42, 49, 50, 56, 60]
+    names = [run.phases[i] for i in run.phase]
+    assert names == ["settle"] * 6 + ["drive"] * 4 + ["release"] * 2
+    s, first = torch.zeros(14), 0
+    for phase in phases:
+        part = ctebm.simulate(
+            phase.dynamics, s, n_steps=phase.n_steps, eps=0.1, seed=1, first_step=first,
+            save_every=phase.n_steps,
+        )  # fmt: skip
+        s, first = part.state[-1], first + phase.n_steps
+        assert torch.equal(run.state[run.step.tolist().index(first)], s)
+    assert run.to_dataset()["phase"].values.tolist() == names
+    with pytest.raises(ValueError, match="different names"):
+        ctebm.simulate([phases[0], phases[0]], torch.zeros(14), eps=0.1)
+    with pytest.raises(ValueError, match="n_steps and phases"):
+        ctebm.simulate(phases, torch.zeros(14), eps=0.1, n_steps=10)
+
+
+def test_a_run_ends_where_the_force_is_small():
+    dynamics = ctebm.Dynamics(layered())
+    run = ctebm.simulate(
+        dynamics, torch.zeros(14), n_steps=10**6, eps=0.2, steady=1e-9, save_every=10**6
+    )
+    assert run.step[-1] < 1000
+    assert run.status.tolist() == [0] * 4
+    assert dynamics.f(0, run.state[-1]).abs().max() <= 1e-9
+    short = ctebm.simulate(dynamics, torch.zeros(14), n_steps=3, eps=0.2, steady=1e-9)
+    assert short.status.tolist() == [2] * 4
+    assert "take more steps" in short.message[0]
+    pinned = ctebm.simulate(
+        ctebm.Dynamics(pair(w=2.0)), [0.1, 0.2], n_steps=10**6, eps=0.1, steady=1e-12,
+        save_every=10**6,
+    )  # fmt: skip
+    assert pinned.state[-1].tolist() == [0.5, 0.5]
+    with pytest.raises(ValueError, match="no noise"):
+        ctebm.simulate(ctebm.Dynamics(pair(), 0.1), torch.zeros(2), n_steps=9, eps=0.1, steady=1e-9)
+
+
+def test_a_callback_sees_every_save_and_can_end_the_run(capsys):
+    seen = []
+
+    def callback(step: int, s: Tensor) -> bool:
+        seen.append((step, s.clone()))
+        return step >= 12
+
+    run = ctebm.simulate(
+        ctebm.Dynamics(pair(), 0.1), torch.zeros(2), n_steps=40, eps=0.1, save_every=4, seed=1,
+        callback=callback, progress=True,
+    )  # fmt: skip
+    assert [step for step, _ in seen] == [4, 8, 12]
+    assert run.step.tolist() == [0, 4, 8, 12]
+    for (_, s), kept in zip(seen, run.state[1:], strict=True):
+        assert torch.equal(s, kept)
+    assert "step" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("noise", ["langevin", "synaptic"])
+@pytest.mark.parametrize("method", ["euler", "heun", "srk"])
+def test_a_run_goes_on_from_a_saved_step(method, noise):
+    if noise == "synaptic" and method != "euler":
+        pytest.skip("the map has one method")
+    dynamics = ctebm.Dynamics(layered(), 0.2, noise=noise)
+    options = {"eps": 0.05, "seed": 6, "method": method}
+    whole = ctebm.simulate(dynamics, torch.zeros(14), n_steps=1500, **options)
+    rest = ctebm.simulate(dynamics, whole.state[1100], n_steps=400, first_step=1100, **options)
+    assert torch.equal(rest.state, whole.state[1100:])
+    assert torch.equal(rest.step, whole.step[1100:])
+    torch.testing.assert_close(rest.time, whole.time[1100:])

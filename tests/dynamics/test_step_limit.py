@@ -1,0 +1,56 @@
+"""The limit of Euler's step."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from run_cases import pair
+
+import ctebm
+from ctebm.dynamics.step_limit import exceeded_limit
+
+
+def test_the_limit_of_euler_is_announced_and_kept():
+    # acceptance: eps_max = 4/3 for w = 1/2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run = ctebm.simulate(
+            ctebm.Dynamics(pair(w=0.5)), [0.1, -0.1], n_steps=3000, eps=1.32, save_every=3000
+        )
+    assert run.state[-1].abs().max() < 1e-10
+    with pytest.warns(UserWarning, match=r"2/lambda_max = 1\.33333"):
+        run = ctebm.simulate(
+            ctebm.Dynamics(pair(w=0.5)), [0.1, -0.1], n_steps=3000, eps=1.4, save_every=3000
+        )
+    assert run.state[-1].abs().max() == 0.5
+
+
+class Rotation(ctebm.VectorField):
+    """Eigenvalues -1 +- 2i: each step multiplies by |1 + eps mu|, which is 1 at eps = 2/5."""
+
+    def force(self, s: torch.Tensor) -> torch.Tensor:
+        return torch.stack([-s[..., 0] - 2 * s[..., 1], 2 * s[..., 0] - s[..., 1]], -1)
+
+
+@pytest.mark.parametrize("eps", [0.1, 0.39, 0.41])
+def test_the_limit_of_a_motion_that_rotates(eps):
+    limit = exceeded_limit(Rotation(2), torch.zeros(2, dtype=torch.float64), eps)
+    assert limit == (None if eps < 0.4 else pytest.approx(0.4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run = ctebm.simulate(Rotation(2), [1.0, 0.0], n_steps=400, eps=eps, save_every=400)
+    assert (run.state[-1].norm() > 1) == (eps > 0.4)
+
+
+class ByNumpy(ctebm.VectorField):
+    """A force that torch can not differentiate."""
+
+    def force(self, s: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(-s.numpy())
+
+
+def test_a_force_without_a_derivative_has_its_runs():
+    run = ctebm.simulate(ByNumpy(2), [1.0, -1.0], n_steps=2, eps=0.5)
+    assert run.state[-1].tolist() == [0.25, -0.25]

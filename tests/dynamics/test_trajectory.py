@@ -1,0 +1,65 @@
+"""The record of a run, with its labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from run_cases import F64, layered, pair
+
+import ctebm
+
+
+def test_a_run_is_saved_with_its_labels(tmp_path):
+    eps = torch.tensor([0.1, 0.2, 0.1, 0.3], dtype=F64)
+    run = ctebm.simulate(
+        ctebm.Dynamics(layered(), 0.1), torch.zeros(14), n_steps=6, eps=eps, samples=[3, 4, 5, 9]
+    )
+    ctebm.save(run.to_dataset(), tmp_path / "run.nc")
+    with ctebm.open(tmp_path / "run.nc") as dataset:
+        assert dataset["state"].dims == ("step", "sample", "unit")
+        assert dataset["time"].dims == ("step", "sample")
+        np.testing.assert_array_equal(dataset["time"].values, run.time.numpy())
+        np.testing.assert_array_equal(dataset["step"].values, range(7))
+        assert int(dataset.attrs["seed"]) == run.seed
+        np.testing.assert_array_equal(dataset["state"].values, run.state.numpy())
+        np.testing.assert_array_equal(dataset["eps"].values, eps.numpy())
+        np.testing.assert_array_equal(dataset["sample"].values, [3, 4, 5, 9])
+        assert torch.equal(torch.as_tensor(dataset.state.sel(sample=9).values), run.state[:, 3])
+        assert dataset["layer"].values.tolist() == ["h2"] * 6 + ["h1"] * 5 + ["y"] * 3
+        np.testing.assert_array_equal(dataset.state.sel(layer="h1"), run.state[..., 6:11])
+        assert "phase" not in dataset
+        assert all({"long_name", "units"} <= set(v.attrs) for v in dataset.variables.values())
+
+
+def test_a_run_of_one_eps_is_indexed_by_its_time():
+    run = ctebm.simulate(layered(), torch.zeros(14), n_steps=40, eps=0.1, save_every=5)
+    dataset = run.to_dataset()
+    assert dataset.state.dims == ("time", "sample", "unit")
+    np.testing.assert_array_equal(dataset.state.sel(time=2.1, method="nearest"), run.state[4])
+    assert dataset.step.values.tolist() == list(range(0, 41, 5))
+    assert float(dataset.eps) == 0.1
+    middle = dataset.state.sel(time=slice(0.9, 2.1), layer="y")
+    np.testing.assert_array_equal(middle, run.state[2:5, :, 11:])
+
+
+def test_an_adaptive_run_has_times_and_no_steps():
+    run = ctebm.simulate(layered(), torch.zeros(14), times=[0, 0.5, 2], method="dopri5", rtol=1e-3)
+    dataset = run.to_dataset()
+    assert dataset.time.values.tolist() == [0, 0.5, 2]
+    assert "step" not in dataset and "eps" not in dataset
+
+
+def test_one_eps_for_a_grid_of_samples_is_told_for_each():
+    start, eps = torch.zeros(3, 4, 2), torch.tensor([0.1, 0.2, 0.3, 0.4])
+    run = ctebm.simulate(pair(), start, n_steps=2, eps=eps)
+    assert run.eps.shape == (3, 4)
+    assert run.time.shape == (3, 3, 4)
+    dataset = run.to_dataset()
+    np.testing.assert_allclose(dataset.eps, [0.1, 0.2, 0.3, 0.4] * 3, rtol=1e-7)
+    np.testing.assert_allclose(dataset.time[-1], 2 * dataset.eps)
+
+
+def test_records_are_compared_by_identity():
+    runs = [ctebm.simulate(pair(), torch.zeros(2), n_steps=2, eps=0.1) for _ in range(2)]
+    assert runs[0] == runs[0] and runs[0] != runs[1]
+    assert runs[0].raise_for_status() is runs[0]
