@@ -49,19 +49,21 @@ class Equilibrium:
     tol: float
 
     @property
-    def status(self) -> list[str]:
-        """``"converged"`` or ``"not converged"`` for each sample."""
-        return ["converged" if r <= self.tol else "not converged" for r in self.residual.tolist()]
+    def status(self) -> Tensor:
+        """0 converged, 1 not converged, ``(batch,)``."""
+        return (~(self.residual <= self.tol)).to(torch.int8)  # NaN has not converged
 
     @property
     def message(self) -> list[str]:
-        """A sentence for each sample that has not converged, else ``""``."""
+        """A sentence for each sample whose status is not 0, else ``""``."""
+        rows = zip(self.status.tolist(), self.residual.tolist(), self.sweeps.tolist(), strict=True)
         return [
-            "" if r <= self.tol else
-            f"expected a residual of {self.tol:g}, got {r:.1e} after {n} sweeps; allow more sweeps "
+            f"sample {i} has residual {r:.3g} > {self.tol:g} after {n} sweeps; allow more sweeps "
             "or a larger tol."
-            for r, n in zip(self.residual.tolist(), self.sweeps.tolist(), strict=True)
-        ]  # fmt: skip
+            if failed
+            else ""
+            for i, (failed, r, n) in enumerate(rows)
+        ]
 
     def raise_for_status(self) -> Equilibrium:
         """Return the equilibrium itself, or raise RuntimeError for the first failed sample."""
