@@ -20,10 +20,13 @@ from torch import Tensor
 from ctebm.dynamics.sde import Dynamics
 from ctebm.early_inference.driven import HeldOutput, TangentField, check_analytic, with_output
 from ctebm.networks.base import VectorField
+from ctebm.networks.numbers import finite, whole
 
 __all__ = ["Clamp", "Drive", "Nudge", "Replace", "drive_named"]
 
 Noise = Literal["langevin", "synaptic"]
+
+_MOST_POINTS = 1024  # an error of beta^1024 is far below rounding for every beta up to 0.96
 
 
 class Drive(ABC):
@@ -174,13 +177,13 @@ class Nudge(Drive):
     one_sided = False
 
     def __post_init__(self) -> None:
-        if self.beta is None or not math.isfinite(self.beta) or self.beta == 0:
+        if self.beta is None or finite("beta", self.beta) == 0:
             raise ValueError(
                 f"expected a finite beta other than 0 with a nudge, got {self.beta}; without "
                 "strength it moves nothing."
             )
-        if self.points < 1:
-            raise ValueError(f"expected points >= 1, got {self.points}.")
+        object.__setattr__(self, "beta", finite("beta", self.beta))
+        object.__setattr__(self, "points", whole("points", self.points, 1, _MOST_POINTS))
 
     @property
     def strength(self) -> float:

@@ -16,10 +16,13 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ctebm.early_inference.targets import state_and_target
 from ctebm.equilibria.kkt import pinned_units
-from ctebm.equilibria.krylov import conjugate_gradients
+from ctebm.equilibria.linear_systems import conjugate_gradients, positive_definite
 from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.energy import Network
+from ctebm.networks.memory import check_memory
+from ctebm.networks.numbers import finite, whole
 
 __all__ = [
     "back_propagate",
@@ -28,6 +31,8 @@ __all__ = [
     "implicit_gradient",
     "responsive_units",
 ]
+
+_KEPT_A_STEP = 4  # the state, two masks and the adjoint
 
 
 def responsive_units(
@@ -46,6 +51,11 @@ def responsive_units(
     network, state, target, one_sided
         As in :func:`chain_gradient`.
 
+    Raises
+    ------
+    ValueError
+        As for :func:`chain_gradient`.
+
     Examples
     --------
     >>> import ctebm
@@ -55,10 +65,11 @@ def responsive_units(
     tensor([[ True],
             [False]])
     """
-    s = network.as_state(state)
-    y = network.layers[network.output]
-    target = network._layer_state(network.output, target)
-    responsive = ~pinned_units(network, s)
+    return _responsive(network, *state_and_target(network, state, target), one_sided)
+
+
+def _responsive(network: VectorField, s: Tensor, target: Tensor, one_sided: bool) -> Tensor:
+    y, responsive = network.layers[network.output], ~pinned_units(network, s)
     if network.box is not None:
         outward = network.box.pulled_out(s, -output_error(network, s, target))[..., y]
         responsive = responsive.expand(*outward.shape[:-1], -1).clone()
@@ -103,7 +114,8 @@ def chain_gradient(
     Raises
     ------
     ValueError
-        For states or targets of the wrong shape, or without named layers.
+        For states or targets of the wrong shape or not finite, labels in place of targets, or a
+        network without an output.
 
     Examples
     --------
@@ -113,9 +125,8 @@ def chain_gradient(
     >>> ctebm.chain_gradient(net, [0.0, 0.0], [0.3])
     tensor([-0.1200, -0.3000], dtype=torch.float64)
     """
-    s = network.as_state(state)
-    target = network._layer_state(network.output, target)
-    responsive = responsive_units(network, s, target, one_sided).to(s.dtype)
+    s, target = state_and_target(network, state, target)
+    responsive = _responsive(network, s, target, one_sided).to(s.dtype)
     g = output_error(network, s, target)
     responsive = responsive.expand_as(g)
     layers = list(network.layers.values())
@@ -157,7 +168,9 @@ def implicit_gradient(network: VectorField, state: StateLike, target: ArrayLike 
     `J` is the Jacobian of the force, so that :math:`-J' = H` where the force has an energy: then
     it is solved by conjugate gradients, else by conjugate gradients on the normal equations. A
     nudge of small strength :math:`\beta` moves a symmetric network's equilibrium by
-    :math:`-\beta g`.
+    :math:`-\beta g`. That `H` is positive definite takes at most as many products again to find
+    out, since the solve meets only those directions that the error has a share in (see
+    :func:`ctebm.equilibria.linear_systems.positive_definite`).
 
     Parameters
     ----------
@@ -177,7 +190,8 @@ def implicit_gradient(network: VectorField, state: StateLike, target: ArrayLike 
     Raises
     ------
     ValueError
-        For states or targets of the wrong shape, or without named layers.
+        For states or targets of the wrong shape or not finite, labels in place of targets, or a
+        network without an output.
 
     Examples
     --------
@@ -187,12 +201,18 @@ def implicit_gradient(network: VectorField, state: StateLike, target: ArrayLike 
     >>> ctebm.implicit_gradient(net, [0.0, 0.0], [0.3])
     tensor([-0.1429, -0.3571], dtype=torch.float64)
     """
-    s = network.as_state(state)
-    right = output_error(network, s, network._layer_state(network.output, target))
+    s, target = state_and_target(network, state, target)
+    right = output_error(network, s, target)
     free = (~pinned_units(network, s)).to(s.dtype).expand_as(right)
     if isinstance(network, Network):
         H = network.hessian_operator(s)
-        return conjugate_gradients(lambda v: free * H(free * v), free * right)
+
+        def curvature(v: Tensor) -> Tensor:
+            return free * H(free * v)
+
+        g = conjugate_gradients(curvature, free * right)
+        stable = positive_definite(curvature, free)
+        return torch.where(stable.unsqueeze(-1), g, torch.nan)
 
     def forward(v: Tensor) -> Tensor:
         return -free * network.jacobian_product(s, free * v)
@@ -247,7 +267,8 @@ def bptt_gradient(
     Raises
     ------
     ValueError
-        Without a finite eps > 0 and n_steps >= 0, or for states or targets of the wrong shape.
+        Without a finite eps > 0 and a whole n_steps >= 0, for steps that do not fit memory, and as
+        for :func:`chain_gradient`.
 
     Examples
     --------
@@ -257,10 +278,14 @@ def bptt_gradient(
     >>> ctebm.bptt_gradient(net, [0.0, 0.0], [0.3], eps=0.1, n_steps=1)
     tensor([-0.0120, -0.2700], dtype=torch.float64)
     """
-    s = network.as_state(state)
-    target = network._layer_state(network.output, target)
-    if not (0 < eps < float("inf")) or n_steps < 0:
-        raise ValueError(f"expected a finite eps > 0 and n_steps >= 0, got {eps} and {n_steps}.")
+    s, target = state_and_target(network, state, target)
+    eps, n_steps = finite("eps", eps, above=0), whole("n_steps", n_steps, least=0)
+    check_memory(
+        f"back-propagation through {n_steps} steps",
+        n_steps * _KEPT_A_STEP * s.numel() * s.element_size(),
+        "use fewer steps or samples",
+        s.device,
+    )
     path = []
     for _ in range(n_steps):
         f = network.force(s)

@@ -3,6 +3,9 @@ r"""How much of the chain gradient has reached a layer, and how much noise besid
 Along the feedback path alone, the displacement of the layer at depth `k` is
 :math:`\Delta h_k = -a_k g_k`. The coefficient :math:`a_k` is the response of a cascade of `k + 1`
 leaky integrators to a step, and depends on the solver, the number of steps and eps only.
+
+All take numbers that are finite and in range, and raise ValueError for others. What is saved or
+measured (a time, a signal, a cosine) can be NaN where it is not known, and then so is the result.
 """
 
 from __future__ import annotations
@@ -12,6 +15,9 @@ from math import factorial
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
+
+from ctebm.networks.memory import check_memory
+from ctebm.networks.numbers import finite, finite_array, whole, whole_array
 
 __all__ = [
     "cascade_coefficient",
@@ -27,6 +33,8 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+
+_COSINE_ROUNDING = 1e-6  # of a cosine that was measured in single precision
 
 
 def first_arrival_coefficient(depth: ArrayLike, n_steps: ArrayLike, eps: ArrayLike) -> Array:
@@ -53,7 +61,7 @@ def first_arrival_coefficient(depth: ArrayLike, n_steps: ArrayLike, eps: ArrayLi
     Raises
     ------
     ValueError
-        For a negative depth or step, or eps out of range.
+        For a depth or number of steps that is negative or not whole, or eps out of range.
 
     Examples
     --------
@@ -62,10 +70,8 @@ def first_arrival_coefficient(depth: ArrayLike, n_steps: ArrayLike, eps: ArrayLi
     array([0.   , 0.01 , 0.028])
     """
     k, n, eps = np.broadcast_arrays(
-        np.asarray(depth, float), np.asarray(n_steps, float), np.asarray(eps, float)
+        whole_array("depth", depth, least=0), whole_array("n_steps", n_steps, least=0), _eps(eps)
     )
-    if np.any(k < 0) or np.any(n < 0) or not np.all((eps > 0) & (eps <= 1)):
-        raise ValueError("expected depth >= 0, n_steps >= 0 and 0 < eps <= 1, got others.")
     arrived = n > k
     # At the first arrival the power itself is the exact value.
     tail = special.betainc(k + 1, np.where(arrived, n - k, 1.0), eps)
@@ -83,7 +89,12 @@ def continuous_coefficient(depth: ArrayLike, time: ArrayLike) -> Array:
     depth : array_like of int
         Hops from the output, `k`.
     time : array_like of float
-        In membrane time constants.
+        In membrane time constants, 0 or more; NaN where it is not known.
+
+    Returns
+    -------
+    ndarray of float
+        Of the broadcast shape; NaN where the time is.
 
     Examples
     --------
@@ -91,7 +102,8 @@ def continuous_coefficient(depth: ArrayLike, time: ArrayLike) -> Array:
     >>> ctebm.continuous_coefficient([0, 1, 2], 1.0).round(3)
     array([0.632, 0.264, 0.08 ])
     """
-    return np.asarray(special.gammainc(np.asarray(depth, float) + 1, np.asarray(time, float)))
+    k, t = whole_array("depth", depth, least=0), _known("time", time, low=0)
+    return np.asarray(special.gammainc(k + 1, t))
 
 
 def discretisation_error(depth: ArrayLike, time: ArrayLike, eps: ArrayLike) -> Array:
@@ -108,9 +120,14 @@ def discretisation_error(depth: ArrayLike, time: ArrayLike, eps: ArrayLike) -> A
     depth : array_like of int
         Hops from the output, `k`.
     time : array_like of float
-        In membrane time constants.
+        In membrane time constants, 0 or more; NaN where it is not known.
     eps : array_like of float
-        Step size.
+        Step size, 0 < eps <= 1.
+
+    Returns
+    -------
+    ndarray of float
+        Of the broadcast shape; NaN where the time is.
 
     Examples
     --------
@@ -121,10 +138,10 @@ def discretisation_error(depth: ArrayLike, time: ArrayLike, eps: ArrayLike) -> A
     >>> print(f"{ctebm.discretisation_error(1, 2.0, 0.01):.6f}")
     0.001353
     """
-    k, t = np.asarray(depth, float), np.asarray(time, float)
+    k, t, eps = whole_array("depth", depth, least=0), _known("time", time, low=0), _eps(eps)
     log_t = np.log(np.where(t > 0, t, 1.0))
     density = np.where(t > 0, np.exp(k * log_t - t - special.gammaln(k + 1)), 0.0)  # P'(k + 1, t)
-    return -np.asarray(eps, float) / 2 * density * (k - t)
+    return -eps / 2 * density * (k - t)
 
 
 def paper_coefficient(depth: ArrayLike, eps: ArrayLike) -> Array:
@@ -133,9 +150,14 @@ def paper_coefficient(depth: ArrayLike, eps: ArrayLike) -> Array:
     Parameters
     ----------
     depth : array_like of int
-        Hops from the output, `k`.
+        Hops from the output, `k`; -1 is what drives it.
     eps : array_like of float
-        Step size.
+        Step size, 0 < eps <= 1.
+
+    Returns
+    -------
+    ndarray of float
+        Of the broadcast shape.
 
     Examples
     --------
@@ -143,7 +165,7 @@ def paper_coefficient(depth: ArrayLike, eps: ArrayLike) -> Array:
     >>> ctebm.paper_coefficient([0, 1, 2], 0.5)
     array([0.5  , 0.25 , 0.125])
     """
-    return np.asarray(eps, float) ** (np.asarray(depth, float) + 1)
+    return _eps(eps) ** (whole_array("depth", depth, least=-1) + 1)
 
 
 def half_time(depth: ArrayLike) -> Array:
@@ -154,13 +176,17 @@ def half_time(depth: ArrayLike) -> Array:
     depth : array_like of int
         Hops from the output, `k`.
 
+    Returns
+    -------
+    ndarray of float
+
     Examples
     --------
     >>> import ctebm
     >>> ctebm.half_time([0, 1, 2]).round(2)
     array([0.69, 1.68, 2.67])
     """
-    return np.asarray(special.gammaincinv(np.asarray(depth, float) + 1, 0.5))
+    return np.asarray(special.gammaincinv(whole_array("depth", depth, least=0) + 1, 0.5))
 
 
 def cascade_coefficient(depth: int, n_steps: ArrayLike, eps: float, order: int) -> Array:
@@ -176,14 +202,19 @@ def cascade_coefficient(depth: int, n_steps: ArrayLike, eps: float, order: int) 
     n_steps : array_like of int
         Steps since the target arrived.
     eps : float
-        Step size.
+        Step size, 0 < eps <= 1.
     order : int
         1 (Euler), 2 (midpoint, Heun), 3 or 4 (the Runge-Kutta methods of these orders).
+
+    Returns
+    -------
+    ndarray of float
+        One for each number of steps.
 
     Raises
     ------
     ValueError
-        For another order.
+        For another order, numbers out of range, or more steps than memory holds.
 
     Examples
     --------
@@ -191,9 +222,12 @@ def cascade_coefficient(depth: int, n_steps: ArrayLike, eps: float, order: int) 
     >>> ctebm.cascade_coefficient(1, [0, 1, 2], 0.1, order=2)
     array([0.      , 0.005   , 0.018075])
     """
-    if not 1 <= order <= 4:
-        raise ValueError(f"expected an order from 1 to 4, got {order}; others need more stages.")
-    n = np.asarray(n_steps, dtype=int)
+    order = whole("order", order, 1, 4, remedy="other orders need more stages")
+    depth, eps = whole("depth", depth, least=0), finite("eps", eps, above=0, high=1)
+    n = whole_array("n_steps", n_steps, least=0).astype(int)
+    n_most = int(n.max(initial=0))
+    what = f"the coefficients of {n_most} steps down to depth {depth}"
+    check_memory(what, 8 * (n_most + 1) * (depth + 1), "ask for fewer steps")
     # Polynomials in the shift x that moves a change one layer deeper: z = eps (x - 1).
     z = np.zeros(depth + 2)
     z[0], z[1] = -eps, eps
@@ -202,7 +236,7 @@ def cascade_coefficient(depth: int, n_steps: ArrayLike, eps: float, order: int) 
         powers.append(np.convolve(powers[-1], z)[: depth + 1])
     step = np.sum([p / factorial(m) for m, p in enumerate(powers)], axis=0)
     forcing = eps * np.sum([p / factorial(m + 1) for m, p in enumerate(powers[:-1])], axis=0)
-    a = np.zeros((int(n.max(initial=0)) + 1, depth + 1))
+    a = np.zeros((n_most + 1, depth + 1))
     for i in range(1, len(a)):
         a[i] = np.convolve(step, a[i - 1])[: depth + 1] + forcing
     return a[n, depth]
@@ -220,9 +254,14 @@ def driven_coefficient(depth: int, n_steps: ArrayLike, eps: float, order: int) -
     n_steps : array_like of int
         Steps since the target arrived.
     eps : float
-        Step size.
+        Step size, 0 < eps <= 1.
     order : int
         0, or as for :func:`cascade_coefficient`.
+
+    Returns
+    -------
+    ndarray of float
+        One for each number of steps.
 
     Examples
     --------
@@ -230,14 +269,15 @@ def driven_coefficient(depth: int, n_steps: ArrayLike, eps: float, order: int) -
     >>> driven_coefficient(-1, [0, 1], 0.1, order=1)
     array([1., 1.])
     """
-    n = np.asarray(n_steps)
+    depth, order = whole("depth", depth, least=-1), whole("order", order, 0, 4)
+    n, eps = whole_array("n_steps", n_steps, least=0), finite("eps", eps, above=0, high=1)
     if depth < 0:
         return np.ones(n.shape)
     if order == 0:
         return continuous_coefficient(depth, n * eps)
     if order == 1:
         return first_arrival_coefficient(depth, n, eps)
-    return cascade_coefficient(depth, n.astype(int), eps, order)
+    return cascade_coefficient(depth, n, eps, order)
 
 
 def noise_variance(n_steps: ArrayLike, eps: ArrayLike, sigma: ArrayLike) -> Array:
@@ -246,8 +286,29 @@ def noise_variance(n_steps: ArrayLike, eps: ArrayLike, sigma: ArrayLike) -> Arra
     .. math:: v(n) = \sigma^2\epsilon\,\frac{1 - (1-\epsilon)^{2n}}{1 - (1-\epsilon)^2}
 
     about :math:`\sigma^2 t` early. Couplings change it at second order in their strength.
+
+    Parameters
+    ----------
+    n_steps : array_like of int
+        Steps since the start, `n`.
+    eps : array_like of float
+        Step size, 0 < eps <= 1.
+    sigma : array_like of float
+        Intensity of the noise, 0 or more.
+
+    Returns
+    -------
+    ndarray of float
+        Of the broadcast shape.
+
+    Examples
+    --------
+    >>> from ctebm.early_inference.laws import noise_variance
+    >>> noise_variance([0, 1, 2], 0.1, sigma=1.0)
+    array([0.   , 0.1  , 0.181])
     """
-    n, eps, sigma = (np.asarray(a, float) for a in (n_steps, eps, sigma))
+    n, eps = whole_array("n_steps", n_steps, least=0), _eps(eps)
+    sigma = finite_array("sigma", sigma, low=0)
     return sigma**2 * (1 - (1 - eps) ** (2 * n)) / (2 - eps)
 
 
@@ -262,17 +323,31 @@ def replicates_needed(
     Parameters
     ----------
     signal : array_like
-        Norm of the layer's displacement without noise.
+        Norm of the layer's displacement without noise; NaN where it is not known.
     n_units : array_like of int
         Units in the layer.
     variance : array_like
-        Of one unit of one run about its mean.
+        Of one unit of one run about its mean; NaN where it is not known.
     relative_error : array_like
-        The share, root mean square.
+        The share, root mean square, above 0.
+
+    Returns
+    -------
+    ndarray of float
+        Of the broadcast shape. Infinite where there is noise and no signal, NaN where there is
+        neither or one is not known.
+
+    Examples
+    --------
+    >>> from ctebm.early_inference.laws import replicates_needed
+    >>> float(replicates_needed(signal=0.5, n_units=10, variance=0.25, relative_error=0.5))
+    40.0
     """
-    signal, r = np.asarray(signal, float), np.asarray(relative_error, float)
+    signal, v = _known("signal", signal, low=0), _known("variance", variance, low=0)
+    n_k = whole_array("n_units", n_units, least=0)
+    r = finite_array("relative_error", relative_error, above=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(n_units, float) * np.asarray(variance, float) / (r * signal) ** 2
+        return n_k * v / (r * signal) ** 2
 
 
 def predicted_cosine(
@@ -286,11 +361,35 @@ def predicted_cosine(
     Parameters
     ----------
     cosine, signal : array_like
-        Cosine and norm of the displacement without noise.
+        Cosine and norm of the displacement without noise; NaN where they are not known.
     n_units, variance
         As for :func:`replicates_needed`.
     replicates : int
         Runs in the mean.
+
+    Returns
+    -------
+    ndarray of float
+        Of the broadcast shape; NaN where something is not known.
+
+    Examples
+    --------
+    >>> from ctebm.early_inference.laws import predicted_cosine
+    >>> float(predicted_cosine(1.0, signal=1.0, n_units=3, variance=1.0, replicates=1))
+    0.5
     """
+    c = _known("cosine", cosine, low=-1 - _COSINE_ROUNDING, high=1 + _COSINE_ROUNDING)
     needed = replicates_needed(signal, n_units, variance, 1.0)
-    return np.asarray(cosine, float) / np.sqrt(1 + needed / replicates)
+    return c / np.sqrt(1 + needed / whole("replicates", replicates, least=1))
+
+
+def _eps(eps: ArrayLike) -> Array:
+    return finite_array("eps", eps, above=0, high=1, remedy="larger steps overshoot")
+
+
+def _known(name: str, values: ArrayLike, low: float, high: float | None = None) -> Array:
+    """Return what was saved or measured, checked where it is known; NaN stays NaN."""
+    array = np.asarray(values)
+    unknown = np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, bool)
+    finite_array(name, array[~unknown], low, high)
+    return array.astype(float)

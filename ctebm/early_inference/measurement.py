@@ -19,12 +19,14 @@ from ctebm.early_inference.drive import drive_named
 from ctebm.early_inference.gradients import implicit_gradient
 from ctebm.early_inference.plan import Replicates, Schedule
 from ctebm.early_inference.record import Correspondence
+from ctebm.early_inference.targets import checked_network, target_states
 from ctebm.equilibria.kkt import project, residual
 from ctebm.equilibria.newton import newton_step
 from ctebm.equilibria.record import FixedPoints
 from ctebm.equilibria.settling import settle
 from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.energy import Network
+from ctebm.networks.memory import check_memory
 
 __all__ = ["correspondence"]
 
@@ -121,8 +123,9 @@ def correspondence(
     Raises
     ------
     ValueError
-        For a request without meaning, and for a given `state` that is no equilibrium: its
-        displacement would measure how it relaxes, not the drive.
+        For a request without meaning or too large for memory, for labels in place of targets, and
+        for a given `state` that is no equilibrium: its displacement would measure how it relaxes,
+        not the drive.
 
     Examples
     --------
@@ -134,12 +137,14 @@ def correspondence(
     >>> arrived.coefficient.values.round(9), arrived.cosine.values.round(9)
     (array([[0.25, 0.01]]), array([[1., 1.]]))
     """
+    checked_network(network)
     clamped = network if x is None else network.clamp({next(iter(network.layers)): x})
-    target = _one_row_each(clamped, target)
+    target = _one_row_each(checked_network(clamped), target)
     arrival = drive_named(drive, beta, points)
-    noisy = Replicates(float(sigma), noise, replicates, baseline, intervals, seed)
+    noisy = Replicates(sigma, noise, replicates, baseline, intervals, seed)
     schedule = Schedule.of(eps, method, len(clamped.layers) - 1, t_end, n_steps, save_all)
-    arrival.check(clamped, sigma)
+    arrival.check(clamped, noisy.sigma)
+    _check_memory(clamped, target, noisy, schedule)
     fixed = _equilibrium(clamped, start, state, len(target), tol)
     run = DrivenRun(clamped, fixed.state, target, arrival, method, noisy)
     displacements = []
@@ -153,14 +158,35 @@ def correspondence(
 
 def _one_row_each(network: VectorField, target: ArrayLike | Tensor) -> Tensor:
     """Return targets ``(sample, output unit)``, one for each clamped input."""
-    target = network._layer_state(network.output, target)
+    target = target_states(network, target, network.batch)
     batch = torch.broadcast_shapes(target.shape[:-1], network.batch)
+    if 0 in batch:
+        raise ValueError("expected inputs and targets of one or more samples, got none.")
     if len(batch) > 1:
         raise ValueError(
             f"expected inputs and targets of shape (sample, unit), got a batch {tuple(batch)}; "
             "flatten it."
         )
     return target.expand(*batch, -1).reshape(-1, target.shape[-1])
+
+
+def _check_memory(
+    network: VectorField, target: Tensor, noisy: Replicates, schedule: Schedule
+) -> None:
+    """Refuse runs whose displacements do not fit memory."""
+    n_saves, longest = sum(map(len, schedule.steps)), max(map(len, schedule.steps))
+    state = len(target) * (network.n_units or target.shape[-1])
+    numbers = 4 * n_saves * state  # displacements and linear responses, run by run and together
+    if noisy.sigma > 0:  # the runs and what is subtracted from them
+        numbers += 2 * longest * noisy.n * state
+    if noisy.intervals:  # products of every run with every other
+        numbers += longest * len(target) * noisy.n**2
+    check_memory(
+        f"a record of {n_saves} saved steps of {len(target)} samples, {noisy.n} runs each,",
+        numbers * target.element_size(),
+        "save or run fewer",
+        network.device,
+    )
 
 
 def _equilibrium(
@@ -174,7 +200,7 @@ def _equilibrium(
     if state is not None:
         if start is not None:
             raise ValueError("expected start or state, got both; a given state isn't settled.")
-        s = network.as_state(state).expand(n_samples, -1)
+        s = _each(network, state, "state", n_samples)
         far = residual(network, s)
         if not bool((far <= tol).all()):
             raise ValueError(
@@ -186,8 +212,19 @@ def _equilibrium(
         if network.n_units is None:
             raise ValueError("this network takes states of any length; give a start.")
         start = torch.zeros(network.n_units)
-    fixed = settle(network, network.as_state(start).expand(n_samples, -1), tol=tol)
+    fixed = settle(network, _each(network, start, "start", n_samples), tol=tol)
     return _polished(network, fixed, tol)
+
+
+def _each(network: VectorField, states: StateLike, what: str, n_samples: int) -> Tensor:
+    """Return states ``(sample, unit)``, one for each sample."""
+    s = network.finite_state(states)
+    if s.ndim > 2 or s.shape[:-1] not in ((), (1,), (n_samples,)):
+        raise ValueError(
+            f"expected one {what}, or one for each of {n_samples} samples, got shape "
+            f"{tuple(s.shape)}; give {(n_samples, s.shape[-1])}."
+        )
+    return s.expand(n_samples, -1)
 
 
 def _polished(network: VectorField, fixed: FixedPoints, tol: float) -> FixedPoints:

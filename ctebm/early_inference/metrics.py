@@ -1,6 +1,8 @@
 r"""Numbers that say how well a displacement agrees with a gradient, and how sure they are.
 
-Vectors lie along the last dimension. A displacement that descends a gradient `g` is ``-a g``.
+Vectors lie along the last dimension. A displacement that descends a gradient `g` is ``-a g``. Deep
+layers move by powers of eps: vectors are scaled by powers of two, so that no square underflows and
+no digit changes.
 """
 
 from __future__ import annotations
@@ -12,6 +14,9 @@ import torch
 from numpy.typing import ArrayLike
 from scipy import stats
 from torch import Tensor
+
+from ctebm.equilibria.linear_systems import power_of_two
+from ctebm.networks.numbers import finite, whole
 
 __all__ = [
     "Exponent",
@@ -28,11 +33,14 @@ __all__ = [
 
 def projection(d: Tensor, g: Tensor) -> Tensor:
     r"""Return `a` such that ``-a g`` is nearest to `d`; NaN where `g` is zero."""
-    return -(d * g).sum(-1) / g.square().sum(-1)
+    size, of_g = power_of_two(d), power_of_two(g)
+    d, g = d / size, g / of_g
+    return -(d * g).sum(-1) / g.square().sum(-1) * (size / of_g).squeeze(-1)
 
 
 def cosine(d: Tensor, g: Tensor) -> Tensor:
     """Return the cosine of ``-d`` with `g`; NaN where one of them is zero."""
+    d, g = d / power_of_two(d), g / power_of_two(g)
     return -(d * g).sum(-1) / (d.norm(dim=-1) * g.norm(dim=-1))
 
 
@@ -42,6 +50,7 @@ def tangent(d: Tensor, g: Tensor) -> Tensor:
     From the part of `d` across `g`, so that small angles keep their digits, which ``1 - cosine``
     loses. Negative beyond a right angle.
     """
+    d, g = d / power_of_two(d), g / power_of_two(g)
     unit = g / g.norm(dim=-1, keepdim=True)
     along = (d * unit).sum(-1)
     across = d - along.unsqueeze(-1) * unit
@@ -50,7 +59,8 @@ def tangent(d: Tensor, g: Tensor) -> Tensor:
 
 def relative_error(d: Tensor, expected: Tensor) -> Tensor:
     """Return ``|d - expected| / |expected|``; NaN where both are zero."""
-    return (d - expected).norm(dim=-1) / expected.norm(dim=-1)
+    size = power_of_two(expected)
+    return ((d - expected) / size).norm(dim=-1) / (expected / size).norm(dim=-1)
 
 
 def sign_agreement(d: Tensor, g: Tensor) -> Tensor:
@@ -70,6 +80,8 @@ def curve_rmse(a: Tensor, b: Tensor) -> Tensor:
 
     as in Ernoult et al. (2019), appendix; 0 where both curves are zero.
     """
+    size = power_of_two(torch.maximum(a.abs(), b.abs()).movedim(0, -1)).squeeze(-1)
+    a, b = a / size, b / size
     scale = torch.maximum(a.square().sum(0), b.square().sum(0))
     return torch.where(scale > 0, (a - b).square().sum(0) / scale, 0.0).sqrt()
 
@@ -103,6 +115,7 @@ def fit_exponent(x: ArrayLike, y: ArrayLike, confidence: float = 0.95) -> Expone
     ValueError
         With fewer than two pairs, or values that are not positive.
     """
+    confidence = finite("confidence", confidence, above=0, below=1)
     x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
     known = np.isfinite(x) & np.isfinite(y)
     x, y = x[known], y[known]
@@ -152,7 +165,8 @@ def replicate_intervals(
         cosine where nothing has moved. Where noise hides the length (:math:`q \le 0`) the cosine
         can be anything from -1 to 1.
     """
-    n = dots.shape[-1]
+    n, level = dots.shape[-1], finite("level", level, above=0, below=1)
+    whole("replicates", n, least=2, remedy="one run has no spread")
     reach = float(stats.t.ppf((1 + level) / 2, n - 1)) / n**0.5
     values = -dots / norm.square().unsqueeze(-1)
     coefficient = _around(values.mean(-1), reach * values.std(-1))

@@ -17,10 +17,13 @@ from ctebm.early_inference.gradients import (
     bptt_gradient,
     chain_gradient,
     implicit_gradient,
+    output_error,
     responsive_units,
 )
+from ctebm.early_inference.targets import state_and_target
 from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.layered import LayeredField, LayeredNetwork
+from ctebm.networks.numbers import whole
 
 __all__ = ["ParameterGradient", "parameter_gradient"]
 
@@ -91,7 +94,8 @@ def parameter_gradient(
     Raises
     ------
     ValueError
-        For another gradient, a network that is not whole, or steps where they have no meaning.
+        For another gradient, a network that is not whole, steps where they have no meaning, and as
+        for :func:`chain_gradient`.
 
     Examples
     --------
@@ -103,12 +107,17 @@ def parameter_gradient(
     """
     if which not in ("chain", "implicit", "bptt"):
         raise ValueError(f"expected 'chain', 'implicit' or 'bptt', got {which!r}.")
-    if (which == "bptt") != (eps is not None and n_steps is not None):
-        raise ValueError(f"expected eps and n_steps for 'bptt' and only then, got {which!r}.")
+    if not (eps is None) == (n_steps is None) == (which != "bptt"):
+        raise ValueError(
+            f"expected eps and n_steps for 'bptt' and only then, got {eps} and {n_steps} for "
+            f"{which!r}."
+        )
     if not isinstance(network, LayeredField) or "x" not in network.layers:
-        raise ValueError("expected a whole LayeredNetwork; x is clamped here.")
+        raise ValueError(
+            f"expected a whole layered network, got {type(network).__name__}; x is clamped here."
+        )
     clamped, inputs = network.clamp({"x": x}), network._layer_state("x", x)
-    s = clamped.as_state(state)
+    s, target = state_and_target(clamped, state, target)
     if which == "chain":
         g = chain_gradient(clamped, s, target) * responsive_units(clamped, s, target)
     elif eps is None or n_steps is None:
@@ -129,10 +138,11 @@ def parameter_gradient(
 
 
 def summed_adjoint(
-    network: VectorField, s: Tensor, target: ArrayLike | Tensor, eps: float, n_steps: int
+    network: VectorField, s: Tensor, target: Tensor, eps: float, n_steps: int
 ) -> Tensor:
     """Return eps times the sum of the adjoints with 0 to ``n_steps - 1`` steps to go."""
+    n_steps = whole("n_steps", n_steps, least=0)
     if n_steps == 0:
-        return torch.zeros_like(s)
+        return torch.zeros_like(output_error(network, s, target))
     adjoints = bptt_gradient(network, s, target, eps=eps, n_steps=n_steps - 1, every_step=True)
     return eps * adjoints.sum(0)

@@ -11,11 +11,15 @@ import torch
 from torch import Tensor
 
 from ctebm.dynamics.methods import method_named
+from ctebm.networks.memory import check_memory
+from ctebm.networks.numbers import finite, finite_array, whole
 
 __all__ = ["BASELINES", "MOST_SAVED", "Replicates", "Schedule", "saved_steps"]
 
 BASELINES = ("undriven", "held", "equilibrium")
 MOST_SAVED = 48  # steps of a run: enough points for a smooth curve in log time
+_MOST_STEPS = 2**53  # more are not counted one by one in double precision
+_BYTES_A_STEP = 40  # of a whole number in a list
 AFTER_ARRIVAL = 2  # steps after the first arrival at which the laws are still exact (P2)
 
 
@@ -67,18 +71,21 @@ class Schedule:
         >>> Schedule.of([0.5, 0.1], "euler", deepest=1, t_end=2.0, save_all=True).steps[0]
         [0, 1, 2, 3, 4]
         """
-        sizes = torch.as_tensor(eps, dtype=torch.float64).reshape(-1)
-        if len(sizes) == 0 or not bool(((sizes > 0) & (sizes <= 1)).all()):
-            raise ValueError(
-                f"expected step sizes 0 < eps <= 1, got {eps}; larger steps overshoot."
-            )
-        if n_steps is not None and n_steps < 1:
-            raise ValueError(f"expected n_steps >= 1, got {n_steps}.")
+        sizes = finite_array("eps", eps, above=0, high=1, remedy="larger steps overshoot").reshape(
+            -1
+        )
+        if len(sizes) == 0:
+            raise ValueError("expected one or more step sizes 0 < eps <= 1, got none.")
         method_named(method)
+        if n_steps is None:
+            t_end, least = finite("t_end", t_end, low=0), deepest + 1 + AFTER_ARRIVAL
+            steps_of = [finite("t_end / eps", t_end / eps) for eps in sizes.tolist()]
+            ends = [max(round(n), least) for n in steps_of]
+        else:
+            ends = [whole("n_steps", n_steps, least=1)] * len(sizes)
         at_most = None if save_all else MOST_SAVED
-        least = deepest + 1 + AFTER_ARRIVAL
-        ends = [n_steps or max(round(t_end / eps), least) for eps in sizes.tolist()]
-        return cls(sizes, [saved_steps(deepest, end, at_most) for end in ends], method)
+        steps = [saved_steps(deepest, end, at_most) for end in ends]
+        return cls(torch.as_tensor(sizes), steps, method)
 
 
 @dataclass(frozen=True)
@@ -109,10 +116,10 @@ class Replicates:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if self.n < 1 or not self.sigma >= 0:
-            raise ValueError(
-                f"expected replicates >= 1 and sigma >= 0, got {self.n} and {self.sigma}."
-            )
+        object.__setattr__(self, "sigma", finite("sigma", self.sigma, low=0))
+        object.__setattr__(self, "n", whole("replicates", self.n, least=1))
+        if self.seed is not None:
+            object.__setattr__(self, "seed", whole("seed", self.seed, least=0))
         if self.baseline not in BASELINES:
             raise ValueError(f"expected baseline {', '.join(BASELINES)}, got {self.baseline!r}.")
         if self.n > 1 and self.sigma == 0:
@@ -141,7 +148,11 @@ def saved_steps(deepest: int, n_steps: int, at_most: int | None = MOST_SAVED) ->
     >>> saved_steps(deepest=1, n_steps=100, at_most=8)
     [0, 1, 2, 3, 4, 12, 34, 100]
     """
+    deepest = whole("deepest", deepest, least=0)
+    n_steps = whole("n_steps", n_steps, 0, _MOST_STEPS, remedy="steps beyond can't be counted")
     if at_most is None:
+        remedy = "take fewer steps, or let save_all be False"
+        check_memory(f"every one of {n_steps} steps", _BYTES_A_STEP * (n_steps + 1), remedy)
         return list(range(n_steps + 1))
     early = list(range(min(deepest + 1 + AFTER_ARRIVAL, n_steps) + 1))
     n_late = at_most - len(early)

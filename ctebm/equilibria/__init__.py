@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "inertia",
         "kkt",
         "krylov",
+        "linear_systems",
         "newton",
         "phase_plane",
         "picard",

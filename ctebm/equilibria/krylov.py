@@ -17,7 +17,6 @@ from torch import Tensor
 
 __all__ = [
     "Spectrum",
-    "conjugate_gradients",
     "dense_spectrum",
     "extremal_spectrum",
     "function_product",
@@ -37,8 +36,6 @@ TINY = 1e-300
 FIRST_CHECK, NEXT_CHECK, CHECK_SHARE = 32, 16, 4
 # Of vectors of unit length that are copies of each other, the overlaps have eigenvalues this small.
 COPY = 1e-6
-# Rounding of a product with the matrix, in units of the last place.
-ROUNDINGS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,39 +250,3 @@ def function_product(
             )
         previous = y
         basis.append(w / beta[-1])
-
-
-def conjugate_gradients(product: Product, right: Tensor) -> Tensor:
-    """Solve ``H x = right`` row by row to rounding.
-
-    Parameters
-    ----------
-    product : callable
-        ``v -> H v`` for ``v`` of the shape of `right`, symmetric in each row.
-    right : Tensor
-        ``(*batch, unit)``.
-
-    Returns
-    -------
-    Tensor
-        ``(*batch, unit)``; NaN in rows where a direction of curvature <= 0 was met.
-    """
-    x, r, p = torch.zeros_like(right), right.clone(), right.clone()
-    rr = r.square().sum(-1, keepdim=True)
-    goal = rr * (ROUNDINGS * torch.finfo(right.dtype).eps) ** 2
-    definite = torch.ones_like(rr, dtype=torch.bool)
-    running = rr > 0
-    for _ in range(10 * right.shape[-1]):  # many times what exact arithmetic needs
-        if not bool(running.any()):
-            break
-        q = product(p)
-        curvature = (p * q).sum(-1, keepdim=True)
-        definite &= ~running | (curvature > 0)
-        running &= curvature > 0
-        alpha = torch.where(running, rr / curvature, 0.0)
-        x, r = x + alpha * p, r - alpha * q
-        rr_new = r.square().sum(-1, keepdim=True)
-        p = torch.where(running, r + rr_new / rr * p, p)
-        rr = torch.where(running, rr_new, rr)
-        running = running & (rr > goal)
-    return torch.where(definite, x, torch.nan)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ctebm.equilibria.kkt import pinned_units, project, residual, residual_vector
-from ctebm.equilibria.krylov import TINY, conjugate_gradients
+from ctebm.equilibria.krylov import TINY
+from ctebm.equilibria.linear_systems import conjugate_gradients
 from ctebm.equilibria.rows import Iteration, Rows
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
@@ -118,7 +119,8 @@ def newton_step(network: Network, state: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        ``(*batch, unit)``; NaN for a sample whose Hessian is not positive definite.
+        ``(*batch, unit)``; NaN for a sample in which a direction without positive curvature is
+        met on the way.
     """
     f = network.force(state)
     free = (~pinned_units(network, state, f)).to(state.dtype)

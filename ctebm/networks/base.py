@@ -258,13 +258,10 @@ class VectorField(ABC):
             and unit.
         """
         s = self.as_state(s)
-        finite = torch.isfinite(s)
-        if not bool(finite.all()):
-            *sample, unit = torch.nonzero(~finite)[0].tolist()
-            where = f" of sample {', '.join(map(str, sample))}" if sample else ""
+        if not bool(torch.isfinite(s).all()):
             raise ValueError(
-                f"expected finite states, got {float(s[(*sample, unit)])} in unit {unit}{where}; "
-                "settle first, or leave that sample out."
+                f"expected finite states, got {_first_not_finite(s)}; settle first, or leave that "
+                "sample out."
             )
         return s
 
@@ -320,7 +317,8 @@ class VectorField(ABC):
             )
         if not bool(torch.isfinite(x).all()):
             raise ValueError(
-                f"expected finite {what}s for layer {name!r}, got NaN or infinity; clean the data."
+                f"expected finite {what}s for layer {name!r}, got {_first_not_finite(x)}; clean "
+                "the data."
             )
         return x
 
@@ -485,3 +483,10 @@ def __getattr__(name: str) -> Any:
     if name in _MOVED:
         return getattr(importlib.import_module(f"ctebm.networks.{_MOVED[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _first_not_finite(x: Tensor) -> str:
+    """Return the first number ``(*batch, unit)`` that is not finite, and where it is, in words."""
+    *sample, unit = torch.nonzero(~torch.isfinite(x))[0].tolist()
+    where = f" of sample {', '.join(map(str, sample))}" if sample else ""
+    return f"{float(x[(*sample, unit)])} in unit {unit}{where}"

@@ -164,7 +164,13 @@ def test_a_complex_nudge_has_no_noise():
         ({"name": "nudge", "beta": float("nan")}, "finite beta"),
         ({"name": "replace", "beta": 0.1}, "with drive='nudge' only"),
         ({"name": "clamp", "points": 2}, "with drive='nudge' only"),
-        ({"name": "nudge", "beta": 0.1, "points": 0}, "points >= 1"),
+        ({"name": "nudge", "beta": 0.1, "points": 0}, "whole number 1 <= points <= 1024, got 0"),
+        ({"name": "nudge", "beta": 0.1, "points": 1.5}, "whole number 1 <= points .* got 1.5"),
+        ({"name": "nudge", "beta": 0.1, "points": float("nan")}, "points <= 1024, got nan"),
+        ({"name": "nudge", "beta": 0.1, "points": 10**9}, "points <= 1024, got 1000000000"),
+        ({"name": "nudge", "beta": float("inf")}, "a finite beta, got inf"),
+        ({"name": "nudge", "beta": 1j}, "a finite beta, got 1j"),
+        ({"name": "nudge", "beta": "strong"}, "a finite beta, got 'strong'"),
     ],
 )
 def test_drives_without_meaning_are_refused(options, words):

@@ -252,3 +252,136 @@ def test_a_record_of_equilibria_stands_for_its_states():
         assert torch.equal(
             function(net, fixed, target, **options), function(net, fixed.state, target, **options)
         )
+
+
+def pairs(strengths, output):
+    """Pairs of units coupled at these strengths, centred; those from `output` on are the output."""
+    n = 2 * len(strengths)
+    W = torch.zeros(n, n, dtype=torch.float64)
+    for i, w in enumerate(strengths):
+        W[2 * i, 2 * i + 1] = W[2 * i + 1, 2 * i] = w
+    layers = {"h": slice(0, output), "y": slice(output, n)}
+    return ctebm.DenseNetwork(W, torch.zeros(n), ctebm.HardSigmoid(), layers=layers).centred()
+
+
+def test_a_saddle_has_no_implicit_gradient_though_the_error_does_not_see_it():
+    """The output's pair is stable, the other one is not: no error reaches it by any product."""
+    net, target = pairs([3.0, 0.5], output=2), torch.tensor([[0.1, 0.2], [0.0, 0.0]])
+    s = torch.zeros(2, 4, dtype=torch.float64)
+    assert float(torch.linalg.eigvalsh(net.hessian(s[0]))[0]) < 0
+    assert torch.isnan(ctebm.implicit_gradient(net, s, target)).all()
+    stable = pairs([0.9, 0.5], output=2)
+    g = ctebm.implicit_gradient(stable, s, target)
+    expected = torch.linalg.solve(
+        stable.hessian(s), torch.nn.functional.pad(s[:, 2:] - target, (2, 0))
+    )
+    torch.testing.assert_close(g, expected)
+
+
+@pytest.mark.parametrize("lowest", [-1e-3, 1e-3])
+def test_one_negative_direction_in_a_thousand_is_found(lowest):
+    """In a pair that no product connects with the output."""
+    draw = torch.Generator().manual_seed(3)
+    strengths = 0.8 * torch.rand(500, generator=draw, dtype=torch.float64)
+    strengths[7] = 1 - lowest
+    net = pairs(strengths, output=990)
+    s = torch.zeros(1, 1000, dtype=torch.float64)
+    g = ctebm.implicit_gradient(net, s, torch.full((10,), 0.1))
+    assert bool(torch.isnan(g).all()) is (lowest < 0)
+
+
+def test_a_saddle_in_a_batch_leaves_the_other_samples_alone():
+    """Of two wells and the saddle between them, along a direction that the output is not on."""
+    rho, zero = ctebm.Tanh(), torch.zeros(2, dtype=torch.float64)
+    W = torch.zeros(4, 4, dtype=torch.float64)
+    W[0, 1] = W[1, 0] = 6.0
+    W[2, 3] = W[3, 2] = 0.5
+    layers = {"h": slice(0, 2), "y": slice(2, 4)}
+    net = ctebm.DenseNetwork(W, torch.zeros(4), rho, layers=layers).centred()
+    starts = torch.tensor([[0.5, 0.5, 0.0, 0.0], [-0.5, -0.5, 0.0, 0.0]], dtype=torch.float64)
+    wells = ctebm.settle(net, starts, tol=1e-13).raise_for_status().state
+    assert (wells[:, :2].abs() > 0.3).all()
+    s = torch.stack([wells[0], torch.zeros(4, dtype=torch.float64), wells[1]])
+    g = ctebm.implicit_gradient(net, s, zero + 0.1)
+    assert torch.isnan(g).all(-1).tolist() == [False, True, False]
+    right = torch.nn.functional.pad(wells[:, 2:] - 0.1, (2, 0))
+    torch.testing.assert_close(g[[0, 2]], torch.linalg.solve(net.hessian(wells), right))
+
+
+@pytest.mark.parametrize("w", [1.0, 1 - 1e-16, 1 + 2e-16])
+def test_a_degenerate_point_has_no_implicit_gradient(w):
+    """A continuum of equilibria: H is singular, exactly or to rounding."""
+    for output in (1, 2):
+        net = pairs([w, 0.5], output=output)
+        g = ctebm.implicit_gradient(net, torch.zeros(4), torch.full((4 - output,), 0.1))
+        assert torch.isnan(g).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [1e-10, 1e-20, 1e-30, 1e-37])
+@pytest.mark.parametrize("energy", [True, False])
+def test_the_implicit_gradient_of_a_small_error_is_small_and_right(dtype, size, energy):
+    """Squares of such errors underflow in single precision: it was 0, or off by 3e-4."""
+    net = ctebm.LayeredNetwork.random([4, 3, 2], ctebm.HardSigmoid(), gain=0.5, seed=1).centred()
+    if not energy:
+        net = ctebm.FeedbackNetwork.scaled(net, 0.7)
+    net = net.to(dtype=dtype).clamp({"x": [0.0] * 4})
+    s, target = torch.zeros(5, dtype=dtype), torch.tensor([0.2, -0.3], dtype=dtype)
+    small = ctebm.implicit_gradient(net, s, size * target) / size
+    tolerance = 100 * torch.finfo(dtype).eps
+    expected = ctebm.implicit_gradient(net, s, target)
+    torch.testing.assert_close(small, expected, rtol=tolerance, atol=0)
+    J = net.jacobian(s).double()
+    right = torch.nn.functional.pad(-target.double(), (3, 0))
+    torch.testing.assert_close(
+        expected.double(), torch.linalg.solve(-J.mT, right), rtol=tolerance, atol=0
+    )
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"eps": 0.0, "n_steps": 1}, "finite eps > 0, got 0"),
+        ({"eps": float("inf"), "n_steps": 1}, "finite eps > 0, got inf"),
+        ({"eps": float("nan"), "n_steps": 1}, "finite eps > 0, got nan"),
+        ({"eps": 0.1, "n_steps": -1}, "whole number n_steps >= 0, got -1"),
+        ({"eps": 0.1, "n_steps": 1.5}, "whole number n_steps >= 0, got 1.5"),
+        ({"eps": 0.1, "n_steps": float("nan")}, "whole number n_steps >= 0, got nan"),
+        ({"eps": 0.1, "n_steps": 10**14}, "100000000000000 steps takes about .* use fewer steps"),
+    ],
+)
+def test_steps_back_without_meaning_are_refused(options, words):
+    net, fixed, target = settled(ACTIVATIONS["hard"])
+    with pytest.raises(ValueError, match=words):
+        ctebm.bptt_gradient(net, fixed, target, **options)
+
+
+def test_steps_back_can_be_large_or_none():
+    """eps = 2 is a step of the map like any other, and no step leaves the error itself."""
+    net, fixed, target = settled(ACTIVATIONS["tanh"])
+    none = ctebm.bptt_gradient(net, fixed, target, eps=2.0, n_steps=0)
+    right = torch.zeros_like(fixed.state)
+    right[:, net.layers["y"]] = fixed.state[:, net.layers["y"]] - target
+    assert torch.equal(none, right)
+    one = ctebm.bptt_gradient(net, fixed, target, eps=2.0, n_steps=1)
+    M = torch.eye(net.n_units, dtype=torch.float64) - 2 * net.hessian(fixed.state)
+    torch.testing.assert_close(one, (M @ right.unsqueeze(-1)).squeeze(-1))
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_step_that_ends_exactly_at_a_kink_passes_nothing(side):
+    """Though the force there points inside, so that the unit is not pinned."""
+    biases = torch.tensor([-0.25, 0.125], dtype=torch.float64)
+    if side < 0:  # the mirror image
+        biases = -biases - 0.5
+    net = ctebm.DenseNetwork(
+        [[0.0, 0.5], [0.5, 0.0]], biases, ctebm.HardSigmoid(),
+        layers={"h": slice(0, 1), "y": slice(1, 2)},
+    )  # fmt: skip
+    start, ends = [0.25 * side, 0.0], [0.0, 0.5 * side]
+    s = torch.tensor(start, dtype=torch.float64)
+    assert (s + net.force(s)).tolist() == ends
+    assert -side * float(net.force(torch.tensor(ends, dtype=torch.float64))[1]) > 0
+    for eps, passes in [(1.0, False), (1 - 1e-9, True)]:
+        g = ctebm.bptt_gradient(net, start, [0.1], eps=eps, n_steps=1)
+        assert bool((g != 0).any()) is passes

@@ -11,9 +11,13 @@ from ctebm.early_inference.laws import (
     cascade_coefficient,
     continuous_coefficient,
     discretisation_error,
+    driven_coefficient,
     first_arrival_coefficient,
     half_time,
+    noise_variance,
     paper_coefficient,
+    predicted_cosine,
+    replicates_needed,
 )
 
 
@@ -119,9 +123,148 @@ def test_size_at_first_arrival_never_tends_to_that_of_the_flow():
         assert ratio == pytest.approx(limit, rel=1e-5)
 
 
-@pytest.mark.parametrize("eps", [0.0, -0.1, 1.5, np.nan])
-def test_steps_without_a_law_are_refused(eps):
-    with pytest.raises(ValueError, match="0 < eps <= 1"):
-        first_arrival_coefficient(1, 2, eps)
-    with pytest.raises(ValueError, match="order from 1 to 4"):
-        cascade_coefficient(1, 2, 0.1, 5)
+def test_the_driven_law_is_that_of_its_order():
+    """0 stands for continuous time, 1 for Euler, depth -1 for what drives the output."""
+    n = np.array([0, 1, 2, 5, 9])
+    for k in range(3):
+        flow, steps = driven_coefficient(k, n, 0.2, 0), driven_coefficient(k, n, 0.2, 1)
+        np.testing.assert_array_equal(flow, continuous_coefficient(k, 0.2 * n))
+        np.testing.assert_array_equal(steps, first_arrival_coefficient(k, n, 0.2))
+        for p in (2, 3, 4):
+            cascade = cascade_coefficient(k, n, 0.2, p)
+            np.testing.assert_array_equal(driven_coefficient(k, n, 0.2, p), cascade)
+            assert np.abs(cascade - flow).max() < 0.2**p
+    for p in range(5):
+        np.testing.assert_array_equal(driven_coefficient(-1, n, 0.2, p), np.ones(5))
+        assert driven_coefficient(0, 0, 0.2, p) == 0  # the output itself has not moved yet
+
+
+@pytest.mark.parametrize("eps", [1.0, 0.3, 0.01])
+def test_noise_variance_is_the_sum_over_steps(eps):
+    sigma, v = 0.7, 0.0
+    for n in range(6):
+        assert noise_variance(n, eps, sigma) == pytest.approx(v, rel=1e-12)
+        v = (1 - eps) ** 2 * v + sigma**2 * eps
+    stationary = sigma**2 / (2 - eps)  # N2 with lambda = 1
+    assert noise_variance(10**6, eps, sigma) == pytest.approx(stationary, rel=1e-12)
+    found = noise_variance([[1], [2]], [eps, eps / 2], sigma)
+    assert found.shape == (2, 2)
+    assert found[0] == pytest.approx(sigma**2 * np.array([eps, eps / 2]))
+
+
+def test_replicates_needed_grow_with_units_and_variance_and_fall_with_signal_and_error():
+    """M = n v / (r signal)^2: each factor by itself."""
+    assert replicates_needed(2.0, 5, 0.3, 0.1) == pytest.approx(5 * 0.3 / (0.1 * 2.0) ** 2)
+    base = replicates_needed(1.0, 1, 1.0, 1.0)
+    assert base == 1
+    assert replicates_needed(1.0, 3, 1.0, 1.0) == 3
+    assert replicates_needed(1.0, 1, 3.0, 1.0) == 3
+    assert replicates_needed(3.0, 1, 1.0, 1.0) == pytest.approx(1 / 9)
+    assert replicates_needed(1.0, 1, 1.0, 3.0) == pytest.approx(1 / 9)
+    assert replicates_needed(0.0, 1, 1.0, 1.0) == np.inf
+    assert np.isnan(replicates_needed(0.0, 1, 0.0, 1.0))
+    assert np.isnan(replicates_needed([np.nan, 1.0], 1, 1.0, 1.0)).tolist() == [True, False]
+
+
+def test_predicted_cosine_is_the_share_of_the_signal_in_the_length():
+    """c / sqrt(1 + n v / (M |d|^2)): a right triangle of signal and noise."""
+    assert predicted_cosine(0.8, 2.0, 12, 1.0, 1) == pytest.approx(0.8 * 2 / 4)  # |d| = 2, noise 12
+    assert predicted_cosine(0.8, 2.0, 12, 1.0, 3) == pytest.approx(0.8 * 2 / np.sqrt(4 + 4))
+    assert predicted_cosine(-0.8, 1.0, 3, 1.0, 1) == pytest.approx(-0.4)
+    assert predicted_cosine(0.8, 2.0, 12, 0.0, 1) == 0.8
+    assert predicted_cosine(0.8, 0.0, 12, 1.0, 1) == 0
+    assert predicted_cosine(1 + 1e-7, 1.0, 1, 0.0, 1) == 1 + 1e-7  # as measured, with rounding
+    assert np.isnan(predicted_cosine([np.nan, 1.0], 1.0, 1, 1.0, 1)).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("eps", [0.0, -0.1, 1.5, np.nan, np.inf, None])
+def test_step_sizes_without_a_law_are_refused(eps):
+    for law in (
+        lambda: first_arrival_coefficient(1, 2, eps),
+        lambda: discretisation_error(1, 2.0, eps),
+        lambda: paper_coefficient(1, eps),
+        lambda: noise_variance(1, eps, 0.1),
+        lambda: cascade_coefficient(1, 2, eps, 2),
+        *(lambda k=k, p=p: driven_coefficient(k, 2, eps, p) for p in range(3) for k in (-1, 1)),
+    ):
+        with pytest.raises(ValueError, match=r"0 < eps <= 1, got|real numbers for eps, got None"):
+            law()
+
+
+@pytest.mark.parametrize("n", [-1, 2.7, np.nan, np.inf, 1j])
+def test_numbers_of_steps_without_a_law_are_refused(n):
+    for law in (
+        lambda: first_arrival_coefficient(1, n, 0.1),
+        lambda: noise_variance(n, 0.1, 0.1),
+        lambda: cascade_coefficient(1, [2, n], 0.1, 2),
+        *(lambda k=k, p=p: driven_coefficient(k, n, 0.1, p) for p in range(3) for k in (-1, 1)),
+    ):
+        with pytest.raises(ValueError, match=r"n_steps >= 0, got|real numbers for n_steps, got"):
+            law()
+
+
+@pytest.mark.parametrize("depth", [-2, -0.5, 1.5, np.nan, np.inf, "deep"])
+def test_depths_without_a_law_are_refused(depth):
+    words = r"whole number depth >= (0|-1), got|real numbers for depth, got"
+    for law in (
+        lambda: first_arrival_coefficient(depth, 2, 0.1),
+        lambda: continuous_coefficient(depth, 2.0),
+        lambda: discretisation_error(depth, 2.0, 0.1),
+        lambda: paper_coefficient(depth, 0.1),
+        lambda: half_time(depth),
+        lambda: cascade_coefficient(depth, 2, 0.1, 2),
+        lambda: driven_coefficient(depth, 2, 0.1, 1),
+    ):
+        with pytest.raises(ValueError, match=words):
+            law()
+
+
+@pytest.mark.parametrize("order", [0, 5, 1.5, np.nan, None])
+def test_orders_without_a_law_are_refused(order):
+    with pytest.raises(ValueError, match=r"1 <= order <= 4, got .*; other orders need more stages"):
+        cascade_coefficient(1, 2, 0.1, order)
+    if order != 0:
+        with pytest.raises(ValueError, match="whole number 0 <= order <= 4, got"):
+            driven_coefficient(1, 2, 0.1, order)
+
+
+@pytest.mark.parametrize("bad", [-1.0, np.inf, -np.inf])
+def test_measured_numbers_out_of_range_are_refused(bad):
+    for law in (
+        lambda: continuous_coefficient(1, [0.5, bad]),
+        lambda: discretisation_error(1, bad, 0.1),
+        lambda: noise_variance(1, 0.1, bad),
+        lambda: replicates_needed(bad, 1, 1.0, 1.0),
+        lambda: replicates_needed(1.0, bad, 1.0, 1.0),
+        lambda: replicates_needed(1.0, 1, bad, 1.0),
+        lambda: replicates_needed(1.0, 1, 1.0, bad),
+        lambda: predicted_cosine(2 * bad, 1.0, 1, 1.0, 1),
+        lambda: predicted_cosine(1.0, 1.0, 1, 1.0, bad),
+    ):
+        with pytest.raises(ValueError, match=r"expected .*, got"):
+            law()
+
+
+def test_settings_are_never_unknown():
+    for law in (
+        lambda: noise_variance(1, 0.1, np.nan),
+        lambda: replicates_needed(1.0, np.nan, 1.0, 1.0),
+        lambda: replicates_needed(1.0, 1, 1.0, [1.0, np.nan]),
+        lambda: predicted_cosine(1.0, 1.0, 1, 1.0, np.nan),
+    ):
+        with pytest.raises(ValueError, match="got nan"):
+            law()
+
+
+def test_times_that_are_not_known_have_no_coefficient():
+    """As where a record has saved nothing: NaN in, NaN out, and nothing else is touched."""
+    t = np.array([0.0, np.nan, 2.0])
+    for found in (continuous_coefficient(1, t), discretisation_error(1, t, 0.1)):
+        assert np.isnan(found).tolist() == [False, True, False]
+    assert continuous_coefficient(1, t)[2] == continuous_coefficient(1, 2.0)
+
+
+@pytest.mark.parametrize("depth, n", [(2, 10**10), (10**10, 2), (10**9, [0, 10**9])])
+def test_a_cascade_estimates_its_memory_first(depth, n):
+    with pytest.raises(ValueError, match=f"down to depth {depth} takes about .* ask for fewer"):
+        cascade_coefficient(depth, n, 0.1, 2)

@@ -170,6 +170,19 @@ def test_a_given_equilibrium_is_taken_as_it_is():
         ({"method": "dopri5"}, "stalls where units chatter"),
         ({"drive": "nudge", "beta": 0.1, "points": 4}, "analytic activation, got HardSigmoid"),
         ({"state": torch.zeros(6, 13)}, "expected an equilibrium, got a state with residual"),
+        ({"state": torch.zeros(2, 13)}, r"one state, or one for each of 6 samples.* \(2, 13\)"),
+        ({"start": torch.zeros(2, 13)}, r"one start, or one for each of 6 samples.* \(6, 13\)"),
+        ({"start": torch.zeros(1, 6, 13)}, "one start, or one for each of 6 samples"),
+        ({"state": torch.full((6, 13), torch.nan)}, "got nan in unit 0 of sample 0"),
+        ({"start": torch.full((13,), torch.inf)}, "got inf in unit 0; settle first"),
+        ({"t_end": np.nan}, "finite t_end >= 0, got nan"),
+        ({"sigma": "some"}, "finite sigma >= 0, got 'some'"),
+        ({"drive": "nudge", "beta": 0.1, "points": 2.5}, "whole number 1 <= points"),
+        ({"sigma": 0.1, "replicates": 10**12}, "1000000000000 runs each, takes about .* GiB"),
+        (
+            {"sigma": 0.1, "replicates": 10**6, "intervals": True, "n_steps": 1},
+            "1000000 runs each, takes about .* save or run fewer",
+        ),
     ],
 )
 def test_bad_requests_are_refused_in_a_sentence(options, words):
@@ -221,6 +234,27 @@ def test_one_target_serves_many_inputs_and_one_input_many_targets():
     assert one.input.shape == (2, 5)
     with pytest.raises(ValueError, match=r"got a batch \(1, 2\); flatten it"):
         ctebm.correspondence(net, x[None], y, 0.1)
+
+
+def test_samples_that_do_not_fit_are_refused_in_a_sentence():
+    net = ctebm.LayeredNetwork.random([4, 3, 2], HARD, gain=0.5, seed=1)
+    x = torch.linspace(-0.3, 0.3, 12).reshape(3, 4)
+    for x_given, target, words in [
+        (x, torch.zeros(3), r"\(\*batch, 2\) for layer 'y', got \(3,\)"),
+        (x, torch.zeros(4, 2), r"batches of samples \(3,\) and targets \(4,\); give each"),
+        (x[:0], torch.zeros(0, 2), "inputs and targets of one or more samples, got none"),
+        (x[:0], torch.zeros(2), "inputs and targets of one or more samples, got none"),
+        (x[0], torch.zeros(0, 2), "inputs and targets of one or more samples, got none"),
+        (x, [1, 0, 1], r"3 integers for 3 samples.* one-hot states of shape \(3, 2\)"),
+        (x, [[0.1, np.nan]] * 3, "layer 'y', got nan in unit 1 of sample 0"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            ctebm.correspondence(net, x_given, target)
+    whole = net.clamp({"x": x, "h1": [0.0] * 3, "y": [0.0] * 2})
+    with pytest.raises(ValueError, match="free output, got one with every layer clamped"):
+        ctebm.correspondence(whole, None, torch.zeros(2))
+    with pytest.raises(ValueError, match="expected a network, got Dynamics"):
+        ctebm.correspondence(ctebm.Dynamics(net), x, torch.zeros(2))  # pyright: ignore[reportArgumentType]
 
 
 def test_a_record_of_equilibria_is_a_start_and_a_state():

@@ -161,3 +161,31 @@ def test_noise_laws_are_those_of_simulated_leaky_units():
     assert replicates_needed(2.0, n_units, v, np.sqrt(error)) == pytest.approx(M, rel=0.03)
     cosine = (mean[:, 0] / np.linalg.norm(mean, axis=-1)).mean()
     assert predicted_cosine(1.0, 2.0, n_units, v, M) == pytest.approx(cosine, abs=0.01)
+
+
+@pytest.mark.parametrize("size", [1e-150, 1e-200, 1e-300, 1e150, 1e300])
+def test_metrics_do_not_depend_on_the_size_of_what_they_compare(size):
+    """A layer ten hops deep moves by eps^11 of its gradient: no square may underflow."""
+    draw = torch.Generator().manual_seed(0)
+    d, g = torch.randn(2, 4, 6, generator=draw, dtype=torch.float64)
+    names = ["cosine", "tangent", "sign_agreement", "relative_error", "curve_rmse", "projection"]
+    for function in (getattr(metric, name) for name in names):
+        torch.testing.assert_close(function(size * d, size * g), function(d, g), rtol=1e-12, atol=0)
+    for function in (metric.cosine, metric.tangent):
+        torch.testing.assert_close(function(size * d, g), function(d, g), rtol=1e-12, atol=0)
+    share = metric.projection(size * d, g) / size
+    torch.testing.assert_close(share, metric.projection(d, g), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, np.nan, "high"])
+def test_levels_out_of_range_are_refused(level):
+    with pytest.raises(ValueError, match="expected 0 < confidence < 1, got"):
+        metric.fit_exponent([1, 2, 3], [1, 2, 3], level)
+    ones = torch.ones(3), torch.ones(3, 3), torch.ones(())
+    with pytest.raises(ValueError, match="expected 0 < level < 1, got"):
+        metric.replicate_intervals(*ones, level=level)
+
+
+def test_one_replicate_has_no_interval():
+    with pytest.raises(ValueError, match="replicates >= 2, got 1; one run has no spread"):
+        metric.replicate_intervals(torch.ones(1), torch.ones(1, 1), torch.ones(()))

@@ -100,5 +100,34 @@ def test_gradients_without_a_meaning_are_refused():
         ctebm.parameter_gradient(net, x, fixed.state, y, "bptt")
     with pytest.raises(ValueError, match="expected 'chain', 'implicit' or 'bptt'"):
         ctebm.parameter_gradient(net, x, fixed.state, y, "exact")
-    with pytest.raises(ValueError, match="whole LayeredNetwork"):
-        ctebm.parameter_gradient(net.clamp({"x": x}), x, fixed.state, y)
+    with pytest.raises(ValueError, match=r"only then, got 0.1 and 3 for 'chain'"):
+        ctebm.parameter_gradient(net, x, fixed.state, y, eps=0.1, n_steps=3)
+    with pytest.raises(ValueError, match=r"only then, got 0.1 and None for 'bptt'"):
+        ctebm.parameter_gradient(net, x, fixed.state, y, "bptt", eps=0.1)
+    with pytest.raises(ValueError, match=r"whole number n_steps >= 0, got 2.5"):
+        ctebm.parameter_gradient(net, x, fixed.state, y, "bptt", eps=0.1, n_steps=2.5)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="expected a whole layered network, got"):
+        ctebm.parameter_gradient(net.clamp({"x": x}), x, fixed.state, y)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("which", ["chain", "implicit", "bptt"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_states_and_targets_that_are_not_finite_are_named(which, bad):
+    net, x, fixed, y = whole_network("hard")
+    steps = {"eps": 0.1, "n_steps": 3} if which == "bptt" else {}
+    for unit in (0, -1):
+        s = fixed.state.clone()
+        s[2, unit] = bad
+        with pytest.raises(ValueError, match=f"finite states, got {bad} in unit .* of sample 2"):
+            ctebm.parameter_gradient(net, x, s, y, which, **steps)
+    y = y.clone()
+    y[3, 1] = bad
+    with pytest.raises(ValueError, match=f"for layer 'y', got {bad} in unit 1 of sample 3"):
+        ctebm.parameter_gradient(net, x, fixed.state, y, which, **steps)
+
+
+def test_no_steps_have_no_gradient_in_any_batch():
+    net, x, fixed, y = whole_network("tanh")
+    found = ctebm.parameter_gradient(net, x[0], fixed.state[0], y, "bptt", eps=0.1, n_steps=0)
+    assert found.weights[0].shape == (len(y), *net.weights[0].shape)
+    assert not any(W.any() for W in found.weights)

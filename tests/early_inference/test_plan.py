@@ -29,8 +29,17 @@ def test_a_schedule_has_a_time_or_a_number_of_steps():
         ({"eps": [0.0]}, "0 < eps <= 1"),
         ({"eps": [1.5]}, "0 < eps <= 1"),
         ({"eps": [np.nan]}, "0 < eps <= 1"),
-        ({"eps": []}, "0 < eps <= 1"),
+        ({"eps": []}, "one or more step sizes 0 < eps <= 1, got none"),
+        ({"eps": "fine"}, "real numbers for eps"),
         ({"n_steps": 0}, "n_steps >= 1"),
+        ({"n_steps": 2.5}, "whole number n_steps >= 1, got 2.5"),
+        ({"n_steps": np.nan}, "n_steps >= 1, got nan"),
+        ({"n_steps": 10**300}, "can't be counted"),
+        ({"t_end": np.nan}, "finite t_end >= 0, got nan"),
+        ({"t_end": -1.0}, "finite t_end >= 0, got -1"),
+        ({"t_end": 1e300}, "can't be counted"),
+        ({"t_end": 1e300, "eps": 1e-300}, "finite t_end / eps, got inf"),
+        ({"n_steps": 10**15, "save_all": True}, "GiB are free; take fewer steps, or let save_all"),
         ({"method": "eulr"}, "did you mean 'euler'"),
     ],
 )
@@ -44,6 +53,11 @@ def test_steps_without_meaning_are_refused(options, words):
     [
         ({"n": 4}, "expected sigma > 0 with 4 replicates"),
         ({"sigma": 0.1, "n": 0}, "replicates >= 1"),
+        ({"sigma": 0.1, "n": 2.5}, "whole number replicates >= 1, got 2.5"),
+        ({"sigma": 0.1, "n": float("nan")}, "replicates >= 1, got nan"),
+        ({"sigma": float("inf")}, "finite sigma >= 0, got inf"),
+        ({"sigma": 0.1, "seed": 1.5}, "whole number seed >= 0, got 1.5"),
+        ({"sigma": 0.1, "seed": -1}, "whole number seed >= 0, got -1"),
         ({"sigma": -1.0}, "sigma >= 0"),
         ({"sigma": float("nan")}, "sigma >= 0"),
         ({"baseline": "free"}, "expected baseline undriven, held, equilibrium, got 'free'"),
@@ -53,3 +67,9 @@ def test_steps_without_meaning_are_refused(options, words):
 def test_noisy_runs_without_meaning_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
         Replicates(**options)
+
+
+def test_numbers_of_any_make_are_taken():
+    noisy = Replicates(np.float32(0.5), n=4.0, seed=np.int64(3))  # pyright: ignore[reportArgumentType]
+    assert [noisy.sigma, noisy.n, noisy.seed] == [0.5, 4, 3]
+    assert type(noisy.n) is int and type(noisy.sigma) is float

@@ -8,7 +8,6 @@ import torch
 
 from ctebm.equilibria import krylov
 from ctebm.equilibria.krylov import (
-    conjugate_gradients,
     dense_spectrum,
     extremal_spectrum,
     function_product,
@@ -90,17 +89,6 @@ def test_a_function_that_takes_too_many_products_is_refused():
     H = with_eigenvalues(np.geomspace(1e-6, 1, 80))
     with pytest.raises(RuntimeError, match="after 5 products"):
         function_product(lambda v: H @ v, generic_vector(80, H), lambda x: 1 / x, max_products=5)
-
-
-def test_conjugate_gradients_row_by_row():
-    stack = [with_eigenvalues(np.linspace(0.1, 3, 20), seed) for seed in range(3)]
-    H = torch.stack([*stack, -stack[0], stack[1]])
-    right = torch.stack([generic_vector(20, H)] * 4 + [torch.zeros(20, dtype=torch.float64)])
-    x = conjugate_gradients(lambda v: (H @ v.unsqueeze(-1)).squeeze(-1), right)
-    exact = torch.linalg.solve(H[:3], right[:3])
-    assert torch.allclose(x[:3], exact, rtol=1e-11, atol=1e-12)
-    assert x[3].isnan().all()
-    assert torch.equal(x[4], right[4])
 
 
 def test_spectra_on_different_units_are_stacked():

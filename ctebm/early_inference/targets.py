@@ -1,0 +1,128 @@
+"""States and targets of the output at the door: finite, of one batch, states and not labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ctebm.networks.base import StateLike, VectorField
+from ctebm.networks.layout import size_of
+
+__all__ = ["checked_network", "checked_samples", "state_and_target", "target_states"]
+
+
+def state_and_target(
+    network: VectorField, state: StateLike, target: ArrayLike | Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return states and targets as tensors that broadcast against each other.
+
+    Parameters
+    ----------
+    network : VectorField
+        Its last layer is the output.
+    state : array or FixedPoints, (*batch, unit)
+        States of its units.
+    target : array, (*batch, output unit)
+        Target states of the output.
+
+    Raises
+    ------
+    ValueError
+        For states or targets of the wrong shape, not finite, or of different numbers of samples;
+        for labels; and for a network without an output.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> from ctebm.early_inference.targets import state_and_target
+    >>> net = ctebm.LayeredNetwork.random([3, 2], ctebm.Tanh()).clamp({"x": [0.1, 0.2, 0.3]})
+    >>> [tuple(x.shape) for x in state_and_target(net, [[0.0, 0.0]], [0.3, -0.3])]
+    [(1, 2), (2,)]
+    """
+    s = checked_network(network).finite_state(state)
+    batch = checked_samples(inputs=network.batch, states=s.shape[:-1])
+    return s, target_states(network, target, batch)
+
+
+def target_states(network: VectorField, target: ArrayLike | Tensor, batch: torch.Size) -> Tensor:
+    """Return targets as a tensor that broadcasts against the samples of a batch.
+
+    Parameters
+    ----------
+    network : VectorField
+        Its last layer is the output.
+    target : array, (*batch, output unit)
+        Target states.
+    batch : torch.Size
+        Samples of what they are targets for.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`state_and_target`.
+    """
+    n_outputs = size_of(network.layer(network.output))
+    if len(batch) == 1 and _integers(target) and np.shape(target) == tuple(batch):
+        raise ValueError(
+            f"expected target states of the output, got {batch[0]} integers for {batch[0]} "
+            "samples, which read as labels; give one-hot states of shape "
+            f"({batch[0]}, {n_outputs}), or floats for one target that all samples share."
+        )
+    states = network._layer_state(network.output, target)
+    checked_samples(samples=batch, targets=states.shape[:-1])
+    return states
+
+
+def checked_network(network: VectorField) -> VectorField:
+    """Return a network that has an output to drive, or refuse it.
+
+    Parameters
+    ----------
+    network : VectorField
+        What came.
+
+    Raises
+    ------
+    ValueError
+        For anything else than a network, without named layers, or with all of them clamped.
+    """
+    if not isinstance(network, VectorField):
+        raise ValueError(f"expected a network, got {type(network).__name__}.")
+    if network.n_units == 0:
+        raise ValueError(
+            "expected a network with a free output, got one with every layer clamped; leave the "
+            "output out of clamp."
+        )
+    network.layer(network.output)
+    return network
+
+
+def checked_samples(**batches: torch.Size) -> torch.Size:
+    """Return the batch that several broadcast to, refused in words if they don't.
+
+    Parameters
+    ----------
+    **batches : torch.Size
+        By the name of what comes in that many samples.
+
+    Raises
+    ------
+    ValueError
+        If they do not broadcast.
+    """
+    try:
+        return torch.broadcast_shapes(*batches.values())
+    except RuntimeError:
+        got = " and ".join(f"{name} {tuple(batch)}" for name, batch in batches.items())
+        raise ValueError(
+            f"expected one row or as many as the others have, got batches of {got}; give each "
+            "sample a row, or all of them one."
+        ) from None
+
+
+def _integers(target: ArrayLike | Tensor) -> bool:
+    if isinstance(target, Tensor):
+        return not (target.is_floating_point() or target.is_complex())
+    return np.asarray(target).dtype.kind in "iu"
