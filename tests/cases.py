@@ -7,6 +7,7 @@ import torch
 import ctebm
 from ctebm.early_inference.driven import ComplexNudge, HeldOutput, TangentField
 from ctebm.networks.activation import Activation
+from ctebm.networks.layout import rows_of, size_of
 
 ACTIVATIONS: dict[str, Activation] = {
     "hard": ctebm.HardSigmoid(),
@@ -23,6 +24,73 @@ class Quartic(ctebm.Network):
 
     def energy(self, s):
         return s.square().sum(-1) / 2 + s.pow(4).sum(-1) / 4 + s[..., 0] * s[..., -1] / 3
+
+
+class Biased(Quartic):
+    """A user's network that brings one row of biases a sample."""
+
+    def __init__(self, bias, layers):
+        super().__init__(bias.shape[-1], layers)
+        self.bias = bias
+
+    def energy(self, s):
+        return super().energy(self.as_state(s)) - (self.bias * s).sum(-1)
+
+    @property
+    def batch(self):
+        return self.bias.shape[:-1]
+
+    def samples(self, batch, rows):
+        return Biased(rows_of(self.bias, batch, rows), self.layers)
+
+
+class Chain(ctebm.VectorField):
+    """A user's motion: a force and nothing else, of layers that copy the layer below."""
+
+    def force(self, s):
+        s = self.as_state(s)
+        return torch.nn.functional.pad(s, (1, 0))[..., :-1] - s + torch.sin(s) / 9
+
+
+class Clipped(ctebm.VectorField):
+    """A user's motion with a rate that is clipped at kinks of its own in each unit."""
+
+    def __init__(self, weight, bias, low, high, layers):
+        super().__init__(len(weight), layers)
+        self.weight, self.bias = weight, bias
+        self.box = ctebm.Box(low, high)
+
+    def force(self, s):
+        s = self.as_state(s)
+        slope = self.box.contains(s).to(s.dtype)
+        return slope * (self.bias + self.box.project(s) @ self.weight.mT) - s
+
+
+class Neural(ctebm.VectorField):
+    """A user's motion that a torch module computes."""
+
+    def __init__(self, n, layers):
+        super().__init__(n, layers)
+        draw = torch.Generator().manual_seed(0)
+        self.module = torch.nn.Linear(n, n, dtype=torch.float64)
+        with torch.no_grad():
+            for p in self.module.parameters():
+                p.copy_(torch.randn(p.shape, generator=draw, dtype=p.dtype) / 2)
+
+    def force(self, s):
+        s = self.as_state(s)
+        return torch.tanh(self.module(s)) - s
+
+
+class Spiral(ctebm.LyapunovField):
+    """A user's motion down an energy that is not the potential of its force."""
+
+    def force(self, s):
+        s = self.as_state(s)
+        return s.roll(1, -1) - s.roll(-1, -1) - s - s**3
+
+    def energy(self, s):
+        return s.square().sum(-1) / 2
 
 
 def dense(rho: Activation, n: int = 7, gain: float = 1.0, seed: int = 3) -> ctebm.DenseNetwork:
@@ -49,9 +117,21 @@ def sparse(rho: Activation) -> ctebm.SparseNetwork:
     return ctebm.SparseNetwork(weight, net.bias, rho, layers=dict(net.layers))
 
 
+F64 = torch.float64
+CHAIN = {"x": slice(0, 1), "h": slice(1, 2), "y": slice(2, 3)}
+
+
+def rows(n: int, size: int, seed: int = 5) -> torch.Tensor:
+    """Return states of a layer, a row a sample."""
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randn(n, size, generator=draw, dtype=F64) / 3
+
+
 def every_network() -> dict[str, ctebm.Network]:
     """Return networks whose force is the gradient of their energy."""
-    nets: dict[str, ctebm.Network] = {"quartic": Quartic(6, {"x": slice(0, 2), "y": slice(2, 6)})}
+    quartic = {"x": slice(0, 2), "h": slice(2, 3), "y": slice(3, 6)}
+    nets: dict[str, ctebm.Network] = {"quartic": Quartic(6, quartic)}
+    nets["biased"] = Biased(rows(3, 6), quartic)
     for name, rho in ACTIVATIONS.items():
         nets[f"dense-{name}"] = dense(rho)
         nets[f"layered-{name}"] = layered(rho)
@@ -60,58 +140,75 @@ def every_network() -> dict[str, ctebm.Network]:
     for n in (2, 3, 5, 6):
         nets[f"{n}-layers"] = layered(ACTIVATIONS["logistic"], (5, 4, 3, 4, 2, 3)[:n])
     whole = layered(ACTIVATIONS["tanh"])
-    nets["clamped-layered"] = whole.clamp({"x": torch.full((5,), 0.3, dtype=torch.float64)})
-    nets["clamped-dense"] = nets["dense-hard"].clamp({"x": torch.zeros(3, dtype=torch.float64)})
-    nets["clamped-sparse"] = nets["sparse-tanh"].clamp({"y": torch.zeros(4, dtype=torch.float64)})
+    nets["clamped-layered"] = whole.clamp({"x": torch.full((5,), 0.3, dtype=F64)})
+    nets["clamped-dense"] = nets["dense-hard"].clamp({"x": torch.zeros(3, dtype=F64)})
+    nets["clamped-sparse"] = nets["sparse-tanh"].clamp({"y": torch.zeros(4, dtype=F64)})
     nets["one-layer"] = whole.clamp({"x": [0.3] * 5, "h2": [0.1] * 4, "h1": [0.0] * 3})
-    nets["parted"] = whole.clamp({"h1": torch.full((3,), -0.2, dtype=torch.float64)})
+    nets["parted"] = whole.clamp({"h1": torch.full((3,), -0.2, dtype=F64)})
     nets["plastic"] = ctebm.PlasticNetwork(layered(ACTIVATIONS["hard"])).to_network()
-    nets["clamped-quartic"] = nets["quartic"].clamp({"x": torch.ones(2, dtype=torch.float64)})
+    nets["clamped-quartic"] = nets["quartic"].clamp({"x": torch.ones(2, dtype=F64)})
+    nets["parted-quartic"] = nets["quartic"].clamp({"h": torch.ones(1, dtype=F64)})
+    batched = ("layered-hard", "layered-custom", "dense-tanh", "sparse-tanh", "quartic")
+    for name in batched:
+        size = size_of(nets[name].layers["x"])
+        nets[f"batch-{name}"] = nets[name].clamp({"x": rows(3, size)})
+    nets["batch-parted"] = whole.clamp({"h1": rows(3, 3)})
+    nets["batch-biased"] = nets["biased"].clamp({"h": rows(3, 1)})
     return nets
-
-
-class Chain(ctebm.VectorField):
-    """A user's motion: a force and nothing else, of layers that copy the layer below."""
-
-    def force(self, s):
-        s = self.as_state(s)
-        return torch.nn.functional.pad(s, (1, 0))[..., :-1] - s + torch.sin(s) / 9
 
 
 def every_motion() -> dict[str, ctebm.VectorField]:
     """Return motions whose force is no gradient."""
-    chain3 = {"x": slice(0, 1), "h": slice(1, 2), "y": slice(2, 3)}
-    nets: dict[str, ctebm.VectorField] = {"chain": Chain(3, chain3)}
+    nets: dict[str, ctebm.VectorField] = {"chain": Chain(3, CHAIN), "spiral": Spiral(3, CHAIN)}
     nets["clamped-chain"] = nets["chain"].clamp({"x": [0.4]})
     nets["parted-chain"] = nets["chain"].clamp({"h": [0.4]})
+    nets["neural"] = Neural(4, {"x": slice(0, 1), "y": slice(1, 4)})
+    nets["clipped"] = clipped()
     for name in ("hard", "tanh"):
         rho = ACTIVATIONS[name]
         net, chain = dense(rho), layered(rho)
-        skew = net.weight + 0.2 * torch.triu(torch.ones_like(net.weight), 1)
+        skew = net.weight + 0.2 * torch.triu(torch.ones_like(net.weight))  # and a diagonal
         nets[f"asymmetric-{name}"] = ctebm.AsymmetricNetwork(
             skew, net.bias, rho, layers=dict(net.layers)
         )
         nets[f"feedback-{name}"] = ctebm.FeedbackNetwork.at_angle(chain, 50.0, seed=2)
         nets[f"hopfield-dense-{name}"] = ctebm.HopfieldNetwork(net)
         nets[f"hopfield-layered-{name}"] = ctebm.HopfieldNetwork(chain)
-        nets[f"held-output-{name}"] = HeldOutput(net, torch.full((4,), 0.1, dtype=torch.float64))
-    x = torch.full((5,), 0.3, dtype=torch.float64)
+        nets[f"held-output-{name}"] = HeldOutput(net, torch.full((4,), 0.1, dtype=F64))
+    nets["hopfield-sparse"] = ctebm.HopfieldNetwork(sparse(ACTIVATIONS["tanh"]))
+    nets["hopfield-custom"] = ctebm.HopfieldNetwork(dense(ACTIVATIONS["custom"]))
     for name in ("feedback-tanh", "hopfield-layered-tanh"):
-        nets[f"clamped-{name}"] = nets[name].clamp({"x": x})
-    free = layered(ACTIVATIONS["tanh"]).clamp({"x": x})
-    nets["tangent"] = TangentField(
-        nets["feedback-tanh"], torch.full((14,), 0.2, dtype=torch.float64), torch.ones(14)
-    )
-    nets["complex-nudge"] = ComplexNudge(free, torch.zeros(2, dtype=torch.float64), 0.1 + 0.2j)
+        nets[f"clamped-{name}"] = nets[name].clamp({"x": torch.full((5,), 0.3, dtype=F64)})
+    for name in ("feedback-tanh", "asymmetric-tanh", "hopfield-layered-tanh", "neural", "clipped"):
+        size = size_of(nets[name].layers["x"])
+        nets[f"batch-{name}"] = nets[name].clamp({"x": rows(3, size)})
+    free = layered(ACTIVATIONS["tanh"]).clamp({"x": torch.full((5,), 0.3, dtype=F64)})
+    whole = nets["feedback-tanh"]
+    nets["tangent"] = TangentField(whole, torch.full((14,), 0.2, dtype=F64), torch.ones(14))
+    pull = torch.ones(2, dtype=F64)
+    nets["batch-tangent"] = TangentField(whole, rows(3, 14), torch.ones(3, 14), pull)
+    nets["complex-nudge"] = ComplexNudge(free, torch.zeros(2, dtype=F64), 0.1 + 0.2j)
+    nets["batch-complex-nudge"] = ComplexNudge(free, rows(3, 2), 0.1 + 0.2j)
+    nets["batch-held-output"] = HeldOutput(dense(ACTIVATIONS["tanh"]), rows(3, 4))
     return nets
 
 
+def clipped() -> Clipped:
+    """Three units in a chain: with two kinks, with none, with one."""
+    inf = torch.inf
+    weight = torch.tensor([[0.0, 0, 0], [0.8, 0, 0], [0, -0.5, 0]], dtype=F64)
+    low, high = torch.tensor([-0.5, -inf, 0.0]), torch.tensor([0.5, inf, inf])
+    bias = torch.tensor([0.9, -1.0, 0.1], dtype=F64)
+    return Clipped(weight, bias, low.to(F64), high.to(F64), CHAIN)
+
+
 def states(net: ctebm.VectorField, batch=(9,), seed: int = 0, spread: float = 1.0) -> torch.Tensor:
-    """Return random states that keep away from every kink."""
+    """Return random states that keep away from every kink, for each sample of the network."""
     draw = torch.Generator().manual_seed(seed)
     assert net.n_units is not None
-    s = spread * torch.randn(*batch, net.n_units, generator=draw, dtype=torch.float64)
-    for kink in getattr(getattr(net, "activation", None), "kinks", ()):
+    s = spread * torch.randn(*batch, *net.batch, net.n_units, generator=draw, dtype=F64)
+    kinks = (*getattr(getattr(net, "activation", None), "kinks", ()), *(net.box or ()))
+    for kink in kinks:
         s = torch.where((s - kink).abs() < 1e-3, s + 1e-2, s)
     return s
 

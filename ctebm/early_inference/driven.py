@@ -2,6 +2,7 @@ r"""Networks with a driven output: linearised, held, and nudged at a complex str
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import Self
 
@@ -58,6 +59,19 @@ class TangentField(VectorField):
         f = self.jacobian_product(s, s)
         return f if self.pull is None else f + self.pull
 
+    @property
+    def batch(self) -> torch.Size:
+        return self.state.shape[:-1]
+
+    def samples(self, batch: torch.Size, rows: Tensor) -> Self:
+        other = copy.copy(self)
+        other.network = self.network.samples(batch, rows)
+        other.state, other.responsive = (
+            rows_of(t, batch, rows) for t in (self.state, self.responsive)
+        )
+        other.pull = None if self.pull is None else rows_of(self.pull, batch, rows)
+        return other
+
     def jacobian_product(self, s: Tensor, v: Tensor) -> Tensor:
         free = self.responsive
         return free * self.network.jacobian_product(self.state, free * self.as_state(v))
@@ -87,12 +101,12 @@ class HeldOutput(VectorField):
         self.dtype, self.device = network.dtype, network.device
 
     def force(self, s: Tensor) -> Tensor:
-        s = self.as_state(s)
+        s = self._in_samples(s)
         held = with_output(self.network, s, self.target)
         return self.network.force(held) + (held - s)  # so that the pressure is that at the target
 
     def jacobian(self, s: Tensor) -> Tensor:
-        held = with_output(self.network, self.as_state(s), self.target)
+        held = with_output(self.network, self._in_samples(s), self.target)
         J, y = self.network.jacobian(held).clone(), self.layers[self.output]
         J[..., y] = 0
         J[..., y, y] = -torch.eye(self.target.shape[-1], dtype=J.dtype, device=J.device)
@@ -138,12 +152,22 @@ class ComplexNudge(VectorField):
         self.dtype, self.device = network.dtype, network.device
 
     def force(self, s: Tensor) -> Tensor:
-        s = self.as_state(s)
+        s = self._in_samples(s)
         n, y = self.inner.n_units, self.inner.layers[self.inner.output]
         z = torch.complex(s[..., :n], s[..., n:])
         f = self.inner.force(z)
         f[..., y] = f[..., y] + self.beta * (self.target - z[..., y])
         return torch.cat([f.real, f.imag], -1)
+
+    @property
+    def batch(self) -> torch.Size:
+        return torch.broadcast_shapes(self.inner.batch, self.target.shape[:-1])
+
+    def samples(self, batch: torch.Size, rows: Tensor) -> Self:
+        other = copy.copy(self)
+        other.inner = self.inner.samples(batch, rows)
+        other.target = rows_of(self.target, batch, rows)
+        return other
 
 
 def check_analytic(network: VectorField) -> None:

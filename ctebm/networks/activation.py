@@ -71,11 +71,11 @@ class Activation(ABC):
     def derivative(self, s: Tensor) -> Tensor:
         r"""Return :math:`\rho'(s)`; at a kink, the slope inside the closed linear piece."""
         # In forward mode a sum has the element-wise derivative as its tangent, at any order.
-        return torch.func.jvp(self, (s,), (torch.ones_like(s),))[1]
+        return torch.func.jvp(self, (s.contiguous(),), (torch.ones_like(s),))[1]
 
     def second_derivative(self, s: Tensor) -> Tensor:
         r"""Return :math:`\rho''(s)`; zero at a kink."""
-        return torch.func.jvp(self.derivative, (s,), (torch.ones_like(s),))[1]
+        return torch.func.jvp(self.derivative, (s.contiguous(),), (torch.ones_like(s),))[1]
 
     def rate_and_slope(self, s: Tensor) -> tuple[Tensor, Tensor]:
         r"""Return :math:`\rho(s)` and :math:`\rho'(s)`, sharing their work where they can."""

@@ -107,7 +107,8 @@ class VectorField(ABC):
 
     def jacobian_product(self, s: Tensor, v: Tensor) -> Tensor:
         r"""Return :math:`J(s)\,v` with :math:`J = \partial f/\partial s`, without the matrix."""
-        return torch.func.jvp(self.force, *zip(self._with_vector(s, v), strict=True))[1]
+        s, v = self._with_vector(s, v)
+        return torch.func.jvp(self.force, (s.contiguous(),), (v,))[1]
 
     def adjoint_product(self, s: Tensor, v: Tensor) -> Tensor:
         """Return :math:`J(s)'v`, without the matrix."""

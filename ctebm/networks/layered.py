@@ -199,6 +199,8 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
         return network.centred() if centred else network
 
     def coupling(self, r: Tensor) -> Tensor:
+        if not self.layers:  # all are held
+            return r
         rates = [r[..., where] for where in self.layers.values()]
         parts: list[Tensor | None] = [None] * len(rates)
         for i, W in enumerate(self.weights):

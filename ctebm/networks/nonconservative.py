@@ -178,6 +178,8 @@ class FeedbackNetwork(LayeredField):
         return Blocks(self.activation, self.weights, self.feedback, self.biases)
 
     def coupling(self, r: Tensor) -> Tensor:
+        if not self.layers:  # all are held
+            return r
         rates = [r[..., where] for where in self.layers.values()]
         received = [torch.zeros_like(rate) for rate in rates]
         for i, (W, V) in enumerate(zip(self.weights, self.feedback, strict=True)):

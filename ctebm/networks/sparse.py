@@ -96,7 +96,7 @@ class SparseNetwork(MatrixField, PairwiseNetwork):
     def coupling(self, r: Tensor) -> Tensor:
         if r.ndim == 1:
             return self.weight @ r
-        return (self.weight @ r.reshape(-1, r.shape[-1]).mT).mT.reshape(r.shape)
+        return (self.weight @ r.flatten(end_dim=-2).mT).mT.reshape(r.shape)
 
     def dense_weight(self) -> Tensor:
         n = self.weight.shape[0]
