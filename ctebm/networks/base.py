@@ -283,6 +283,10 @@ class VectorField(ABC):
             )
         return list(self.layers)[-1]
 
+    def __repr__(self) -> str:
+        sizes = [f"{name}: {size_of(where)}" for name, where in self.layers.items()]
+        return f"{type(self).__name__}({', '.join(sizes) or self.n_units or ''})"
+
     def _in_samples(self, s: StateLike) -> Tensor:
         """Return a state, one for each sample that the parameters bring along."""
         state, batch = self.as_state(s), self.batch

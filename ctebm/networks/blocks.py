@@ -100,6 +100,21 @@ class Blocks:
         slope = self.activation.derivative
         return slope(s[i]) * product(slope(s[i + 1]) * v, V.mT)
 
+    def matrix(self) -> Tensor:
+        """Return the couplings as one matrix, from all units (columns) to all (rows)."""
+        sizes = [b.shape[-1] for b in self.biases]
+        if not sizes:
+            return torch.zeros(0, 0)
+        rows = []
+        for i, m in enumerate(sizes):
+            row = [self.biases[i].new_zeros(m, n) for n in sizes]
+            if i > 0 and (W := self.weights[i - 1]) is not None:
+                row[i - 1] = W.mT
+            if i + 1 < len(sizes) and (V := self.feedback[i]) is not None:
+                row[i + 1] = V
+            rows.append(torch.cat(row, dim=-1))
+        return torch.cat(rows, dim=-2)
+
     def rate(self, s: Tensor) -> Tensor:
         r"""Return :math:`\rho(s)` of states that lie in the box, if there is one."""
         box = self.activation.box

@@ -121,6 +121,9 @@ class HopfieldNetwork(LyapunovField):
         other.n_units, other.layers = network.n_units, network.layers
         return other
 
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}; {self.activation})"
+
     def _own(self, s: Tensor) -> Tensor:
         r"""Return :math:`\int_0^\rho \rho^{-1}`, by parts :math:`s\rho(s) - \int \rho\,ds`."""
         return s * self.activation(s) - self.activation.integral(s)

@@ -43,7 +43,9 @@ class Box(NamedTuple):
 
     def project(self, s: Tensor) -> Tensor:
         """Return the nearest states in the box."""
-        return s.clamp(self.low, self.high)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        if isinstance(self.low, Tensor) == isinstance(self.high, Tensor):
+            return s.clamp(self.low, self.high)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        return s.clamp(min=self.low).clamp(max=self.high)
 
     def residual(self, s: Tensor, f: Tensor) -> Tensor:
         """Return ``clip(s + f, b1, b2) - s``, which is 0 at an equilibrium."""

@@ -90,6 +90,9 @@ class LayeredField(PairwiseField):
         """The couplings layer by layer, with the parameters themselves."""
         return Blocks(self.activation, self.weights, self.weights, self.biases)
 
+    def dense_weight(self) -> Tensor:
+        return self.blocks.matrix()
+
     def _restrict(self, clamped: str, bias: Tensor) -> Self:
         network = copy.copy(self)
         network.weights = self._blocks_without(self.weights, clamped)
@@ -229,15 +232,6 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
                 return self.dense_weight()
             self._kept = _Kept.of(self)
         return self._kept.dense
-
-    def dense_weight(self) -> Tensor:
-        n, slices = self.bias.shape[-1], list(self.layers.values())
-        weight = self.bias.new_zeros(n, n)
-        for W, rows, columns in zip(self.weights, slices[:-1], slices[1:], strict=True):
-            if W is not None:
-                weight[rows, columns] = W
-                weight[columns, rows] = W.mT
-        return weight
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_kept"}

@@ -191,16 +191,6 @@ class FeedbackNetwork(LayeredField):
     def adjoint_coupling(self, r: Tensor) -> Tensor:
         return self.of_blocks(self.feedback, self.weights).coupling(r)
 
-    def dense_weight(self) -> Tensor:
-        n, slices = self.bias.shape[-1], list(self.layers.values())
-        weight = self.bias.new_zeros(n, n)
-        for W, V, low, high in zip(
-            self.weights, self.feedback, slices[:-1], slices[1:], strict=True
-        ):
-            if W is not None and V is not None:
-                weight[high, low], weight[low, high] = W.mT, V
-        return weight
-
     def of_blocks(self, weights: list[Tensor | None], feedback: list[Tensor | None]) -> Self:
         """Return the network with other weights in the two directions."""
         network = copy.copy(self)

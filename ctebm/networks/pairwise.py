@@ -15,7 +15,7 @@ from ctebm.networks.activation import Activation
 from ctebm.networks.arrays import real_tensor
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
-from ctebm.networks.layout import drop_units, rows_of, size_of
+from ctebm.networks.layout import drop_units, rows_of
 
 __all__ = ["PairwiseField", "PairwiseNetwork", "affine"]
 
@@ -185,8 +185,7 @@ class PairwiseField(VectorField):
         return network
 
     def __repr__(self) -> str:
-        sizes = ", ".join(f"{name}: {size_of(where)}" for name, where in self.layers.items())
-        return f"{type(self).__name__}({sizes}; {self.activation})"
+        return f"{super().__repr__()[:-1]}; {self.activation})"
 
 
 class PairwiseNetwork(PairwiseField, Network):  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -1,50 +1,257 @@
-"""Forces of networks of pairwise couplings, in batches of every shape."""
+"""Pairwise couplings: eqs. 6 and 8, states and rates, biases, memory of their own."""
 
-from __future__ import annotations
+import copy
 
+import numpy as np
 import pytest
+import scipy.sparse
 import torch
+from cases import ACTIVATIONS, F64, dense, layered, sparse, states
 
 import ctebm
 
-NETWORKS = {
-    "layered": lambda rho: ctebm.LayeredNetwork.random([5, 4, 3, 2], rho, seed=1),
-    "clamped": lambda rho: ctebm.LayeredNetwork.random([5, 4, 3, 2], rho, seed=1).clamp(
-        {"x": torch.linspace(-1, 1, 15).reshape(3, 5)}
-    ),
-    "wide": lambda rho: ctebm.LayeredNetwork.random([60, 50, 7], rho, seed=1),
-    "dense": lambda rho: ctebm.DenseNetwork(
-        torch.tensor([[0, 1, -1], [1, 0, 2], [-1, 2, 0.0]]), [0.1, 0, -0.2], rho,
-        layers={"x": slice(0, 1), "y": slice(1, 3)},
-    ),
-}  # fmt: skip
-ACTIVATIONS = [ctebm.Tanh(), ctebm.Logistic(), ctebm.HardSigmoid(), ctebm.SmoothHardSigmoid()]
+W, B = np.array([[0.0, 0.5], [0.5, 0.0]]), np.array([0.1, -0.2])
 
 
-def states(net: ctebm.Network, *batch: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(*batch, net.n_units, dtype=torch.float64, generator=generator)
+def make(kind, weight=W, bias=B, **options):
+    """Return a network of two units of each kind, from arrays or tensors."""
+    block = weight[:1, 1:]
+    return {
+        "dense": lambda: ctebm.DenseNetwork(weight, bias, ctebm.Tanh(), **options),
+        "asymmetric": lambda: ctebm.AsymmetricNetwork(weight, bias, ctebm.Tanh(), **options),
+        "layered": lambda: ctebm.LayeredNetwork(
+            [block], [bias[:1], bias[1:]], ctebm.Tanh(), **options
+        ),
+        "feedback": lambda: ctebm.FeedbackNetwork(
+            [block], [block], [bias[:1], bias[1:]], ctebm.Tanh(), **options
+        ),
+    }[kind]()
 
 
-@pytest.mark.parametrize("rho", ACTIVATIONS, ids=repr)
-@pytest.mark.parametrize("name", NETWORKS)
+KINDS = ["dense", "asymmetric", "layered", "feedback"]
+
+
+def test_eq_6_and_eq_8_written_out():
+    net = dense(ACTIVATIONS["logistic"])
+    s, W, b, rho = states(net, (1,))[0], net.weight, net.bias, net.activation
+    n = len(s)
+    E = sum(s[i] ** 2 / 2 for i in range(n)) - sum(b[i] * rho(s[i]) for i in range(n))
+    E -= sum(W[i, j] * rho(s[i]) * rho(s[j]) for i in range(n) for j in range(n) if i != j) / 2
+    torch.testing.assert_close(net.energy(s), E)
+    R = torch.stack(
+        [
+            rho.derivative(s[i]) * (b[i] + sum(W[i, j] * rho(s[j]) for j in range(n)))
+            for i in range(n)
+        ]
+    )
+    torch.testing.assert_close(net.pressure(s), R)
+
+
+SHAPES = {
+    "layered": lambda rho: layered(rho),
+    "clamped": lambda rho: layered(rho).clamp({"x": torch.linspace(-1, 1, 15).reshape(3, 5)}),
+    "wide": lambda rho: layered(rho, (60, 50, 7)),
+    "dense": lambda rho: dense(rho),
+}
+
+
+@pytest.mark.parametrize("rho", ["tanh", "logistic", "hard", "smooth-hard"])
+@pytest.mark.parametrize("name", SHAPES)
 @pytest.mark.parametrize("batch", [(3,), (1,), (2, 3), (3, 1)], ids=str)
-def test_force_is_the_slope_of_the_energy(name, rho, batch):
-    net = NETWORKS[name](rho)
+def test_force_is_the_slope_of_the_energy_in_batches_of_every_shape(name, rho, batch):
+    net = SHAPES[name](ACTIVATIONS[rho])
     if name == "clamped" and batch[-1] == 1:
         batch = (*batch[:-1], 3)  # its bias has three rows
-    s = states(net, *batch)
+    s = states(net, batch)
     by_autograd = -torch.func.grad(lambda u: net.energy(u).sum())(s)
-    torch.testing.assert_close(net.force(s).expand_as(by_autograd), by_autograd)
+    torch.testing.assert_close(net.force(s), by_autograd)
 
 
-def test_force_sees_weights_that_were_changed_in_place():
-    net = NETWORKS["layered"](ctebm.Tanh())
-    s = states(net, 3)
+@pytest.mark.parametrize("kind", KINDS)
+def test_parameters_are_copies(kind):
+    weight, bias, s = W.copy(), B.copy(), torch.ones(2, dtype=F64)
+    net = make(kind, weight, bias)
     before = net.force(s)
-    net.weights[1].mul_(2)
-    fresh = ctebm.LayeredNetwork(net.weights, net.biases, ctebm.Tanh())
-    torch.testing.assert_close(net.force(s), fresh.force(s))
-    assert not torch.allclose(net.force(s), before)
-    net.weights[0] = torch.zeros_like(net.weights[0])
-    torch.testing.assert_close(net.current(s)[..., net.layers["x"]], net.biases[0].expand(3, -1))
+    weight *= 3
+    bias += 1
+    assert torch.equal(net.force(s), before)
+    tensors = torch.tensor(W), torch.tensor(B)
+    net = make(kind, *tensors)
+    for tensor in tensors:
+        tensor.mul_(3)
+    assert torch.equal(net.force(s), before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_reach_the_tensors_that_were_given(kind):
+    weight, bias = torch.tensor(W).requires_grad_(), torch.tensor(B).requires_grad_()
+    net, s = make(kind, weight, bias), torch.tensor([0.3, -0.4], dtype=F64)
+    net.force(s)[0].backward()
+    rho = ctebm.Tanh()
+    slope, r = rho.derivative(s), rho(s)
+    expected = torch.zeros(2, 2, dtype=F64)
+    expected[0, 1] = slope[0] * r[1]
+    if kind == "asymmetric":
+        expected[0, 0] = slope[0] * r[0]
+    if kind == "dense":  # which multiplies from the left what is the same from the right
+        expected = expected.T + torch.diag(torch.tensor([slope[0] * r[0], 0.0]))
+    torch.testing.assert_close(weight.grad, expected)
+    torch.testing.assert_close(bias.grad, torch.stack([slope[0], 0 * slope[0]]))
+    twin = copy.deepcopy(net)  # stays connected too
+    assert torch.equal(twin.force(s), net.force(s)) and twin.force(s).requires_grad
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("number", [1j, torch.tensor(1j)], ids=["numpy", "torch"])
+def test_complex_parameters_are_refused(kind, number):
+    ones = torch.ones(2, 2) if isinstance(number, torch.Tensor) else np.ones((2, 2))
+    zeros = 0 * ones[0]
+    with pytest.raises(ValueError, match="expected real numbers, got complex"):
+        make(kind, number * ones, zeros)
+    with pytest.raises(ValueError, match="expected real numbers, got complex"):
+        make(kind, 0 * ones, number * ones[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.complex64])
+def test_no_other_dtype_than_floats_of_full_precision(kind, dtype):
+    with pytest.raises(ValueError, match=f"expected dtype torch.float64 .* got {dtype}"):
+        make(kind, dtype=dtype)
+
+
+@pytest.mark.parametrize("name", ["hard", "hard-skewed", "logistic", "tanh", "smooth-hard"])
+@pytest.mark.parametrize("wrap", [lambda net: net, ctebm.HopfieldNetwork])
+def test_states_and_rates_are_each_other_s_inverse(name, wrap):
+    net = wrap(layered(ACTIVATIONS[name]))
+    rates = np.linspace(0.01, 0.99, 14)
+    s = net.state(rates)
+    assert s.dtype == F64
+    np.testing.assert_allclose(net.rate(s), rates, rtol=1e-12)
+    pixels = np.array([[0.2, 0.9, 0.5, 0.5, 0.3]], dtype=np.float32)
+    held = net.clamp({"x": net.state(pixels)})
+    assert held.batch == (1,)
+    single = net.to(torch.float32).state([0.5])
+    assert single.dtype == torch.float32
+
+
+@pytest.mark.parametrize("rates", [[1.5], [-0.1], [np.nan], np.array([0, 255], dtype=np.uint8)])
+def test_rates_out_of_range_are_refused(rates):
+    net = layered(ctebm.HardSigmoid())
+    with pytest.raises(ValueError, match=r"HardSigmoid takes rates in \[0, 1\]"):
+        net.state(rates)
+    with pytest.raises(ValueError, match=r"takes rates in \[0, 1\]|rate of shape|finite rates"):
+        net.centred({"x": rates})
+    with pytest.raises(ValueError, match=r"takes rates in \[0, 1\]"):
+        net.centred({"x": [0.5, 0.5, 0.5, 0.5, 1.01]})
+
+
+def test_binary_rates_may_be_integers():
+    net = layered(ctebm.HardSigmoid())
+    assert net.state(np.array([0, 1])).tolist() == [-0.5, 0.5]
+
+
+def test_centred_biases_make_the_origin_a_fixed_point():
+    net = ctebm.LayeredNetwork.random([6, 5, 4], ctebm.Logistic(), gain=2, seed=0)
+    assert net.force(torch.zeros(15)).abs().max() < 1e-15
+    rates = np.linspace(0.1, 0.9, 6)
+    held = net.centred({"x": rates}).clamp({"x": net.state(rates)})
+    assert held.force(torch.zeros(9)).abs().max() < 1e-14
+
+
+def test_a_rate_without_integral_moves_a_hopfield_network():
+    net = ctebm.HopfieldNetwork(dense(ctebm.Custom(torch.sin), gain=0.5))
+    rest = ctebm.settle(net)
+    assert rest.converged
+    torch.testing.assert_close(rest.state, net.bias + net.pairwise.weight @ rest.state.sin())
+    free = net.clamp({"x": [[0.1, 0.2, 0.3]]})
+    assert ctebm.settle(free).converged and torch.isfinite(free.jacobian(torch.zeros(4))).all()
+    with pytest.raises(NotImplementedError, match="Custom has no integral"):
+        net.energy(rest.state)
+
+
+@pytest.mark.parametrize("shape", ["pairs", "columns"])
+def test_two_layers_in_one_call_or_two(shape):
+    net = layered(ACTIVATIONS["tanh"])
+    s = states(net, (4,))
+    x, h1 = s[:, net.layers["x"]], s[:, net.layers["h1"]]
+    both, again = net.clamp({"x": x, "h1": h1}), net.clamp({"h1": h1}).clamp({"x": x})
+    free = torch.cat([s[:, net.layers["h2"]], s[:, net.layers["y"]]], -1)
+    torch.testing.assert_close(both.energy(free), net.energy(s))
+    torch.testing.assert_close(again.force(free), both.force(free))
+    assert both.weights == [None]
+
+
+def _sparse_pair(W, b=(0.0, 0.0)):
+    return ctebm.SparseNetwork(scipy.sparse.csr_array(np.array(W, float)), b, ctebm.Tanh())
+
+
+def _dense_pair(W, b=(0.0, 0.0), **options):
+    return ctebm.DenseNetwork(W, b, ctebm.Tanh(), **options)
+
+
+INFINITE = [[0, np.inf], [np.inf, 0]]
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: _dense_pair([[0, 1], [0.5, 0]]), r"symmetric weights, got max \|W - W'\| = 0.5"),
+        (lambda: _dense_pair([[1, 1], [1, 0]]), "no self-coupling.*set the diagonal to 0"),
+        (lambda: _dense_pair([[0, 1, 2], [1, 0, 2]]), "square weight matrix"),
+        (lambda: _dense_pair(INFINITE), "finite numbers in the weights"),
+        (lambda: _dense_pair([[0, 1], [1, 0]], [0.0]), "expected 2 biases"),
+        (lambda: _dense_pair([[0, 1], [1, 0]], [0.0, np.inf]), "finite numbers in the biases"),
+        (lambda: _dense_pair(W, layers={"x": slice(0, 1)}), "cover the 2 units"),
+        (lambda: _dense_pair(W).energy(torch.zeros(3)), r"\(\*batch, 2\), got \(3,\)"),
+        (lambda: _dense_pair(W).clamp({"x": [0.0]}), "one of the layers s, got 'x'"),
+        (lambda: _sparse_pair([[0, 1], [0.5, 0]]), r"symmetric weights, got max \|W - W'\| = 0.5"),
+        (lambda: _sparse_pair([[1, 1], [1, 0]]), "no self-coupling.*set the diagonal to 0"),
+        (lambda: _sparse_pair([[0, 1, 2], [1, 0, 2]]), "square weight matrix"),
+        (lambda: _sparse_pair(INFINITE), "finite numbers in the weights"),
+        (lambda: _sparse_pair([[0, 1], [1, 0]], [0.0]), "expected 2 biases"),
+        (lambda: _sparse_pair([[0, 1], [1, 0]], [0.0, np.nan]), "finite numbers in the biases"),
+        (lambda: ctebm.SparseNetwork(torch.zeros(2, 2), [0, 0], ctebm.Tanh()), "a sparse matrix"),
+        (lambda: ctebm.SparseNetwork([[0, 0]], [0, 0], ctebm.Tanh()), "use DenseNetwork"),
+    ],
+)
+def test_bad_networks_are_refused_in_a_sentence(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+def test_sparse_weights_are_copies():
+    matrix = scipy.sparse.csr_array(W)
+    net, s = ctebm.SparseNetwork(matrix, B, ctebm.Tanh()), torch.ones(2, dtype=F64)
+    before = net.force(s)
+    matrix.data *= 3
+    assert torch.equal(net.force(s), before)
+    given = torch.tensor(W).to_sparse()  # coordinates
+    net = ctebm.SparseNetwork(given, B, ctebm.Tanh())
+    given.values().mul_(3) if given.is_coalesced() else given.coalesce()
+    assert torch.equal(net.force(s), before)
+
+
+def test_sparse_weights_are_real_and_carry_no_gradients():
+    with pytest.raises(ValueError, match=r"require no gradients.*use DenseNetwork, or weight.det"):
+        ctebm.SparseNetwork(torch.tensor(W).to_sparse().requires_grad_(), B, ctebm.Tanh())
+    with pytest.raises(ValueError, match="expected real numbers, got complex"):
+        ctebm.SparseNetwork(scipy.sparse.csr_array(1j * W), B, ctebm.Tanh())
+    with pytest.raises(ValueError, match="half precision"):
+        ctebm.SparseNetwork(scipy.sparse.csr_array(W), B, ctebm.Tanh(), dtype=torch.float16)
+
+
+def test_a_caller_s_sparse_matrix_is_left_as_it_was():
+    """Entries that are given twice are added up in the network, not in the caller's matrix."""
+    twice = scipy.sparse.csr_array(
+        (np.array([0.25, 0.25, 0.5]), np.array([1, 1, 0]), np.array([0, 2, 3])), shape=(2, 2)
+    )
+    net = ctebm.SparseNetwork(twice, B, ctebm.Tanh())
+    assert twice.nnz == 3 and torch.equal(net.dense_weight(), torch.tensor(W))
+
+
+def test_sparse_is_dense():
+    net = sparse(ACTIVATIONS["tanh"])
+    twin = ctebm.DenseNetwork(net.dense_weight(), net.bias, net.activation, layers=net.layers)
+    s = states(net)
+    torch.testing.assert_close(net.energy(s), twin.energy(s))
+    torch.testing.assert_close(net.force(s), twin.force(s))

@@ -1,0 +1,64 @@
+"""Arrays that come from outside."""
+
+import numpy as np
+import pytest
+import torch
+
+from ctebm.networks.arrays import (
+    check_float,
+    finite_tensor,
+    mapped,
+    real_tensor,
+    refuse_integers,
+)
+from ctebm.networks.kinks import Box
+
+F64 = torch.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int32, torch.complex128])
+def test_states_are_floats_of_full_precision(dtype):
+    assert check_float(F64) is F64
+    with pytest.raises(ValueError, match=f"got {dtype}"):
+        check_float(dtype)
+
+
+def test_real_numbers_of_any_kind_pass():
+    for value in ([1, 2], (1.0, 2.0), np.array([1, 2]), torch.tensor([1, 2]), np.float32([1, 2])):
+        assert real_tensor(value, F64).tolist() == [1, 2]
+    assert real_tensor(torch.tensor([1j]), torch.complex128).tolist() == [1j]
+    for value in (np.array([1j]), torch.tensor([1j]), np.complex64(1j)):
+        with pytest.raises(ValueError, match="expected real numbers"):
+            real_tensor(value, F64)
+
+
+def test_parameters_are_copies_that_keep_their_graph():
+    array = np.ones(2)
+    assert finite_tensor(array, "it", F64).data_ptr() != array.ctypes.data
+    leaf = torch.ones(2, dtype=F64, requires_grad=True)
+    finite_tensor(leaf, "it", F64).sum().backward()
+    assert leaf.grad.tolist() == [1, 1]
+    with pytest.raises(ValueError, match="finite numbers in it, got NaN"):
+        finite_tensor([np.nan], "it", F64)
+
+
+@pytest.mark.parametrize(
+    "value", [np.array([1]), np.array([True]), np.uint8(3), torch.tensor([1]), torch.tensor(True)]
+)
+def test_arrays_of_integers_are_refused_and_lists_are_not(value):
+    with pytest.raises(ValueError, match=r"expected states, got an array of .*; scale them"):
+        refuse_integers(value, "states", "scale them")
+    for good in ([0, 1], 3, np.array([0.5]), torch.zeros(2), np.float32(1)):
+        refuse_integers(good, "states", "scale them")
+
+
+def test_a_change_reaches_every_tensor_and_nothing_else():
+    t = torch.ones(1)
+    module = torch.nn.Linear(1, 1)
+    value = {"a": [t, (t, "word")], "box": Box(t, 0.5), "module": module, "n": 3, "none": None}
+    found = mapped(value, lambda u: u + 1)
+    assert found["a"][0].tolist() == found["a"][1][0].tolist() == [2]
+    assert isinstance(found["box"], Box) and found["box"] == Box(torch.tensor([2.0]), 0.5)
+    assert found["a"][1][1] == "word" and found["n"] == 3 and found["none"] is None
+    assert torch.equal(found["module"].bias, module.bias + 1)
+    assert t.tolist() == [1] and found["module"] is not module
