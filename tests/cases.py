@@ -203,10 +203,10 @@ def clipped() -> Clipped:
 
 
 def states(net: ctebm.VectorField, batch=(9,), seed: int = 0, spread: float = 1.0) -> torch.Tensor:
-    """Return random states that keep away from every kink, for each sample of the network."""
+    """Return random states that keep away from every kink."""
     draw = torch.Generator().manual_seed(seed)
     assert net.n_units is not None
-    s = spread * torch.randn(*batch, *net.batch, net.n_units, generator=draw, dtype=F64)
+    s = spread * torch.randn(*batch, net.n_units, generator=draw, dtype=F64)
     kinks = (*getattr(getattr(net, "activation", None), "kinks", ()), *(net.box or ()))
     for kink in kinks:
         s = torch.where((s - kink).abs() < 1e-3, s + 1e-2, s)

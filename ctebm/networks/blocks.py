@@ -103,8 +103,6 @@ class Blocks:
     def matrix(self) -> Tensor:
         """Return the couplings as one matrix, from all units (columns) to all (rows)."""
         sizes = [b.shape[-1] for b in self.biases]
-        if not sizes:
-            return torch.zeros(0, 0)
         rows = []
         for i, m in enumerate(sizes):
             row = [self.biases[i].new_zeros(m, n) for n in sizes]

@@ -91,6 +91,8 @@ class LayeredField(PairwiseField):
         return Blocks(self.activation, self.weights, self.weights, self.biases)
 
     def dense_weight(self) -> Tensor:
+        if not self.layers:  # all are held
+            return self.bias.new_zeros(0, 0)
         return self.blocks.matrix()
 
     def _restrict(self, clamped: str, bias: Tensor) -> Self:

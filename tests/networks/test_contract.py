@@ -9,9 +9,10 @@ import io
 import itertools
 import pickle
 
+import cases
 import pytest
 import torch
-from cases import ACTIVATIONS, every_motion, every_network, layered, states
+from cases import ACTIVATIONS, every_motion, every_network, layered
 
 import ctebm
 from ctebm.networks.base import LyapunovField, VectorField
@@ -25,6 +26,11 @@ ALL = NETWORKS | MOTIONS
 OF_AN_ENERGY = ["potential", "energy_and_force", "hessian", "hessian_product", "hessian_operator"]
 # torch.func cannot trace torch's sparse products, and the base class uses it
 TRACED = {name for name in ALL if "sparse" not in name}
+
+
+def states(motion, batch=(9,), **options):
+    """Return states for each sample of a motion, and a batch of these."""
+    return cases.states(motion, (*batch, *motion.batch), **options)
 
 
 @pytest.fixture(params=NETWORKS, ids=list(NETWORKS))
