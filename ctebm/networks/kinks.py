@@ -73,7 +73,7 @@ class Box(NamedTuple):
 
     def on_kinks(self, s: Tensor) -> Tensor:
         """Return the states with units that are a rounding error from a kink put on it."""
-        near = _ROUNDINGS * torch.finfo(s.dtype).eps
+        near = _ROUNDINGS * torch.finfo(s.dtype).eps * s.abs().clamp(min=1.0)
         for kink in self:
             s = torch.where((s - kink).abs() <= near, kink, s)
         return s

@@ -34,3 +34,22 @@ def test_only_a_rounding_error_is_put_on_a_kink(dtype):
     free = Box(torch.tensor([-0.3, -INF]), torch.tensor([INF, 0.7]))
     s = torch.tensor([[0.7, -0.3], [INF, torch.nan]], dtype=dtype)
     torch.testing.assert_close(free.on_kinks(s), s, rtol=0, atol=0, equal_nan=True)
+
+
+def test_rounding_is_relative_to_a_large_kink():
+    kinks = torch.tensor([-300.0, 500.0], dtype=torch.float64)
+    box, off = Box(kinks[0], kinks[1]), 1e-13  # two units in the last place
+    assert torch.equal(box.on_kinks(kinks + off), kinks)
+    assert torch.equal(box.on_kinks(kinks + 1e-9), kinks + 1e-9)
+
+
+def test_a_kink_is_one_number_or_one_for_each_unit():
+    s = torch.tensor([[-2.0, 0.0, 2.0]], dtype=torch.float64)
+    low = torch.tensor([-1.0, -INF, 1.0], dtype=torch.float64)
+    for high in (1.5, torch.tensor([1.5, 1.5, 1.5], dtype=torch.float64)):
+        box = Box(low, high)
+        assert box.project(s).tolist() == [[-1.0, 0.0, 1.5]]
+        assert box.of_units(torch.tensor([2, 0])).project(s[:, [2, 0]]).tolist() == [[1.5, -1.0]]
+        assert box.side(s).tolist() == [[-1, 0, 1]]
+        assert [kinks.tolist() for kinks in box.each(s)] == [low.tolist(), [1.5] * 3]
+        assert box.margin(s, torch.full_like(s, -0.2)).tolist() == [[0.2, 1.5, -0.5]]
