@@ -41,8 +41,8 @@ from .equilibria.search import enumerate_fixed_points as enumerate_fixed_points
 from .equilibria.phase_plane import phase_plane as phase_plane
 
 from .stability.linearization import linearize as linearize
-from .stability.hessian import Linearization as Linearization
-from .stability.jacobian import JacobianLinearization as JacobianLinearization
+from .stability.record import Linearization as Linearization
+from .stability.record import JacobianLinearization as JacobianLinearization
 from .stability.continuation import continue_branch as continue_branch
 from .stability.continuation import switch_branch as switch_branch
 from .stability.branch import Branch as Branch

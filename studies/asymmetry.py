@@ -162,8 +162,7 @@ def _symmetry(net: FeedbackNetwork, x: Tensor, record: Correspondence) -> Tensor
         return torch.tensor(torch.nan)
     i = int(record.fixed.converged.int().argmax())
     point = ctebm.linearize(net.clamp({"x": x[i]}), record.fixed.state[i])
-    assert isinstance(point, ctebm.JacobianLinearization)
-    return torch.as_tensor(point.symmetry)
+    return point.symmetry
 
 
 def draw(dataset: xr.Dataset) -> Figure:

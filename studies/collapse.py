@@ -248,7 +248,6 @@ def _before(settings: Settings, data: Data, net: ctebm.LayeredNetwork) -> dict[s
     exact = trainer.plastic.to(dtype=torch.float64).to_network()
     at = exact.clamp({"x": few[:, : len(net.biases[0])]})
     point = ctebm.linearize(at, ctebm.settle(at, few[:, len(net.biases[0]) :]).state)
-    assert isinstance(point, ctebm.Linearization)
     return mean | {
         "hessian": float(point.lambda_min.min()),
         "margin": float(point.margin.median()),

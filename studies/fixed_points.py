@@ -113,7 +113,6 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
             found["n_stable"][here] = _distinct(points.state, points.energy)
             first = _lowest(points)
             linear = ctebm.linearize(network, first)
-            assert isinstance(linear, ctebm.Linearization)
             found["pinned_share"][here] = linear.pinned.double().mean(-1).cpu()
             found["lambda_min"][here] = linear.lambda_min.cpu()
             found["lambda_max"][here] = linear.lambda_max.cpu()

@@ -29,6 +29,8 @@ MOST_NEGATIVE = 64
 
 def hessian_on(network: Network, s: Tensor, where: Tensor) -> Tensor:
     """Return the Hessian's rows and columns of some units at one state ``(unit,)``."""
+    if len(where) == 0:
+        return s.new_zeros(0, 0)
     if len(s) <= 2 * DENSE_UNITS:
         return network.hessian(s)[where][:, where]
     product = restricted(network, s, where)

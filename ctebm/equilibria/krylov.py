@@ -190,15 +190,15 @@ def _distinct(product: Product, vectors: Tensor) -> Spectrum:
 
 
 def stacked(spectra: list[tuple[Tensor, Spectrum]], s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return spectra on some units of states ``(sample, unit)`` as three tensors.
+    """Return spectra, real or complex, on some units of states ``(sample, unit)`` as three tensors.
 
     Eigenvalues and residuals ``(sample, mode)``, with NaN behind where there are fewer; vectors
     ``(sample, unit, mode)``, zero on the other units and behind.
     """
-    modes = max((len(found.eigenvalues) for _, found in spectra), default=0)
-    values = s.new_full((len(spectra), modes), torch.nan)
-    errors = values.clone()
-    vectors = s.new_zeros(len(spectra), s.shape[-1], modes)
+    modes, first = max(len(found.eigenvalues) for _, found in spectra), spectra[0][1]
+    values = first.eigenvalues.new_full((len(spectra), modes), torch.nan)
+    errors = first.residual.new_full((len(spectra), modes), torch.nan)
+    vectors = first.eigenvectors.new_zeros(len(spectra), s.shape[-1], modes)
     for i, (where, found) in enumerate(spectra):
         m = len(found.eigenvalues)
         values[i, :m], errors[i, :m] = found.eigenvalues, found.residual

@@ -12,18 +12,18 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from ctebm.dataset import variable
+from ctebm.dataset import layer_of_unit, variable
 from ctebm.equilibria.inertia import classify
 from ctebm.equilibria.kkt import residual
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
-from ctebm.stability.curve import Curve, Place
+from ctebm.stability.curve import Curve, Point
 from ctebm.stability.events import Event
 
 __all__ = ["Branch"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Branch:
     """Equilibria in the order in which they were followed.
 
@@ -33,20 +33,40 @@ class Branch:
         ``(point,)``.
     state : Tensor
         ``(point, unit)``.
-    energy, residual : Tensor
-        ``(point,)``.
+    energy : Tensor
+        ``(point,)``; NaN without an energy.
+    residual : Tensor
+        Largest force at each point, ``(point,)``.
     pinned : Tensor
-        ``(point, unit)``.
+        Units held at a kink, ``(point, unit)``.
     index : Tensor
         Number of unstable directions, ``(point,)``.
     stability : list of str
         ``"stable"``, ``"saddle"`` or ``"degenerate"`` at each point.
     events : list of Event
-        In order.
+        What happens on it, in order.
+    status : str
+        ``"complete"`` if the branch ends at an end of the parameter's range or by closing, else
+        ``"incomplete"``.
     message : str
         Why the branch ends.
-    complete : bool
-        Whether it ends at an end of the parameter's range, or by closing.
+    parameter_range : tuple of float
+        The range that was asked for.
+    tol : float
+        Bound on the force at every point.
+    family : callable
+        Maps a parameter to its network.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> def family(w):
+    ...     return ctebm.DenseNetwork([[0, w], [w, 0]], [0, 0], ctebm.HardSigmoid()).centred()
+    >>> branch = ctebm.continue_branch(family, [0, 0], (0.5, 2))
+    >>> branch.status, branch.message
+    ('complete', "reached the end 2 of the parameter's range.")
+    >>> branch.branch_points
+    [Event(kind='pitchfork', parameter=1.0..., point=..., transversality=0.0)]
     """
 
     parameter: Tensor
@@ -57,8 +77,8 @@ class Branch:
     index: Tensor
     stability: list[str]
     events: list[Event]
+    status: str
     message: str
-    complete: bool
     parameter_range: tuple[float, float]
     tol: float
     family: Callable[[float], VectorField] = field(repr=False)
@@ -67,51 +87,56 @@ class Branch:
     def through(
         cls,
         curve: Curve,
-        places: Sequence[Place],
+        points: Sequence[Point],
         events: list[Event],
         parameter_range: tuple[float, float],
+        status: str,
         message: str,
-        complete: bool,
     ) -> Self:
-        """Return the branch through places of a curve, everything in it evaluated at them.
+        """Return the branch through points of a curve, everything in it evaluated at them.
 
         Parameters
         ----------
         curve : Curve
             The curve.
-        places : sequence of Place
+        points : sequence of Point
             In the order in which they were found.
         events : list of Event
             What happened, in order.
         parameter_range : tuple of float
             The range that was asked for.
+        status : str
+            ``"complete"`` or ``"incomplete"``.
         message : str
             Why the branch ends.
-        complete : bool
-            Whether it ends where it should.
         """
-        networks = [curve.network(place.p) for place in places]
-        kinds = [classify(net, place.s) for net, place in zip(networks, places, strict=True)]
-        s = torch.stack([place.s for place in places])
+        networks = [curve.network(point.p) for point in points]
+        kinds = [classify(net, point.s) for net, point in zip(networks, points, strict=True)]
+        s = torch.stack([point.s for point in points])
         energy = [
             net.energy(x) if isinstance(net, Network) else x.new_tensor(math.nan)
             for net, x in zip(networks, s, strict=True)
         ]
         return cls(
-            parameter=torch.tensor([place.p for place in places], dtype=s.dtype),
+            parameter=torch.tensor([point.p for point in points], dtype=s.dtype),
             state=s,
             energy=torch.stack(energy),
             residual=torch.stack([residual(net, x) for net, x in zip(networks, s, strict=True)]),
-            pinned=torch.stack([place.pinned for place in places]),
+            pinned=torch.stack([point.pinned for point in points]),
             index=torch.tensor([k for k, _ in kinds]),
             stability=[kind for _, kind in kinds],
             events=events,
+            status=status,
             message=message,
-            complete=complete,
             parameter_range=parameter_range,
             tol=curve.tol,
             family=curve.family,
         )
+
+    @property
+    def complete(self) -> bool:
+        """Whether the branch ends where it should."""
+        return self.status == "complete"
 
     def of_kind(self, kind: str) -> list[Event]:
         """Return the events of one kind."""
@@ -127,8 +152,8 @@ class Branch:
         """Where another branch crosses: pitchforks and transcritical points."""
         return [event for event in self.events if event.kind in ("pitchfork", "transcritical")]
 
-    def raise_for_status(self) -> Branch:
-        """Return the branch itself, or raise RuntimeError if it ends too early."""
+    def raise_for_status(self) -> Self:
+        """Return the branch itself, or raise RuntimeError if it is incomplete."""
         if not self.complete:
             raise RuntimeError(self.message)
         return self
@@ -163,6 +188,8 @@ class Branch:
                     events, [e.transversality for e in self.events], "null vector on df/dp"
                 ),
             },
-            {"parameter": variable(("point",), self.parameter, "parameter")},
-            {"message": self.message},
+            layer_of_unit(self.family(float(self.parameter[0])).layers, n).assign(
+                parameter=variable(("point",), self.parameter, "parameter")
+            ),
+            {"status": self.status, "message": self.message},
         )

@@ -1,7 +1,7 @@
 r"""Branches of equilibria as a parameter changes, followed round their folds.
 
-A branch is followed by its length (pseudo-arclength, Keller 1977), so that it turns round folds;
-on it :mod:`ctebm.stability.events` finds folds, branch points and kinks.
+A branch is followed by its arclength (pseudo-arclength continuation, Keller 1977), so that it turns
+round folds; on it :mod:`ctebm.stability.events` finds folds, branch points and kinks.
 """
 
 from __future__ import annotations
@@ -18,12 +18,22 @@ from ctebm.equilibria.newton import newton_from
 from ctebm.equilibria.settling import start_state
 from ctebm.networks.base import VectorField
 from ctebm.stability.branch import Branch
-from ctebm.stability.curve import Curve, Place, Stretch
+from ctebm.stability.curve import Curve, Point, Step
 from ctebm.stability.events import Border, Event, bifurcations
 
 __all__ = ["continue_branch", "switch_branch"]
 
+# Every step factors the Jacobian; beyond, that takes seconds a step.
 CONTINUATION_UNITS = 2000
+# The first step, as a share of the longest; a step shorter than the second number has failed.
+FIRST, SHORTEST = 1 / 4, 1e-7
+# Newton's iterations up to which the next step is longer, and the factor; up to which it is as
+# long; and the factor of a shorter one.
+EASY, LONGER, HARD, SHORTER = 4, 1.5, 6, 0.6
+# A branch has closed at this share of a step from its start, after so many points.
+CLOSED, CLOSING_POINTS = 0.5, 10
+# An arm leaves along the null vector where its tangent has less than this of it.
+ALONG = 0.1
 
 
 def continue_branch(
@@ -48,7 +58,7 @@ def continue_branch(
         Where to start, and the end to go to. The branch ends where it leaves the range at either
         end.
     step : float
-        Longest step, in units of the range or of the root mean square state.
+        Longest step along the branch, in units of the range or of the root mean square state.
     max_points : int
         Where to give up.
     tol : float
@@ -57,13 +67,25 @@ def continue_branch(
     Returns
     -------
     Branch
-        Its ``message`` says why it ends, ``complete`` whether at an end of the range.
+        Its ``message`` says why it ends; ``status`` is ``"complete"`` at an end of the range, or if
+        it has closed.
 
     Raises
     ------
     ValueError
         If the start leads to no equilibrium, the range is empty, or there are too many units to
         factor their Jacobian.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> def family(w):
+    ...     return ctebm.DenseNetwork([[0, w], [w, 0]], [0, 0], ctebm.Tanh()).centred()
+    >>> branch = ctebm.continue_branch(family, [0, 0], (2, 8))
+    >>> [(event.kind, round(event.parameter, 9)) for event in branch.events]
+    [('pitchfork', 4.0)]
+    >>> branch.stability[0], branch.stability[-1]
+    ('stable', 'saddle')
     """
     first, last = map(float, parameter_range)
     if not (math.isfinite(first) and math.isfinite(last) and first != last):
@@ -85,10 +107,11 @@ def continue_branch(
             f"expected a start near an equilibrium at {first:g}, Newton's method ended at a force "
             f"of {float(residual(network, s)):.3g}; settle the start at that parameter first."
         )
-    place = Place(s, first, pinned_units(network, s))
+    start_point = Point(s, first, pinned_units(network, s))
     toward = torch.zeros(len(s) + 1, dtype=s.dtype, device=s.device)
     toward[-1] = math.copysign(1.0, last - first)
-    return _follow(curve, place, curve.tangent(place, toward), (first, last), step, max_points)
+    t = curve.tangent(start_point, toward)
+    return _Follower(curve, start_point, (first, last), step, max_points).follow(t)
 
 
 def switch_branch(
@@ -114,73 +137,99 @@ def switch_branch(
     ------
     ValueError
         If no other branch crosses at the event.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> def family(w):
+    ...     return ctebm.DenseNetwork([[0, w], [w, 0]], [0, 0], ctebm.HardSigmoid()).centred()
+    >>> branch = ctebm.continue_branch(family, [0, 0], (0.5, 2))
+    >>> arms = ctebm.switch_branch(branch, branch.branch_points[0])
+    >>> sorted(arm.state[-1].tolist() for arm in arms)
+    [[-0.5, -0.5], [0.5, 0.5]]
     """
     if event.kind not in ("pitchfork", "transcritical"):
         raise ValueError(f"expected a branch point, got a {event.kind}; no other branch is there.")
     first, last = branch.parameter_range
     curve = Curve(branch.family, abs(last - first), branch.tol)
-    place = Place(event.state, event.parameter, branch.pinned[event.point])
+    point = Point(event.state, event.parameter, branch.pinned[event.point])
     arms = []
     for sign in (1.0, -1.0):
         aim = torch.cat([sign * event.direction, event.direction.new_zeros(1)])
-        t = curve.tangent(place, aim) if event.kind == "transcritical" else aim
-        arms.append(_follow(curve, place, aim if float(t @ aim) < 0.1 else t,
-                            branch.parameter_range, step, max_points))  # fmt: skip
+        t = curve.tangent(point, aim) if event.kind == "transcritical" else aim
+        t = aim if float(t @ aim) < ALONG else t
+        arms.append(_Follower(curve, point, branch.parameter_range, step, max_points).follow(t))
     return arms[0], arms[1]
 
 
-def _follow(
-    curve: Curve,
-    place: Place,
-    t: Tensor,
-    ends: tuple[float, float],
-    step: float,
-    max_points: int,
-) -> Branch:
-    low, high = min(ends), max(ends)
-    places, events = [place], []
-    length = step / 4
+class _Follower:
+    """Follows a branch by predictor and corrector, and keeps its points and events."""
 
-    def ended(message: str, complete: bool = False) -> Branch:
-        return Branch.through(curve, places, events, ends, message, complete)
+    def __init__(
+        self,
+        curve: Curve,
+        start: Point,
+        ends: tuple[float, float],
+        longest: float,
+        max_points: int,
+    ) -> None:
+        self.curve, self.ends = curve, ends
+        self.longest, self.max_points = longest, max_points
+        self.points: list[Point] = [start]
+        self.events: list[Event] = []
 
-    while len(places) < max_points:
-        stretch = Stretch(place, t, length)
-        new, steps = curve.end(stretch)
-        if steps == 0 or curve.strayed(stretch, new):
-            length /= 2
-            if length < 1e-7:
-                return ended(f"Newton's method fails beyond parameter {place.p:.6g}.")
-            continue
-        border = Border.before(curve, stretch, new)
-        if border is not None:
-            new = border.place
-        t_new = curve.tangent(new, t)
-        found, happened = bifurcations(curve, stretch, new, t_new, first=len(places))
-        places += found
-        events += happened
-        if not low <= new.p <= high:
-            end = low if new.p < low else high
-            new = curve.between(stretch, lambda x, end=end: x.p - end) or new
-            places.append(Place(new.s, end, new.pinned))
-            return ended(f"reached the end {end:g} of the parameter's range.", complete=True)
-        places.append(new)
-        if border is not None:
-            events.append(border.event(len(places) - 1))
-            beyond = border.beyond(curve)
-            if beyond is None:
-                return ended(
-                    f"the units at their kinks at parameter {new.p:.6g} have no common way on."
-                )
-            new, t_new = beyond
-        if len(places) > 10 and _closed(curve, places[0], place, new, length):
-            return ended("closed: back at its start.", complete=True)
-        place, t = new, t_new
-        length = min(step, length * (1.5 if steps <= 4 else 1.0 if steps <= 6 else 0.6))
-    return ended(f"stopped after {max_points} points; raise max_points.")
+    def follow(self, t: Tensor) -> Branch:
+        """Return the branch that leaves the start along `t`."""
+        curve, point, length = self.curve, self.points[0], FIRST * self.longest
+        while len(self.points) < self.max_points:
+            step = Step(point, t, length)
+            new, iterations = curve.end(step)
+            if iterations == 0 or curve.jumped(step, new):
+                length /= 2
+                if length < SHORTEST:
+                    return self._branch(f"Newton's method fails beyond parameter {point.p:.6g}.")
+                continue
+            border = Border.before(curve, step, new)
+            new = new if border is None else border.at
+            t_new = curve.tangent(new, t)
+            found, events = bifurcations(curve, step, new, t_new, first=len(self.points))
+            self.points += found
+            self.events += events
+            if not min(self.ends) <= new.p <= max(self.ends):
+                return self._leave(step, new)
+            self.points.append(new)
+            if border is not None:
+                self.events.append(border.event(len(self.points) - 1))
+                beyond = border.beyond(curve)
+                if beyond is None:
+                    return self._branch(
+                        f"the units at their kinks at parameter {new.p:.6g} have no common way on."
+                    )
+                new, t_new = beyond
+            if self._closed(point, new, length):
+                return self._branch("closed: back at its start.", "complete")
+            point, t = new, t_new
+            length = self._next_length(length, iterations)
+        return self._branch(f"stopped after {self.max_points} points; raise max_points.")
 
+    def _branch(self, message: str, status: str = "incomplete") -> Branch:
+        return Branch.through(self.curve, self.points, self.events, self.ends, status, message)
 
-def _closed(curve: Curve, first: Place, place: Place, new: Place, length: float) -> bool:
-    """Return whether the last step came back to the start and went past it."""
-    gap, before = (float(curve.way(first, at).norm()) for at in (new, place))
-    return gap < 0.5 * length and before > gap
+    def _leave(self, step: Step, new: Point) -> Branch:
+        """Return the branch up to the end of the range that it has passed."""
+        end = min(self.ends) if new.p < min(self.ends) else max(self.ends)
+        new = self.curve.locate(step, lambda x: x.p - end) or new
+        self.points.append(Point(new.s, end, new.pinned))
+        return self._branch(f"reached the end {end:g} of the parameter's range.", "complete")
+
+    def _closed(self, point: Point, new: Point, length: float) -> bool:
+        """Return whether the last step came back to the start and went past it."""
+        if len(self.points) <= CLOSING_POINTS:
+            return False
+        first = self.points[0]
+        gap, before = (float(self.curve.secant(first, at).norm()) for at in (new, point))
+        return gap < CLOSED * length and before > gap
+
+    def _next_length(self, length: float, iterations: int) -> float:
+        factor = LONGER if iterations <= EASY else 1.0 if iterations <= HARD else SHORTER
+        return min(self.longest, length * factor)

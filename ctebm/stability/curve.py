@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import scipy.optimize
 import torch
@@ -20,12 +20,28 @@ from ctebm.equilibria.kkt import project
 from ctebm.networks.base import VectorField, single
 from ctebm.networks.energy import Network
 
-__all__ = ["Curve", "Place", "Stretch"]
+__all__ = ["Curve", "Point", "Step"]
+
+# df/dp is a central difference over this share of the range, near the cube root of rounding.
+PARAMETER_DIFFERENCE = 1e-6
+# At a branch point the curve's matrix is singular: values below this share of its largest are zero.
+SINGULAR = 1e-13
+# Newton's method has failed when the force grows by this factor.
+DIVERGING = 1e3
+# A force that no step makes smaller.
+ROUNDING = 1e-15
+# Steps of Newton's method that make the force smaller by less than this have reached rounding.
+STALLED = 0.25
+# A corrected step longer than predicted by this factor, or turned further than this cosine, has
+# jumped to another branch or round a sharp turn.
+LONGEST, SHARPEST = 1.2, 0.8
+# Zeros of test functions are located to rounding, in so many evaluations at most.
+LOCATED, EVALUATIONS = 1e-15, 60
 
 
-@dataclass(frozen=True)
-class Place:
-    """A point of the curve, with what the next step needs.
+@dataclass(frozen=True, eq=False)
+class Point:
+    """A point of the curve, and the pattern of pinned units in which it is followed there.
 
     Attributes
     ----------
@@ -34,7 +50,7 @@ class Place:
     p : float
         Parameter.
     pinned : Tensor
-        The pattern in which the curve is followed, ``(unit,)`` bool.
+        The pattern, ``(unit,)`` bool.
     """
 
     s: Tensor
@@ -42,13 +58,13 @@ class Place:
     pinned: Tensor
 
 
-@dataclass(frozen=True)
-class Stretch:
-    """A piece of the curve, as it is followed: from a place along its tangent.
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A step of the continuation: from a point of the curve along its tangent.
 
     Attributes
     ----------
-    start : Place
+    start : Point
         Where it begins.
     t : Tensor
         The unit tangent there, ``(unit + 1,)`` in scaled lengths.
@@ -56,12 +72,12 @@ class Stretch:
         How far along the tangent it goes.
     """
 
-    start: Place
+    start: Point
     t: Tensor
     length: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curve:
     """Equilibria of a family of networks.
 
@@ -79,156 +95,158 @@ class Curve:
     span: float
     tol: float
 
-    def __post_init__(self) -> None:
-        # one place is asked for its force, Jacobian and tangent in turn
-        remembered = lru_cache(maxsize=8)(lambda p: single(self.family(p)))
-        object.__setattr__(self, "_remembered", remembered)
+    @cached_property
+    def network(self) -> Callable[[float], VectorField]:
+        """The network at a parameter; the last ones are kept, since a point is asked many times."""
+        return lru_cache(maxsize=8)(lambda p: single(self.family(p)))
 
-    def network(self, p: float) -> VectorField:
-        """Return the network at a parameter."""
-        return self._remembered(float(p))  # pyright: ignore[reportAttributeAccessIssue]
-
-    def force(self, place: Place) -> Tensor:
+    def force(self, point: Point) -> Tensor:
         """Return the force, ``(unit,)``; beyond a kink that of the piece between the kinks."""
-        network = self.network(place.p)
+        network = self.network(point.p)
         if network.box is None:
-            return network.force(place.s)
-        inside = network.box.project(place.s)
-        return network.force(inside) + network.jacobian(inside) @ (place.s - inside)
+            return network.force(point.s)
+        inside = network.box.project(point.s)
+        return network.force(inside) + network.jacobian(inside) @ (point.s - inside)
 
-    def jacobian(self, place: Place) -> Tensor:
+    def jacobian(self, point: Point) -> Tensor:
         """Return the Jacobian of :meth:`force`, ``(unit, unit)``."""
-        network = self.network(place.p)
-        return network.jacobian(project(network, place.s))
+        network = self.network(point.p)
+        return network.jacobian(project(network, point.s))
 
-    def parameter_force(self, place: Place) -> Tensor:
+    def parameter_force(self, point: Point) -> Tensor:
         r"""Return :math:`\partial f/\partial p` on unpinned units, by central differences."""
-        h = 1e-6 * self.span
-        above, below = (self.force(Place(place.s, place.p + k * h, place.pinned)) for k in (1, -1))
-        return ((above - below) / (2 * h)).masked_fill(place.pinned, 0)
+        h = PARAMETER_DIFFERENCE * self.span
+        above, below = (self.force(Point(point.s, point.p + k * h, point.pinned)) for k in (1, -1))
+        return ((above - below) / (2 * h)).masked_fill(point.pinned, 0)
 
-    def growth(self, place: Place) -> Tensor:
-        r"""Return the eigenvalues of H on unpinned units, ascending; without an energy those of -J.
+    def eigenvalues(self, point: Point) -> Tensor:
+        r"""Return the eigenvalues of :math:`-J` on unpinned units, ascending by real part.
 
-        The latter are complex, and ascend by their real parts.
+        Of the Hessian, and real, where there is an energy, as in :class:`ctebm.Linearization`.
         """
-        free = ~place.pinned
-        J = self.jacobian(place)[free][:, free]
-        if isinstance(self.network(place.p), Network):
+        free = ~point.pinned
+        J = self.jacobian(point)[free][:, free]
+        if isinstance(self.network(point.p), Network):
             return -torch.linalg.eigvalsh(J).flip(0)
-        mu = -torch.linalg.eigvals(J)
-        return mu[mu.real.argsort()]
+        lam = -torch.linalg.eigvals(J)
+        return lam[lam.real.argsort()]
 
-    def null_vector(self, place: Place) -> Tensor:
-        """Return the unit vector whose eigenvalue is nearest to zero, ``(unit,)``."""
-        free = ~place.pinned
-        J = self.jacobian(place)[free][:, free]
-        vector = torch.zeros_like(place.s)
-        vector[free] = torch.linalg.svd(J).Vh[-1]
-        return vector
+    def null_vectors(self, point: Point, k: int = 0) -> tuple[Tensor, Tensor]:
+        """Return right and left vectors of J's (k + 1)-th smallest singular value, ``(unit,)``.
 
-    def tangent(self, place: Place, along: Tensor) -> Tensor:
+        At a zero eigenvalue they span its null spaces, which are one with an energy.
+        """
+        free = ~point.pinned
+        left, _, right = torch.linalg.svd(self.jacobian(point)[free][:, free])
+        v, w = torch.zeros_like(point.s), torch.zeros_like(point.s)
+        v[free] = right[-1 - k]
+        if isinstance(self.network(point.p), Network):
+            return v, v
+        w[free] = left[:, -1 - k]
+        return v, -w if float(v @ w) < 0 else w
+
+    def tangent(self, point: Point, along: Tensor) -> Tensor:
         """Return the unit tangent ``(ds, dp)`` in scaled lengths, turned like `along`."""
-        A = torch.cat([self._jacobian(place), along.unsqueeze(0)])
+        A = torch.cat([self._jacobian(point), along.unsqueeze(0)])
         right = torch.zeros(len(A), dtype=A.dtype, device=A.device)
         right[-1] = 1
         # least squares, since the matrix is singular at a branch point
-        t = torch.linalg.pinv(A, rtol=1e-13) @ right
+        t = torch.linalg.pinv(A, rtol=SINGULAR) @ right
         return t / t.norm()
 
-    def null_tangent(self, place: Place) -> Tensor:
+    def unsigned_tangent(self, point: Point) -> Tensor:
         """Return the unit tangent without a direction to turn to, of either sign."""
-        return torch.linalg.svd(self._jacobian(place)).Vh[-1]
+        return torch.linalg.svd(self._jacobian(point)).Vh[-1]
 
-    def move(self, place: Place, step: Tensor) -> Place:
-        """Return the place a scaled step away, in the same pattern."""
-        n = len(place.s)
-        return Place(
-            place.s + math.sqrt(n) * step[:n], place.p + self.span * float(step[n]), place.pinned
+    def move(self, point: Point, by: Tensor) -> Point:
+        """Return the point a scaled displacement away, in the same pattern."""
+        n = len(point.s)
+        return Point(
+            point.s + math.sqrt(n) * by[:n], point.p + self.span * float(by[n]), point.pinned
         )
 
-    def correct(self, guess: Place, along: Tensor, max_steps: int = 12) -> tuple[Place, int]:
-        """Return the curve's point in the plane through `guess` across `along`, and the steps.
-
-        The number of steps is 0 if Newton's method has failed.
-        """
-        place, moved = guess, torch.zeros_like(along)
-        last = math.inf
-        for k in range(1, max_steps + 1):
-            F = torch.cat([self._residual(place), (moved @ along).reshape(1)])
-            size = float(F[:-1].abs().max())
-            if not math.isfinite(size) or size > 1e3 * (1 + last):
-                return guess, 0
-            if size <= 1e-15 or (size <= self.tol and size > 0.25 * last):
-                return place, k
-            A = torch.cat([self._jacobian(place), along.unsqueeze(0)])
-            step = -torch.linalg.lstsq(A, F.unsqueeze(-1), driver="gelsd").solution.squeeze(-1)
-            moved, place, last = moved + step, self.move(place, step), size
-        return place, max_steps if last <= self.tol else 0
-
-    def end(self, stretch: Stretch) -> tuple[Place, int]:
-        """Return where a stretch ends, and Newton's steps as in :meth:`correct`."""
-        return self.correct(self.move(stretch.start, stretch.length * stretch.t), stretch.t)
-
-    def strayed(self, stretch: Stretch, end: Place) -> bool:
-        """Return whether the corrector ended on another branch or round a sharp bend."""
-        if float(self.way(stretch.start, end).norm()) > 1.2 * stretch.length:
-            return True
-        return float(self.tangent(end, stretch.t) @ stretch.t) < 0.8
-
-    def way(self, start: Place, end: Place) -> Tensor:
-        """Return the scaled step from one place to another."""
+    def secant(self, start: Point, end: Point) -> Tensor:
+        """Return the scaled displacement from one point to another."""
         s = (end.s - start.s) / math.sqrt(len(end.s))
         return torch.cat([s, s.new_tensor([(end.p - start.p) / self.span])])
 
-    def between(self, stretch: Stretch, value: Callable[[Place], float]) -> Place | None:
-        """Return where `value` crosses zero on a stretch, or None."""
+    def correct(self, guess: Point, along: Tensor, max_iterations: int = 12) -> tuple[Point, int]:
+        """Return the curve's point in the plane through `guess` across `along`, by Newton's method.
 
-        def at(length: float) -> Place:
-            return self.end(Stretch(stretch.start, stretch.t, length))[0]
+        Also the number of iterations, 0 if Newton's method has failed.
+        """
+        point, moved = guess, torch.zeros_like(along)
+        last = math.inf
+        for k in range(1, max_iterations + 1):
+            F = torch.cat([self._residual(point), (moved @ along).reshape(1)])
+            size = float(F[:-1].abs().max())
+            if not math.isfinite(size) or size > DIVERGING * (1 + last):
+                return guess, 0
+            if size <= ROUNDING or (size <= self.tol and size > STALLED * last):
+                return point, k
+            A = torch.cat([self._jacobian(point), along.unsqueeze(0)])
+            change = -torch.linalg.lstsq(A, F.unsqueeze(-1), driver="gelsd").solution.squeeze(-1)
+            moved, point, last = moved + change, self.move(point, change), size
+        return point, max_iterations if last <= self.tol else 0
 
-        ends = value(stretch.start), value(at(stretch.length))
+    def end(self, step: Step) -> tuple[Point, int]:
+        """Return where a step ends, and Newton's iterations as in :meth:`correct`."""
+        return self.correct(self.move(step.start, step.length * step.t), step.t)
+
+    def jumped(self, step: Step, end: Point) -> bool:
+        """Return whether the corrector ended on another branch or round a sharp turn."""
+        if float(self.secant(step.start, end).norm()) > LONGEST * step.length:
+            return True
+        return float(self.tangent(end, step.t) @ step.t) < SHARPEST
+
+    def locate(self, step: Step, test: Callable[[Point], float]) -> Point | None:
+        """Return where a test function crosses zero on a step, or None."""
+
+        def at(length: float) -> Point:
+            return self.end(Step(step.start, step.t, length))[0]
+
+        ends = test(step.start), test(at(step.length))
         if not (math.isfinite(ends[0]) and math.isfinite(ends[1])) or ends[0] * ends[1] > 0:
             return None
         if ends[0] == 0:
-            return stretch.start
+            return step.start
         root = scipy.optimize.brentq(
-            lambda x: value(at(float(x))), 0.0, stretch.length, xtol=1e-15, maxiter=60,
+            lambda x: test(at(float(x))), 0.0, step.length, xtol=LOCATED, maxiter=EVALUATIONS,
             disp=False,
         )  # fmt: skip
         return at(float(root))  # pyright: ignore[reportArgumentType]
 
-    def nearest_kink(self, place: Place) -> Tensor:
+    def nearest_kink(self, point: Point) -> Tensor:
         """Return the kink that each unit's state is nearer to, ``(unit,)``."""
-        low, high = self._box(place)
-        return torch.where(place.s > (low + high) / 2, high, low)
+        low, high = self._box(point)
+        return torch.where(point.s > (low + high) / 2, high, low)
 
-    def slack(self, place: Place) -> Tensor:
+    def slack(self, point: Point) -> Tensor:
         """Return how far each unit is from leaving its pattern, ``(unit,)``; infinite if none."""
-        if self.network(place.p).box is None:
-            return torch.full_like(place.s, math.inf)
-        low, high = self._box(place)
-        f, s = self.force(place), place.s
+        if self.network(point.p).box is None:
+            return torch.full_like(point.s, math.inf)
+        low, high = self._box(point)
+        f, s = self.force(point), point.s
         outward = torch.where(s > (low + high) / 2, f, -f)
-        return torch.where(place.pinned, outward, torch.minimum(s - low, high - s))
+        return torch.where(point.pinned, outward, torch.minimum(s - low, high - s))
 
-    def _residual(self, place: Place) -> Tensor:
-        f = self.force(place)
-        if self.network(place.p).box is None:
+    def _residual(self, point: Point) -> Tensor:
+        f = self.force(point)
+        if self.network(point.p).box is None:
             return f
-        return torch.where(place.pinned, self.nearest_kink(place) - place.s, f)
+        return torch.where(point.pinned, self.nearest_kink(point) - point.s, f)
 
-    def _box(self, place: Place) -> tuple[Tensor, Tensor]:
-        box = self.network(place.p).box
+    def _box(self, point: Point) -> tuple[Tensor, Tensor]:
+        box = self.network(point.p).box
         assert box is not None, "kinks are asked for where there are none"
-        return box.each(place.s)
+        return box.each(point.s)
 
-    def _jacobian(self, place: Place) -> Tensor:
+    def _jacobian(self, point: Point) -> Tensor:
         """Return the derivative of the residual by scaled state and parameter."""
-        n = len(place.s)
-        J = self.jacobian(place)
+        n = len(point.s)
+        J = self.jacobian(point)
         one = torch.eye(n, dtype=J.dtype, device=J.device)
-        J = torch.where(place.pinned.unsqueeze(-1), -one, J)
+        J = torch.where(point.pinned.unsqueeze(-1), -one, J)
         return torch.cat(
-            [math.sqrt(n) * J, self.span * self.parameter_force(place).unsqueeze(-1)], dim=1
+            [math.sqrt(n) * J, self.span * self.parameter_force(point).unsqueeze(-1)], dim=1
         )

@@ -1,24 +1,37 @@
 r"""What happens on a curve of equilibria: zero eigenvalues, and units that meet or leave a kink.
 
-Where the number of unstable directions changes an eigenvalue is zero, with null vector `v`: a
-fold if :math:`v \cdot \partial f/\partial p \ne 0`, else another branch crosses. With kinks the
-curve is followed pattern by pattern; where a unit enters or leaves a kink is a border collision.
+Where the number of unstable directions changes, an eigenvalue is zero, with right and left null
+vectors `v` and `w`: a fold if :math:`w \cdot \partial f/\partial p \ne 0`, else another branch
+crosses. With kinks the curve is followed pattern by pattern; where a unit enters or leaves a kink
+is a border collision.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from ctebm.stability.curve import Curve, Place, Stretch
+from ctebm.stability.curve import Curve, Point, Step
+from ctebm.stability.normal_form import normal_form
 
 __all__ = ["Border", "Event", "bifurcations"]
 
+# An eigenvalue counts as zero within this share of the largest, or of 1, the leak's.
+ZERO = 1e-6
+# The parameter turns back where its share of the unit tangent changes sign and is not rounding.
+TURNING = 1e-6
+# Parameters closer than this share of the range are those of one point.
+SAME = 1e-12
+# A unit that is this near to its border is on it: to where the test function is located.
+ON_BORDER = 1e-9
+# Where a pattern begins, so far along its tangent decides which way leads into it.
+AHEAD = 1e-6
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Event:
     r"""Something that happens on a branch.
 
@@ -29,153 +42,155 @@ class Event:
     parameter : float
         Where.
     state : Tensor
-        ``(unit,)``.
+        The equilibrium there, ``(unit,)``.
     point : int
-        The branch's point at the event.
+        The number of the branch's point at the event.
     direction : Tensor
-        The null vector; for a border collision the units that change, +1 if they enter a kink and
-        -1 if they leave it, ``(unit,)``.
+        The null vector; zero at a Hopf point; for a border collision the units that change, +1 if
+        they enter a kink and -1 if they leave it, ``(unit,)``.
     transversality : float
-        :math:`v \cdot \partial f/\partial p`, zero at a branch point; NaN at a border collision.
+        :math:`w \cdot \partial f/\partial p` with the left null vector `w` (the null vector itself
+        where there is an energy): zero where another branch crosses; NaN at a Hopf point and at a
+        border collision.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> def family(p):
+    ...     return ctebm.DenseNetwork([[0, 8], [8, 0]], [p - 4, p - 4], ctebm.Tanh())
+    >>> branch = ctebm.continue_branch(family, [-1, -1], (-1.5, 1.5))
+    >>> [(event.kind, round(event.parameter, 6)) for event in branch.events]
+    [('fold', 0.59296), ('fold', -0.59296)]
     """
 
     kind: str
     parameter: float
-    state: Tensor
+    state: Tensor = field(repr=False)
     point: int
-    direction: Tensor
+    direction: Tensor = field(repr=False)
     transversality: float
 
 
 def bifurcations(
-    curve: Curve, stretch: Stretch, end: Place, t_end: Tensor, first: int
-) -> tuple[list[Place], list[Event]]:
-    """Locate the zero eigenvalues on a stretch of one pattern.
+    curve: Curve, step: Step, end: Point, t_end: Tensor, first: int
+) -> tuple[list[Point], list[Event]]:
+    """Locate the zero eigenvalues on a step within one pattern.
 
     Parameters
     ----------
     curve : Curve
         The curve.
-    stretch : Stretch
-        Where the curve was followed.
-    end : Place
-        Its end, or a place before that.
+    step : Step
+        How the curve was followed.
+    end : Point
+        The step's end, or a point before that.
     t_end : Tensor
         The tangent there.
     first : int
-        The number that the branch gives to the first place which is found.
+        The number that the branch gives to the first point which is found.
 
     Returns
     -------
     tuple of list
-        The places in order, and the events; a multiple eigenvalue has an event for each direction,
-        at one place.
+        The points in order, and the events; a multiple eigenvalue has an event for each direction,
+        at one point.
     """
-    before, after = curve.growth(stretch.start), curve.growth(end)
+    before, after = curve.eigenvalues(step.start), curve.eigenvalues(end)
     zero = _zero(before, after)
-    counts = [int((x.real < -zero).sum()) for x in (before, after)]
-    places: list[Place] = []
+    counts = [int((lam.real < -zero).sum()) for lam in (before, after)]
+    points: list[Point] = []
     events: list[Event] = []
     for j in range(min(counts), max(counts)):
-        found = curve.between(stretch, lambda x, j=j: float(curve.growth(x)[j].real))
+        found = curve.locate(step, lambda x, j=j: float(curve.eigenvalues(x)[j].real))
         if found is None and abs(complex(before[j]).real) <= zero:
-            found = stretch.start
+            found = step.start
         if found is None:
             continue
-        if not events or abs(found.p - events[-1].parameter) >= 1e-12 * curve.span:
-            places.append(found)
-        events.append(_zero_eigenvalue(curve, found, j, first + len(places) - 1))
-    if counts[0] == counts[1] and _turns(stretch.t, t_end):
+        here = [e for e in events if abs(found.p - e.parameter) < SAME * curve.span]
+        if not here:
+            points.append(found)
+        events.append(_zero_eigenvalue(curve, found, j, first + len(points) - 1, len(here)))
+    if counts[0] == counts[1] and _turns(step.t, t_end):
         # an arm that runs through its own branch point turns there without a change of index
-        found = curve.between(stretch, lambda x: float(curve.tangent(x, stretch.t)[-1]))
+        found = curve.locate(step, lambda x: float(curve.tangent(x, step.t)[-1]))
         if found is not None:
-            places.append(found)
-            events.append(_zero_eigenvalue(curve, found, 0, first + len(places) - 1))
-    return places, events
+            points.append(found)
+            events.append(_zero_eigenvalue(curve, found, 0, first + len(points) - 1))
+    return points, events
 
 
-def _zero(*growth: Tensor) -> float:
+def _zero(*eigenvalues: Tensor) -> float:
     """Return the size below which an eigenvalue counts as zero."""
-    return 1e-6 * max([1.0, *(float(x.abs().max()) for x in growth if len(x))])
+    return ZERO * max([1.0, *(float(lam.abs().max()) for lam in eigenvalues if len(lam))])
 
 
 def _turns(t: Tensor, t_end: Tensor) -> bool:
     """Return whether the parameter goes the other way at the end."""
-    return float(t[-1] * t_end[-1]) < 0 and float(torch.minimum(t.abs(), t_end.abs())[-1]) > 1e-6
+    return float(t[-1] * t_end[-1]) < 0 and float(torch.minimum(t.abs(), t_end.abs())[-1]) > TURNING
 
 
-def _zero_eigenvalue(curve: Curve, place: Place, j: int, point: int) -> Event:
-    """Return what the `j`-th eigenvalue, whose real part is zero here, means."""
-    if abs(complex(curve.growth(place)[j]).imag) > 1e-6:
-        v = torch.zeros_like(place.s)
-        return Event("hopf", place.p, place.s, point, v, math.nan)
-    v = curve.null_vector(place)
-    f_p = curve.parameter_force(place)
-    push = float(v @ f_p)
-    if abs(push) * curve.span > 1e-5 * max(float(f_p.norm()) * curve.span, 1.0):
-        kind = "fold"
-    else:
-        kind = "transcritical" if abs(_bend(curve, place, v)) > 1e-4 else "pitchfork"
-    return Event(kind, place.p, place.s, point, v, push)
+def _zero_eigenvalue(curve: Curve, at: Point, j: int, point: int, k: int = 0) -> Event:
+    """Return what the `j`-th eigenvalue, whose real part is zero here, means.
+
+    It is the (k + 1)-th at this point.
+    """
+    lam = curve.eigenvalues(at)
+    if abs(complex(lam[j]).imag) > _zero(lam):
+        return Event("hopf", at.p, at.s, point, torch.zeros_like(at.s), math.nan)
+    v, w = curve.null_vectors(at, k)
+    form = normal_form(curve, at, v, w)
+    return Event(form.kind, at.p, at.s, point, v, form.q)
 
 
-def _bend(curve: Curve, place: Place, v: Tensor, h: float = 1e-3) -> float:
-    r"""Return :math:`v \cdot \partial^2 f/\partial v^2`, which symmetry makes 0 at a pitchfork."""
-    ahead, here, behind = (
-        curve.force(Place(place.s + k * h * v, place.p, place.pinned)) for k in (1, 0, -1)
-    )
-    return float(v @ (ahead - 2 * here + behind)) / h**2
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Border:
     """Where units meet or leave their kinks, so that the pattern of pinned units ends.
 
     Attributes
     ----------
-    place : Place
+    at : Point
         On the border, in the pattern before it.
     changed : Tensor
         Which units change, ``(unit,)`` bool.
     """
 
-    place: Place
+    at: Point
     changed: Tensor
 
     @classmethod
-    def before(cls, curve: Curve, stretch: Stretch, end: Place) -> Border | None:
-        """Return the first border on a stretch before its end, or None."""
-        start = stretch.start
+    def before(cls, curve: Curve, step: Step, end: Point) -> Border | None:
+        """Return the first border on a step before its end, or None."""
+        start = step.start
         slack, at_start = curve.slack(end), curve.slack(start)
         # a unit that has just changed its pattern starts at slack zero
         watched = (slack < 0) & (at_start > slack)
         if not bool(watched.any()):
             return None
 
-        def least(at: Place) -> float:
+        def least(at: Point) -> float:
             return float(curve.slack(at)[watched].min())
 
         if least(start) <= 0:
-            return cls(start, watched & (at_start <= 1e-9))
-        found = curve.between(stretch, least)
+            return cls(start, watched & (at_start <= ON_BORDER))
+        found = curve.locate(step, least)
         if found is None:
             return None
-        changed = watched & (curve.slack(found) <= 1e-9)
+        changed = watched & (curve.slack(found) <= ON_BORDER)
         s = torch.where(changed, curve.nearest_kink(found), found.s)
-        return cls(Place(s, found.p, found.pinned), changed)
+        return cls(Point(s, found.p, found.pinned), changed)
 
     def event(self, point: int) -> Event:
         """Return the border as an event at a point of the branch."""
-        sign = torch.where(self.changed, torch.where(self.place.pinned, -1.0, 1.0), 0.0)
-        s, p = self.place.s, self.place.p
+        sign = torch.where(self.changed, torch.where(self.at.pinned, -1.0, 1.0), 0.0)
+        s, p = self.at.s, self.at.p
         return Event("border collision", p, s, point, sign.to(s.dtype), math.nan)
 
-    def beyond(self, curve: Curve) -> tuple[Place, Tensor] | None:
-        """Return the place in the pattern beyond, and the way on from there; None without one."""
-        after = Place(self.place.s, self.place.p, self.place.pinned ^ self.changed)
-        t, h = curve.null_tangent(after), 1e-6
+    def beyond(self, curve: Curve) -> tuple[Point, Tensor] | None:
+        """Return the point in the pattern beyond, and the way on from there; None without one."""
+        after = Point(self.at.s, self.at.p, self.at.pinned ^ self.changed)
+        t = curve.unsigned_tangent(after)
         for way in (t, -t):
-            gain = curve.slack(curve.move(after, h * way)) - curve.slack(after)
-            if bool((gain[self.changed] > 0).all()):
+            change = curve.slack(curve.move(after, AHEAD * way)) - curve.slack(after)
+            if bool((change[self.changed] > 0).all()):
                 return after, way
         return None

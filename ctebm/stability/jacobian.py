@@ -1,225 +1,179 @@
-r"""A network without an energy near an equilibrium: :math:`d\delta/dt = J\delta`."""
+r"""Linear motion without an energy: :math:`d\delta/dt = J\delta` on unpinned units.
+
+:math:`J = \partial f/\partial s` is not symmetric: its eigenvalues come in complex pairs (modes
+that rotate), and its eigenvectors may be nearly parallel. Responses and fluctuations therefore come
+from the matrix itself and not from its eigenvectors.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import scipy.linalg
 import torch
-import xarray as xr
-from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.dataset import variable
-from ctebm.equilibria.inertia import classify
-from ctebm.equilibria.kkt import pinned_units, residual
+from ctebm.equilibria.krylov import Spectrum
 from ctebm.networks.base import VectorField
-from ctebm.stability.modes import check_noise, check_stable, check_step, check_times
 
-__all__ = ["JacobianLinearization", "linearize_jacobian"]
+__all__ = ["JacobianMotion", "jacobian_spectrum"]
 
 
-@dataclass(frozen=True)
-class JacobianLinearization:
-    r"""Eigenpairs of the Jacobian of a force that is not a gradient, at one equilibrium.
+def jacobian_spectrum(network: VectorField, s: Tensor, where: Tensor) -> Spectrum:
+    r"""Return the eigenpairs of :math:`-J` on some units at one state ``(unit,)``.
 
-    Attributes
+    Complex, in ascending order of the real parts and then of the imaginary parts; vectors of unit
+    length.
+
+    Parameters
     ----------
-    state : Tensor
+    network : VectorField
+        With a single sample.
+    s : Tensor
         ``(unit,)``.
-    jacobian : Tensor
-        :math:`J = \partial f/\partial s` on the unpinned units, ``(free, free)``.
-    eigenvalues : Tensor
-        Complex :math:`\mu`, the fastest growing first, ``(mode,)``. The sign is that of growth:
-        with symmetric couplings :math:`\mu = -\lambda`.
-    eigenvectors : Tensor
-        Complex columns of unit length, ``(unit, mode)``; zero on pinned units.
-    eigenvalue_residual : Tensor
-        :math:`|J v - \mu v|`, ``(mode,)``.
-    pinned : Tensor
-        Units held at a kink, ``(unit,)``.
-    residual : Tensor
-        Largest force at the state.
-    index : int
-        Number of growing directions.
-    stability : str
-        ``"stable"``, ``"saddle"`` or ``"degenerate"``.
+    where : Tensor
+        Numbers of the unpinned units.
     """
-
-    state: Tensor
-    jacobian: Tensor
-    eigenvalues: Tensor
-    eigenvectors: Tensor
-    eigenvalue_residual: Tensor
-    pinned: Tensor
-    residual: Tensor
-    index: int
-    stability: str
-    network: VectorField = field(repr=False)
-
-    @property
-    def time_constants(self) -> Tensor:
-        r""":math:`-1/\mathrm{Re}\,\mu`, in membrane time constants; negative if the mode grows."""
-        return -1 / self.eigenvalues.real
-
-    @property
-    def eps_max(self) -> float:
-        r"""Euler's step is stable below it: :math:`|1 + \epsilon\mu| < 1` for all modes (F4).
-
-        It is the smallest :math:`-2\,\mathrm{Re}\,\mu/|\mu|^2`; 0 if no step is stable.
-        """
-        mu = self.eigenvalues
-        if len(mu) == 0:
-            return math.inf
-        return max(0.0, float((-2 * mu.real / mu.abs().square()).min()))
-
-    @property
-    def symmetry(self) -> float:
-        r""":math:`|S|/(|S| + |A|)` of the Jacobian's symmetric and antisymmetric part, 1 to 0."""
-        S, A = (self.jacobian + self.jacobian.mT) / 2, (self.jacobian - self.jacobian.mT) / 2
-        return float(S.norm() / (S.norm() + A.norm()).clamp(min=1e-300))
-
-    @property
-    def reactivity(self) -> float:
-        """Fastest initial growth of a perturbation: the largest eigenvalue of (J + J')/2."""
-        if len(self.jacobian) == 0:
-            return -math.inf
-        return float(torch.linalg.eigvalsh((self.jacobian + self.jacobian.mT) / 2)[-1])
-
-    @property
-    def return_time(self) -> float:
-        r""":math:`-1/\max\mathrm{Re}\,\mu`, the slowest decay; infinite if a perturbation stays."""
-        if len(self.eigenvalues) == 0:
-            return 0.0
-        slowest = float(self.eigenvalues.real.max())
-        return -1 / slowest if slowest < 0 else math.inf
-
-    def multipliers(self, eps: float) -> Tensor:
-        r"""Return Euler's :math:`1 + \epsilon\mu`, complex, ``(mode,)``."""
-        return 1 + eps * self.eigenvalues
-
-    def covariance(self, sigma: float, eps: float | None = None) -> Tensor:
-        r"""Return the stationary covariance of Langevin noise, ``(unit, unit)``.
-
-        From :math:`J\Sigma + \Sigma J' + \sigma^2 = 0`, or by Euler-Maruyama
-        :math:`\Sigma = M\Sigma M' + \epsilon\sigma^2` with :math:`M = 1 + \epsilon J`.
-        """
-        check_noise("covariance", sigma, self.residual, self.stability)
-        check_step(eps, self.eps_max)
-        J = self.jacobian.cpu().numpy()
-        Q = sigma**2 * torch.eye(len(J), dtype=self.state.dtype).numpy()
-        if eps is None:
-            found = scipy.linalg.solve_continuous_lyapunov(J, -Q)
-        else:
-            M = torch.eye(len(J), dtype=self.state.dtype).numpy() + eps * J
-            found = scipy.linalg.solve_discrete_lyapunov(M, eps * Q)
-        n, where = self.state.shape[-1], torch.nonzero(~self.pinned).squeeze(-1)
-        whole = self.state.new_zeros(n, n)
-        whole[where.unsqueeze(-1), where] = torch.as_tensor(found).to(whole)
-        return whole
-
-    def response(
-        self,
-        drive: ArrayLike | Tensor,
-        eps: float | None = None,
-        n_steps: int | None = None,
-        time: float | None = None,
-    ) -> Tensor:
-        """Return the displacement after a constant small force was switched on.
-
-        As :meth:`ctebm.Linearization.response`, by the matrix itself since eigenvectors of an
-        asymmetric Jacobian may be nearly parallel.
-
-        Parameters
-        ----------
-        drive : array, (*, unit)
-            The force; what falls on pinned units has no effect.
-        eps, n_steps, time
-            As in :meth:`ctebm.Linearization.response`.
-
-        Raises
-        ------
-        ValueError
-            At two kinds of time at once, or for a response at rest of a point that is not stable.
-        """
-        check_times(eps, n_steps, time)
-        n = len(self.jacobian)
-        # the last column of the powers of [[M, u], [0, 1]] sums up the drive, singular J or not
-        eye = torch.eye(n, dtype=self.state.dtype, device=self.state.device)
-        if time is not None:
-            step = self._augmented(
-                lambda A: torch.linalg.matrix_exp(time * A), torch.zeros_like(eye), self.jacobian
-            )
-        elif eps is not None and n_steps is not None:
-            step = self._augmented(
-                lambda A: torch.linalg.matrix_power(A, n_steps), eye, eps * self.jacobian, eps
-            )
-        else:
-            check_stable("a response at rest", self.stability)
-            step = torch.linalg.inv(-self.jacobian)
-        u = self.network.as_state(drive)
-        moved, free = torch.zeros_like(u), ~self.pinned
-        moved[..., free] = u[..., free] @ step.mT
-        return moved
-
-    def _augmented(
-        self, grow: Callable[[Tensor], Tensor], base: Tensor, J: Tensor, weight: float = 1.0
-    ) -> Tensor:
-        """Return the upper right block of ``grow([[base + J, weight], [0, base]])``."""
-        n = len(J)
-        eye = torch.eye(n, dtype=J.dtype, device=J.device)
-        A = torch.cat(
-            [torch.cat([base + J, weight * eye], 1), torch.cat([torch.zeros_like(J), base], 1)]
-        )
-        return grow(A)[:n, n:]
-
-    def to_dataset(self) -> xr.Dataset:
-        """Return the spectrum with dimensions ``unit`` and ``mode``."""
-        time = "membrane time constant"
-        return xr.Dataset(
-            {
-                "state": variable(("unit",), self.state, "state"),
-                "pinned": variable(("unit",), self.pinned, "held at a kink"),
-                "eigenvalue": variable(("mode",), self.eigenvalues, "eigenvalue of the Jacobian"),
-                "eigenvalue_residual": variable(("mode",), self.eigenvalue_residual, "|Jv - mu v|"),
-                "eigenvector": variable(("unit", "mode"), self.eigenvectors, "eigenvector"),
-                "time_constant": variable(("mode",), self.time_constants, "time constant", time),
-                "eps_max": variable((), self.eps_max, "limit of Euler's step", time),
-                "symmetry": variable((), self.symmetry, "|S|/(|S| + |A|) of the Jacobian"),
-                "residual": variable((), self.residual, "largest force"),
-            },
-            attrs={"index": self.index, "stability": self.stability},
-        )
-
-
-def linearize_jacobian(network: VectorField, s: Tensor) -> JacobianLinearization:
-    """Return the linearisation of one state ``(unit,)``; see :func:`ctebm.linearize`."""
-    if s.ndim != 1:
-        raise ValueError(
-            f"expected one state (unit,) of a network without an energy, got {tuple(s.shape)}; "
-            "linearise its samples one by one."
-        )
-    pinned = pinned_units(network, s)
-    free = ~pinned
-    J = network.jacobian(s)[free][:, free]
+    J = network.jacobian(s)[where][:, where]
     mu, vectors = torch.linalg.eig(J)
     order = sorted(range(len(mu)), key=lambda i: (-mu[i].real.item(), -mu[i].imag.item()))
     mu, vectors = mu[order], vectors[:, order]
-    error = (J.to(mu.dtype) @ vectors - vectors * mu).norm(dim=0)
-    whole = vectors.new_zeros(len(s), len(mu))
-    whole[free] = vectors
-    index, stability = classify(network, s)
-    return JacobianLinearization(
-        state=s,
-        jacobian=J,
-        eigenvalues=mu,
-        eigenvectors=whole,
-        eigenvalue_residual=error,
-        pinned=pinned,
-        residual=residual(network, s),
-        index=index,
-        stability=stability,
-        network=network,
-    )
+    return Spectrum(-mu, vectors, (J.to(mu.dtype) @ vectors - vectors * mu).norm(dim=0))
+
+
+@dataclass(frozen=True, eq=False)
+class JacobianMotion:
+    r"""Responses and fluctuations from the Jacobian itself.
+
+    Attributes
+    ----------
+    jacobian : Tensor
+        :math:`J`, with zeros in rows and columns of pinned units, ``(*batch, unit, unit)``.
+    pinned : Tensor
+        ``(*batch, unit)``.
+    """
+
+    jacobian: Tensor
+    pinned: Tensor
+
+    def covariance(self, sigma: float, eps: float | None, synaptic: bool) -> Tensor:
+        """Return the stationary covariance, ``(*batch, unit, unit)``."""
+        return self._on_free_units(lambda J: _covariance(J, sigma, eps, synaptic))
+
+    def response(
+        self, u: Tensor, eps: float | None, n_steps: int | None, time: float | None
+    ) -> Tensor:
+        """Return the displacement after a constant force was switched on."""
+        J, u = self._relaxing, self._force_on_free_units(u)
+        if time is not None:
+            A = _augmented(torch.zeros_like(J), J, 1.0)
+            summed = _upper_right(torch.linalg.matrix_exp(time * A))
+        elif eps is not None and n_steps is not None:
+            A = _augmented(_eye_like(J).expand_as(J), eps * J, eps)
+            summed = _upper_right(torch.linalg.matrix_power(A, n_steps))
+        else:
+            return torch.linalg.solve(-J, u.unsqueeze(-1)).squeeze(-1)
+        return (summed @ u.unsqueeze(-1)).squeeze(-1)
+
+    def frequency_response(self, u: Tensor, omega: float) -> Tensor:
+        r"""Return :math:`(i\omega - J)^{-1} u`."""
+        A = 1j * omega * _eye_like(self.jacobian) - self._relaxing
+        u = self._force_on_free_units(u).to(A.dtype)
+        return torch.linalg.solve(A, u.unsqueeze(-1)).squeeze(-1)
+
+    def power_spectrum(self, sigma: float, omega: Tensor) -> Tensor:
+        r"""Return each unit's power at the frequencies `omega`, ``(*batch, frequency, unit)``.
+
+        The diagonal of :math:`\sigma^2 G G^\dagger` with :math:`G = (i\omega - J)^{-1}`.
+        """
+        one, noise = _eye_like(self.jacobian), (~self.pinned).to(self.jacobian).unsqueeze(-1)
+        rows = [
+            torch.linalg.inv(1j * w * one - self._relaxing).abs().square() @ noise
+            for w in omega.tolist()
+        ]
+        return sigma**2 * torch.stack(rows, -3).squeeze(-1)
+
+    def symmetry(self) -> Tensor:
+        r"""Return :math:`|S|/(|S| + |A|)` of the symmetric and antisymmetric part, ``(*batch)``."""
+        return self._of_each(_symmetry)
+
+    def reactivity(self) -> Tensor:
+        """Return the largest eigenvalue of ``(J + J')/2``, ``(*batch)``; -infinity if none."""
+        return self._of_each(
+            lambda J: float(torch.linalg.eigvalsh((J + J.mT) / 2)[-1]) if len(J) else -math.inf
+        )
+
+    @property
+    def _relaxing(self) -> Tensor:
+        """J with a pinned unit as one that decays by itself, so that it can be inverted."""
+        return self.jacobian - torch.diag_embed(self.pinned.to(self.jacobian))
+
+    def _force_on_free_units(self, u: Tensor) -> Tensor:
+        return torch.where(self.pinned, 0.0, u)
+
+    def _blocks(self) -> list[tuple[Tensor, Tensor]]:
+        """Return J on the unpinned units of each sample, and the numbers of these units."""
+        n = self.jacobian.shape[-1]
+        units = [torch.nonzero(~row).squeeze(-1) for row in self.pinned.reshape(-1, n)]
+        flat = self.jacobian.reshape(-1, n, n)
+        return [(J[where][:, where], where) for J, where in zip(flat, units, strict=True)]
+
+    def _of_each(self, function: Callable[[Tensor], float]) -> Tensor:
+        """Return a number for each sample's J on unpinned units, ``(*batch)``."""
+        found = [function(J) for J, _ in self._blocks()]
+        return self.jacobian.new_tensor(found).reshape(self.pinned.shape[:-1])
+
+    def _on_free_units(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return a function of each sample's J on unpinned units, with zeros on the others."""
+        n = self.jacobian.shape[-1]
+        found = self.jacobian.new_zeros(self.jacobian.shape)
+        for out, (J, where) in zip(found.reshape(-1, n, n), self._blocks(), strict=True):
+            out[where.unsqueeze(-1), where] = function(J)
+        return found
+
+
+def _covariance(J: Tensor, sigma: float, eps: float | None, synaptic: bool) -> Tensor:
+    r"""Solve Lyapunov's equation, in continuous time :math:`J\Sigma + \Sigma J' + \sigma^2 = 0`.
+
+    In steps :math:`\Sigma = M\Sigma M' + Q` with :math:`M = 1 + \epsilon J`, and
+    :math:`Q = \epsilon\sigma^2` by Euler-Maruyama, :math:`(\epsilon\sigma)^2 (1+J)(1+J)'` by the
+    paper's map.
+    """
+    if len(J) == 0:
+        return J
+    one = _eye_like(J)
+    if eps is None:
+        found = scipy.linalg.solve_continuous_lyapunov(
+            J.cpu().numpy(), -(sigma**2) * one.cpu().numpy()
+        )
+    else:
+        G = eps * (one + J)
+        Q = sigma**2 * G @ G.mT if synaptic else eps * sigma**2 * one
+        found = scipy.linalg.solve_discrete_lyapunov((one + eps * J).cpu().numpy(), Q.cpu().numpy())
+    return torch.as_tensor(found).to(J)
+
+
+def _symmetry(J: Tensor) -> float:
+    S, A = float(((J + J.mT) / 2).norm()), float(((J - J.mT) / 2).norm())
+    return S / (S + A) if S + A > 0 else 1.0
+
+
+def _augmented(base: Tensor, J: Tensor, weight: float) -> Tensor:
+    """Return ``[[base + J, weight], [0, base]]``.
+
+    The upper right block of its powers and of its exponential adds up the response to a constant
+    force, whether J can be inverted or not.
+    """
+    above = torch.cat([base + J, (weight * _eye_like(J)).expand_as(J)], -1)
+    return torch.cat([above, torch.cat([torch.zeros_like(J), base], -1)], -2)
+
+
+def _upper_right(A: Tensor) -> Tensor:
+    n = A.shape[-1] // 2
+    return A[..., :n, n:]
+
+
+def _eye_like(J: Tensor) -> Tensor:
+    return torch.eye(J.shape[-1], dtype=J.dtype, device=J.device)

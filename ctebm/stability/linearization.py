@@ -1,70 +1,139 @@
-r"""A network near an equilibrium: the Hessian's motion where it has an energy, else the Jacobian's.
-
-A unit that is pinned at a kink does not respond to small perturbations: it is left out.
-"""
+r"""Linearise a network at equilibria: find the spectrum of minus its Jacobian, sample by sample."""
 
 from __future__ import annotations
 
 import warnings
 
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.networks.base import VectorField
+from ctebm.equilibria.inertia import DENSE_UNITS, classify
+from ctebm.equilibria.kkt import margin, pinned_units, residual
+from ctebm.equilibria.krylov import Spectrum, stacked
+from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.energy import Network
-from ctebm.stability.hessian import Linearization, linearize_hessian
-from ctebm.stability.jacobian import JacobianLinearization, linearize_jacobian
-from ctebm.stability.modes import at_rest
+from ctebm.networks.memory import check_memory
+from ctebm.stability.hessian import hessian_spectrum
+from ctebm.stability.jacobian import jacobian_spectrum
+from ctebm.stability.record import Linearization
 
 __all__ = ["linearize"]
 
 
 def linearize(
     network: VectorField,
-    state: ArrayLike | Tensor,
+    state: StateLike,
     *,
     dense: bool | None = None,
     tol: float = 1e-5,
-) -> Linearization | JacobianLinearization:
+) -> Linearization:
     r"""Linearise a network at equilibria (F3, F4).
 
     Parameters
     ----------
     network : VectorField
-        Its Hessian is that of the energy; with an asymmetric coupling its Jacobian is taken.
+        With an energy or without.
     state : array, (*batch, unit)
-        Equilibria, such as ``settle(network).state``. A state that is none is linearised with a
-        warning.
+        Equilibria, or a record of them such as :func:`~ctebm.settle` returns. A state that is none
+        is linearised with a warning, and has ``status`` 1.
     dense : bool, optional
         Whether to make the matrix and all eigenpairs; by default up to 4,000 unpinned units. Else
-        both ends of the spectrum come from products alone.
+        both ends of the spectrum come from products alone, which needs an energy.
     tol : float
         Without the matrix, the residual to reach, relative to the width of the spectrum.
 
     Returns
     -------
     Linearization
-        Or :class:`~ctebm.JacobianLinearization` where the force is not a gradient.
+        Of the same shapes and the same signs with an energy and without.
 
     Raises
     ------
     ValueError
-        If the state is not finite or has the wrong shape, or the matrix does not fit memory.
+        If there is no state, it is not finite or has the wrong shape, the matrix does not fit
+        memory, or ``dense=False`` for a network without an energy.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> net = ctebm.DenseNetwork([[0, 0.5], [0.5, 0]], [0, 0], ctebm.HardSigmoid()).centred()
+    >>> linear = ctebm.linearize(net, ctebm.settle(net))
+    >>> linear.eigenvalues
+    tensor([0.5000, 1.5000], dtype=torch.float64)
+    >>> linear.covariance(sigma=0.1)
+    tensor([[0.0067, 0.0033],
+            [0.0033, 0.0067]], dtype=torch.float64)
     """
     s = network.as_state(state)
     if not bool(torch.isfinite(s).all()):
         raise ValueError("expected a finite state, got NaN or infinity; settle first.")
     batch = torch.broadcast_shapes(s.shape[:-1], network.batch)
     s = s.expand(*batch, -1)
-    if isinstance(network, Network):
-        found = linearize_hessian(network, s, dense, tol)
-    else:
-        found = linearize_jacobian(network, s)
-    if not at_rest(found.residual):
+    if s.numel() == 0:
+        raise ValueError(f"expected one state or more, got {tuple(s.shape)}.")
+    f = network.force(s)
+    pinned = pinned_units(network, s, f)
+    whole = _whole(network, int((~pinned).sum(-1).max()), dense)
+    spectra, kinds = _spectra(network, s, ~pinned, whole, tol)
+    values, vectors, errors = stacked(spectra, s.reshape(-1, s.shape[-1]))
+    index = torch.tensor([k for k, _ in kinds])
+    found = Linearization(
+        state=s,
+        eigenvalues=values.reshape(*batch, -1),
+        eigenvectors=vectors.reshape(*batch, *vectors.shape[1:]),
+        eigenvalue_residual=errors.reshape(*batch, -1),
+        pinned=pinned,
+        margin=margin(network, s, f),
+        residual=residual(network, s, f),
+        index=index.reshape(batch) if batch else int(index),
+        stability=[kind for _, kind in kinds] if batch else kinds[0][1],
+        whole=whole,
+        network=network,
+    )
+    if bool(found.status.any()):
         warnings.warn(
-            f"linearising where the largest force is {float(found.residual.max()):.3g}: "
-            "not an equilibrium.",
+            f"not an equilibrium: the largest force is {float(found.residual.max()):.3g}; "
+            "settle the state first.",
             stacklevel=2,
         )
     return found
+
+
+def _whole(network: VectorField, n_free: int, dense: bool | None) -> bool:
+    """Return whether all eigenpairs are computed; refuse what does not fit."""
+    if not isinstance(network, Network):
+        if dense is False:
+            raise ValueError(
+                "expected a network with an energy for dense=False, since the ends of a spectrum "
+                "without the matrix are those of a symmetric one; leave dense=None."
+            )
+        remedy = "clamp some layers, or use a smaller network"
+    else:
+        if dense is None:
+            dense = n_free <= DENSE_UNITS
+        if not dense:
+            return False
+        remedy = "leave dense=None for both ends of the spectrum without the matrix"
+    # the matrix, its vectors and the solver's work space
+    check_memory(f"all {n_free:,} eigenpairs", 4 * 8 * n_free**2, remedy)
+    return True
+
+
+def _spectra(
+    network: VectorField, s: Tensor, free: Tensor, whole: bool, tol: float
+) -> tuple[list[tuple[Tensor, Spectrum]], list[tuple[int, str]]]:
+    """Return for each sample its free units and their spectrum, and its index and stability."""
+    n, batch = s.shape[-1], s.shape[:-1]
+    spectra, kinds = [], []
+    for i, (u, units) in enumerate(zip(s.reshape(-1, n), free.reshape(-1, n), strict=True)):
+        one = network.samples(batch, torch.tensor(i))
+        where = torch.nonzero(units).squeeze(-1)
+        if isinstance(one, Network):
+            found = hessian_spectrum(one, u, where, whole, tol)
+            enough = whole or bool((found.eigenvalues[:1] > found.residual[:1]).all())
+            kinds.append(classify(one, u, found if enough else None))
+        else:
+            found = jacobian_spectrum(one, u, where)
+            kinds.append(classify(one, u))
+        spectra.append((where, found))
+    return spectra, kinds
