@@ -159,7 +159,7 @@ def _symmetry(net: FeedbackNetwork, x: Tensor, record: Correspondence) -> Tensor
     import ctebm
 
     if not bool(record.fixed.converged.any()):
-        return torch.tensor(torch.nan)
+        return torch.tensor(torch.nan, dtype=net.dtype)
     i = int(record.fixed.converged.int().argmax())
     point = ctebm.linearize(net.clamp({"x": x[i]}), record.fixed.state[i])
     return point.symmetry

@@ -4,6 +4,7 @@ import inspect
 import re
 import subprocess
 import sys
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 
@@ -50,7 +51,9 @@ def described():
         thing = getattr(ctebm, name)
         yield name, thing, inspect.getdoc(thing)
         for member, value in vars(thing).items() if inspect.isclass(thing) else ():
-            if not member.startswith("_") and inspect.isroutine(value):
+            if member.startswith("_") or isinstance(value, cached_property):
+                continue
+            if inspect.isroutine(value):
                 method = getattr(thing, member)
                 yield f"{name}.{member}", method, method.__doc__ and inspect.getdoc(method)
 
