@@ -79,9 +79,9 @@ def linearize(
     index = torch.tensor([k for k, _ in kinds])
     found = Linearization(
         state=s,
-        eigenvalues=values.reshape(*batch, -1),
+        eigenvalues=values.reshape(*batch, values.shape[-1]),
         eigenvectors=vectors.reshape(*batch, *vectors.shape[1:]),
-        eigenvalue_residual=errors.reshape(*batch, -1),
+        eigenvalue_residual=errors.reshape(*batch, errors.shape[-1]),
         pinned=pinned,
         margin=margin(network, s, f),
         residual=residual(network, s, f),

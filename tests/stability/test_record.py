@@ -152,6 +152,9 @@ def test_without_free_units(kind):
     assert linear.eps_max == math.inf and linear.return_time == 0
     assert linear.reactivity == -math.inf and linear.symmetry == 1
     assert dict(linear.to_dataset().sizes) == {"sample": 1, "unit": 2, "mode": 0}
+    batch = linearize(network, torch.full((3, 2), 0.5))
+    assert batch.eigenvalues.shape == (3, 0) and batch.eps_max.tolist() == [math.inf] * 3
+    assert (batch.response(torch.ones(2)) == 0).all()
 
 
 @pytest.mark.parametrize("network", [pair(0.5, HARD), rotor()], ids=["pair", "rotor"])
