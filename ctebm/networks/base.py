@@ -5,10 +5,9 @@ A :class:`VectorField` is a motion :math:`\dot s = f(s)` on states ``s`` of shap
 force, it is a :class:`~ctebm.Network`, see :mod:`ctebm.networks.energy`.
 
 Letters: state ``s``, force ``f``, vector ``v``, Jacobian ``J``.
-
-The module is longer than others since clamping is a method of a motion and returns one: neither
-class can stand without the other.
 """
+
+# Long because clamping is a method of a motion and returns one: neither class stands alone.
 
 from __future__ import annotations
 
@@ -267,7 +266,7 @@ class VectorField(ABC):
         return s
 
     def layer(self, name: str) -> slice:
-        """Return the units of a layer by its name."""
+        """Return the units of a layer by its name, or raise ValueError if there is none."""
         if name not in self.layers:
             raise ValueError(
                 f"expected one of the layers {', '.join(self.layers) or '(none)'}, got {name!r}."

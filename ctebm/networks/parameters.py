@@ -72,6 +72,14 @@ def load_network(
     ------
     ValueError
         If something of that is missing, or the activation is not one of ctebm's.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> from ctebm.networks.parameters import network_dataset
+    >>> net = ctebm.LayeredNetwork.random([4, 3, 2], ctebm.Logistic())
+    >>> ctebm.load_network(network_dataset(net))
+    LayeredNetwork(x: 4, h1: 3, y: 2; Logistic(gain=4.0))
     """
     if not isinstance(source, xr.Dataset):
         with open_dataset(source) as dataset:

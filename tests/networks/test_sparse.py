@@ -1,12 +1,23 @@
 """Couplings in a sparse matrix against the same matrix, dense."""
 
 import numpy as np
+import pytest
+import scipy.sparse
 import torch
+from cases import ACTIVATIONS, F64, sparse, states
 
+import ctebm
 from ctebm import DenseNetwork, Logistic, SparseNetwork, Tanh
 
+W, B = np.array([[0.0, 0.5], [0.5, 0.0]]), np.array([0.1, -0.2])
+INFINITE = [[0, np.inf], [np.inf, 0]]
 
-def test_sparse_is_dense():
+
+def pair(weight, bias=(0.0, 0.0)):
+    return ctebm.SparseNetwork(scipy.sparse.csr_array(np.array(weight, float)), bias, ctebm.Tanh())
+
+
+def test_a_sparse_ring_is_a_dense_one():
     ring = SparseNetwork.ring(12, 0.7, Logistic(), bias=-0.3)
     dense = DenseNetwork(ring.dense_weight(), ring.bias, Logistic())
     s = torch.as_tensor(np.random.default_rng(0).standard_normal((3, 2, 12)))
@@ -25,3 +36,59 @@ def test_sparse_clamps_as_dense():
     s = torch.rand(4, 7, dtype=torch.float64)
     assert torch.allclose(sparse.energy(s), dense.energy(s))
     assert torch.allclose(sparse.force(s), dense.force(s))
+
+
+def test_sparse_is_dense():
+    net = sparse(ACTIVATIONS["tanh"])
+    twin = ctebm.DenseNetwork(net.dense_weight(), net.bias, net.activation, layers=net.layers)
+    s = states(net)
+    torch.testing.assert_close(net.energy(s), twin.energy(s))
+    torch.testing.assert_close(net.force(s), twin.force(s))
+
+
+def test_sparse_weights_are_copies():
+    matrix = scipy.sparse.csr_array(W)
+    net, s = ctebm.SparseNetwork(matrix, B, ctebm.Tanh()), torch.ones(2, dtype=F64)
+    before = net.force(s)
+    matrix.data *= 3
+    assert torch.equal(net.force(s), before)
+    given = torch.tensor(W).to_sparse()  # coordinates
+    net = ctebm.SparseNetwork(given, B, ctebm.Tanh())
+    given.values().mul_(3) if given.is_coalesced() else given.coalesce()
+    assert torch.equal(net.force(s), before)
+
+
+def test_sparse_weights_are_real_and_carry_no_gradients():
+    with pytest.raises(ValueError, match=r"require no gradients.*use DenseNetwork, or weight.det"):
+        ctebm.SparseNetwork(torch.tensor(W).to_sparse().requires_grad_(), B, ctebm.Tanh())
+    with pytest.raises(ValueError, match="expected real numbers, got complex"):
+        ctebm.SparseNetwork(scipy.sparse.csr_array(1j * W), B, ctebm.Tanh())
+    with pytest.raises(ValueError, match="half precision"):
+        ctebm.SparseNetwork(scipy.sparse.csr_array(W), B, ctebm.Tanh(), dtype=torch.float16)
+
+
+def test_a_caller_s_sparse_matrix_is_left_as_it_was():
+    """Entries that are given twice are added up in the network, not in the caller's matrix."""
+    twice = scipy.sparse.csr_array(
+        (np.array([0.25, 0.25, 0.5]), np.array([1, 1, 0]), np.array([0, 2, 3])), shape=(2, 2)
+    )
+    net = ctebm.SparseNetwork(twice, B, ctebm.Tanh())
+    assert twice.nnz == 3 and torch.equal(net.dense_weight(), torch.tensor(W))
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: pair([[0, 1], [0.5, 0]]), r"symmetric weights, got max \|W - W'\| = 0.5"),
+        (lambda: pair([[1, 1], [1, 0]]), "no self-coupling.*set the diagonal to 0"),
+        (lambda: pair([[0, 1, 2], [1, 0, 2]]), "square weight matrix"),
+        (lambda: pair(INFINITE), "finite numbers in the weights"),
+        (lambda: pair([[0, 1], [1, 0]], [0.0]), "expected 2 biases"),
+        (lambda: pair([[0, 1], [1, 0]], [0.0, np.nan]), "finite numbers in the biases"),
+        (lambda: ctebm.SparseNetwork(torch.zeros(2, 2), [0, 0], ctebm.Tanh()), "a sparse matrix"),
+        (lambda: ctebm.SparseNetwork([[0, 0]], [0, 0], ctebm.Tanh()), "use DenseNetwork"),
+    ],
+)
+def test_bad_networks_are_refused_in_a_sentence(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()

@@ -1,0 +1,102 @@
+"""The sigmoid rates against eq. 7, their limits, and their singularities off the real axis."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ctebm
+from ctebm.networks import sigmoids
+
+GRID = torch.linspace(-3.013, 3.017, 401, dtype=torch.float64)
+
+ANALYTIC = {
+    "logistic": ctebm.Logistic(gain=3.0),
+    "tanh": ctebm.Tanh(),
+    "smooth-hard": ctebm.SmoothHardSigmoid(width=0.05),
+    "smooth-hard-wide": ctebm.SmoothHardSigmoid(lower=-0.3, width=0.4),
+}
+PARTS = ("__call__", "derivative", "second_derivative")
+
+
+@pytest.mark.parametrize("rho", ANALYTIC.values(), ids=list(ANALYTIC))
+@pytest.mark.parametrize("part", PARTS)
+def test_complex_states_on_the_real_axis_are_real_ones(rho, part):
+    s = torch.cat([GRID, torch.tensor([-1e3, -40.0, 40.0, 1e3], dtype=torch.float64)])
+    z = getattr(rho, part)(torch.complex(s, torch.zeros_like(s)))
+    assert (z.imag == 0).all()
+    # softplus at 60 corner widths is itself rounded to 60 eps
+    largest = getattr(rho, part)(s).abs().max()
+    torch.testing.assert_close(z.real, getattr(rho, part)(s), rtol=1e-14, atol=2e-15 * largest)
+
+
+@pytest.mark.parametrize("rho", ANALYTIC.values(), ids=list(ANALYTIC))
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9, -0.9])
+def test_complex_derivatives_are_differences_in_either_direction(rho, share):
+    """Analytic in the strip: the slope is the same along the real and the imaginary axis."""
+    z = torch.complex(GRID, torch.full_like(GRID, share * rho.analytic_strip))
+    h = 1e-3 * (1 - abs(share)) * rho.analytic_strip  # of the distance to the singularity
+    for part, of in (("derivative", rho), ("second_derivative", rho.derivative)):
+        found = getattr(rho, part)(z)
+        for way in (h, 1j * h):  # differences of fourth order
+            slope = (8 * (of(z + way) - of(z - way)) - of(z + 2 * way) + of(z - 2 * way)) / 12
+            off = (slope / way - found).abs() / found.abs().max()
+            assert off.max() < 1e-9
+
+
+@pytest.mark.parametrize("rho", ANALYTIC.values(), ids=list(ANALYTIC))
+def test_the_strip_ends_at_a_singularity(rho):
+    centres = {ctebm.SmoothHardSigmoid: getattr(rho, "lower", 0.0)}
+    pole = complex(centres.get(type(rho), 0.0), rho.analytic_strip)
+    near = [float(rho.derivative(torch.tensor([pole + d * 1j])).abs()) for d in (-1e-3, -1e-6)]
+    assert near[1] > 100 * near[0]
+
+
+@pytest.mark.parametrize("make", [sigmoids.softplus, sigmoids.sigmoid])
+def test_closed_forms_of_complex_numbers(make):
+    z = torch.complex(*torch.meshgrid(GRID, 1.02 * GRID[abs(GRID) < 3], indexing="ij"))
+    expected = {"softplus": (1 + z.exp()).log(), "sigmoid": 1 / (1 + (-z).exp())}[make.__name__]
+    torch.testing.assert_close(make(z), expected, rtol=1e-12, atol=1e-13)
+    far = torch.tensor([1e4 + 1j, -1e4 + 1j], dtype=torch.complex128)
+    ends = {"softplus": [1e4 + 1j, 0], "sigmoid": [1, 0]}[make.__name__]
+    assert make(far).tolist() == ends
+
+
+@given(st.floats(-0.99, -0.01), st.floats(-2, 2))
+def test_hard_sigmoid_is_eq_7(lower, s):
+    rho = ctebm.HardSigmoid(lower)
+    expected = 0.0 if s < lower else 1.0 if s > lower + 1 else s - lower
+    assert float(rho(torch.tensor(s, dtype=torch.float64))) == pytest.approx(expected, abs=1e-15)
+
+
+def test_hard_sigmoid_has_slope_one_on_the_closed_box():
+    rho = ctebm.HardSigmoid()
+    s = torch.tensor([-0.5 - 1e-9, -0.5, 0.0, 0.5, 0.5 + 1e-9], dtype=torch.float64)
+    assert rho.derivative(s).tolist() == [0, 1, 1, 1, 0]
+    assert rho.box == rho.kinks == (-0.5, 0.5)
+
+
+@pytest.mark.parametrize("width", [0.1, 0.01, 0.001])
+def test_smooth_hard_sigmoid_tends_to_the_hard_one(width):
+    smooth = ctebm.SmoothHardSigmoid(width=width)
+    gap = (smooth(GRID) - ctebm.HardSigmoid()(GRID)).abs().max()
+    assert gap <= width * math.log(2) * (1 + 1e-9)  # reached at the corners
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: ctebm.HardSigmoid(0.5), "kinks around 0"),
+        (lambda: ctebm.HardSigmoid(math.nan), "kinks around 0"),
+        (lambda: ctebm.Logistic(0.0), "gain > 0"),
+        (lambda: ctebm.Logistic(math.inf), "gain > 0"),
+        (lambda: ctebm.SmoothHardSigmoid(width=-1.0), "width > 0"),
+        (lambda: ctebm.Logistic().inverse(torch.tensor([0.5, 1.0])), r"rates in \(0, 1\)"),
+        (lambda: ctebm.HardSigmoid().inverse(torch.tensor([1.5])), r"rates in \[0, 1\]"),
+    ],
+)
+def test_bad_parameters_are_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
