@@ -4,10 +4,11 @@ Every contestant takes the same number of steps of the same network with sigma =
 last state: ctebm (one stream of noise a sample), a plain in-place loop in torch and one in numpy
 (one common stream), torchsde as its README shows it (default Brownian motion, drift by autograd of
 the energy), torchsde with the closed drift, and, where they are installed, diffrax (jit,
-UnsafeBrownianPath) and a loop compiled by numba. It is 1,000 steps, or 100 where B > 64 and the
+UnsafeBrownianPath) and a loop compiled by numba. A run has 1,000 steps, or 100 where B > 64 and the
 network is larger than L74: torchsde's default Brownian motion is slower the longer the run. Times
-are microseconds a step, medians over rounds in which all take turns; who needs over 3 s for a run
-is in the first alone. ctebm draws its noise, and diffrax computes, on a second core if it is free.
+are microseconds a step, medians over rounds in which all take turns; a contestant that needs over
+3 s for a run takes part in the first round alone. ctebm draws its noise, and diffrax computes, on a
+second core if it is free.
 
     python benchmarks/sde.py                   # the table, saved as results/benchmark_sde.nc
     python benchmarks/sde.py --networks L74 --batches 1 64 --rounds 3
@@ -243,7 +244,7 @@ if importlib.util.find_spec("diffrax"):
     CONTESTANTS["diffrax"] = with_diffrax
 if importlib.util.find_spec("numba"):
     CONTESTANTS["numba"] = with_numba
-SLOW = 3.0  # seconds of a run from which on one is enough
+SLOW = 3.0  # seconds of a run above which one round is enough
 
 
 CLOCKS = {"wall": time.perf_counter, "thread": time.thread_time}

@@ -28,8 +28,8 @@ class Failures:
     """
 
     def __init__(self, s: Tensor) -> None:
-        self.step = torch.full((s.shape[:-1].numel(),), -1, device=s.device)
-        self.unit = self.step.clone()
+        self.step: Tensor = torch.full((s.shape[:-1].numel(),), -1, device=s.device)
+        self.unit: Tensor = self.step.clone()
 
     @property
     def all(self) -> bool:

@@ -71,6 +71,13 @@ def method_named(name: str) -> Method:
     ------
     ValueError
         For a name that is not in :data:`METHODS`, with the nearest one that is.
+
+    Examples
+    --------
+    >>> from ctebm.dynamics.methods import method_named
+    >>> method_named("eular")
+    Traceback (most recent call last):
+    ValueError: expected a method ..., got 'eular'; did you mean 'euler'?
     """
     if name not in METHODS:
         near = difflib.get_close_matches(str(name), METHODS, n=1)

@@ -49,6 +49,13 @@ class Dynamics:
         Additive noise of the SDE, or the paper's map :math:`s \leftarrow s + \epsilon
         (R(s + \eta) - s)` (eqs. 1-2, 4), which exists in discrete steps only.
 
+    Attributes
+    ----------
+    sigma, beta : Tensor
+        As they multiply states, ``()`` or ``(*batch, 1)``; `beta` is 0 without a nudge.
+    drive, nudge : dict of str to Tensor
+        Target states of each driven or nudged layer, ``(*batch, size)``.
+
     Raises
     ------
     ValueError
@@ -81,10 +88,10 @@ class Dynamics:
             raise ValueError("expected nudge and beta together; beta is the strength of the nudge.")
         self.network = network
         self.noise = noise
-        self.sigma = _one_per_sample("sigma", sigma, network, minimum=0.0)
-        self.beta = _one_per_sample("beta", 0.0 if beta is None else beta, network)
-        self.drive = self._targets(drive)
-        self.nudge = self._targets(nudge)
+        self.sigma: Tensor = _one_per_sample("sigma", sigma, network, minimum=0.0)
+        self.beta: Tensor = _one_per_sample("beta", 0.0 if beta is None else beta, network)
+        self.drive: dict[str, Tensor] = self._targets(drive)
+        self.nudge: dict[str, Tensor] = self._targets(nudge)
         if both := set(self.drive) & set(self.nudge):
             raise ValueError(f"expected layer {min(both)!r} to be driven or nudged, got both.")
 
@@ -128,7 +135,7 @@ class Dynamics:
 
     def _with_targets(self, s: Tensor, f: Tensor) -> Tensor:
         if self.drive or self.nudge:
-            f = f.clone()  # what a force returns may be its network's own, or needed for gradients
+            f = f.clone()  # the tensor may belong to the network, or be needed for gradients
         for name, target in self.drive.items():
             where = self.network.layers[name]
             f[..., where] = target - s[..., where]

@@ -111,7 +111,7 @@ class Trajectory:
         xarray.Dataset
             Dimensions ``time``, ``sample`` (the flattened batch) and ``unit``; ``step`` instead
             of ``time`` if samples have their own `eps` and with it their own times. ``state``, or
-            ``last_state`` and the observables; ``status`` and ``failed_step`` of each sample;
+            ``last_state`` and the observables; ``status``, ``message`` and ``failed_step``;
             coordinates ``step``, ``time``, ``sample``, ``layer`` (of each unit) and ``eps``, and
             ``phase`` if the run had phases.
         """
@@ -123,6 +123,7 @@ class Trajectory:
                 "sample", self.status.reshape(-1), "outcome of the run", flag_values=[0, 1, 2],
                 flag_meanings="finite left_the_finite_numbers not_steady_by_the_last_step",
             ),
+            "message": variable("sample", self.message, "why a sample failed"),
             "failed_step": variable(
                 "sample", self.failed_step.reshape(-1), "first step that is not finite, or -1"
             ),

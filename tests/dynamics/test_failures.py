@@ -30,6 +30,7 @@ def test_a_row_that_runs_away_is_named_and_the_others_go_on():
         run.raise_for_status()
     last = ctebm.simulate(dynamics, start, n_steps=15, eps=0.5, seed=1, save_every=15)
     assert last.message == run.message
+    assert last.to_dataset().message.values.tolist() == run.message
 
 
 def test_a_run_with_nobody_left_ends():

@@ -94,11 +94,11 @@ def test_a_callback_sees_every_save_and_can_end_the_run(capsys):
     assert "step" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("noise", ["langevin", "synaptic"])
-@pytest.mark.parametrize("method", ["euler", "heun", "srk"])
+@pytest.mark.parametrize(
+    ("method", "noise"),
+    [("euler", "langevin"), ("heun", "langevin"), ("srk", "langevin"), ("euler", "synaptic")],
+)
 def test_a_run_goes_on_from_a_saved_step(method, noise):
-    if noise == "synaptic" and method != "euler":
-        pytest.skip("the map has one method")
     dynamics = ctebm.Dynamics(layered(), 0.2, noise=noise)
     options = {"eps": 0.05, "seed": 6, "method": method}
     whole = ctebm.simulate(dynamics, torch.zeros(14), n_steps=1500, **options)
