@@ -10,12 +10,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ctebm import study
-from ctebm.study.frame import Progress, Verdict
-from ctebm.study.problem import ExactSettings, corrected_order, dataset, images_problem
+from ctebm.study import Progress, Verdict
+from ctebm.study.image_settings import ExactSettings
+from ctebm.study.power_law import corrected_order
+from ctebm.study.problem import Problem, images_problem
+from ctebm.study.record import by_depth, labelled, unsettled
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
+    from torch import Tensor
+
+    from ctebm import Correspondence
+
+HIDDEN_BY_ROUNDING = 1e-11  # relative errors below it are left out of the fit of an order
 
 
 @dataclass(frozen=True)
@@ -40,59 +48,68 @@ class Settings(ExactSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         study.check_activation(self.activation)
-        if len(set(self.beta)) < 4 or not all(0 < b < float("inf") for b in self.beta):
-            raise ValueError(f"--beta needs four or more strengths > 0, got {self.beta}.")
+        study.check_positive("--gain", self.gain)
+        study.check_positive("--t-end", self.t_end)
+        study.check_eps(self.eps)
+        if len(set(self.beta)) < 5 or not all(0 < b < float("inf") for b in self.beta):
+            raise ValueError(f"--beta needs five or more strengths > 0, got {self.beta}.")
         if not self.points or min(self.points) < 1:
             raise ValueError(f"--points needs 1 or more, got {self.points}.")
 
 
 def run(settings: Settings, progress: Progress) -> xr.Dataset:
     import numpy as np
-    import torch
 
-    import ctebm
-
-    one = images_problem(settings, settings.hidden, settings.activation)
+    one = images_problem(settings, settings.hidden, settings.activation, settings.gain)
     if one.network.activation.kinks:
         raise ValueError(
             f"{one.network.activation} has kinks, and a nudge of complex strength needs an "
             "analytic activation; give a network of tanh or logistic units."
         )
-    n_steps = max(1, round(settings.t_end / settings.eps))
-    error, bptt, depths = [], None, []
+    error, records = [], []
     for n in progress(settings.points, "points"):
-        row = []
-        for beta in settings.beta:
-            record = ctebm.correspondence(
-                one.network, one.x, one.target, settings.eps, n_steps=n_steps, drive="nudge",
-                beta=beta, points=n,
-            )  # fmt: skip
-            net, depths = record.fixed.network, record.depth
-            if bptt is None:
-                bptt = -settings.eps * ctebm.bptt_gradient(
-                    net, record.fixed.state, record.target, eps=settings.eps, n_steps=n_steps - 1,
-                    every_step=True,
-                ).sum(0)  # fmt: skip
-            end = record.displacement[:, 0, -1]
-            row.append(
-                [float((end - bptt)[:, w].norm() / bptt[:, w].norm()) for w in net.layers.values()]
-            )
-        error.append(row)
-    return dataset(
-        {
-            "error": (
-                ("points", "beta", "layer"),
-                torch.tensor(error, dtype=torch.float64),
-                "relative distance from the limit of a weak nudge, over samples and units",
-            )
-        },
-        {"data": one.data},
+        records = [_nudged(settings, one, n, beta) for beta in settings.beta]
+        limit = _weak_limit(settings, records[0])
+        error.append([_errors(record, limit) for record in records])
+    text = "relative distance from the limit of a weak nudge, over samples and units"
+    return labelled(
+        {"error": (("points", "beta", "layer"), np.array(error), text)},
+        {"data": one.data, "n_failed": unsettled(records[:1])},
         {
             "points": ("points", np.array(settings.points), "strengths around the circle"),
             "beta": ("beta", np.array(settings.beta), "strength of the nudge"),
-            "depth": ("layer", np.array(depths), "hops from the output"),
+            "depth": ("layer", np.array(records[0].depth), "hops from the output"),
         },
     )
+
+
+def _nudged(settings: Settings, one: Problem, points: int, beta: float) -> Correspondence:
+    import ctebm
+
+    return ctebm.correspondence(
+        one.network, one.x, one.target, settings.eps,
+        n_steps=max(1, round(settings.t_end / settings.eps)), drive="nudge", beta=beta,
+        points=points,
+    )  # fmt: skip
+
+
+def _weak_limit(settings: Settings, record: Correspondence) -> Tensor:
+    """Return the response to a weak nudge: the sum of the gradients through time."""
+    import ctebm
+
+    n_steps = int(record.step.max())
+    each = ctebm.bptt_gradient(
+        record.fixed.network, record.fixed.state, record.target, eps=settings.eps,
+        n_steps=n_steps - 1, every_step=True,
+    )  # fmt: skip
+    return -settings.eps * each.sum(0)
+
+
+def _errors(record: Correspondence, limit: Tensor) -> list[float]:
+    """Return the distance of the last state from the limit, relative, for each layer."""
+    end = record.displacement[:, 0, -1]
+    slices = record.fixed.network.layers.values()
+    return [float((end - limit)[:, w].norm() / limit[:, w].norm()) for w in slices]
 
 
 def draw(dataset: xr.Dataset) -> Figure:
@@ -100,32 +117,30 @@ def draw(dataset: xr.Dataset) -> Figure:
 
     panels = []
     beta = dataset.beta.values
-    for layer in dataset.depth.argsort().values:
+    for k, one in by_depth(dataset):
         series = []
         for i, n in enumerate(dataset.points.values):
-            error = dataset.error.isel(points=i, layer=layer).values
+            error = one.error.isel(points=i).values
             small = beta.argmin()
             line = error[small] * (beta / beta[small]) ** n
             series += [
                 Series(beta, line, line=True, colour=i),
                 Series(beta, error, f"N = {n}", colour=i),
             ]
-        title = f"depth {int(dataset.depth[layer])}, lines $\\beta^N$"
+        title = f"depth {k}, lines $\\beta^N$"
         panels.append(Panel(title, r"strength $\beta$", "error of the response", series, "xy"))
     return panel_figure(panels)
 
 
 def judge(dataset: xr.Dataset) -> list[Verdict]:
-    import numpy as np
-
     out, beta = [], dataset.beta.values
     for i, n in enumerate(dataset.points.values):
-        for layer in dataset.depth.argsort().values:
-            error = dataset.error.isel(points=i, layer=layer).values
-            seen = error > 1e-11
-            claim = f"N = {n}, depth {int(dataset.depth[layer])}: order of the error / N - 1"
-            order = corrected_order(beta[seen], error[seen]) if seen.sum() > 4 else np.nan
+        for k, one in by_depth(dataset.isel(points=i)):
+            error = one.error.values
+            seen = ~(error <= HIDDEN_BY_ROUNDING)
+            claim = f"N = {n}, depth {k}: order of the error / N - 1"
             note = f"{error[beta.argmin()]:.1e} at beta = {beta.min():g}"
+            order = corrected_order(beta[seen], error[seen]) if seen.sum() > 4 else float("nan")
             out.append(Verdict.at_most(claim, abs(order / n - 1), 0.02, note))
     return out
 

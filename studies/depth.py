@@ -6,25 +6,24 @@ in a layer, against the time k + 2/3 of a cascade of k + 1 leaky integrators.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ctebm import study
-from ctebm.study.frame import Progress, Verdict
-from ctebm.study.problem import (
-    ExactSettings,
-    dataset,
-    images_problem,
-    kink_verdicts,
-    kinks,
-    largest_at_most,
-    reported,
-    with_gain,
-)
+from ctebm.study import Progress, Verdict
+from ctebm.study.image_settings import ExactSettings, gains_to_compare
+from ctebm.study.kinks import at_most_before_kinks, kink_variables, kink_verdicts, no_crossing
+from ctebm.study.problem import images_problem
+from ctebm.study.record import TAU, by_depth, labelled, stacked, unsettled
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
+    from torch import Tensor
+
+    from ctebm import Correspondence
+    from ctebm.figures.panels import Panel
 
 
 @dataclass(frozen=True)
@@ -46,80 +45,104 @@ class Settings(ExactSettings):
         super().__post_init__()
         if self.depth < 1 or self.width < 1:
             raise ValueError("--depth and --width need 1 or more.")
-        if not 0 < self.eps <= 1 or not 0 < self.t_end < float("inf"):
-            raise ValueError("--eps needs 0 < eps <= 1, --t-end a time > 0.")
-        if not self.gains or not all(0 < g < float("inf") for g in self.gains):
-            raise ValueError(f"--gains needs gains > 0, got {self.gains}.")
+        study.check_eps(self.eps)
+        study.check_positive("--t-end", self.t_end)
+        study.check_positive("--gains", self.gains)
 
 
 def run(settings: Settings, progress: Progress) -> xr.Dataset:
-    import dataclasses
-
-    import torch
-
     import ctebm
 
+    hidden, gains = (settings.width,) * settings.depth, gains_to_compare(settings, settings.gains)
+    problems = [images_problem(settings, hidden, "hard-sigmoid", gain) for gain in gains]
     n_steps = round(settings.t_end / settings.eps)
-    gains = settings.gains if settings.weights is None else (1.0,)
-    measured, records, problems = [], [], []
-    for gain in progress(gains, "gains"):
-        one = images_problem(
-            with_gain(settings, gain), (settings.width,) * settings.depth, "hard-sigmoid"
-        )
-        record = ctebm.correspondence(
+    records = [
+        ctebm.correspondence(
             one.network, one.x, one.target, settings.eps, n_steps=n_steps, save_all=True
         )
-        records.append(record)
-        problems.append(one)
-        linear = dataclasses.replace(record, displacement=record.linear_response)
-        time, slices = record.time[0], record.fixed.network.layers.values()
-        measured.append(
-            [
-                record.coefficient[:, 0],
-                record.cosine(record.chain)[:, 0],
-                _half_time(record.coefficient[:, 0], time),
-                _half_time(linear.coefficient[:, 0], time),
-                torch.stack([record.chain[:, w].norm(dim=-1) for w in slices], -1),
-                record.first_crossing[:, 0],
-            ]
-        )
-    record, one = records[-1], problems[-1]
-    time = record.time[0]
-    found = [torch.stack(values) for values in zip(*measured, strict=True)]
+        for one in progress(problems, "gains")
+    ]
+    attrs = {"data": problems[0].data, "trained": int(settings.weights is not None)}
+    return _recorded(gains, records, attrs)
+
+
+def _measured(record: Correspondence) -> dict[str, Tensor]:
+    """Return how the chain gradient arrives in each layer, and when half of it is there."""
+    import torch
+
+    linear = dataclasses.replace(record, displacement=record.linear_response)
+    time, slices = record.time[0], record.fixed.network.layers.values()
+    return {
+        "coefficient": record.coefficient[:, 0],
+        "cosine": record.cosine(record.chain)[:, 0],
+        "half_time": _half_time(record.coefficient[:, 0], time),
+        "linear_half_time": _half_time(linear.coefficient[:, 0], time),
+        "gradient_norm": torch.stack([record.chain[:, w].norm(dim=-1) for w in slices], -1),
+        "first_crossing": record.first_crossing[:, 0],
+    }
+
+
+def _half_time(curve: Tensor, time: Tensor) -> Tensor:
+    """Return where a curve ``(sample, save, layer)`` first reaches 1/2, between saves linearly."""
+    import torch
+
+    above = curve >= 0.5
+    i = above.int().argmax(1).clamp(min=1)
+    y1, y0 = (curve.gather(1, j.unsqueeze(1)).squeeze(1) for j in (i, i - 1))
+    found = time[i - 1] + (0.5 - y0) / (y1 - y0) * (time[i] - time[i - 1])
+    return torch.where(above.any(1), found, torch.nan)
+
+
+def _recorded(
+    gains: tuple[float, ...], records: list[Correspondence], attrs: dict[str, object]
+) -> xr.Dataset:
+    import torch
+
+    found, record = stacked([_measured(record) for record in records]), records[-1]
+    time, law = record.time[0], record.law
     curve, point = ("gain", "sample", "save", "layer"), ("gain", "sample", "layer")
-    tau = "membrane time constant"
-    return dataset(
+    return labelled(
         {
-            "coefficient": (curve, found[0], "share of the chain gradient"),
-            "cosine": (curve, found[1], "cosine with the chain gradient"),
-            "half_time": (point, found[2], "time at which half is there", tau),
-            "linear_half_time": (point, found[3], "the same of the linear response", tau),
-            "gradient_norm": (point, found[4], "norm of the chain gradient"),
-            "first_crossing": (point[:2], found[5], "first step at which a kink is met"),
-            "law_coefficient": (curve[2:], record.law[0], "coefficient of the path alone"),
-            "law_half_time": (
-                ("layer",), _half_time(record.law[None, 0], time)[0], "time of half of it", tau,
+            "coefficient": (curve, found["coefficient"], "share of the chain gradient"),
+            "cosine": (curve, found["cosine"], "cosine with the chain gradient"),
+            "half_time": (point, found["half_time"], "time at which half is there", TAU),
+            "linear_half_time": (
+                point, found["linear_half_time"], "the same of the linear response", TAU,
             ),
-            **kinks(records[0]),
+            "gradient_norm": (point, found["gradient_norm"], "norm of the chain gradient"),
+            "first_crossing": (
+                point[:2], found["first_crossing"], "first step at which a kink is met",
+            ),
+            "law_coefficient": (curve[2:], law[0], "coefficient of the path alone"),
+            "law_half_time": (
+                ("layer",), _half_time(law[None, 0], time)[0], "time of half of it", TAU,
+            ),
+            **kink_variables(records[0]),
         },
-        {"data": one.data, "trained": int(settings.weights is not None)},
+        {**attrs, "n_failed": unsettled(records)},
         {
             "gain": ("gain", torch.tensor(gains), "gain of the Glorot weights, 1 for given ones"),
             "depth": ("layer", torch.tensor(record.depth), "hops from the output"),
-            "time": ("save", time, "time since the target arrived", tau),
+            "time": ("save", time, "time since the target arrived", TAU),
         },
     )  # fmt: skip
 
 
 def draw(dataset: xr.Dataset) -> Figure:
-    from ctebm.early_inference.laws import continuous_coefficient, half_time
-    from ctebm.figures.panels import Panel, Series, panel_figure
+    from ctebm.figures.panels import panel_figure
+
+    return panel_figure([_curve_panel(dataset), _arrival_panel(dataset), _direction_panel(dataset)])
+
+
+def _name(dataset: xr.Dataset, gain: float) -> str:
+    return "trained" if dataset.trained else f"gain {gain:g}"
+
+
+def _curve_panel(dataset: xr.Dataset) -> Panel:
+    from ctebm.early_inference.laws import continuous_coefficient
+    from ctebm.figures.panels import Panel, Series
 
     depth, first = dataset.depth.values, dataset.isel(gain=0)
-
-    def name(gain: float) -> str:
-        return "trained" if dataset.trained else f"gain {gain:g}"
-
     curves, seen = [], slice(10, None, 40)
     for i, k in enumerate(sorted(depth)[:: max(1, len(depth) // 5)]):
         one = first.isel(layer=int((depth == k).argmax()))
@@ -129,69 +152,70 @@ def draw(dataset: xr.Dataset) -> Figure:
             Series(t, continuous_coefficient(k, t), line=True, colour=i),
             Series(t[seen], middle[seen], f"depth {k}", colour=i, low=low[seen], high=high[seen]),
         ]
+    title = f"{_name(dataset, float(first.gain))}, lines $P(k+1,t)$"
+    return Panel(title, "time (time constants)", "share of the chain gradient", curves)
+
+
+def _arrival_panel(dataset: xr.Dataset) -> Panel:
+    from ctebm.early_inference.laws import half_time
+    from ctebm.figures.panels import Panel, Series
+
+    depth = dataset.depth.values
     times = [Series(depth, half_time(depth), "$k + 2/3$", line=True, colour=6)]
-    turn = []
     for i, gain in enumerate(dataset.gain.values):
         one = dataset.isel(gain=i)
         low, middle, high = one.half_time.quantile([0.05, 0.5, 0.95], "sample").values
         times += [
             Series(depth, one.linear_half_time.median("sample"), line=True, colour=i),
-            Series(depth, middle, name(gain), colour=i, low=low, high=high),
+            Series(depth, middle, _name(dataset, gain), colour=i, low=low, high=high),
         ]
-        end = one.cosine.isel(save=-1).median("sample")
-        turn.append(Series(depth, end, name(gain), colour=i))
-    time, share = "time (time constants)", "share of the chain gradient"
-    title = f"{name(float(first.gain))}, lines $P(k+1,t)$"
-    return panel_figure(
-        [
-            Panel(title, time, share, curves),
-            Panel(
-                "arrival, lines: linear response",
-                "depth $k$",
-                "time of half (time constants)",
-                times,
-            ),
-            Panel("direction at the end", "depth $k$", "cosine with the chain gradient", turn),
-        ]
-    )
+    title = "arrival, lines: linear response"
+    return Panel(title, "depth $k$", "time of half (time constants)", times)
+
+
+def _direction_panel(dataset: xr.Dataset) -> Panel:
+    from ctebm.figures.panels import Panel, Series
+
+    turn = []
+    for i, gain in enumerate(dataset.gain.values):
+        end = dataset.cosine.isel(gain=i, save=-1).median("sample")
+        turn.append(Series(dataset.depth.values, end, _name(dataset, gain), colour=i))
+    return Panel("direction at the end", "depth $k$", "cosine with the chain gradient", turn)
 
 
 def judge(dataset: xr.Dataset) -> list[Verdict]:
-    import numpy as np
-
     out = kink_verdicts(dataset)
-    least = int(np.argmin(dataset.gain.values))
+    least = int(dataset.gain.values.argmin())
     for i, gain in enumerate(dataset.gain.values):
-        run = dataset.isel(gain=i)
-        tag = "trained" if dataset.trained else f"gain {gain:g}"
-        clear = run.first_crossing < 0
-        out.append(reported(f"{tag}: samples that meet no kink", clear.mean()))
-        off = abs(run.half_time - run.linear_half_time)
-        claim = f"{tag}: arrival is that of the linear response, largest difference"
-        out.append(largest_at_most(claim, off, clear & run.linear_half_time.notnull(), 0.01))
-        for layer in np.argsort(dataset.depth.values):
-            one = run.isel(layer=layer)
-            k, median = int(one.depth), float(one.half_time.median())
-            note = f"arrives at {median:.3f}, k + 2/3 = {k + 2 / 3:.3f}"
-            note += f", gradient {float(one.gradient_norm.median()):.0e}"
-            share = abs(median / float(one.law_half_time) - 1)
-            claim = f"{tag}, depth {k}: arrival / half time of the law - 1"
-            weak = i == least and not dataset.trained  # trained weights reverberate
-            out.append(
-                Verdict.at_most(claim, share, 0.02, note) if weak else reported(claim, share, note)
-            )
+        # trained weights reverberate
+        weak = i == least and not dataset.trained
+        out += _judge_gain(dataset.isel(gain=i), _name(dataset, gain), weak)
     return out
 
 
-def _half_time(curve, time):
-    """Return where a curve ``(sample, save, layer)`` first reaches 1/2, between saves linearly."""
-    import torch
-
-    above = curve >= 0.5
-    i = above.int().argmax(1).clamp(min=1)
-    y1, y0 = (curve.gather(1, j.unsqueeze(1)).squeeze(1) for j in (i, i - 1))
-    found = time[i - 1] + (0.5 - y0) / (y1 - y0) * (time[i] - time[i - 1])
-    return torch.where(above.any(1), found, torch.nan)
+def _judge_gain(run: xr.Dataset, tag: str, weak: bool) -> list[Verdict]:
+    """The gradient arrives as in the linear response; with weak weights as in a bare cascade."""
+    clear = no_crossing(run.first_crossing)
+    off = abs(run.half_time - run.linear_half_time)
+    out = [
+        Verdict.reported(f"{tag}: samples that meet no kink", clear.mean()),
+        at_most_before_kinks(
+            f"{tag}: arrival is that of the linear response, largest difference",
+            off, clear & run.linear_half_time.notnull(), 0.01,
+        ),
+    ]  # fmt: skip
+    for k, one in by_depth(run):
+        median = float(one.half_time.median(skipna=not weak))
+        note = f"arrives at {median:.3f}, k + 2/3 = {k + 2 / 3:.3f}"
+        note += f", gradient {float(one.gradient_norm.median()):.0e}"
+        share = abs(median / float(one.law_half_time) - 1)
+        claim = f"{tag}, depth {k}: arrival / half time of the law - 1"
+        out.append(
+            Verdict.at_most(claim, share, 0.02, note)
+            if weak
+            else Verdict.reported(claim, share, note)
+        )
+    return out
 
 
 if __name__ == "__main__":

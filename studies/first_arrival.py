@@ -10,25 +10,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ctebm import study
-from ctebm.study.frame import Progress, Verdict
-from ctebm.study.problem import (
-    ExactSettings,
-    activation_names,
-    corrected_order,
-    dataset,
-    images_problem,
-    kink_verdicts,
-    kinks,
-    reported,
-    with_gain,
-)
+from ctebm.study import Progress, Verdict
+from ctebm.study.image_settings import ExactSettings, curved_gain
+from ctebm.study.kinks import kink_variables, kink_verdicts, no_crossing
+from ctebm.study.power_law import corrected_order
+from ctebm.study.problem import Problem, images_problem
+from ctebm.study.record import TAU, labelled, stacked, unsettled
+from ctebm.study.trained import activation_names
+from ctebm.study.verdict import largest
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
     from matplotlib.figure import Figure
+    from torch import Tensor
+
+    from ctebm import Correspondence
 
 ACTIVATIONS = ("hard-sigmoid", "tanh", "logistic", "smooth-hard-sigmoid")
 STEP = r"step $\epsilon$ (time constants)"
+LEAST_STEPS = 5  # of a fit with four unknowns
+VISIBLE = 100  # remainders are fitted where they are as many times the rounding floor
 
 
 @dataclass(frozen=True)
@@ -47,60 +49,82 @@ class Settings(ExactSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(set(self.eps)) < 3 or not all(0 < e <= 1 for e in self.eps):
-            raise ValueError(f"--eps needs three or more 0 < eps <= 1, got {self.eps}.")
+        study.check_eps(self.eps, LEAST_STEPS)
+        study.check_positive("--gain", self.gain)
         if self.depth < 0 or self.width < 1:
             raise ValueError("--depth needs 0 or more, --width 1 or more.")
 
 
 def run(settings: Settings, progress: Progress) -> xr.Dataset:
-    import numpy as np
-    import torch
-
     import ctebm
 
-    size, error, floor, crossed, records, problems = [], [], [], [], [], []
-    names = activation_names(settings, ACTIVATIONS)
-    for name in progress(names, "activations"):
-        gain = settings.gain * (1 if name == "hard-sigmoid" else 4)
-        one = images_problem(with_gain(settings, gain), (settings.width,) * settings.depth, name)
-        network = one.network
-        if gain != settings.gain and settings.weights is None:
-            draw = np.random.default_rng(settings.seed)
-            weights = [W for W in network.weights if W is not None]
-            shifted = [b + torch.as_tensor(draw.uniform(-0.5, 0.5, len(b))) for b in network.biases]
-            network = ctebm.LayeredNetwork(weights, shifted, network.activation)
-        record = ctebm.correspondence(
-            network, one.x, one.target, settings.eps, n_steps=one.n_hidden + 1
+    problems = [_problem(settings, name) for name in activation_names(settings, ACTIVATIONS)]
+    records = [
+        ctebm.correspondence(
+            one.network, one.x, one.target, settings.eps, n_steps=len(one.hidden) + 1
         )
-        records.append(record)
-        problems.append(one)
-        at = [record.coefficient[:, :, k + 1, layer] for layer, k in enumerate(record.depth)]
-        power = record.eps[:, None] ** (torch.tensor(record.depth) + 1)
-        size.append(torch.stack(at, -1))
-        turn = [record.tangent[:, :, k + 1, layer] for layer, k in enumerate(record.depth)]
-        error.append(torch.hypot(size[-1] / power - 1, torch.stack(turn, -1)))
-        floor.append(record.rounding_floor)
-        crossed.append(record.first_crossing)
-    record, one = records[-1], problems[-1]
-    dims = ("activation", "sample", "eps", "depth")
-    order = np.argsort(record.depth)
-    return dataset(
+        for one in progress(problems, "activations")
+    ]
+    return _recorded(settings, problems, records)
+
+
+def _problem(settings: Settings, name: str) -> Problem:
+    """Return a network of an activation; random biases take curved ones from their middle."""
+    import numpy as np
+
+    gain = curved_gain(settings.gain, name)
+    one = images_problem(settings, (settings.width,) * settings.depth, name, gain)
+    if gain == settings.gain or settings.weights is not None:
+        return one
+    draw = np.random.default_rng(settings.seed)
+    return one.shifted(lambda n: draw.uniform(-0.5, 0.5, n))
+
+
+def _first_arrival(record: Correspondence) -> dict[str, Tensor]:
+    """Return each layer's size at its first arrival, and the distance from the paper's formula."""
+    import torch
+
+    depth = list(enumerate(record.depth))
+    size = torch.stack([record.coefficient[:, :, k + 1, layer] for layer, k in depth], -1)
+    turn = torch.stack([record.tangent[:, :, k + 1, layer] for layer, k in depth], -1)
+    power = record.eps[:, None] ** (torch.tensor(record.depth) + 1)
+    return {
+        "coefficient": size,
+        "error": torch.hypot(size / power - 1, turn),
+        "rounding_floor": record.rounding_floor,
+        "first_crossing": record.first_crossing,
+    }
+
+
+def _recorded(
+    settings: Settings, problems: list[Problem], records: list[Correspondence]
+) -> xr.Dataset:
+    import numpy as np
+
+    found = stacked([_first_arrival(record) for record in records])
+    depth, eps = records[0].depth, records[0].eps
+    dims, order = ("activation", "sample", "eps", "depth"), np.argsort(depth)
+    size, error, floor = (found[k][..., order] for k in ("coefficient", "error", "rounding_floor"))
+    kinked = [bool(one.network.activation.kinks) for one in problems]
+    names = np.array(activation_names(settings, ACTIVATIONS))
+    return labelled(
         {
-            "coefficient": (dims, torch.stack(size)[..., order], "coefficient at first arrival"),
-            "error": (dims, torch.stack(error)[..., order], "relative error against -eps^(k+1) g"),
-            "rounding_floor": (dims, torch.stack(floor)[..., order], "relative rounding error"),
-            "first_crossing": (dims[:3], torch.stack(crossed), "first step at which a kink is met"),
-            "kinked": ("activation", [bool(p.network.activation.kinks) for p in problems], "kinks"),
-            **kinks(records[0]),
+            "coefficient": (dims, size, "coefficient at first arrival"),
+            "error": (dims, error, "relative error against -eps^(k+1) g"),
+            "rounding_floor": (dims, floor, "relative rounding error"),
+            "first_crossing": (
+                dims[:3], found["first_crossing"], "first step at which a kink is met",
+            ),
+            "kinked": ("activation", kinked, "kinks"),
+            **kink_variables(records[0]),
         },
-        {"data": one.data},
+        {"data": problems[0].data, "n_failed": unsettled(records)},
         {
-            "activation": ("activation", np.array(names), "activation"),
-            "eps": ("eps", record.eps, "step size", "membrane time constant"),
-            "depth": ("depth", np.sort(record.depth), "hops from the output"),
+            "activation": ("activation", names, "activation"),
+            "eps": ("eps", eps, "step size", TAU),
+            "depth": ("depth", np.sort(depth), "hops from the output"),
         },
-    )
+    )  # fmt: skip
 
 
 def draw(dataset: xr.Dataset) -> Figure:
@@ -134,52 +158,71 @@ def draw(dataset: xr.Dataset) -> Figure:
 
 
 def judge(dataset: xr.Dataset) -> list[Verdict]:
+    out = kink_verdicts(dataset)
+    for i, name in enumerate(dataset.activation.values):
+        for k in dataset.depth.values:
+            one, tag = dataset.isel(activation=i, depth=k), f"{name}, depth {k}"
+            if one.kinked:
+                out += _judge_kinked(one, tag)
+            elif k == 0:
+                worst = largest(one.error / one.rounding_floor)
+                out.append(Verdict.at_most(f"{tag}: error / rounding floor", worst, 5))
+            else:
+                out += _judge_curved(one, tag)
+    return out
+
+
+def _judge_kinked(one: xr.Dataset, tag: str) -> list[Verdict]:
+    """Between kinks the formula is exact: power and error to rounding, until a kink is met."""
     import numpy as np
 
     from ctebm.early_inference.metrics import fit_exponent
 
-    out, eps = kink_verdicts(dataset), dataset.eps.values
-    for i, name in enumerate(dataset.activation.values):
-        for k in dataset.depth.values:
-            one = dataset.isel(activation=i, depth=k)
-            clear = (one.first_crossing < 0) | (one.first_crossing > k + 1)
-            whole = clear & one.coefficient.notnull()
-            if one.kinked and not whole.all("eps").any():
-                claim = f"{name}, depth {k}: exponent / (k + 1) - 1"
-                out.append(reported(claim, np.nan, "every sample meets a kink before"))
-                continue
-            floor = one.rounding_floor.median("sample").values
-            size = one.coefficient.where(whole.all("eps")).median("sample").values
-            error = np.sqrt((one.error.where(clear) ** 2).mean("sample")).values
-            tag = f"{name}, depth {k}"
-            if one.kinked:
-                seen = floor < 5e-3
-                fit = fit_exponent(eps[seen], size[seen])
-                note = f"95 % interval {fit.low:.5f} to {fit.high:.5f}, {seen.sum()} steps"
-                claim = f"{tag}: exponent / (k + 1) - 1"
-                out.append(Verdict.at_most(claim, abs(fit.slope / (k + 1) - 1), 0.02, note))
-                worst = float((one.error / one.rounding_floor).where(clear).max())
-                note = f"error {np.nanmin(error):.1e} at best"
-                out.append(Verdict.at_most(f"{tag}: error / rounding floor", worst, 5, note))
-                continue
-            if k == 0:
-                worst = float((one.error / one.rounding_floor).max())
-                out.append(Verdict.at_most(f"{tag}: error / rounding floor", worst, 5))
-                continue
-            seen = np.flatnonzero(error > 100 * floor)
-            if len(seen) < 5:
-                out.append(reported(f"{tag}: remainder", error.min(), "too few steps for an order"))
-                continue
-            last = seen[np.argsort(eps[seen])][:6]
-            order = corrected_order(eps[last], error[last])
-            size_order = corrected_order(eps[last], size[last])
-            note = f"{error[last[0]]:.1e} at eps = {eps[last[0]]:g}"
-            out += [
-                Verdict.at_most(f"{tag}: exponent / (k + 1) - 1",
-                                abs(size_order / (k + 1) - 1), 0.02),
-                Verdict.at_most(f"{tag}: order of the remainder - 1", abs(order - 1), 0.02, note),
-            ]  # fmt: skip
-    return out
+    k, eps = int(one.depth), one.eps.values
+    clear = no_crossing(one.first_crossing, until=k + 1)
+    arrived = clear & one.coefficient.notnull()
+    whole = arrived.all("eps")
+    claim = f"{tag}: exponent / (k + 1) - 1"
+    if not bool(whole.any()):
+        why = "every sample meets a kink before, or carries no gradient"
+        return [Verdict.at_most(claim, np.nan, 0.02, why)]
+    floor = one.rounding_floor.median("sample").values
+    size = one.coefficient.where(whole).median("sample").values
+    seen = floor < 5e-3
+    fit = fit_exponent(eps[seen], size[seen])
+    note = f"95 % interval {fit.low:.5f} to {fit.high:.5f}, {seen.sum()} steps"
+    out = [Verdict.at_most(claim, abs(fit.slope / (k + 1) - 1), 0.02, note)]
+    worst = largest(one.error / one.rounding_floor, arrived)
+    note = f"error {np.nanmin(_rms(one.error, clear)):.1e} at best"
+    return [*out, Verdict.at_most(f"{tag}: error / rounding floor", worst, 5, note)]
+
+
+def _judge_curved(one: xr.Dataset, tag: str) -> list[Verdict]:
+    """Smooth rates: the formula is right to first order, with a remainder of order eps."""
+    import numpy as np
+
+    k, eps = int(one.depth), one.eps.values
+    clear = no_crossing(one.first_crossing, until=k + 1)
+    floor, size = (of.median("sample").values for of in (one.rounding_floor, one.coefficient))
+    error = _rms(one.error, clear)
+    seen = np.flatnonzero(~(error <= VISIBLE * floor))
+    claims = f"{tag}: exponent / (k + 1) - 1", f"{tag}: order of the remainder - 1"
+    if len(seen) < LEAST_STEPS:
+        why = "too few steps at which the remainder is above rounding; give larger --eps"
+        return [Verdict.at_most(claim, np.nan, 0.02, why) for claim in claims]
+    last = seen[np.argsort(eps[seen])][:6]
+    note = f"{error[last[0]]:.1e} at eps = {eps[last[0]]:g}"
+    of_size, of_error = (corrected_order(eps[last], y[last]) for y in (size, error))
+    return [
+        Verdict.at_most(claims[0], abs(of_size / (k + 1) - 1), 0.02),
+        Verdict.at_most(claims[1], abs(of_error - 1), 0.02, note),
+    ]
+
+
+def _rms(error: xr.DataArray, clear: xr.DataArray) -> np.ndarray:
+    import numpy as np
+
+    return np.sqrt((error.where(clear) ** 2).mean("sample")).values
 
 
 if __name__ == "__main__":

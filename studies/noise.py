@@ -8,23 +8,28 @@ and runs in pairs on the same Brownian path, in which noise cancels (N5).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ctebm import study
-from ctebm.study.frame import Progress, Verdict
-from ctebm.study.problem import (
-    ExactSettings,
-    Problem,
-    dataset,
-    images_problem,
-    kink_verdicts,
-    kinks,
-    reported,
-)
+from ctebm.study import Progress, Verdict
+from ctebm.study.image_settings import ExactSettings
+from ctebm.study.kinks import kink_variables, kink_verdicts
+from ctebm.study.noise_prediction import predicted_runs
+from ctebm.study.problem import Problem, images_problem
+from ctebm.study.record import TAU, by_depth, labelled, stacked, unsettled
+from ctebm.study.verdict import average, largest
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
     from matplotlib.figure import Figure
+    from torch import Tensor
+
+    from ctebm import Correspondence
+    from ctebm.figures.panels import Panel
+
+Baseline = Literal["held", "undriven", "equilibrium"]
+BASELINES: tuple[Baseline, ...] = ("held", "undriven", "equilibrium")
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,8 @@ class Settings(ExactSettings):
     """Images, the first of the data."""
     hidden: tuple[int, ...] = (32, 32)
     """Units of the hidden layers, input side first."""
+    gain: float = 0.25
+    """Of the Glorot weights; biases are centred on the mean input."""
     t_end: float = 8.0
     """Time to run, in membrane time constants."""
     linear: float = 0.03
@@ -48,230 +55,245 @@ class Settings(ExactSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.eps or not all(0 < e <= 1 for e in self.eps):
-            raise ValueError(f"--eps needs steps 0 < eps <= 1, got {self.eps}.")
-        if not self.sigma or not all(0 < s < float("inf") for s in self.sigma):
-            raise ValueError(f"--sigma needs noise > 0, got {self.sigma}.")
+        study.check_eps(self.eps)
+        study.check_positive("--sigma", self.sigma)
+        study.check_positive("--gain", self.gain)
+        study.check_positive("--t-end", self.t_end)
         if self.replicates < 2:
             raise ValueError(f"--replicates needs 2 or more, got {self.replicates}.")
 
 
 def run(settings: Settings, progress: Progress) -> xr.Dataset:
-    import numpy as np
-    import torch
-
     import ctebm
-    from ctebm.early_inference.laws import noise_variance, predicted_cosine, replicates_needed
+
+    one = images_problem(settings, settings.hidden, "hard-sigmoid", settings.gain)
+    quiet = ctebm.correspondence(one.network, one.x, one.target, settings.eps, t_end=settings.t_end)
+    rows = [
+        _noisy(settings, one, quiet, sigma, settings.seed + i)
+        for i, sigma in enumerate(progress(settings.sigma, "noise"))
+    ]
+    return _recorded(settings, one, quiet, stacked(rows))
+
+
+def _noisy(
+    settings: Settings, one: Problem, quiet: Correspondence, sigma: float, seed: int
+) -> dict[str, Tensor]:
+    """Compare runs at one intensity of the noise with what signal and noise predict (N4)."""
+    import ctebm
     from ctebm.early_inference.metrics import relative_error
 
-    one = images_problem(settings, settings.hidden, "hard-sigmoid")
-    t_end = settings.t_end
-    quiet = ctebm.correspondence(one.network, one.x, one.target, settings.eps, t_end=t_end)
-    signal = quiet.by_layer(lambda d, _: d.norm(dim=-1), quiet.chain).numpy()
-    n_free = quiet.responsive.double()  # pinned units carry no signal and hardly any noise
-    slices = quiet.fixed.network.layers.values()
-    n_units = torch.stack([n_free[:, w].sum(-1) for w in slices], -1)[:, None, None].numpy()
-    driven = np.array(quiet.depth) == 0
-    step, eps = quiet.step.numpy()[..., None], quiet.eps.numpy()[:, None, None]
-    M = settings.replicates
-    measured, predicted, squared, needed, covered = [], [], [], [], []
-    for i, sigma in enumerate(progress(settings.sigma, "noise")):
-        noisy = ctebm.correspondence(
-            one.network, one.x, one.target, settings.eps, sigma=sigma, replicates=M,
-            baseline="equilibrium", intervals=True, t_end=t_end, seed=settings.seed + i,
-        )  # fmt: skip
-        variance = noise_variance(np.maximum(step, 0), eps, sigma) + 0 * driven
-        measured.append(noisy.cosine(noisy.chain))
-        clean = quiet.cosine(quiet.chain).numpy()
-        predicted.append(predicted_cosine(clean, signal, n_units, variance, M))
-        squared.append(noisy.by_layer(relative_error, quiet.displacement).square() * M)
-        needed.append(replicates_needed(signal, n_units, variance, 1.0))
-        assert noisy.coefficient_interval is not None
-        low, high = noisy.coefficient_interval
-        covered.append((low <= quiet.coefficient) & (quiet.coefficient <= high))
-    curve = ("sigma", "sample", "eps", "save", "layer")
-    return dataset(
-        {
-            "cosine": (curve, torch.stack(measured), "cosine of the mean with the chain gradient"),
-            "predicted": (curve, np.stack(predicted), "the same, predicted"),
-            "replicates_measured": (
-                curve, torch.stack(squared), "replicates for a relative error of 1, measured",
-            ),
-            "replicates_needed": (curve, np.stack(needed), "the same, predicted"),
-            "covered": (curve, torch.stack(covered), "interval holds the coefficient"),
-            "pairs": (
-                ("baseline", "layer"), _pairs(settings, one), "tangent of the angle to the quiet",
-            ),
-            "held": (
-                ("sample", "layer"), _held(settings, one),
-                "cosine at first arrival of runs in pairs, sigma = 0.01, eps = 0.1",
-            ),
-            "synaptic": (
-                ("sample", "layer"), _synaptic(settings, one), "cosine, synaptic noise, at t = 1",
-            ),
-            **kinks(quiet),
-        },
-        {"data": one.data, "linear": settings.linear, "replicates": M},
-        {
-            "sigma": ("sigma", np.array(settings.sigma), "intensity of the noise"),
-            "eps": ("eps", quiet.eps, "step size", "membrane time constant"),
-            "step": (("eps", "save"), quiet.step, "steps since the target arrived"),
-            "time": (("eps", "save"), quiet.time, "time", "membrane time constant"),
-            "depth": ("layer", np.array(quiet.depth), "hops from the output"),
-            "baseline": ("baseline", np.array(["held", "undriven", "equilibrium"]), "subtracted"),
-        },
+    noisy = ctebm.correspondence(
+        one.network, one.x, one.target, settings.eps, sigma=sigma,
+        replicates=settings.replicates, baseline="equilibrium", intervals=True,
+        t_end=settings.t_end, seed=seed,
     )  # fmt: skip
+    assert noisy.coefficient_interval is not None
+    low, high = noisy.coefficient_interval
+    squared = noisy.by_layer(relative_error, quiet.displacement).square()
+    return {
+        "cosine": noisy.cosine(noisy.chain),
+        "replicates_measured": squared * settings.replicates,
+        "covered": (low <= quiet.coefficient) & (quiet.coefficient <= high),
+        **predicted_runs(quiet, sigma, settings.replicates),
+    }
 
 
-def _pairs(settings: Settings, one: Problem):
+def _pairs(settings: Settings, one: Problem) -> Tensor:
     """N5 where everything is linear: a linear rate, noise as large as the states, sigma = 1."""
     import torch
 
     import ctebm
     from ctebm.early_inference.metrics import tangent
 
-    def linear(s):
+    def linear(s: Tensor) -> Tensor:
         return s
 
-    rho = ctebm.Custom(linear)
-    hidden = [len(b) for b in one.network.biases[1:-1]]
-    net = ctebm.LayeredNetwork.random((20, *hidden, 10), rho, gain=0.4, seed=settings.seed)
+    net = ctebm.LayeredNetwork.random(
+        (20, *one.hidden, 10), ctebm.Custom(linear), gain=0.4, seed=settings.seed
+    )
     draw = torch.Generator().manual_seed(settings.seed)
     x, y = (torch.randn(4, n, generator=draw, dtype=torch.float64) for n in (20, 10))
     quiet = ctebm.correspondence(net, x, y, [0.1], n_steps=40)
     rows = []
-    baselines: tuple[Literal["held", "undriven", "equilibrium"], ...]
-    baselines = ("held", "undriven", "equilibrium")
-    for baseline in baselines:
+    for baseline in BASELINES:
         noisy = ctebm.correspondence(
-            net,
-            x,
-            y,
-            [0.1],
-            sigma=1.0,
-            replicates=2,
-            baseline=baseline,
-            n_steps=40,
+            net, x, y, [0.1], sigma=1.0, replicates=2, baseline=baseline, n_steps=40,
             seed=settings.seed,
-        )
+        )  # fmt: skip
         off = noisy.by_layer(lambda d, q: tangent(d, -q).abs(), quiet.displacement)
         rows.append(off[:, 0, -1].amax(0))
     return torch.stack(rows)
 
 
-def _synaptic(settings: Settings, one: Problem):
-    """Return the cosine at t = 1 with noise inside the pressure, as large as sigma = 0.1."""
+def _cosine(settings: Settings, one: Problem, **how: Any) -> Tensor:
+    """Return the cosine of noisy runs with eps = 0.1, ``(sample, save, layer)``."""
     import ctebm
 
     noisy = ctebm.correspondence(
-        one.network, one.x, one.target, [0.1], n_steps=10, sigma=0.1, noise="synaptic",
-        replicates=settings.replicates, baseline="equilibrium", seed=settings.seed,
+        one.network, one.x, one.target, [0.1], replicates=settings.replicates,
+        seed=settings.seed, **how,
     )  # fmt: skip
-    return noisy.cosine(noisy.chain)[:, 0, -1]
+    return noisy.cosine(noisy.chain)[:, 0]
 
 
-def _held(settings: Settings, one: Problem):
+def _held(settings: Settings, one: Problem) -> Tensor:
     """Return the cosine at first arrival against a twin on the same noise, held at its output."""
     import torch
 
-    import ctebm
+    n_layers = len(one.hidden) + 1
+    cosine = _cosine(settings, one, n_steps=n_layers, sigma=0.01, baseline="held")
+    # layer i, of which the output is the last, has depth n_layers - 1 - i
+    return torch.stack([cosine[:, n_layers - i, i] for i in range(n_layers)], -1)
 
-    pair = ctebm.correspondence(
-        one.network, one.x, one.target, [0.1], n_steps=one.n_hidden + 1, sigma=0.01,
-        replicates=settings.replicates, baseline="held", seed=settings.seed,
+
+def _synaptic(settings: Settings, one: Problem) -> Tensor:
+    """Return the cosine at t = 1 with noise inside the pressure, as large as sigma = 0.1."""
+    how = {"sigma": 0.1, "noise": "synaptic", "baseline": "equilibrium"}
+    return _cosine(settings, one, n_steps=10, **how)[:, -1]
+
+
+def _recorded(
+    settings: Settings, one: Problem, quiet: Correspondence, found: dict[str, Tensor]
+) -> xr.Dataset:
+    import numpy as np
+
+    curve, at = ("sigma", "sample", "eps", "save", "layer"), ("sample", "layer")
+    held = "cosine at first arrival of runs in pairs, sigma = 0.01, eps = 0.1"
+    pairs, kept, inside = _pairs(settings, one), _held(settings, one), _synaptic(settings, one)
+    texts = {
+        "cosine": "cosine of the mean with the chain gradient",
+        "predicted": "the same, predicted",
+        "replicates_measured": "replicates for a relative error of 1, measured",
+        "replicates_needed": "the same, predicted",
+        "covered": "interval holds the coefficient",
+    }
+    return labelled(
+        {name: (curve, found[name], text) for name, text in texts.items()}
+        | {
+            "pairs": (("baseline", "layer"), pairs, "tangent of the angle to the quiet"),
+            "held": (at, kept, held),
+            "synaptic": (at, inside, "cosine, synaptic noise, at t = 1"),
+        }
+        | kink_variables(quiet),
+        {
+            "data": one.data, "linear": settings.linear, "replicates": settings.replicates,
+            "n_failed": unsettled([quiet]),
+        },
+        {
+            "sigma": ("sigma", np.array(settings.sigma), "intensity of the noise"),
+            "eps": ("eps", quiet.eps, "step size", TAU),
+            "step": (("eps", "save"), quiet.step, "steps since the target arrived"),
+            "time": (("eps", "save"), quiet.time, "time", TAU),
+            "depth": ("layer", np.array(quiet.depth), "hops from the output"),
+            "baseline": ("baseline", np.array(BASELINES), "subtracted"),
+        },
     )  # fmt: skip
-    cosine = pair.cosine(pair.chain)[:, 0]
-    return torch.stack([cosine[:, k + 1, i] for i, k in enumerate(pair.depth)], -1)
-
-
-def _at_arrival(curve, depth: int):
-    """Return the mean over samples at the first arrival, step k + 1."""
-    return curve.mean("sample").isel(save=depth + 1)
 
 
 def draw(dataset: xr.Dataset) -> Figure:
+    from ctebm.figures.panels import panel_figure
+
+    maps = [_map_panel(k, one) for k, one in by_depth(dataset)]
+    return panel_figure([*maps, _time_panel(dataset), _pairs_panel(dataset)])
+
+
+def _map_panel(k: int, one: xr.Dataset) -> Panel:
+    from ctebm.figures.panels import Panel
+
+    def at_arrival(curve: xr.DataArray) -> np.ndarray:
+        return curve.mean("sample").isel(save=k + 1).values
+
+    eps, sigma = one.eps.values, one.sigma.values
+    field = (eps, sigma, at_arrival(one.cosine).clip(0), "cosine at first arrival")
+    step, noise = r"step $\epsilon$ (time constants)", r"noise $\sigma$"
+    return Panel(f"depth {k}, dashed: predicted 0.7", step, noise, log="xy", field=field,
+                 contour=(eps, sigma, at_arrival(one.predicted), 0.7))  # fmt: skip
+
+
+def _time_panel(dataset: xr.Dataset) -> Panel:
     import numpy as np
 
-    from ctebm.figures.panels import Panel, Series, panel_figure
+    from ctebm.figures.panels import Panel, against_theory
 
     eps, sigma = dataset.eps.values, dataset.sigma.values
-    step, noise = r"step $\epsilon$ (time constants)", r"noise $\sigma$"
-    panels = []
-    for layer in dataset.depth.values.argsort():
-        one = dataset.isel(layer=layer)
-        k = int(one.depth)
-        seen, expected = (_at_arrival(one[name], k).values for name in ("cosine", "predicted"))
-        title = f"depth {k}, dashed: predicted 0.7"
-        field = (eps, sigma, seen.clip(0), "cosine at first arrival")
-        panels.append(Panel(title, step, noise, log="xy", field=field,
-                            contour=(eps, sigma, expected, 0.7)))  # fmt: skip
     i, j = int(np.abs(np.log(sigma / 0.03)).argmin()), int(eps.argmin())
     series = []
-    for layer in dataset.depth.values.argsort():
-        run = dataset.isel(layer=layer, sigma=i, eps=j)
-        k, t = int(run.depth), run.time.values
-        series += [
-            Series(t, run.predicted.mean("sample"), line=True, colour=k),
-            Series(t, run.cosine.mean("sample"), f"depth {k}", colour=k),
-        ]
+    for k, run in by_depth(dataset.isel(sigma=i, eps=j)):
+        predicted, cosine = run.predicted.mean("sample"), run.cosine.mean("sample")
+        series += against_theory(run.time.values, predicted, cosine, f"depth {k}", colour=k)
     title = f"$\\sigma$ = {sigma[i]:g}, $\\epsilon$ = {eps[j]:g}, lines predicted"
-    panels.append(Panel(title, "time (time constants)", "cosine", series, "x"))
+    return Panel(title, "time (time constants)", "cosine", series, "x")
+
+
+def _pairs_panel(dataset: xr.Dataset) -> Panel:
+    from ctebm.figures.panels import Panel, Series
+
     series = [
         Series(dataset.depth, dataset.pairs.isel(baseline=i), str(name), colour=i)
         for i, name in enumerate(dataset.baseline.values)
     ]
-    panels.append(Panel(r"linear rate, $\sigma$ = 1, minus:", "depth $k$", "tangent to quiet run",
-                        series, "y"))  # fmt: skip
-    return panel_figure(panels)
+    title = r"linear rate, $\sigma$ = 1, minus:"
+    return Panel(title, "depth $k$", "tangent to quiet run", series, "y")
 
 
 def judge(dataset: xr.Dataset) -> list[Verdict]:
-    import numpy as np
-
     out = kink_verdicts(dataset)
-    free = not dataset.pinned_share.any()
+    free = not bool((dataset.pinned_share > 0).any())
     if not free:
         claim = "pinned units chatter around their kinks in noisy runs (F2), by about eps"
         note = "predictions against the equilibrium, for free units, are reported only"
-        out.append(reported(claim, dataset.eps.max(), note))
-    calm = dataset.isel(sigma=dataset.sigma.values <= dataset.linear)
-    for layer in np.argsort(dataset.depth.values):
-        k, one = int(dataset.depth[layer]), calm.isel(layer=layer)
-        arrived = one.step > k
-        gap = abs(one.cosine - one.predicted).where(arrived).mean("sample")
-        claim = f"depth {k}: cosine - predicted, mean over steps and noise"
-        out.append(
-            Verdict.at_most(claim, gap.mean(), 0.05, f"largest {float(gap.max()):.2f}", free)
-        )
-        ratio = (one.replicates_measured / one.replicates_needed).where(arrived)
-        mean = float(ratio.mean())
-        claim = f"depth {k}: replicates measured / predicted, off 1"
-        out.append(Verdict.at_most(claim, abs(mean - 1), 0.15, f"ratio {mean:.3f}", free))
-        claim = f"depth {k}: intervals (95 %) that hold the coefficient, share"
-        share = one.covered.where(arrived).mean()
-        out.append(
-            Verdict.at_least(claim, share, 0.85, "16 replicates cover less than asked", free)
-        )
-        for j, eps in enumerate(one.eps.values):
-            run = one.isel(eps=j).mean("sample")
-            lost, times = [], []
-            for i in range(run.sizes["sigma"]):
-                at = run.isel(sigma=i)
-                best, chosen = at.cosine.argmax("save"), at.predicted.argmax("save")
-                lost.append(float(at.cosine[best] - at.cosine[chosen]))
-                times.append(f"{float(at.time[best]):.1f}/{float(at.time[chosen]):.1f}")
-            claim = f"depth {k}, eps {eps:g}: cosine lost by reading at the predicted best time"
-            out.append(Verdict.at_most(claim, max(lost), 0.05,
-                                       "best/predicted " + ", ".join(times), free))  # fmt: skip
-        held, undriven, rest = dataset.pairs.isel(layer=layer).values
-        claim = f"depth {k}: sigma = 1, held pairs, tangent to the quiet run"
-        note = f"undriven pairs {undriven:.1e}, unpaired {rest:.1e}"
-        out.append(Verdict.at_most(claim, held, 1e-10, note))
-        claim = f"depth {k}: held pairs, sigma = 0.01, eps = 0.1: cosine at first arrival"
-        out.append(reported(claim, dataset.held.isel(layer=layer).median()))
-        claim = f"depth {k}: synaptic noise of 0.1, eps = 0.1, t = 1: cosine"
-        out.append(reported(claim, dataset.synaptic.isel(layer=layer).mean()))
+        out.append(Verdict.reported(claim, dataset.eps.max(), note))
+    for k, one in by_depth(dataset):
+        calm = one.isel(sigma=one.sigma.values <= dataset.linear)
+        out += _judge_predictions(k, calm, free)
+        out += [_judge_best_time(k, calm.isel(eps=j), free) for j in range(calm.sizes["eps"])]
+        out += _judge_pairs(k, one)
     return out
+
+
+def _judge_predictions(k: int, one: xr.Dataset, free: bool) -> list[Verdict]:
+    """Cosines and errors are what the law and the noise's variance predict (N4)."""
+    arrived = one.step > k
+    known = arrived if free else arrived & one.cosine.notnull()
+    gap = abs(one.cosine - one.predicted)
+    ratio = average(one.replicates_measured / one.replicates_needed, known)
+    worst = f"largest {float(gap.where(arrived).mean('sample').max()):.2f}"
+    return [
+        Verdict.at_most(f"depth {k}: cosine - predicted, mean over steps and noise",
+                        average(gap, known), 0.05, worst, free),
+        Verdict.at_most(f"depth {k}: replicates measured / predicted, off 1",
+                        abs(ratio - 1), 0.15, f"ratio {ratio:.3f}", free),
+        Verdict.at_least(f"depth {k}: intervals (95 %) that hold the coefficient, share",
+                         average(one.covered, arrived), 0.85,
+                         "16 replicates cover less than asked", free),
+    ]  # fmt: skip
+
+
+def _judge_best_time(k: int, one: xr.Dataset, free: bool) -> Verdict:
+    """The best time to read the gradient is nearly where signal and noise predict it."""
+    import numpy as np
+
+    lost, times = [], []
+    for i in range(one.sizes["sigma"]):
+        at = one.isel(sigma=i).mean("sample", skipna=not free)
+        best, chosen = (c.fillna(-np.inf).argmax("save") for c in (at.cosine, at.predicted))
+        lost.append(float(at.cosine[best] - at.cosine[chosen]))
+        times.append(f"{float(at.time[best]):.1f}/{float(at.time[chosen]):.1f}")
+    claim = f"depth {k}, eps {float(one.eps):g}: cosine lost by reading at the predicted best time"
+    return Verdict.at_most(claim, largest(lost), 0.05, "best/predicted " + ", ".join(times), free)
+
+
+def _judge_pairs(k: int, one: xr.Dataset) -> list[Verdict]:
+    """Against a twin on the same noise, held at its output, the noise cancels (N5)."""
+    held, undriven, rest = one.pairs.values
+    return [
+        Verdict.at_most(f"depth {k}: sigma = 1, held pairs, tangent to the quiet run",
+                        held, 1e-10, f"undriven pairs {undriven:.1e}, unpaired {rest:.1e}"),
+        Verdict.reported(f"depth {k}: held pairs, sigma = 0.01, eps = 0.1: cosine at first arrival",
+                         one.held.median()),
+        Verdict.reported(f"depth {k}: synaptic noise of 0.1, eps = 0.1, t = 1: cosine",
+                         one.synaptic.mean()),
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
-__all__ = ["MARKERS", "OKABE_ITO", "STYLE", "Panel", "Series", "panel_figure"]
+__all__ = ["MARKERS", "OKABE_ITO", "STYLE", "Panel", "Series", "against_theory", "panel_figure"]
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 
@@ -86,6 +86,35 @@ class Panel:
     log: str = ""
     field: Any = None
     contour: Any = None
+
+
+def against_theory(
+    x: Any, theory: Any, y: Any, label: str = "", *, colour: int = 0, every: int = 1
+) -> list[Series]:
+    """Return a theory as a line and what was measured as points, in one colour.
+
+    Parameters
+    ----------
+    x, theory, y : array
+        Of one dimension.
+    label : str
+        Of the points.
+    colour : int
+        As in :class:`Series`.
+    every : int
+        Which points are drawn: the first and every so many after it.
+
+    Examples
+    --------
+    >>> from ctebm.figures.panels import against_theory
+    >>> line, points = against_theory([1, 2, 3], [1, 4, 9], [1.1, 3.9, 9.0], "depth 1", every=2)
+    >>> points.x, points.y, points.label
+    ([1, 3], [1.1, 9.0], 'depth 1')
+    """
+    return [
+        Series(x, theory, line=True, colour=colour),
+        Series(x[::every], y[::every], label, colour=colour),
+    ]
 
 
 def panel_figure(panels: Sequence[Panel], columns: int = 3) -> Figure:

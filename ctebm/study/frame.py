@@ -20,131 +20,30 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import shlex
 import sys
 import tempfile
-import time
 import typing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
-from ctebm.study.settings import (
-    SUFFIXES,
-    Settings,
-    as_toml,
-    read_settings,
-)
+from ctebm.study.command_line import as_toml, read_settings
+from ctebm.study.progress import Progress
+from ctebm.study.settings import SUFFIXES, Settings
+from ctebm.study.verdict import Verdict, verdict_table
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-__all__ = ["Progress", "Verdict", "main"]
+__all__ = ["main"]
 
-T = TypeVar("T")
 S = TypeVar("S", bound="Settings")
 
 # settings that say where results go, not what they are
 _HOUSEKEEPING = ("out", "overwrite", "config", "print_config")
-_LOG_INTERVAL = 10.0  # seconds
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A claim, held against a number.
-
-    Attributes
-    ----------
-    claim : str
-        What is claimed.
-    value, bound : float
-        What was measured, and what it must not pass; `bound` is None if nothing is asked.
-    ok : bool
-        Whether the claim holds.
-    note : str
-        Anything the reader should know.
-    must_hold : bool
-        Whether the study fails with it; if False, the number is only reported.
-    relation : str
-        How `value` should compare with `bound`: ``"<="`` or ``">="``.
-    """
-
-    claim: str
-    value: float
-    bound: float | None
-    ok: bool
-    note: str = ""
-    must_hold: bool = True
-    relation: str = "<="
-
-    @classmethod
-    def at_most(
-        cls, claim: str, value: float, bound: float, note: str = "", must_hold: bool = True
-    ) -> Verdict:
-        """Claim ``value <= bound``; NaN does not hold."""
-        return cls(claim, float(value), bound, bool(value <= bound), note, must_hold)
-
-    @classmethod
-    def at_least(
-        cls, claim: str, value: float, bound: float, note: str = "", must_hold: bool = True
-    ) -> Verdict:
-        """Claim ``value >= bound``; NaN does not hold."""
-        return cls(claim, float(value), bound, bool(value >= bound), note, must_hold, ">=")
-
-    @property
-    def word(self) -> str:
-        """``"holds"``, ``"FAILS"`` or ``"reported"``."""
-        return "reported" if not self.must_hold else "holds" if self.ok else "FAILS"
-
-    def to_record(self) -> dict[str, Any]:
-        """Return the fields as JSON can hold them: NaN and infinities become strings."""
-
-        def number(x: float | None) -> float | str | None:
-            return x if x is None else float(x) if math.isfinite(x) else str(float(x))
-
-        fields = dataclasses.asdict(self)
-        return fields | {
-            "value": number(self.value),
-            "bound": number(self.bound),
-            "ok": bool(self.ok),
-        }
-
-
-class Progress:
-    """Says how far a loop is: a bar on a terminal, a line now and then elsewhere."""
-
-    def __call__(
-        self,
-        items: Iterable[T],
-        label: str,
-        total: int | None = None,
-        note: Callable[[], str] = str,
-    ) -> Iterator[T]:
-        """Yield `items` and report on them under `label`, with what `note` says meanwhile."""
-        if total is None and hasattr(items, "__len__"):
-            total = len(items)  # pyright: ignore[reportArgumentType]
-        if sys.stderr.isatty():
-            from tqdm import tqdm
-
-            with tqdm(items, label, total) as bar:
-                for item in bar:
-                    yield item
-                    bar.set_postfix_str(note(), refresh=False)
-            return
-        begun = said = time.monotonic()
-        for done, item in enumerate(items):
-            now = time.monotonic()
-            if now - said >= _LOG_INTERVAL:
-                said = now
-                of = "" if total is None else f" of {total}"
-                beside = f", {note()}" if note() else ""
-                print(f"{label}: {done}{of} after {now - begun:.0f} s{beside}", file=sys.stderr)
-            yield item
-        print(f"{label}: done in {time.monotonic() - begun:.1f} s", file=sys.stderr)
 
 
 def main(
@@ -174,6 +73,22 @@ def main(
         Returns the verdicts from the dataset alone.
     args : sequence of str, optional
         The words of the command line; those of the process if None.
+
+    Returns
+    -------
+    int
+        The exit code, as in the table of :mod:`ctebm.study.frame`.
+
+    Examples
+    --------
+    >>> from ctebm import study
+    >>> study.main(study.Settings, run=..., draw=..., judge=..., args=["--print-config"])
+    out = "results/settings"
+    overwrite = false
+    seed = 0
+    ...
+    threads = 1
+    0
     """
     words = list(sys.argv[1:] if args is None else args)
     out, err = (typing.cast(TextIO, _Unbroken(stream)) for stream in (sys.stdout, sys.stderr))
@@ -212,7 +127,7 @@ def _main(
     finally:  # a bug in the judge doesn't cost the computation
         _save_dataset(dataset, verdicts, settings, words)
     _save_figure(draw(dataset), settings)
-    print(_table(verdicts))
+    print(verdict_table(verdicts))
     print("wrote " + ", ".join(str(settings.output(suffix)) for suffix in SUFFIXES))
     n_failed = int(dataset.attrs.get("n_failed", 0))
     if n_failed:
@@ -285,18 +200,6 @@ def _save_figure(figure: Figure, settings: Settings) -> None:
         with replacing(settings.output(".pdf")) as aside:
             undated = {"CreationDate": None, "Creator": None, "Producer": None}
             figure.savefig(aside, format="pdf", metadata=undated)
-
-
-def _table(verdicts: list[Verdict]) -> str:
-    rows = [("claim", "value", "bound", "verdict", "")]
-    for v in verdicts:
-        bound = "" if v.bound is None else f"{v.relation} {v.bound:.3g}"
-        rows.append((v.claim, f"{v.value:.3g}", bound, v.word, v.note))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
 
 
 class _Refusal(Exception):

@@ -1,34 +1,24 @@
 """Labelled images as rates: the digits of scikit-learn, or a file of the user's own.
 
-A file is IDX (gzip-compressed or not, with the labels in a second IDX file), ``.npz``, ``.csv`` or
-``.nc``. The first `n_samples` in the order of the file are taken, so that a choice of samples needs
-no seed.
+The first `n_samples` in the order of the file are taken, so that a choice of samples needs no seed.
 """
 
 from __future__ import annotations
 
-import gzip
-import math
+import dataclasses
 import os
-import warnings
-import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import xarray as xr
 
-__all__ = ["Images", "load_images"]
+from ctebm.study.image_files import read_image_file
 
-_IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_INPUT_NAMES = ("input", "images", "x")
-_LABEL_NAMES = ("label", "labels", "y")
+__all__ = ["Images", "load_images", "split_images"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Images:
     """Images in file order.
 
@@ -51,6 +41,41 @@ class Images:
     n_classes: int
     name: str
     note: str
+
+    def check_sizes(self, sizes: Sequence[int], remedy: str, owner: str = "--sizes") -> None:
+        """Refuse layers that don't begin with the pixels and end with the classes.
+
+        Parameters
+        ----------
+        sizes : sequence of int
+            Units of each layer, input first.
+        remedy : str
+            What to do instead.
+        owner : str
+            Whose sizes they are.
+
+        Raises
+        ------
+        ValueError
+            If they don't fit.
+
+        Examples
+        --------
+        >>> from ctebm.study.images import load_images
+        >>> load_images().check_sizes((64, 16, 5), "end with 10")
+        Traceback (most recent call last):
+        ValueError: digits has 10 classes but --sizes ends with 5; end with 10.
+        """
+        n_pixels = self.input.shape[1]
+        if sizes[0] != n_pixels:
+            raise ValueError(
+                f"{self.name} has {n_pixels} pixels but {owner} begins with {sizes[0]}; {remedy}."
+            )
+        if sizes[-1] != self.n_classes:
+            raise ValueError(
+                f"{self.name} has {self.n_classes} classes but {owner} ends with {sizes[-1]}; "
+                f"{remedy}."
+            )
 
 
 def load_images(
@@ -82,6 +107,13 @@ def load_images(
         If a file is missing.
     ValueError
         If a file is damaged, or its contents aren't labelled images.
+
+    Examples
+    --------
+    >>> from ctebm.study.images import load_images
+    >>> images = load_images(n_samples=3)
+    >>> images.input.shape, images.label, images.note
+    ((3, 64), array([0, 1, 2]), 'pixels divided by 16')
     """
     data = None if data is None else Path(data)
     labels = None if labels is None else Path(labels)
@@ -90,7 +122,7 @@ def load_images(
             raise ValueError(f"labels {labels} were given without data; give the images too.")
         pixels, target, scaling = _digits()
     else:
-        pixels, target = _read(data, labels)
+        pixels, target = read_image_file(data, labels)
         scaling = _scaling(pixels, data)
     name = "digits" if data is None else data.name
     label, n_classes = _as_labels(target, labels or data or Path(name))
@@ -111,91 +143,55 @@ def load_images(
     return Images(rates / scaling, label[:n_samples], n_classes, name, note)
 
 
+def split_images(images: Images, share: float) -> tuple[Images, Images]:
+    """Part images into two, with the same share of every class in both; no seed is needed.
+
+    Parameters
+    ----------
+    images : Images
+        At least two of each class.
+    share : float
+        Of the images that are set aside, in (0, 1).
+
+    Returns
+    -------
+    Images, Images
+        Those that are left, and those that are set aside.
+
+    Raises
+    ------
+    ValueError
+        If there are too few images of a class.
+
+    Examples
+    --------
+    >>> from ctebm.study.images import load_images, split_images
+    >>> train, test = split_images(load_images(), 0.2)
+    >>> len(train.label), len(test.label)
+    (1437, 360)
+    """
+    from sklearn.model_selection import train_test_split
+
+    try:
+        parts = train_test_split(
+            np.arange(len(images.label)), test_size=share, stratify=images.label, random_state=0
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"{images.name} can't be split with the same share of every class in both parts "
+            f"({error}); give more images, or others to test on."
+        ) from error
+    left, aside = (
+        dataclasses.replace(images, input=images.input[i], label=images.label[i]) for i in parts
+    )
+    return left, aside
+
+
 def _digits() -> tuple[np.ndarray, np.ndarray, int]:
     from sklearn.datasets import load_digits
 
     pixels, target = load_digits(return_X_y=True)
     return np.asarray(pixels), np.asarray(target), 16
-
-
-def _read(data: Path, labels: Path | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return raw pixels and labels, whatever the format."""
-    reader = {".npz": _read_npz, ".csv": _read_csv, ".nc": _read_netcdf}.get(data.suffix)
-    for path in (data, labels):
-        if path is not None and not path.is_file():
-            raise FileNotFoundError(f"there is no file {path}; check the path.")
-    if reader is None:
-        if labels is None:
-            raise ValueError(f"{data} is read as IDX, whose labels are a second file; name it too.")
-        return _read_idx(data), _read_idx(labels)
-    if labels is not None:
-        raise ValueError(f"{data} holds its own labels; leave out the labels file {labels}.")
-    return reader(data)
-
-
-def _read_idx(path: Path) -> np.ndarray:
-    content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise _damaged(path, "gzip", error) from error
-    kind, n_axes = (content[2], content[3]) if len(content) >= 4 else (0, 0)
-    if content[:2] != b"\0\0" or kind not in _IDX_TYPES or n_axes == 0:
-        raise ValueError(
-            f"{path} is not IDX (its magic number is 0x{content[:4].hex()}); "
-            "expected an IDX file, gzip-compressed or not, or a name ending in .npz, .csv or .nc."
-        )
-    dtype = np.dtype(_IDX_TYPES[kind])
-    header = 4 + 4 * n_axes
-    shape = [int.from_bytes(content[i : i + 4], "big") for i in range(4, header, 4)]
-    expected = header + dtype.itemsize * math.prod(shape)
-    if len(content) != expected:
-        raise ValueError(
-            f"{path} is damaged: its IDX header asks for {expected} bytes, got {len(content)}; "
-            "fetch it again."
-        )
-    array = np.frombuffer(content, dtype, offset=header).reshape(shape)
-    return array.astype(dtype.newbyteorder("="))
-
-
-def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise _damaged(path, "npz", error) from error
-    return _pick(arrays, _INPUT_NAMES, path), _pick(arrays, _LABEL_NAMES, path)
-
-
-def _read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            header = not any(map(_is_number, file.readline().split(",")))
-        with warnings.catch_warnings(action="ignore"):  # of an empty file, refused below
-            table = np.loadtxt(
-                path, delimiter=",", skiprows=int(header), ndmin=2, encoding="utf-8-sig"
-            )
-    except ValueError as error:
-        raise _damaged(path, "csv", error) from error
-    return table[:, 1:], table[:, 0]
-
-
-def _read_netcdf(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        dataset = xr.open_dataset(path, engine="h5netcdf", decode_times=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise _damaged(path, "netCDF", error) from error
-    with dataset:
-        return _pick(dataset, ("input",), path), _pick(dataset, ("target",), path)
-
-
-def _pick(arrays: Mapping[Any, Any], names: tuple[str, ...], path: Path) -> np.ndarray:
-    for name in names:
-        if name in arrays:
-            return np.asarray(arrays[name])
-    found = ", ".join(sorted(map(str, arrays))) or "none"
-    raise ValueError(f"{path} needs an array {' or '.join(names)}, got {found}.")
 
 
 def _scaling(pixels: np.ndarray, path: Path) -> int:
@@ -241,16 +237,3 @@ def _as_labels(target: np.ndarray, path: Path) -> tuple[np.ndarray, int]:
 
 def _is_whole(array: np.ndarray) -> bool:
     return bool(np.isfinite(array).all() and (array == np.floor(array)).all())
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _damaged(path: Path, kind: str, error: Exception) -> ValueError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return ValueError(f"{path} is damaged or not {kind} ({reason}); fetch or write it again.")

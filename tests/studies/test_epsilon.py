@@ -3,7 +3,6 @@
 import gzip
 import itertools
 import json
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import epsilon
 import numpy as np
 import pytest
+from sample_images import idx
 
 import ctebm
 from ctebm import study
@@ -124,14 +124,10 @@ def test_a_wrong_law_is_noticed(call, field):
     assert any("first arrival" in v.claim for v in failed)
 
 
-def idx(array: np.ndarray) -> bytes:
-    head = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
-    return head + array.astype(np.uint8).tobytes()
-
-
 def test_own_images(call, tmp_path):
     draw = np.random.default_rng(0)
-    images, labels = draw.integers(0, 256, (9, 4, 5)), np.arange(9) % 3
+    images = draw.integers(0, 256, (9, 4, 5)).astype(np.uint8)
+    labels = (np.arange(9) % 3).astype(np.uint8)
     (tmp_path / "images.gz").write_bytes(gzip.compress(idx(images)))
     (tmp_path / "labels").write_bytes(idx(labels))
     files = ["--data", tmp_path / "images.gz", "--labels", tmp_path / "labels"]

@@ -1,3 +1,5 @@
+"""The frame of a study: its command line, files and exit codes."""
+
 from __future__ import annotations
 
 import json
@@ -8,7 +10,6 @@ import subprocess
 import sys
 import termios
 import textwrap
-import time
 from pathlib import Path
 from types import ModuleType
 
@@ -17,7 +18,6 @@ import torch
 
 import ctebm
 from ctebm import study
-from ctebm.study.frame import Verdict
 
 ROOT = Path(ctebm.__file__).parents[1]
 
@@ -34,14 +34,14 @@ from ctebm import study
 class Settings(study.Settings):
     """Does the frame hold?"""
 
-    epsilon: tuple[float, ...] = (0.5, 0.1)
+    eps: tuple[float, ...] = (0.5, 0.1)
     """Step sizes."""
     mode: str = ""
     """What goes wrong."""
 
     def __post_init__(self) -> None:
-        if not all(0 < e <= 1 for e in self.epsilon):
-            raise ValueError(f"epsilon must lie in (0, 1], got {self.epsilon}.")
+        if not all(0 < e <= 1 for e in self.eps):
+            raise ValueError(f"eps must lie in (0, 1], got {self.eps}.")
 
 
 def run(settings, progress):
@@ -53,11 +53,11 @@ def run(settings, progress):
 
     errors = {"value": ValueError, "os": OSError, "type": TypeError, "index": IndexError}
     if settings.mode in errors:
-        raise errors[settings.mode]("this is wrong;\\n  mend it")
-    for epsilon in progress(settings.epsilon, "computing"):
+        raise errors[settings.mode]("this is wrong;\\n  correct it")
+    for eps in progress(settings.eps, "computing"):
         print("started", flush=True)
         time.sleep(60 if settings.mode == "slow" else 0)
-    dataset = xr.Dataset({"epsilon": variable("epsilon", settings.epsilon, "step")})
+    dataset = xr.Dataset({"eps": variable("eps", settings.eps, "step")})
     dataset.attrs["mode"] = settings.mode
     if settings.mode in ("some", "some and claim"):
         dataset.attrs["n_failed"] = 2
@@ -80,7 +80,7 @@ def draw(dataset):
     if dataset.attrs["mode"] == "draw":
         raise KeyError("a bug in the drawing")
     figure = Figure(figsize=(3, 2), layout="constrained")
-    figure.subplots().plot(dataset.epsilon, dataset.epsilon, label=r"$\\epsilon$")
+    figure.subplots().plot(dataset.eps, dataset.eps, label=r"$\\epsilon$")
     return figure
 
 
@@ -138,7 +138,7 @@ def heed_interrupts() -> None:
 
 class TestResults:
     def test_whole_run(self, toy: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(toy, "--epsilon", "0.3", "0.1", "--seed", "5") == 0
+        assert main(toy, "--eps", "0.3", "0.1", "--seed", "5") == 0
         assert files(Path("results")) == ALL
         out, err = capsys.readouterr()
         assert "computing: done in" in err
@@ -146,7 +146,7 @@ class TestResults:
         with ctebm.open("results/toy.nc") as dataset:
             attrs = dataset.attrs
         assert json.loads(attrs["settings"]) == {
-            "epsilon": [0.3, 0.1],
+            "eps": [0.3, 0.1],
             "mode": "",
             "seed": 5,
             "device": "cpu",
@@ -154,7 +154,7 @@ class TestResults:
             "threads": 1,
         }
         assert (attrs["seed"], attrs["threads"], attrs["dtype"]) == (5, 1, "float64")
-        assert attrs["history"].endswith("--epsilon 0.3 0.1 --seed 5")
+        assert attrs["history"].endswith("--eps 0.3 0.1 --seed 5")
         first, second = json.loads(attrs["verdicts"])
         assert (first["value"], first["bound"], first["ok"]) == (1.0, 1.5, True)
         assert (second["value"], second["bound"]) == ("nan", None)
@@ -179,11 +179,11 @@ class TestResults:
     def test_table(self, toy: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(toy, "--mode", "claim") == 1
         lines = capsys.readouterr().out.splitlines()
-        table = lines[-4:-1]
-        assert table == [
+        assert lines[-5:-1] == [
             "claim            value  bound   verdict",
             "it is small (ε)  2      <= 1.5  FAILS     a note",
             "it is known      nan            reported",
+            "0 of 1 claims hold",
         ]
 
     def test_threads_are_set(self, toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +213,7 @@ class TestExitCodes:
         self, toy: ModuleType, mode: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert main(toy, "--mode", mode) == 2
-        assert capsys.readouterr().err == "error: this is wrong; mend it\n"
+        assert capsys.readouterr().err == "error: this is wrong; correct it\n"
         assert files(Path("results")) == set()
 
     @pytest.mark.parametrize(("mode", "error"), [("type", TypeError), ("index", IndexError)])
@@ -295,19 +295,19 @@ class TestBeforeTheComputation:
         assert main(toy, "--device", "cuda") == 2
 
     def test_bad_toml(self, toy: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-        Path("a.toml").write_text("epsilom = [0.1]")
+        Path("a.toml").write_text("esp = [0.1]")
         assert main(toy, "--config", "a.toml") == 2
-        assert "did you mean 'epsilon'" in capsys.readouterr().err
+        assert "did you mean 'eps'" in capsys.readouterr().err
         assert main(toy, "--config", "no.toml") == 2
         assert capsys.readouterr().err == "error: No such file or directory: no.toml\n"
 
     def test_print_config(self, toy: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(toy, "--print-config", "--epsilon", "0.25", "--device", "cuda:9") == 0
+        assert main(toy, "--print-config", "--eps", "0.25", "--device", "cuda:9") == 0
         printed = capsys.readouterr().out
         Path("a.toml").write_text(printed)
         assert main(toy, "--print-config", "--config", "a.toml") == 0
         assert capsys.readouterr().out == printed
-        assert "epsilon = [0.25]" in printed
+        assert "eps = [0.25]" in printed
         assert not Path("results").exists()
 
 
@@ -318,7 +318,7 @@ class TestProcess:
         source = "import sys, runpy\nsys.argv = ['toy.py', *sys.argv[1:]]\n"
         source += "try:\n    runpy.run_path('toy.py', run_name='__main__')\n"
         source += "finally:\n    print({'torch', 'xarray', 'matplotlib'} & set(sys.modules))"
-        for words, code in (["--help"], 0), (["--epsilonn", "1"], 2), (["--print-config"], 0):
+        for words, code in (["--help"], 0), (["--esp", "1"], 2), (["--print-config"], 0):
             done = subprocess.run(
                 [sys.executable, "-c", source, *words], capture_output=True, text=True, timeout=60
             )
@@ -328,9 +328,9 @@ class TestProcess:
 
     def test_exit_codes(self, folder: Path) -> None:
         assert shell("$TOY --mode claim").returncode == 1
-        refused = shell("$TOY --epsilon 2")
+        refused = shell("$TOY --eps 2")
         assert refused.returncode == 2
-        assert "epsilon must lie in (0, 1], got (2.0,)." in refused.stderr
+        assert "eps must lie in (0, 1], got (2.0,)." in refused.stderr
         assert "Traceback" not in refused.stderr
         assert "Traceback" in shell("$TOY --mode type --overwrite").stderr
 
@@ -394,52 +394,3 @@ class TestProcess:
         assert done.returncode == 0
         assert "computing: 100%" in shown
         assert "2/2" in shown
-
-
-class TestVerdict:
-    def test_direction(self) -> None:
-        assert Verdict.at_most("a", 1.0, 1.0).ok
-        assert not Verdict.at_most("a", 1.1, 1.0).ok
-        assert Verdict.at_least("a", 1.0, 1.0).ok
-        assert not Verdict.at_least("a", 0.9, 1.0).ok
-        assert Verdict.at_least("a", 2, 1).relation == ">="
-
-    def test_nan_does_not_hold(self) -> None:
-        assert not Verdict.at_most("a", float("nan"), 1).ok
-        assert not Verdict.at_least("a", float("nan"), 1).ok
-
-    def test_record_is_plain_json(self) -> None:
-        import numpy as np
-
-        verdict = Verdict("a", np.float32(np.inf), np.float64(1), np.bool_(True))  # pyright: ignore[reportArgumentType]
-        record = json.loads(json.dumps(verdict.to_record(), allow_nan=False))
-        assert (record["value"], record["bound"], record["ok"]) == ("inf", 1.0, True)
-
-
-class TestProgress:
-    def test_lines_now_and_then(
-        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        clock = iter(range(0, 1000, 4))
-        monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-        assert list(study.Progress()(range(10), "settling")) == list(range(10))
-        assert capsys.readouterr().err.splitlines() == [
-            "settling: 2 of 10 after 12 s",
-            "settling: 5 of 10 after 24 s",
-            "settling: 8 of 10 after 36 s",
-            "settling: done in 44.0 s",
-        ]
-
-    def test_without_length(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert list(study.Progress()(iter("ab"), "steps")) == ["a", "b"]
-        assert "steps: done" in capsys.readouterr().err
-
-    def test_a_note_stands_beside(
-        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        clock = iter(range(0, 1000, 6))
-        monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-        seen: list[int] = []
-        for i in study.Progress()(range(5), "epoch 1", note=lambda: f"error {len(seen)} %"):
-            seen.append(i)
-        assert "epoch 1: 3 of 5 after 24 s, error 3 %" in capsys.readouterr().err

@@ -1,51 +1,22 @@
+"""Labelled images as rates."""
+
 from __future__ import annotations
 
-import gzip
 import math
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
+from sample_images import LABELS, PIXELS, assert_is_sample, idx
 
-from ctebm.study.images import Images, _read_idx, load_images
-
-CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
-PIXELS = np.arange(5 * 2 * 3).reshape(5, 2, 3).astype(np.uint8) * 8
-LABELS = np.array([3, 0, 1, 2, 1], np.uint8)
-RATES = PIXELS.reshape(5, 6) / 255
-
-
-def idx(array: np.ndarray) -> bytes:
-    header = bytes([0, 0, CODES[array.dtype.str[1:]], array.ndim])
-    sizes = struct.pack(f">{array.ndim}I", *array.shape)
-    return header + sizes + array.astype(array.dtype.newbyteorder(">")).tobytes()
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> tuple[Path, Path]:
-    data, labels = tmp_path / "images-idx3-ubyte", tmp_path / "labels-idx1-ubyte"
-    data.write_bytes(idx(PIXELS))
-    labels.write_bytes(idx(LABELS))
-    return data, labels
+from ctebm.study.images import load_images, split_images
 
 
 def test_paths_may_be_strings(pair: tuple[Path, Path]) -> None:
     assert_is_sample(load_images(str(pair[0]), str(pair[1])))
 
 
-def assert_is_sample(images: Images, n: int = 5) -> None:
-    np.testing.assert_allclose(images.input, RATES[:n], rtol=1e-15)
-    assert (images.input.dtype, images.label.dtype) == (np.float64, np.int64)
-    np.testing.assert_array_equal(images.label, LABELS[:n])
-    assert images.n_classes == 4
-
-
-class TestFormats:
+class TestRates:
     def test_digits(self) -> None:
         images = load_images()
         assert images.input.shape == (1797, 64)
@@ -56,56 +27,6 @@ class TestFormats:
         np.testing.assert_array_equal(first.input, images.input[:7])
         np.testing.assert_array_equal(first.label, np.arange(7))
         assert first.n_classes == 10
-
-    def test_idx(self, pair: tuple[Path, Path]) -> None:
-        images = load_images(*pair)
-        assert_is_sample(images)
-        assert (images.name, images.note) == (pair[0].name, "pixels divided by 255")
-
-    def test_idx_gz(self, pair: tuple[Path, Path]) -> None:
-        for path in pair:
-            path.write_bytes(gzip.compress(path.read_bytes()))
-        assert_is_sample(load_images(*pair, n_samples=3), 3)
-
-    @given(
-        array=st.sampled_from(sorted(CODES)).flatmap(
-            lambda kind: hnp.arrays(kind, hnp.array_shapes(max_dims=4, min_side=0, max_side=4))
-        ),
-        compressed=st.booleans(),
-    )
-    def test_idx_round_trip(
-        self, array: np.ndarray, compressed: bool, tmp_path_factory: pytest.TempPathFactory
-    ) -> None:
-        path = tmp_path_factory.mktemp("idx") / "array"
-        path.write_bytes(gzip.compress(idx(array)) if compressed else idx(array))
-        back = _read_idx(path)
-        assert back.dtype == array.dtype
-        np.testing.assert_array_equal(back, array)
-
-    @pytest.mark.parametrize("names", [("input", "label"), ("images", "labels"), ("x", "y")])
-    def test_npz(self, tmp_path: Path, names: tuple[str, str]) -> None:
-        path = tmp_path / "a.npz"
-        np.savez(path, **{names[0]: PIXELS, names[1]: LABELS})
-        assert_is_sample(load_images(path))
-
-    @pytest.mark.parametrize("header", ["", "label," + ",".join(f"p{i}" for i in range(6)) + "\n"])
-    @pytest.mark.parametrize("mark", ["", "\ufeff"])
-    def test_csv(self, tmp_path: Path, header: str, mark: str) -> None:
-        table = np.column_stack([LABELS, PIXELS.reshape(5, 6)])
-        rows = "".join(",".join(map(str, row)) + "\n" for row in table)
-        path = tmp_path / "a.csv"
-        path.write_text(mark + header + rows, encoding="utf-8")
-        assert_is_sample(load_images(path))
-
-    @pytest.mark.parametrize("target", [LABELS, LABELS[:, None], np.eye(4)[LABELS]])
-    def test_netcdf(self, tmp_path: Path, target: np.ndarray) -> None:
-        dims = ("sample", "class")[: target.ndim]
-        path = tmp_path / "a.nc"
-        data = xr.Dataset({"input": (("sample", "i", "j"), PIXELS / 255), "target": (dims, target)})
-        data.to_netcdf(path, engine="h5netcdf")
-        images = load_images(path)
-        assert_is_sample(images)
-        assert images.note == "pixels as they are"
 
     @pytest.mark.parametrize(
         ("dtype", "top"),
@@ -129,20 +50,6 @@ class TestRefusals:
         with pytest.raises(ValueError, match=f"has 5 samples, got n_samples = {n}"):
             load_images(*pair, n_samples=n)
 
-    def test_missing_files(self, pair: tuple[Path, Path], tmp_path: Path) -> None:
-        for data, labels in ((tmp_path / "no", pair[1]), (pair[0], tmp_path / "no")):
-            with pytest.raises(FileNotFoundError, match="there is no file"):
-                load_images(data, labels)
-
-    def test_labels_where_they_do_not_belong(self, pair: tuple[Path, Path], tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match="second file"):
-            load_images(pair[0])
-        with pytest.raises(ValueError, match="without data"):
-            load_images(None, pair[1])
-        np.savez(tmp_path / "a.npz", x=PIXELS, y=LABELS)
-        with pytest.raises(ValueError, match="leave out the labels"):
-            load_images(tmp_path / "a.npz", pair[1])
-
     def test_different_lengths(self, pair: tuple[Path, Path]) -> None:
         pair[1].write_bytes(idx(LABELS[:4]))
         with pytest.raises(ValueError, match="5 images but 4 labels"):
@@ -157,68 +64,6 @@ class TestRefusals:
             pair[0].write_bytes(idx(empty))
             with pytest.raises(ValueError, match="holds no images"):
                 load_images(*pair)
-
-    @pytest.mark.parametrize(
-        "damage",
-        [
-            lambda b: b[:-1],
-            lambda b: b + b"\0",
-            lambda b: b[:10],
-            lambda b: b[:4],
-            lambda b: b[:4] + b"\xff\xff\xff\xff" + b[8:],
-        ],
-        ids=["truncated", "too long", "half a header", "no sizes", "wrong size"],
-    )
-    def test_damaged_idx(self, pair: tuple[Path, Path], damage: object) -> None:
-        pair[0].write_bytes(damage(idx(PIXELS)))  # type: ignore[operator]
-        with pytest.raises(ValueError, match=r"is damaged: its IDX header asks for \d+ bytes"):
-            load_images(*pair)
-
-    @pytest.mark.parametrize(
-        "content", [b"", b"\0", b"PK\3\4....", b"\0\0\7\1\0\0\0\1a", b"\0\0\x08\0"]
-    )
-    def test_not_idx(self, pair: tuple[Path, Path], content: bytes) -> None:
-        pair[0].write_bytes(content)
-        with pytest.raises(ValueError, match="is not IDX"):
-            load_images(*pair)
-
-    def test_damaged_gzip(self, pair: tuple[Path, Path]) -> None:
-        whole = gzip.compress(idx(PIXELS))
-        flipped = bytearray(whole)
-        flipped[len(whole) // 2] ^= 255
-        for content in (whole[:-9], whole[:15], bytes(flipped), whole[:2]):
-            pair[0].write_bytes(content)
-            with pytest.raises(ValueError, match="is damaged or not gzip"):
-                load_images(*pair)
-
-    @pytest.mark.parametrize("suffix", [".npz", ".nc", ".csv"])
-    def test_damaged_containers(self, tmp_path: Path, suffix: str) -> None:
-        path = tmp_path / f"a{suffix}"
-        np.savez(tmp_path / "a.npz", x=PIXELS, y=LABELS)
-        whole = (tmp_path / "a.npz").read_bytes()
-        for content in (whole[: len(whole) // 2], b"\x89HDF\r\n\x1a\n", b"1,2\n3\n", b"a,1\nb,2\n"):
-            path.write_bytes(content)
-            with pytest.raises(ValueError, match="is damaged or not"):
-                load_images(path)
-
-    def test_npz_of_objects_is_not_unpickled(self, tmp_path: Path) -> None:
-        np.savez(tmp_path / "a.npz", x=np.array([{}], object), y=[0])
-        with pytest.raises(ValueError, match="is damaged or not npz"):
-            load_images(tmp_path / "a.npz")
-
-    def test_npy_named_npz(self, tmp_path: Path) -> None:
-        with (tmp_path / "a.npz").open("wb") as file:
-            np.save(file, PIXELS)
-        with pytest.raises(ValueError, match="is damaged or not npz"):
-            load_images(tmp_path / "a.npz")
-
-    def test_absent_arrays(self, tmp_path: Path) -> None:
-        np.savez(tmp_path / "a.npz", pictures=PIXELS, y=LABELS)
-        with pytest.raises(ValueError, match="needs an array input or images or x, got pictures"):
-            load_images(tmp_path / "a.npz")
-        xr.Dataset({"input": ("sample", [1.0])}).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
-        with pytest.raises(ValueError, match="needs an array target, got input"):
-            load_images(tmp_path / "a.nc")
 
     def test_empty_csv(self, tmp_path: Path) -> None:
         for text in ("", "label,pixel\n"):
@@ -266,3 +111,19 @@ class TestRefusals:
         np.savez(tmp_path / "a.npz", x=np.zeros((2, 3)), y=np.array(labels))
         with pytest.raises(ValueError, match=message):
             load_images(tmp_path / "a.npz")
+
+
+class TestSplit:
+    def test_classes_keep_their_share(self) -> None:
+        images = load_images()
+        left, aside = split_images(images, 0.2)
+        assert (len(left.label), len(aside.label)) == (1437, 360)
+        assert left.n_classes == aside.n_classes == 10
+        share = np.bincount(aside.label) / np.bincount(images.label)
+        np.testing.assert_allclose(share, 0.2, atol=0.01)
+        both = np.concatenate([left.input, aside.input])
+        assert sorted(map(bytes, both)) == sorted(map(bytes, images.input))
+
+    def test_a_class_of_one_is_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"digits can't be split .* give more images"):
+            split_images(load_images(n_samples=11), 0.2)

@@ -1,0 +1,145 @@
+"""Files of labelled images: IDX with the labels in a second file, ``.npz``, ``.csv`` and ``.nc``.
+
+An IDX file may be compressed by gzip.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import warnings
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+__all__ = ["read_image_file"]
+
+_IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_INPUT_NAMES = ("input", "images", "x")
+_LABEL_NAMES = ("label", "labels", "y")
+
+
+def read_image_file(data: Path, labels: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the raw pixels and labels of a file.
+
+    Parameters
+    ----------
+    data : path
+        A file of images.
+    labels : path, optional
+        The IDX file of labels, if `data` is IDX.
+
+    Returns
+    -------
+    ndarray, (sample, pixel ...), and ndarray
+        As they stand in the file, unchecked.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing.
+    ValueError
+        If a file is damaged or has none of the arrays that are looked for.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from ctebm.study.image_files import read_image_file
+    >>> read_image_file(Path("nowhere.npz"))
+    Traceback (most recent call last):
+    FileNotFoundError: there is no file nowhere.npz; check the path.
+    """
+    reader = {".npz": _read_npz, ".csv": _read_csv, ".nc": _read_netcdf}.get(data.suffix)
+    for path in (data, labels):
+        if path is not None and not path.is_file():
+            raise FileNotFoundError(f"there is no file {path}; check the path.")
+    if reader is None:
+        if labels is None:
+            raise ValueError(f"{data} is read as IDX, whose labels are a second file; name it too.")
+        return _read_idx(data), _read_idx(labels)
+    if labels is not None:
+        raise ValueError(f"{data} holds its own labels; leave out the labels file {labels}.")
+    return reader(data)
+
+
+def _read_idx(path: Path) -> np.ndarray:
+    content = path.read_bytes()
+    if content[:2] == b"\x1f\x8b":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise _damaged(path, "gzip", error) from error
+    kind, n_axes = (content[2], content[3]) if len(content) >= 4 else (0, 0)
+    if content[:2] != b"\0\0" or kind not in _IDX_TYPES or n_axes == 0:
+        raise ValueError(
+            f"{path} is not IDX (its magic number is 0x{content[:4].hex()}); "
+            "expected an IDX file, gzip-compressed or not, or a name ending in .npz, .csv or .nc."
+        )
+    dtype = np.dtype(_IDX_TYPES[kind])
+    header = 4 + 4 * n_axes
+    shape = [int.from_bytes(content[i : i + 4], "big") for i in range(4, header, 4)]
+    expected = header + dtype.itemsize * math.prod(shape)
+    if len(content) != expected:
+        raise ValueError(
+            f"{path} is damaged: its IDX header asks for {expected} bytes, got {len(content)}; "
+            "fetch it again."
+        )
+    array = np.frombuffer(content, dtype, offset=header).reshape(shape)
+    return array.astype(dtype.newbyteorder("="))
+
+
+def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise _damaged(path, "npz", error) from error
+    return _pick(arrays, _INPUT_NAMES, path), _pick(arrays, _LABEL_NAMES, path)
+
+
+def _read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            header = not any(map(_is_number, file.readline().split(",")))
+        with warnings.catch_warnings(action="ignore"):  # of an empty file, refused below
+            table = np.loadtxt(
+                path, delimiter=",", skiprows=int(header), ndmin=2, encoding="utf-8-sig"
+            )
+    except ValueError as error:
+        raise _damaged(path, "csv", error) from error
+    return table[:, 1:], table[:, 0]
+
+
+def _read_netcdf(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        dataset = xr.open_dataset(path, engine="h5netcdf", decode_times=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise _damaged(path, "netCDF", error) from error
+    with dataset:
+        return _pick(dataset, ("input",), path), _pick(dataset, ("target",), path)
+
+
+def _pick(arrays: Mapping[Any, Any], names: tuple[str, ...], path: Path) -> np.ndarray:
+    for name in names:
+        if name in arrays:
+            return np.asarray(arrays[name])
+    found = ", ".join(sorted(map(str, arrays))) or "none"
+    raise ValueError(f"{path} needs an array {' or '.join(names)}, got {found}.")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _damaged(path: Path, kind: str, error: Exception) -> ValueError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return ValueError(f"{path} is damaged or not {kind} ({reason}); fetch or write it again.")

@@ -1,0 +1,83 @@
+"""Settings of studies on images: which images, and random weights or those of a file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ctebm.study.settings import Settings
+
+__all__ = ["ExactSettings", "ImageSettings", "curved_gain", "gains_to_compare"]
+
+OF_RANDOM_WEIGHTS = (
+    "sizes", "hidden", "depth", "width", "activation", "activations", "gain", "gains",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ImageSettings(Settings):
+    """Settings of studies on images, with random weights or those of a file.
+
+    A study of random weights adds `gain`, their size, or `gains` if it compares several.
+    """
+
+    n_samples: int = 16
+    """Images, the first of the data."""
+    data: Path | None = None
+    """Images: IDX (.gz), npz, csv or netCDF, instead of scikit-learn's digits."""
+    labels: Path | None = None
+    """Labels of IDX images."""
+    weights: Path | None = None
+    """A trained network, as studies/learning.py writes it, instead of random weights; layers and
+    activation are then those of the file."""
+
+    def __post_init__(self) -> None:
+        if self.n_samples < 1:
+            raise ValueError(f"--n-samples needs at least 1, got {self.n_samples}.")
+        if self.weights is not None:
+            self._refuse_random_weights()
+
+    def _refuse_random_weights(self) -> None:
+        """Refuse a setting of random weights beside ``--weights``, unless it has its default."""
+        for field in dataclasses.fields(self):
+            if field.name in OF_RANDOM_WEIGHTS and getattr(self, field.name) != field.default:
+                raise ValueError(
+                    f"--{field.name} describes random weights, those of --weights are given; "
+                    "leave one of the two out."
+                )
+
+
+@dataclass(frozen=True)
+class ExactSettings(ImageSettings):
+    """Settings of studies that hold laws against rounding."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dtype != "float64":
+            raise ValueError("this study measures rounding errors; use --dtype float64.")
+
+
+def gains_to_compare(settings: ImageSettings, random: Sequence[float]) -> tuple[float, ...]:
+    """Return the gains to compare: those of random weights, or 1 for the weights of a file.
+
+    Examples
+    --------
+    >>> from ctebm.study.image_settings import ImageSettings, gains_to_compare
+    >>> gains_to_compare(ImageSettings(), (0.25, 1.0))
+    (0.25, 1.0)
+    """
+    return tuple(random) if settings.weights is None else (1.0,)
+
+
+def curved_gain(gain: float, activation: str) -> float:
+    """Return the gain of the hard sigmoid, and 4 times it for a curved activation.
+
+    Examples
+    --------
+    >>> from ctebm.study.image_settings import curved_gain
+    >>> curved_gain(0.25, "hard-sigmoid"), curved_gain(0.25, "tanh")
+    (0.25, 1.0)
+    """
+    return gain * (1 if activation == "hard-sigmoid" else 4)
