@@ -11,14 +11,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ctebm import study
-from ctebm.study.frame import Progress, Verdict
-from ctebm.study.problem import ImageSettings, problem_of, reported, study_images
+from ctebm.study import Progress, Verdict
+from ctebm.study.image_settings import ImageSettings
+from ctebm.study.kinks import at_most_before_kinks, no_crossing
+from ctebm.study.problem import problem_of, study_images
+from ctebm.study.record import by_depth
+from ctebm.study.verdict import largest
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
     from matplotlib.figure import Figure
 
-    from ctebm.networks.activation import Activation
+TOL = {"float64": 1e-12, "float32": 2e-6}  # of the equilibria, a little above rounding
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Settings(ImageSettings):
     activation: str = "hard-sigmoid"
     """hard-sigmoid[:lower=-0.5], logistic[:gain=4], tanh or
     smooth-hard-sigmoid[:lower=-0.5,width=0.1]."""
+    gain: float = 0.25
+    """Of the Glorot weights; biases are centred on the mean input."""
     t_end: float = 8.0
     """Time to run, in membrane time constants."""
     solver: Literal["euler", "heun", "midpoint", "rk4", "dopri5"] = "euler"
@@ -51,16 +58,11 @@ class Settings(ImageSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         study.check_activation(self.activation)
-        if not self.eps or not all(0 < e <= 1 for e in self.eps):
-            raise ValueError(f"--eps needs steps 0 < eps <= 1, got {self.eps}.")
-        if len(set(self.eps)) < len(self.eps):
-            raise ValueError(f"--eps needs different steps, got {self.eps}.")
-        if len(self.sizes) < 3 or min(self.sizes) < 1:
-            raise ValueError(f"--sizes needs input, hidden and output layers, got {self.sizes}.")
-        if not (0 < self.t_end < float("inf")):
-            raise ValueError(f"--t-end needs a time > 0, got {self.t_end}.")
-        if self.replicates < 1:
-            raise ValueError(f"--replicates needs at least 1, got {self.replicates}.")
+        study.check_eps(self.eps)
+        study.check_layers(self.sizes)
+        study.check_positive("--gain", self.gain)
+        study.check_positive("--t-end", self.t_end)
+        study.check_positive("--replicates", self.replicates)
         if not 0 <= self.sigma < float("inf"):
             raise ValueError(f"--sigma must be >= 0, got {self.sigma}.")
         if self.sigma and self.solver != "euler":
@@ -73,27 +75,22 @@ class Settings(ImageSettings):
 
 
 def run(settings: Settings, progress: Progress) -> xr.Dataset:
-    import torch
-
     import ctebm
 
-    one = problem_of(settings, study_images(settings), settings.sizes, settings.activation)
-    _refuse_stalling(one.network.activation, settings.solver)
+    images = study_images(settings)
+    one = problem_of(settings, images, settings.sizes, settings.activation, settings.gain)
+    if one.network.activation.kinks and settings.solver == "dopri5":
+        raise ValueError(
+            "dopri5 stalls where units chatter around kinks, which the network of --weights has; "
+            "use euler, heun or rk4."
+        )
     record = ctebm.correspondence(
-        one.network,
-        one.x,
-        one.target,
-        settings.eps,
-        t_end=settings.t_end,
-        method=settings.solver,
-        save_all=settings.save_all,
-        tol=1e-12 if one.network.dtype == torch.float64 else 2e-6,
-        sigma=settings.sigma,
-        replicates=settings.replicates if settings.sigma else 1,
-        baseline=settings.baseline,
-        seed=settings.seed,
+        one.network, one.x, one.target, settings.eps, t_end=settings.t_end,
+        method=settings.solver, save_all=settings.save_all, tol=TOL[settings.dtype],
+        sigma=settings.sigma, replicates=settings.replicates if settings.sigma else 1,
+        baseline=settings.baseline, seed=settings.seed,
         track=lambda eps: progress(eps, "step sizes"),
-    )
+    )  # fmt: skip
     dataset = record.to_dataset()
     _refuse_hidden(dataset, settings)
     dataset["label"] = ("sample", one.images.label, {"long_name": "class", "units": "1"})
@@ -108,102 +105,110 @@ def draw(dataset: xr.Dataset) -> Figure:
 
 
 def judge(dataset: xr.Dataset) -> list[Verdict]:
-    import numpy as np
-
     kinked, noisy = bool(dataset.kinks), dataset.sigma > 0
     exact_arrival = kinked and not (noisy and dataset.baseline == "equilibrium")
     exact_run = kinked and (not noisy or dataset.baseline == "held")
     pinned = f"{float(dataset.pinned.mean()):.0%} of units pinned"
-    tol = 1e-12 if dataset.displacement.dtype == np.float64 else 2e-6
-    force = dataset.residual.where(dataset.converged).max()
+    tol = TOL[str(dataset.displacement.dtype)]
+    force = largest(dataset.residual, dataset.converged)
     verdicts = [Verdict.at_most("equilibrium: largest force", force, tol, pinned)]
-    for layer in np.argsort(dataset.depth.values):
-        one = dataset.isel(layer=layer)
+    for k, one in by_depth(dataset):
         if dataset.method == "euler":
-            verdicts += _arrival(one, exact_arrival, exact_run)
-            if exact_run and one.depth > 0:
-                verdicts.append(_departure(one, n_hidden=dataset.sizes["layer"] - 1))
+            verdicts += _arrival(k, one, exact_arrival, exact_run)
+            if exact_run and k > 0:
+                verdicts.append(_departure(k, one, n_hidden=dataset.sizes["layer"] - 1))
         if exact_run:
-            verdicts.append(_linear(one))
+            verdicts.append(_linear(k, one))
     verdicts += _continuous_limit(dataset)
     return verdicts + _end(dataset) + _kinks(dataset)
 
 
-def _arrival(one: xr.Dataset, exact: bool, exact_after: bool) -> list[Verdict]:
+def _arrival(k: int, one: xr.Dataset, exact: bool, exact_after: bool) -> list[Verdict]:
     """P1, P2: ``-eps^(k+1) g`` at step k + 1, the binomial law at k + 2 still."""
     import numpy as np
 
-    k = int(one.depth)
-    error, valid = _errors(one, k + 1)
-    floor = one.rounding_floor.transpose("sample", "eps").values
-    note = f"error {np.nanmax(error, initial=0):.1e}"
+    clear = no_crossing(one.first_crossing, until=k + 1)
+    error = _error(one, k + 1).where(clear)
+    note = f"error {float(error.max()):.1e}"
     if one.kinks:
-        note += f"; {float(valid.mean()):.0%} of runs not at a kink before"
+        note += f"; {float(clear.mean()):.0%} of runs not at a kink before"
     claim = f"depth {k}: first arrival -eps^{k + 1} g"
     if not exact and one.kinks:
-        return [reported(f"{claim}, median error", np.nanmedian(error), note)]
+        return [Verdict.reported(f"{claim}, median error", np.nanmedian(error), note)]
     if not exact and k > 0:
-        return [_remainder(claim, one.eps.values, error, floor)]
-    after, _ = _errors(one, k + 2)
-    out = [Verdict.at_most(f"{claim}, error / rounding floor", _largest(error / floor), 5, note)]
+        return [_remainder(claim, one.eps.values, error, one.rounding_floor)]
+    out = [_at_rounding(f"{claim}, error / rounding floor", one, k + 1, note)]
     if exact_after or (k == 0 and not one.sigma):
+        after = _error(one, k + 2).where(no_crossing(one.first_crossing, until=k + 2))
         claim = f"depth {k}: binomial law at step {k + 2}, error / rounding floor"
-        note = f"error {np.nanmax(after, initial=0):.1e}"
-        out.append(Verdict.at_most(claim, _largest(after / floor), 5, note))
+        out.append(_at_rounding(claim, one, k + 2, f"error {float(after.max()):.1e}"))
     return out
 
 
-def _errors(one: xr.Dataset, n: int):
-    """Return distances from ``-a_k(n) g_k`` relative to it, NaN where a kink came first."""
+def _error(one: xr.Dataset, n: int) -> xr.DataArray:
+    """Return the distance from ``-a_k(n) g_k`` relative to it; NaN without a gradient."""
     import numpy as np
 
     at = one.isel(save=n)
-    error = np.hypot(at.coefficient / at.law_coefficient - 1, at.tangent)
-    valid = (one.first_crossing < 0) | (one.first_crossing > n)
-    return error.where(valid).transpose("sample", "eps").values, valid
+    return np.hypot(at.coefficient / at.law_coefficient - 1, at.tangent).transpose("sample", "eps")
 
 
-def _remainder(claim: str, sizes, error, floor) -> Verdict:
+def _at_rounding(claim: str, one: xr.Dataset, n: int, note: str) -> Verdict:
+    """Hold the law at step n to rounding, where a gradient arrives and no kink came first."""
+    clear, arrived = (
+        no_crossing(one.first_crossing, until=n),
+        one.coefficient.isel(save=n).notnull(),
+    )
+    ratio = _error(one, n) / one.rounding_floor
+    return at_most_before_kinks(claim, ratio, clear, 5, note, where=arrived)
+
+
+def _remainder(claim: str, eps: np.ndarray, error: xr.DataArray, floor: xr.DataArray) -> Verdict:
     """Smooth rates: the relative remainder of the first arrival is O(eps)."""
     import numpy as np
 
-    middle, hidden = np.nanmedian(error, 0), np.nanmedian(floor, 0)
+    middle, hidden = (of.median("sample").values for of in (error, floor))
+    if len(eps) < 2:
+        return Verdict.reported(f"{claim}, median error", middle.min(), "one eps has no slope")
+    claim = f"{claim}, remainder is O(eps): slope"
     seen = np.flatnonzero(middle > 20 * hidden)
-    seen = seen[np.argsort(sizes[seen])][:3]
+    seen = seen[np.argsort(eps[seen])][:3]
     if len(seen) < 2:
-        return reported(f"{claim}, median error", middle.min(), "too few step sizes for a slope")
-    slope = np.polyfit(np.log(sizes[seen]), np.log(middle[seen]), 1)[0]
-    note = f"error {middle[seen[0]]:.1e} at eps = {sizes[seen[0]]:g}"
-    return Verdict.at_least(f"{claim}, remainder is O(eps): slope", slope, 0.9, note)
+        note = f"error {middle.min():.1e}, above rounding at too few step sizes for a slope"
+        return Verdict.at_least(claim, np.nan, 0.9, note)
+    slope = np.polyfit(np.log(eps[seen]), np.log(middle[seen]), 1)[0]
+    note = f"error {middle[seen[0]]:.1e} at eps = {eps[seen[0]]:g}"
+    return Verdict.at_least(claim, slope, 0.9, note)
 
 
-def _linear(one: xr.Dataset) -> Verdict:
+def _linear(k: int, one: xr.Dataset) -> Verdict:
     """P3: until a kink is met the whole motion is the linear response."""
-    before = (one.first_crossing < 0) | (one.step < one.first_crossing)
-    error = one.linear_error.where(before & (one.step > 0) & (one.law_coefficient > 0))
-    claim = f"depth {int(one.depth)}: linear response to the first kink, error / rounding floor"
-    ratio = _largest((error / one.rounding_floor).values)
-    return Verdict.at_most(claim, ratio, 5, f"error {_largest(error.values):.1e}")
+    moved = (one.step > 0) & (one.law_coefficient != 0)
+    clear = no_crossing(one.first_crossing, until=one.step) & moved
+    arrived = one.coefficient.notnull()
+    claim = f"depth {k}: linear response to the first kink, error / rounding floor"
+    note = f"error {float(one.linear_error.where(clear & arrived).max()):.1e}"
+    ratio = one.linear_error / one.rounding_floor
+    return at_most_before_kinks(claim, ratio, clear, 5, note, where=arrived)
 
 
-def _departure(one: xr.Dataset, n_hidden: int) -> Verdict:
+def _departure(k: int, one: xr.Dataset, n_hidden: int) -> Verdict:
     """P3: the direction is the chain gradient's until step k + 2; then activity has come back."""
     import numpy as np
 
-    k = int(one.depth)
     run = one.isel(eps=int(np.argmax(one.eps.values)))
-    before = (run.first_crossing < 0) | (run.step < run.first_crossing)
-    off = (abs(run.tangent) > 10 * run.rounding_floor) & (run.step > k) & before
+    clear = no_crossing(run.first_crossing, until=run.step)
+    off = (abs(run.tangent) > 10 * run.rounding_floor) & (run.step > k) & clear
     step = np.where(off.values.any(-1), run.step.values[off.values.argmax(-1)], -1)
-    step = step[(run.first_crossing.values < 0) | (run.first_crossing.values > k + 3)]
     claim = f"depth {k}: step at which the direction leaves the chain gradient"
-    if len(step) == 0:
-        return reported(claim, np.nan, "every sample met a kink before")
+    late = no_crossing(run.first_crossing, until=k + 3).values
+    if not late.any():
+        return Verdict.no_case(claim, "every sample meets a kink before")
+    step = step[late & run.tangent.isel(save=k + 1).notnull().values]
     expected = k + 3 if n_hidden > 1 else -1
     note = "" if n_hidden > 1 else "never (-1): nothing comes back through one hidden layer"
-    found = step[step != expected][:1]
-    value = float(found[0]) if len(found) else float(expected)
-    return Verdict(claim, value, float(expected), not len(found), note, relation="==")
+    other = [*step[step != expected], *([] if len(step) else [np.nan])]
+    return Verdict.equal(claim, other[0] if other else expected, expected, note)
 
 
 def _continuous_limit(dataset: xr.Dataset) -> list[Verdict]:
@@ -221,8 +226,7 @@ def _continuous_limit(dataset: xr.Dataset) -> list[Verdict]:
     size = np.nanmax(np.abs(predicted), 1)
     off = np.nanmax(np.abs(gap.transpose("eps", "save", "layer").values - predicted), 1) / size
     claim = "binomial law - continuous limit is -(eps t/2) a'' (1 + O(eps)): error / eps"
-    worst = float(abs(gap).max())
-    note = f"largest gap {worst:.1e} at eps = {dataset.eps.values.max():g}"
+    note = f"largest gap {float(abs(gap).max()):.1e} at eps = {dataset.eps.values.max():g}"
     return [Verdict.at_most(claim, float((off / dataset.eps.values[:, None]).max()), 2, note)]
 
 
@@ -230,23 +234,20 @@ def _end(dataset: xr.Dataset) -> list[Verdict]:
     """What has become of size and direction at the end, at the smallest step."""
     import numpy as np
 
+    silent = "no unit of the layer receives anything back, all are pinned"
+    pinned = "no small change passes, the layer or all outputs are pinned"
     run = dataset.isel(eps=int(np.argmin(dataset.eps.values)))
     end = run.isel(save=int(np.flatnonzero(run.step.values >= 0)[-1]))
     out = []
-    for layer in np.argsort(dataset.depth.values):
-        one = end.isel(layer=layer)
-        tag = f"depth {int(one.depth)} at t = {float(end.time):g}"
+    for k, one in by_depth(end):
+        tag = f"depth {k} at t = {float(end.time):g}"
         share = one.coefficient / one.law_coefficient
         out += [
-            _median(f"{tag}: coefficient / law", share, _SILENT),
-            _median(f"{tag}: cosine with the chain gradient", one.cosine, _SILENT),
-            _median(f"{tag}: cosine with the implicit gradient", one.cosine_implicit, _PINNED),
+            _median(f"{tag}: coefficient / law", share, silent),
+            _median(f"{tag}: cosine with the chain gradient", one.cosine, silent),
+            _median(f"{tag}: cosine with the implicit gradient", one.cosine_implicit, pinned),
         ]
     return out
-
-
-_SILENT = "no unit of the layer receives anything back, all are pinned"
-_PINNED = "no small change passes, the layer or all outputs are pinned"
 
 
 def _median(claim: str, values: xr.DataArray, why: str) -> Verdict:
@@ -254,7 +255,7 @@ def _median(claim: str, values: xr.DataArray, why: str) -> Verdict:
     gone = float(values.isnull().mean())
     value = float("nan") if gone == 1 else float(values.median("sample"))
     note = f"undefined in {gone:.0%} of samples: {why}" if gone else ""
-    return reported(f"{claim}, median", value, note)
+    return Verdict.reported(f"{claim}, median", value, note)
 
 
 def _kinks(dataset: xr.Dataset) -> list[Verdict]:
@@ -262,38 +263,21 @@ def _kinks(dataset: xr.Dataset) -> list[Verdict]:
     import numpy as np
 
     run = dataset.isel(eps=int(np.argmin(dataset.eps.values)))
-    crossed = run.first_crossing.values > 0
+    first = run.first_crossing.values
+    crossed = ~no_crossing(first)
     if not crossed.any():
         return []
-    time = run.first_crossing.values[crossed] * float(run.eps)
+    time = first[crossed] * float(run.eps)
     out = [
-        reported("samples in which a unit meets or leaves a kink, share", crossed.mean()),
-        reported("time of the first crossing, where there is one, median", np.median(time)),
+        Verdict.reported("samples in which a unit meets or leaves a kink, share", crossed.mean()),
+        Verdict.reported("time of the first crossing, where there is one, median", np.median(time)),
     ]
-    for layer in np.argsort(dataset.depth.values):
-        one = dataset.isel(layer=layer)
-        n = int(one.depth) + 1
-        at = one.isel(save=n)
-        error = np.hypot(at.coefficient / at.law_coefficient - 1, at.tangent)
-        late = error.where((one.first_crossing > 0) & (one.first_crossing <= n))
+    for k, one in by_depth(dataset):
+        late = _error(one, k + 1).where(~no_crossing(one.first_crossing, until=k + 1))
         if bool(late.notnull().any()):
-            claim = f"depth {n - 1}: first arrival at or after a crossing, median error"
-            out.append(reported(claim, np.nanmedian(late)))
+            claim = f"depth {k}: first arrival at or after a crossing, median error"
+            out.append(Verdict.reported(claim, np.nanmedian(late)))
     return out
-
-
-def _largest(values) -> float:
-    import numpy as np
-
-    return float(np.nanmax(values, initial=0.0))
-
-
-def _refuse_stalling(activation: Activation, solver: str) -> None:
-    if activation.kinks and solver == "dopri5":
-        raise ValueError(
-            "dopri5 stalls where units chatter around kinks, which the network of --weights has; "
-            "use euler, heun or rk4."
-        )
 
 
 def _refuse_hidden(dataset: xr.Dataset, settings: Settings) -> None:

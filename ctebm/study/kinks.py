@@ -36,7 +36,7 @@ def no_crossing(first_crossing: Any, until: Any = None) -> Any:
     >>> no_crossing(first_crossing), no_crossing(first_crossing, until=2)
     (array([ True, False]), array([ True,  True]))
     """
-    never = first_crossing < 0
+    never = ~(first_crossing >= 0)
     return never if until is None else never | (first_crossing > until)
 
 
@@ -112,9 +112,14 @@ def kink_verdicts(dataset: xr.Dataset) -> list[Verdict]:
 
 
 def at_most_before_kinks(
-    claim: str, values: xr.DataArray, clear: xr.DataArray, bound: float, note: str = ""
+    claim: str,
+    values: xr.DataArray,
+    clear: xr.DataArray,
+    bound: float,
+    note: str = "",
+    where: Any = True,
 ) -> Verdict:
-    """Claim a bound on the values that no kink spoils; if there is none, the claim fails.
+    """Claim a bound on the values that no kink spoils; without one the claim has no case.
 
     Parameters
     ----------
@@ -123,22 +128,22 @@ def at_most_before_kinks(
     values : DataArray
         What was measured.
     clear : DataArray of bool
-        Where the claim is made, such as :func:`no_crossing`.
+        Where no kink came first; see :func:`no_crossing`.
     bound : float
         What no value may pass.
     note : str
         Anything the reader should know.
+    where : DataArray of bool
+        What else the claim asks of a value. If nothing is left, it fails.
 
     Examples
     --------
     >>> import xarray as xr
     >>> from ctebm.study.kinks import at_most_before_kinks
     >>> error, clear = xr.DataArray([1e-9, 0.3]), xr.DataArray([True, False])
-    >>> at_most_before_kinks("error", error, clear, 1e-6).word
-    'holds'
-    >>> at_most_before_kinks("error", error, clear & False, 1e-6).word
-    'FAILS'
+    >>> [at_most_before_kinks("error", error, c, 1e-6).word for c in (clear, clear & False)]
+    ['holds', 'no case']
     """
     if not bool(clear.any()):
-        note = "there is none: a kink comes first in every sample"
-    return Verdict.at_most(claim, largest(values, clear), bound, note)
+        return Verdict.no_case(claim, "every sample meets a kink before")
+    return Verdict.at_most(claim, largest(values, clear & where), bound, note)

@@ -77,7 +77,7 @@ def check_eps(eps: float | Sequence[float], at_least: int = 1, *, upper: float =
     if len(set(values)) < at_least or not all(0 < e <= upper for e in values):
         raise ValueError(f"--eps needs {number}0 < eps <= {upper:g}, got {eps}.")
     if len(set(values)) < len(values):
-        raise ValueError(f"--eps needs different step sizes, got {eps}.")
+        raise ValueError(f"--eps needs different steps, got {eps}.")
 
 
 def check_positive(flag: str, values: float | Sequence[float]) -> None:

@@ -1,6 +1,7 @@
 """Claims held against numbers: what was measured, what it must not pass, and whether it holds.
 
-A claim that can't be evaluated, because a number is missing or none is there, fails.
+A claim that can't be evaluated, because a number is missing, fails. One about runs that meet a
+condition, such as those before the first kink, has no case if no run does; the table says so.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Verdict:
         Whether the study fails with it; if False, the number is only reported.
     relation : str
         How `value` should compare with `bound`: ``"<="``, ``">="`` or ``"=="``.
+    has_case : bool
+        Whether anything was measured that the claim is about.
 
     Examples
     --------
@@ -54,6 +57,7 @@ class Verdict:
     note: str = ""
     must_hold: bool = True
     relation: str = "<="
+    has_case: bool = True
 
     @classmethod
     def at_most(
@@ -83,10 +87,17 @@ class Verdict:
         """Report a number of which nothing is claimed."""
         return cls(claim, float(value), None, True, note, must_hold=False)
 
+    @classmethod
+    def no_case(cls, claim: str, why: str) -> Verdict:
+        """Say that no run meets the condition of a claim, and why."""
+        return cls(claim, math.nan, None, False, why, must_hold=False, has_case=False)
+
     @property
     def word(self) -> str:
-        """``"holds"``, ``"FAILS"`` or ``"reported"``."""
-        return "reported" if not self.must_hold else "holds" if self.ok else "FAILS"
+        """``"holds"``, ``"FAILS"``, ``"reported"`` or ``"no case"``."""
+        if not self.must_hold:
+            return "reported" if self.has_case else "no case"
+        return "holds" if self.ok else "FAILS"
 
     def to_record(self) -> dict[str, Any]:
         """Return the fields as JSON can hold them: NaN and infinities become strings."""
@@ -205,5 +216,6 @@ def verdict_table(verdicts: Sequence[Verdict]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    claims = [v for v in verdicts if v.must_hold]
-    return "\n".join([*lines, f"{sum(v.ok for v in claims)} of {len(claims)} claims hold"])
+    claims, void = [v for v in verdicts if v.must_hold], sum(not v.has_case for v in verdicts)
+    total = f"{sum(v.ok for v in claims)} of {len(claims)} claims hold"
+    return "\n".join([*lines, f"{total}, {void} have no case" if void else total])

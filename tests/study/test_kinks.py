@@ -63,6 +63,8 @@ def test_a_claim_on_what_no_kink_spoils() -> None:
     verdict = at_most_before_kinks("error", error, clear, 1e-6, "note")
     assert (verdict.ok, verdict.value, verdict.note) == (True, 2e-9, "note")
     missing = error.where(error < 2e-9)
-    assert not at_most_before_kinks("error", missing, clear, 1e-6).ok
+    assert at_most_before_kinks("error", missing, clear, 1e-6).word == "FAILS"
+    assert at_most_before_kinks("error", missing, clear, 1e-6, where=error < 2e-9).word == "holds"
+    assert at_most_before_kinks("error", error, clear, 1e-6, where=error < 0).word == "FAILS"
     nothing = at_most_before_kinks("error", error, clear & False, 1e-6)
-    assert nothing.word == "FAILS" and "a kink comes first" in nothing.note
+    assert nothing.word == "no case" and "meets a kink before" in nothing.note

@@ -74,3 +74,14 @@ def test_the_table_counts_claims_and_not_reports() -> None:
         "known  7             reported",
         "1 of 2 claims hold",
     ]
+
+
+def test_a_claim_without_a_case_neither_holds_nor_fails() -> None:
+    verdict = Verdict.no_case("small before a kink", "every sample meets one")
+    assert (verdict.word, verdict.must_hold, verdict.ok) == ("no case", False, False)
+    table = verdict_table([verdict, Verdict.at_most("small", 1.0, 2.0)])
+    assert table.splitlines()[1:] == [
+        "small before a kink  nan           no case  every sample meets one",
+        "small                1      <= 2   holds",
+        "1 of 1 claims hold, 1 have no case",
+    ]
