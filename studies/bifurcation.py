@@ -6,28 +6,32 @@ every N, the folds of the biased pair, the border collisions of the hard sigmoid
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctebm import study
-from ctebm.study.frame import Progress, Verdict
+from ctebm.study import Progress, Verdict
+from ctebm.study.verdict import largest
 
 if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    import ctebm
     from ctebm.networks.activation import Activation
     from ctebm.networks.dense import DenseNetwork
+
+PANELS = ("pair", "all", "fold", "hard")
+PLANES = ("smooth", "kinked")
 
 
 @dataclass(frozen=True)
 class Settings(study.Settings):
     """Where do equilibria of the pair, and of N units, appear, vanish and change stability?"""
 
-    out: Path = Path("results/bifurcation")
-    """Stem of the files written: OUT.nc, OUT.png and OUT.pdf."""
     n_units: int = 12
     """Units of the all-to-all network beside the pair."""
     w: float = 8.0
@@ -48,94 +52,80 @@ class Settings(study.Settings):
             raise ValueError(f"--step needs 0 to 0.1, got {self.step}.")
 
 
-PANELS = ("pair", "all", "fold", "hard")
-
-
 def run(settings: Settings, progress: Progress) -> xr.Dataset:
     import xarray as xr
 
-    import ctebm
-
-    tanh, hard = ctebm.Tanh(), ctebm.HardSigmoid()
-    w, n, step = settings.w, settings.n_units, settings.step
-
-    def follow(family, start, ends):
-        branch = ctebm.continue_branch(family, start, ends, step=step)
-        arms = [a for e in branch.branch_points for a in ctebm.switch_branch(branch, e, step=step)]
-        return [branch, *arms]
-
-    cases = {
-        "pair": (lambda p: _all_to_all(2, p, tanh), [0.0] * 2, (2.0, w)),
-        "all": (lambda p: _all_to_all(n, p, tanh), [0.0] * n, (2.0, w)),
-        "fold": (lambda p: _all_to_all(2, w, tanh, p - w / 2), [-1.0] * 2, (-1.5, 1.5)),
-        "hard": (
-            lambda p: _all_to_all(2, settings.hard_w, hard, p - settings.hard_w / 2),
-            [hard.kinks[0]] * 2,
-            (-1.5, 1.5),
-        ),
-    }
-    data = xr.Dataset(attrs={"w": w, "hard_w": settings.hard_w, "n_units": n, "n_failed": 0})
+    attrs = {"w": settings.w, "hard_w": settings.hard_w, "n_units": settings.n_units}
+    data = xr.Dataset(attrs=attrs | {"n_failed": 0})
+    cases = _cases(settings)
     for name in progress(PANELS, "branches"):
-        branches = follow(*cases[name])
+        branches = _followed(*cases[name], settings.step)
         data.attrs["n_failed"] += sum(not branch.complete for branch in branches)
         data.attrs[f"n_{name}"] = len(branches)
         for k, branch in enumerate(branches):
             data = data.merge(_prefixed(branch.to_dataset(), f"{name}{k}_"))
-    for name, rho, coupling in (("smooth", tanh, w), ("kinked", hard, settings.hard_w)):
-        reach = 1.15 if name == "smooth" else 0.7
-        starts = [(reach * a, reach * b) for a, b in ((-0.9, 0.6), (0.2, -0.95), (-0.5, 0.9),
-                                                      (0.95, -0.6), (-0.3, 0.1))]  # fmt: skip
-        plane = ctebm.phase_plane(
-            _all_to_all(2, coupling, rho), limits=(-reach, reach), n_grid=161, starts=starts
-        )
+    for name in PLANES:
+        plane = _plane(settings, name)
         data = data.merge(_prefixed(plane, f"{name}_"))
-        for kink, value in plane.attrs.items():
-            data.attrs[f"{name}_{kink}"] = value
+        data.attrs |= {f"{name}_{kink}": value for kink, value in plane.attrs.items()}
     return data
+
+
+def _cases(settings: Settings) -> dict[str, tuple[Callable, list[float], tuple[float, float]]]:
+    """Return family, start and ends of the parameter of each panel."""
+    import ctebm
+
+    tanh, hard = ctebm.Tanh(), ctebm.HardSigmoid()
+    w, hard_w, n = settings.w, settings.hard_w, settings.n_units
+    bias, kink = (-1.5, 1.5), hard.kinks[0]
+    return {
+        "pair": (lambda p: _all_to_all(2, p, tanh), [0.0] * 2, (2.0, w)),
+        "all": (lambda p: _all_to_all(n, p, tanh), [0.0] * n, (2.0, w)),
+        "fold": (lambda p: _all_to_all(2, w, tanh, p - w / 2), [-1.0] * 2, bias),
+        "hard": (lambda p: _all_to_all(2, hard_w, hard, p - hard_w / 2), [kink] * 2, bias),
+    }
+
+
+def _followed(
+    family: Callable, start: list[float], ends: tuple[float, float], step: float
+) -> list[ctebm.Branch]:
+    """Return a branch and the arms that leave it at its branch points."""
+    import ctebm
+
+    branch = ctebm.continue_branch(family, start, ends, step=step)
+    arms = [a for e in branch.branch_points for a in ctebm.switch_branch(branch, e, step=step)]
+    return [branch, *arms]
+
+
+def _plane(settings: Settings, name: str) -> xr.Dataset:
+    """Return the phase plane of a pair with its equilibria and a few paths."""
+    import ctebm
+
+    smooth = name == "smooth"
+    coupling, reach = (settings.w, 1.15) if smooth else (settings.hard_w, 0.7)
+    rho = ctebm.Tanh() if smooth else ctebm.HardSigmoid()
+    places = ((-0.9, 0.6), (0.2, -0.95), (-0.5, 0.9), (0.95, -0.6), (-0.3, 0.1))
+    starts = [(reach * a, reach * b) for a, b in places]
+    pair = _all_to_all(2, coupling, rho)
+    return ctebm.phase_plane(pair, limits=(-reach, reach), n_grid=161, starts=starts)
 
 
 def draw(dataset: xr.Dataset) -> Figure:
     import matplotlib as mpl
-    import numpy as np
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
     from ctebm.figures import equilibria as portrait
     from ctebm.figures.panels import STYLE
 
-    titles = {
-        "pair": "pair, tanh",
-        "all": f"{dataset.n_units} units all to all, tanh",
-        "fold": f"pair, tanh, w = {dataset.w:g}",
-        "hard": f"pair, hard sigmoid, w = {dataset.hard_w:g}",
-    }
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.4, 5.6), layout="constrained")
-        axes = figure.subplots(2, 3).flat
-        kinds: set[str] = set()
-        for name, ax in zip(PANELS, (axes[0], axes[1], axes[2], axes[3]), strict=True):
-            for branch in _branches(dataset, name):
-                portrait.bifurcation_diagram(ax, branch)
-                kinds |= {str(k) for k in branch.event_kind.values}
-            xlabel = "coupling $w$" if name in ("pair", "all") else "bias offset $h$"
-            ax.set(xlabel=xlabel, ylabel="state of unit 0", title=titles[name])
-        s = np.linspace(0, 1.1, 19)[1:]
-        for ax in (axes[0], axes[1]):
-            (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
-            for sign in (1, -1):
-                ax.plot(pitchfork_weight(s), sign * s, "+", color="black", ms=5, zorder=3)
-            ax.set(xlim=(left, right), ylim=(low, high))
-        (left, right), (low, high) = axes[2].get_xlim(), axes[2].get_ylim()
-        s = np.linspace(-1.2, 1.2, 31)
-        axes[2].plot(fold_bias(s, dataset.w), s, "+", color="black", ms=5, zorder=3)
-        axes[2].set(xlim=(left, right), ylim=(low, high))
-        planes = {
-            "smooth": (axes[4], f"tanh, w = {dataset.w:g}"),
-            "kinked": (axes[5], f"hard sigmoid, w = {dataset.hard_w:g}"),
-        }
-        for name, (ax, title) in planes.items():
-            plane = _part(dataset, f"{name}_")
-            portrait.phase_portrait(ax, plane)
+        axes = list(figure.subplots(2, 3).flat)
+        kinds = _draw_branches(axes[:4], dataset)
+        _draw_closed_forms(axes[:3], dataset)
+        titles = f"tanh, w = {dataset.w:g}", f"hard sigmoid, w = {dataset.hard_w:g}"
+        for name, ax, title in zip(PLANES, axes[4:], titles, strict=True):
+            portrait.phase_portrait(ax, _part(dataset, f"{name}_"))
             ax.set_title(title)
         handles = portrait.diagram_handles(kinds)
         handles.append(Line2D([], [], color="black", marker="+", lw=0, label="closed form"))
@@ -144,36 +134,91 @@ def draw(dataset: xr.Dataset) -> Figure:
     return figure
 
 
-def judge(dataset: xr.Dataset) -> list[Verdict]:
+def _draw_branches(axes: Sequence[Axes], dataset: xr.Dataset) -> set[str]:
+    """Draw the four diagrams and return the kinds of their events."""
+    from ctebm.figures.equilibria import bifurcation_diagram
+
+    titles = {
+        "pair": "pair, tanh",
+        "all": f"{dataset.n_units} units all to all, tanh",
+        "fold": f"pair, tanh, w = {dataset.w:g}",
+        "hard": f"pair, hard sigmoid, w = {dataset.hard_w:g}",
+    }
+    kinds: set[str] = set()
+    for name, ax in zip(PANELS, axes, strict=True):
+        for branch in _branches(dataset, name):
+            bifurcation_diagram(ax, branch)
+            kinds |= {str(k) for k in branch.event_kind.values}
+        xlabel = "coupling $w$" if name in ("pair", "all") else "bias offset $h$"
+        ax.set(xlabel=xlabel, ylabel="state of unit 0", title=titles[name])
+    return kinds
+
+
+def _draw_closed_forms(axes: Sequence[Axes], dataset: xr.Dataset) -> None:
+    """Put crosses on the pitchforks and the fold, within the limits that the branches have."""
     import numpy as np
 
-    verdicts = []
-    for name, label in (("pair", "pair"), ("all", f"{dataset.n_units} units")):
-        main, *arms = _branches(dataset, name)
-        events = main.event_parameter.values[main.event_kind.values == "pitchfork"]
-        off = abs(events[0] - 4) if len(events) == 1 else np.inf
-        verdicts.append(Verdict.at_most(f"{label}: pitchfork at w = 4", off, 1e-10))
-        gap = max(
-            np.abs(arm.parameter.values[1:] - pitchfork_weight(arm.state.values[1:, 0])).max()
-            for arm in arms
-        )
-        verdicts.append(Verdict.at_most(f"{label}: arms on w(s), largest gap", gap, 1e-6))
-    (fold,) = _branches(dataset, "fold")
-    s = fold.event_state.values[fold.event_kind.values == "fold"]
-    off = np.abs(fold_bias(s[:, 0], dataset.w) - fold.event_parameter.values).max()
-    verdicts.append(Verdict.at_most("folds: two, on h(s)", off if len(s) == 2 else np.inf, 1e-10))
-    curve = np.abs(fold_bias(fold.state.values[:, 0], dataset.w) - fold.parameter.values).max()
-    verdicts.append(Verdict.at_most("fold's branch on h(s), largest gap", curve, 1e-8))
-    (hard,) = _branches(dataset, "hard")
-    found = np.sort(hard.event_parameter.values)
-    expected = np.array([-1, 1]) * (dataset.hard_w / 2 - 0.5)
-    off = np.abs(found - expected).max() if len(found) == 2 else np.inf
-    verdicts.append(Verdict.at_most("border collisions at +-(w - 1)/2", off, 1e-10))
-    for name in ("smooth", "kinked"):
+    arm, curve = np.linspace(0, 1.1, 19)[1:], np.linspace(-1.2, 1.2, 31)
+    pitchfork = [(pitchfork_weight(arm), sign * arm) for sign in (1, -1)]
+    for ax, crosses in zip(
+        axes, (pitchfork, pitchfork, [(fold_bias(curve, dataset.w), curve)]), strict=True
+    ):
+        limits = {"xlim": ax.get_xlim(), "ylim": ax.get_ylim()}
+        for x, y in crosses:
+            ax.plot(x, y, "+", color="black", ms=5, zorder=3)
+        ax.set(**limits)
+
+
+def judge(dataset: xr.Dataset) -> list[Verdict]:
+    out = [*_judge_pitchfork(dataset, "pair", "pair")]
+    out += _judge_pitchfork(dataset, "all", f"{dataset.n_units} units")
+    out += [*_judge_folds(dataset), _judge_collisions(dataset)]
+    for name in PLANES:
         kinds = list(dataset[f"{name}_stability"].values)
         missing = abs(kinds.count("stable") - 2) + abs(kinds.count("saddle") - 1)
-        verdicts.append(Verdict.at_most(f"{name} pair: two stable, one saddle", missing, 0))
-    return verdicts
+        out.append(Verdict.at_most(f"{name} pair: two stable, one saddle", missing, 0))
+    return out
+
+
+def _judge_pitchfork(dataset: xr.Dataset, name: str, label: str) -> list[Verdict]:
+    main, *arms = _branches(dataset, name)
+    events = main.event_parameter.values[main.event_kind.values == "pitchfork"]
+    gaps = [
+        largest(abs(arm.parameter.values[1:] - pitchfork_weight(arm.state.values[1:, 0])))
+        for arm in arms
+    ]
+    return [
+        Verdict.at_most(f"{label}: pitchfork at w = 4", _distance(events, [4.0]), 1e-10),
+        Verdict.at_most(f"{label}: arms on w(s), largest gap", largest(gaps), 1e-6),
+    ]
+
+
+def _judge_folds(dataset: xr.Dataset) -> list[Verdict]:
+    fold = _branches(dataset, "fold")[0]
+    folds = fold.isel(event=fold.event_kind.values == "fold")
+    expected = fold_bias(folds.event_state.values[:, 0], dataset.w)
+    off = _distance(folds.event_parameter.values, expected if len(expected) == 2 else [])
+    gap = largest(abs(fold_bias(fold.state.values[:, 0], dataset.w) - fold.parameter.values))
+    return [
+        Verdict.at_most("folds: two, on h(s)", off, 1e-10),
+        Verdict.at_most("fold's branch on h(s), largest gap", gap, 1e-8),
+    ]
+
+
+def _judge_collisions(dataset: xr.Dataset) -> Verdict:
+    found = _branches(dataset, "hard")[0].event_parameter.values
+    edge = dataset.hard_w / 2 - 0.5
+    off = _distance(found, [-edge, edge])
+    return Verdict.at_most("border collisions at +-(w - 1)/2", off, 1e-10)
+
+
+def _distance(found: Sequence[float], expected: Sequence[float]) -> float:
+    """Return the largest distance from where theory puts events; NaN if it is not as many."""
+    import numpy as np
+
+    if len(found) != len(expected):
+        return float("nan")
+    return largest(abs(np.sort(found) - np.sort(expected)))
 
 
 def pitchfork_weight(s: np.ndarray) -> np.ndarray:

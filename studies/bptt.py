@@ -3,8 +3,8 @@
 The changes that a nudge makes in each of its steps against the gradients of back-propagation
 through time (P4), for every layer and synapse; their sum against the implicit gradient; and the
 chain gradient against the implicit one by gain. The toy is that of Ernoult et al. (2019): 10
-inputs, 50 hidden units and 5 outputs, each group connected to the others, tanh rates, dt = 0.08,
-beta = 0.01, settled for 5,000 steps and nudged for 80.
+inputs, 50 hidden units and 5 outputs, each group connected to the others, tanh rates, eps = 0.08
+(dt there), beta = 0.01, settled for 5,000 steps and nudged for 80.
 """
 
 from __future__ import annotations
@@ -13,27 +13,28 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ctebm import study
-from ctebm.study.frame import Progress, Verdict
-from ctebm.study.problem import (
-    ExactSettings,
-    activation_names,
-    dataset,
-    images_problem,
-    kink_verdicts,
-    kinks,
-    largest_at_most,
-    reported,
-    with_gain,
-)
+from ctebm.study import Progress, Verdict
+from ctebm.study.ernoult import ToyPhase, toy_curves
+from ctebm.study.image_settings import ExactSettings, curved_gain, gains_to_compare
+from ctebm.study.kinks import at_most_before_kinks, kink_variables, kink_verdicts, no_crossing
+from ctebm.study.problem import images_problem
+from ctebm.study.record import labelled, stacked, unsettled
+from ctebm.study.trained import activation_names
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    import ctebm
+    from ctebm import Correspondence
+    from ctebm.figures.panels import Panel
 
 ACTIVATIONS = ("hard-sigmoid", "tanh", "logistic")
+BPTT = "back-propagation through time"
+N_LIMIT = 4000  # steps after which the sum of the gradients through time has converged
+UNIT = 1.1e-16  # half a step of float64
+AGREES = 1e-5  # relative; the nudge is not infinitely weak
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,16 @@ class Settings(ExactSettings):
     """Nudged steps of the layered networks."""
     hidden: tuple[int, ...] = (32, 32)
     """Units of the hidden layers of the layered networks, input side first."""
+    gain: float = 0.25
+    """Of their Glorot weights with the hard sigmoid; the curved ones get 4 times it. Biases are
+    centred on the mean input."""
     gains: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
     """Gains at which the chain gradient is compared with the implicit one."""
     n_seeds: int = 20
     """Networks in the mean over gains."""
     toy_sizes: tuple[int, int, int] = (10, 50, 5)
     """Inputs, hidden units and outputs of the toy."""
-    toy_dt: float = 0.08
+    toy_eps: float = 0.08
     """Step size of the toy."""
     toy_beta: float = 0.01
     """Strength of its one-sided nudge."""
@@ -67,274 +71,226 @@ class Settings(ExactSettings):
         super().__post_init__()
         if self.beta == 0 or self.toy_beta == 0:
             raise ValueError("--beta and --toy-beta must not be 0, or nothing moves.")
-        if not 0 < self.eps <= 1 or not 0 < self.toy_dt <= 1:
-            raise ValueError("--eps and --toy-dt need 0 < eps <= 1.")
+        study.check_eps(self.eps)
+        study.check_eps(self.toy_eps)
+        study.check_positive("--gain", self.gain)
+        study.check_positive("--gains", self.gains)
         if min(self.n_steps, self.toy_settle, self.toy_nudge, self.n_seeds) < 1:
             raise ValueError("numbers of steps and seeds need 1 or more.")
 
 
 def run(settings: Settings, progress: Progress) -> xr.Dataset:
-    import numpy as np
-
-    step, limit, met = _layered(settings, progress)
-    states, synapses, curves = _toy(settings)
-    agreement = _gains(settings, progress)
-    data = {
-        "step_error": (
-            ("activation", "sample", "step", "layer"), step[0],
-            "relative error of a nudged step against back-propagation through time",
-        ),
-        "step_floor": (
-            ("activation", "sample", "step", "layer"), step[1], "what rounding hides of it",
-        ),
-        "limit_error": (
-            ("activation", "layer"), limit, "relative distance of the end from the implicit one",
-        ),
-        "toy_state_rmse": ("toy_layer", states, "relative distance of the curves of the states"),
-        "toy_synapse_rmse": ("toy_block", synapses, "the same of the curves of the synapses"),
-        "toy_nudged": (("toy_step", "curve"), curves[0], "change by the nudge, for unit strength"),
-        "toy_bptt": (("toy_step", "curve"), curves[1], "minus the gradient through time"),
-        "cosine": (
-            ("rate", "gain", "network", "depth"), agreement,
-            "cosine of the chain with the implicit gradient",
-        ),
-        "clear": (("activation", "sample"), step[2], "no unit meets or leaves a kink"),
-        **met,
-    }  # fmt: skip
-    names, gains = activation_names(settings, ACTIVATIONS), _gains_of(settings)
-    coords = {
-        "activation": ("activation", np.array(names), "activation"),
-        "rate": ("rate", np.array(names[:2]), "activation"),
-        "gain": ("gain", np.array(gains), "gain of the Glorot weights, 1 for given ones"),
-        "depth": ("depth", np.arange(agreement.shape[-1]), "hops from the output"),
-        "depth_of_layer": ("layer", np.arange(limit.shape[-1])[::-1].copy(), "hops from output"),
-    }
-    return dataset(data, {"beta": settings.beta, "toy_beta": settings.toy_beta}, coords)
+    names = activation_names(settings, ACTIVATIONS)
+    records = [_nudged(settings, name) for name in progress(names, "activations")]
+    layered = stacked([_layered(settings, record) for record in records])
+    phase = ToyPhase(settings.toy_eps, settings.toy_beta, settings.toy_settle, settings.toy_nudge)
+    toy = toy_curves(settings.toy_sizes, settings.seed, phase)
+    return _recorded(settings, records, layered | toy, _by_gain(settings, progress))
 
 
-def _layered(settings: Settings, progress: Progress):
-    """P4 in layered networks on images."""
-    import torch
-
+def _nudged(settings: Settings, name: str) -> Correspondence:
     import ctebm
 
-    eps, n = settings.eps, settings.n_steps
-    errors, floors, limits, clear, met = [], [], [], [], {}
-    for name in progress(activation_names(settings, ACTIVATIONS), "activations"):
-        gain = settings.gain * (1 if name == "hard-sigmoid" else 4)
-        one = images_problem(with_gain(settings, gain), settings.hidden, name)
-        record = ctebm.correspondence(
-            one.network, one.x, one.target, eps, n_steps=n, save_all=True, drive="nudge",
-            beta=settings.beta, points=2,
-        )  # fmt: skip
-        met = met or kinks(record)
-        clear.append(record.first_crossing[:, 0] < 0)
-        net, s = record.fixed.network, record.fixed.state
-        bptt = ctebm.bptt_gradient(net, s, record.target, eps=eps, n_steps=n - 1, every_step=True)
-        step = -record.displacement[:, 0].diff(dim=1) / eps
-        exact = bptt.transpose(0, 1)
-        end = ctebm.implicit_gradient(net, s, record.target)
-        total = eps * ctebm.bptt_gradient(
-            net, s, record.target, eps=eps, n_steps=4000, every_step=True
-        ).sum(0)
-        error, floor, limit = [], [], []
-        for where in net.layers.values():
-            size = exact[..., where].norm(dim=-1)
-            error.append((step - exact)[..., where].norm(dim=-1) / size)
-            hidden = 1.1e-16 * s[:, None, where].norm(dim=-1) / (eps * abs(settings.beta))
-            floor.append(hidden / size)
-            limit.append((total - end)[:, where].norm() / end[:, where].norm())
-        errors.append(torch.stack(error, -1))
-        floors.append(torch.stack(floor, -1))
-        limits.append(torch.stack(limit))
-    return (*map(torch.stack, (errors, floors, clear)),), torch.stack(limits), met
-
-
-def toy_network(
-    sizes: tuple[int, int, int], seed: int
-) -> tuple[ctebm.DenseNetwork, Tensor, Tensor]:
-    """Return the toy of Ernoult et al. (2019), one input and one target."""
-    import numpy as np
-    import torch
-
-    import ctebm
-
-    draw = np.random.default_rng(seed)
-    ends = np.cumsum([0, *sizes])
-    layers = {
-        k: slice(int(a), int(b)) for k, a, b in zip(("x", "h1", "y"), ends, ends[1:], strict=False)
-    }
-    W = np.zeros((ends[-1], ends[-1]))
-    for one, other in (("x", "h1"), ("h1", "y"), ("x", "y")):
-        a, b = layers[one], layers[other]
-        bound = np.sqrt(1 / (b.stop - b.start))
-        W[a, b] = draw.uniform(-bound, bound, W[a, b].shape)
-        W[b, a] = W[a, b].T
-    net = ctebm.DenseNetwork(W, np.zeros(len(W)), ctebm.Custom(torch.tanh), layers=layers)
-    return net, torch.as_tensor(draw.uniform(size=(1, sizes[0]))), torch.as_tensor(
-        draw.uniform(size=(1, sizes[2]))
+    gain = curved_gain(settings.gain, name)
+    one = images_problem(settings, settings.hidden, name, gain)
+    return ctebm.correspondence(
+        one.network, one.x, one.target, settings.eps, n_steps=settings.n_steps, save_all=True,
+        drive="nudge", beta=settings.beta, points=2,
     )  # fmt: skip
 
 
-def _toy(settings: Settings):
+def _layered(settings: Settings, record: Correspondence) -> dict[str, Tensor]:
+    """Compare the steps of a nudge with the gradients through time, and their sum (P4)."""
     import torch
 
     import ctebm
-    from ctebm.early_inference.metrics import curve_rmse
 
-    whole, x, target = toy_network(settings.toy_sizes, settings.seed)
-    net, dt, beta, K = whole.clamp({"x": x}), settings.toy_dt, settings.toy_beta, settings.toy_nudge
-    free = ctebm.simulate(
-        ctebm.Dynamics(net), torch.zeros(1, net.n_units or 0), n_steps=settings.toy_settle, eps=dt,
-        save_every=settings.toy_settle,
-    )  # fmt: skip
-    s = free.raise_for_status().state[-1]
-    nudged = ctebm.simulate(ctebm.Dynamics(net, nudge=target, beta=beta), s, n_steps=K, eps=dt)
-    path = nudged.state[:, 0]
-    bptt = -dt * ctebm.bptt_gradient(net, s, target, eps=dt, n_steps=K - 1, every_step=True)[:, 0]
-    step = path.diff(dim=0) / beta
-    states = torch.stack(
-        [_mean_rmse(curve_rmse(step[:, w], bptt[:, w])) for w in net.layers.values()]
-    )
-    # synapses: the change of rho_i rho_j in a step, against the gradient through both its ends
-    rho = net.activation
-    inputs, rest = rho(x[0]), s[0]
-    rates = torch.cat([inputs.expand(K + 1, -1), rho(path)], -1)
-    outer = rates.unsqueeze(-1) * rates.unsqueeze(-2)
-    change = outer.diff(dim=0) / beta
-    r = torch.cat([inputs, rho(rest)])
-    slope = torch.cat([torch.zeros_like(inputs).expand(K, -1), rho.derivative(rest) * bptt], -1)
-    exact = slope.unsqueeze(-1) * r + r.unsqueeze(-1) * slope.unsqueeze(-2)
-    blocks = [("x", "h1"), ("h1", "y"), ("x", "y")]
-    parts = [(whole.layers[a], whole.layers[b]) for a, b in blocks]
-    synapses = torch.stack(
-        [_mean_rmse(curve_rmse(change[:, a, b], exact[:, a, b])) for a, b in parts]
-    )
-    h, y = net.layers["h1"], net.layers["y"]
-    shown = [*range(h.start, h.start + 3), *range(y.start, y.start + 3)]
-    (a, b) = parts[1]
-    curves = [
-        torch.cat([of[:, shown], by[:, a, b].flatten(1)[:, ::37][:, :3]], -1)
-        for of, by in ((step, change), (bptt, exact))
-    ]
-    return states, synapses, curves
+    eps, net, s = settings.eps, record.fixed.network, record.fixed.state
+    at = (net, s, record.target)
+    bptt = ctebm.bptt_gradient(*at, eps=eps, n_steps=settings.n_steps - 1, every_step=True)
+    exact, step = bptt.transpose(0, 1), -record.displacement[:, 0].diff(dim=1) / eps
+    end = ctebm.implicit_gradient(*at)
+    total = eps * ctebm.bptt_gradient(*at, eps=eps, n_steps=N_LIMIT, every_step=True).sum(0)
+    error, floor, limit = [], [], []
+    for where in net.layers.values():
+        size = exact[..., where].norm(dim=-1)
+        error.append((step - exact)[..., where].norm(dim=-1) / size)
+        hidden = UNIT * s[:, None, where].norm(dim=-1) / (eps * abs(settings.beta))
+        floor.append(hidden / size)
+        limit.append((total - end)[:, where].norm() / end[:, where].norm())
+    return {
+        "step_error": torch.stack(error, -1),
+        "step_floor": torch.stack(floor, -1),
+        "limit_error": torch.stack(limit),
+        "clear": no_crossing(record.first_crossing[:, 0]),
+    }
 
 
-def _mean_rmse(rmse: Tensor) -> Tensor:
-    return rmse.mean()
+def _by_gain(settings: Settings, progress: Progress) -> np.ndarray:
+    """Return the cosine of chain and implicit gradient, ``(activation, gain, network, depth)``."""
+    import numpy as np
+
+    def at(name: str, gain: float) -> list[list[float]]:
+        seeds = range(settings.n_seeds if settings.weights is None else 1)
+        return [_agreement(settings, name, gain, settings.seed + seed) for seed in seeds]
+
+    gains = gains_to_compare(settings, settings.gains)
+    names = activation_names(settings, ACTIVATIONS[:2])
+    return np.array([[at(n, gain) for gain in progress(gains, f"gains, {n}")] for n in names])
 
 
-def _gains_of(settings: Settings) -> tuple[float, ...]:
-    return settings.gains if settings.weights is None else (1.0,)
-
-
-def _gains(settings: Settings, progress: Progress):
-    """Chain against implicit gradient, for networks of 20 seeds or the given one."""
-    import torch
-
+def _agreement(settings: Settings, name: str, gain: float, seed: int) -> list[float]:
+    """Return the median cosine of the chain with the implicit gradient, the output first."""
     import ctebm
     from ctebm.early_inference.gradients import responsive_units
     from ctebm.early_inference.metrics import cosine
 
-    out = []
-    n_seeds = settings.n_seeds if settings.weights is None else 1
-    for name in activation_names(settings, ACTIVATIONS[:2]):
-        rows = []
-        for gain in progress(_gains_of(settings), f"gains, {name}"):
-            row = []
-            for seed in range(n_seeds):
-                changed = with_gain(settings, gain)
-                one = images_problem(changed, settings.hidden, name, seed=settings.seed + seed)
-                net = one.network.clamp({"x": one.x})
-                fixed = ctebm.settle(net, tol=1e-10)
-                at = (net, fixed.state, one.target, False)  # a weak nudge leaves units pinned
-                chain = ctebm.chain_gradient(*at) * responsive_units(*at)
-                implicit = ctebm.implicit_gradient(net, fixed.state, one.target)
-                cosines = [
-                    -cosine(chain[:, w], implicit[:, w]).nanmedian()
-                    for w in list(net.layers.values())[::-1]
-                ]
-                row.append(torch.stack(cosines))
-            rows.append(torch.stack(row))
-        out.append(torch.stack(rows))
-    return torch.stack(out)
+    one = images_problem(settings, settings.hidden, name, gain, seed)
+    net = one.network.clamp({"x": one.x})
+    fixed = ctebm.settle(net, tol=1e-10)
+    at = (net, fixed.state, one.target, False)  # a weak nudge leaves units pinned
+    chain = ctebm.chain_gradient(*at) * responsive_units(*at)
+    implicit = ctebm.implicit_gradient(net, fixed.state, one.target)
+    layers = list(net.layers.values())[::-1]
+    return [-float(cosine(chain[:, w], implicit[:, w]).nanmedian()) for w in layers]
+
+
+def _recorded(
+    settings: Settings,
+    records: list[Correspondence],
+    found: dict[str, Tensor],
+    agreement: np.ndarray,
+) -> xr.Dataset:
+    import numpy as np
+
+    steps = ("activation", "sample", "step", "layer")
+    texts = {
+        "step_error": (steps, f"relative error of a nudged step against {BPTT}"),
+        "step_floor": (steps, "what rounding hides of it"),
+        "limit_error": (steps[::3], "relative distance of the end from the implicit one"),
+        "toy_state_rmse": ("toy_layer", "relative distance of the curves of the states"),
+        "toy_synapse_rmse": ("toy_block", "the same of the curves of the synapses"),
+        "toy_nudged": (("toy_step", "curve"), "change by the nudge, for unit strength"),
+        "toy_bptt": (("toy_step", "curve"), "minus the gradient through time"),
+        "clear": (steps[:2], "no unit meets or leaves a kink"),
+    }  # fmt: skip
+    cosine = "cosine of the chain with the implicit gradient"
+    names = activation_names(settings, ACTIVATIONS)
+    gains = gains_to_compare(settings, settings.gains)
+    attrs = {"beta": settings.beta, "toy_beta": settings.toy_beta}
+    return labelled(
+        {name: (dims, found[name], text) for name, (dims, text) in texts.items()}
+        | {"cosine": (("gain_activation", "gain", "network", "depth"), agreement, cosine)}
+        | kink_variables(records[0]),
+        attrs | {"n_failed": unsettled(records)},
+        {
+            "activation": ("activation", np.array(names), "activation"),
+            "gain_activation": ("gain_activation", np.array(names[:2]), "activation"),
+            "gain": ("gain", np.array(gains), "gain of the Glorot weights, 1 for given ones"),
+            "depth": ("depth", np.arange(agreement.shape[-1]), "hops from the output"),
+            "depth_of_layer": ("layer", np.array(records[0].depth), "hops from output"),
+        },
+    )  # fmt: skip
 
 
 def draw(dataset: xr.Dataset) -> Figure:
+    from ctebm.figures.panels import panel_figure
+
+    toy = [_toy_panel(dataset, i) for i in range(3)]
+    n_gains = dataset.sizes["gain_activation"]
+    gains = [_gain_panel(dataset.isel(gain_activation=i)) for i in range(n_gains)]
+    return panel_figure([*toy, _error_panel(dataset), *gains])
+
+
+def _toy_panel(dataset: xr.Dataset, i: int) -> Panel:
     import numpy as np
 
-    from ctebm.figures.panels import Panel, Series, panel_figure
+    from ctebm.figures.panels import Panel, against_theory
 
-    step = np.arange(dataset.sizes["toy_step"])
-    names = ("hidden units", "output units", "synapses")
-    panels = []
-    for i, name in enumerate(names):
-        series = []
-        for j in range(3):
-            one = dataset.isel(curve=3 * i + j)
-            series += [
-                Series(step, one.toy_bptt, line=True, colour=j),
-                Series(step[::4], one.toy_nudged[::4], colour=j),
-            ]
-        title = f"toy: {name}; points nudged, lines BPTT"
-        panels.append(Panel(title, "nudged step", r"change / $\beta$", series))
+    step, series = np.arange(dataset.sizes["toy_step"]), []
+    for j in range(3):
+        one = dataset.isel(curve=3 * i + j)
+        series += against_theory(step, one.toy_bptt, one.toy_nudged, colour=j, every=4)
+    name = ("hidden units", "output units", "synapses")[i]
+    title = f"toy: {name}; points nudged, lines BPTT"
+    return Panel(title, "nudged step", r"change / $\beta$", series)
+
+
+def _error_panel(dataset: xr.Dataset) -> Panel:
+    import numpy as np
+
+    from ctebm.figures.panels import Panel, against_theory
+
     series = []
     for i, name in enumerate(dataset.activation.values):
-        error = dataset.step_error.isel(activation=i, layer=0).median("sample")
-        floor = dataset.step_floor.isel(activation=i, layer=0).median("sample")
+        one = dataset.isel(activation=i, layer=0)
+        error, floor = one.step_error.median("sample"), one.step_floor.median("sample")
         n = np.arange(len(error))
-        series += [
-            Series(n, floor, line=True, colour=i),
-            Series(n[::3], error[::3], str(name), colour=i),
-        ]
-    panels.append(Panel("deepest layer, lines: rounding", "nudged step", "relative error to BPTT",
-                        series, "y"))  # fmt: skip
-    for i, name in enumerate(dataset.rate.values):
-        title, one = f"chain against implicit, {name}", dataset.cosine.isel(rate=i)
-        if dataset.sizes["gain"] == 1:  # a given network
-            series = [Series(dataset.depth.values, one.isel(gain=0).mean("network"))]
-            panels.append(Panel(title, "depth $k$", "cosine", series))
-            continue
-        series = []
-        for k in range(dataset.sizes["depth"]):
-            mean, spread = (of("network") for of in (one.isel(depth=k).mean, one.isel(depth=k).std))
-            low, high = mean - spread, mean + spread
-            series.append(Series(dataset.gain, mean, f"depth {k}", colour=k, low=low, high=high))
-        panels.append(Panel(title, "gain of the weights", "cosine", series, "x"))
-    return panel_figure(panels)
+        series += against_theory(n, floor, error, str(name), colour=i, every=3)
+    title = "deepest layer, lines: rounding"
+    return Panel(title, "nudged step", "relative error to BPTT", series, "y")
+
+
+def _gain_panel(one: xr.Dataset) -> Panel:
+    from ctebm.figures.panels import Panel, Series
+
+    title = f"chain against implicit, {one.gain_activation.values}"
+    if one.sizes["gain"] == 1:  # a given network
+        series = [Series(one.depth.values, one.cosine.isel(gain=0).mean("network"))]
+        return Panel(title, "depth $k$", "cosine", series)
+    series = []
+    for k in range(one.sizes["depth"]):
+        of = one.cosine.isel(depth=k)
+        mean, spread = of.mean("network"), of.std("network")
+        low, high = mean - spread, mean + spread
+        series.append(Series(one.gain, mean, f"depth {k}", colour=k, low=low, high=high))
+    return Panel(title, "gain of the weights", "cosine", series, "x")
 
 
 def judge(dataset: xr.Dataset) -> list[Verdict]:
-    import numpy as np
-
     out = kink_verdicts(dataset)
     for i, name in enumerate(dataset.activation.values):
-        for layer in np.argsort(dataset.depth_of_layer.values):
-            one = dataset.isel(activation=i, layer=layer)
-            k = int(one.depth_of_layer)
-            arrived = one.isel(step=slice(k, None))
-            error, floor = arrived.step_error, arrived.step_floor
-            seen = floor < 1e-6
-            claim = f"{name}, depth {k}: nudged step - BPTT, relative, largest"
-            note = f"{float(seen.mean()):.0%} of steps above rounding"
-            out.append(largest_at_most(claim, error, seen & one.clear, 1e-5, note))
-            ratio = error / (1e-5 + 5 * floor)
-            claim = f"{name}, depth {k}: every step, error / (1e-5 + 5 rounding)"
-            out.append(largest_at_most(claim, ratio, one.clear & error.notnull(), 1))
-            claim = f"{name}, depth {k}: sum of the steps - implicit gradient, relative"
-            out.append(Verdict.at_most(claim, one.limit_error, 1e-8))
-    for name, value in zip(("hidden", "output"), dataset.toy_state_rmse.values, strict=True):
-        out.append(Verdict.at_most(f"toy: RMSE of nudged and BPTT curves, {name}", value, 0.05))
-    for name, value in zip(("x-h", "h-y", "x-y"), dataset.toy_synapse_rmse.values, strict=True):
-        out.append(Verdict.at_most(f"toy: RMSE of synapses {name}", value, 0.05))
-    for i, name in enumerate(dataset.rate.values):
-        mean = dataset.cosine.isel(rate=i).mean("network")
-        for k in range(1, dataset.sizes["depth"]):
-            for gain in sorted({dataset.gain.values.min(), dataset.gain.values.max()}):
-                value = mean.sel(gain=gain).isel(depth=k)
-                claim = f"{name}: chain . implicit, depth {k}, gain {gain:g}"
-                why = "" if np.isfinite(value) else "no gradient passes, all units are pinned"
-                out.append(reported(claim, value, why))
+        for layer in dataset.depth_of_layer.values.argsort():
+            out += _judge_layer(dataset.isel(activation=i, layer=layer), str(name))
+    for what, rmse in zip(("hidden", "output"), dataset.toy_state_rmse.values, strict=True):
+        out.append(Verdict.at_most(f"toy: RMSE of nudged and BPTT curves, {what}", rmse, 0.05))
+    for what, rmse in zip(("x-h", "h-y", "x-y"), dataset.toy_synapse_rmse.values, strict=True):
+        out.append(Verdict.at_most(f"toy: RMSE of synapses {what}", rmse, 0.05))
+    for i in range(dataset.sizes["gain_activation"]):
+        out += _report_gains(dataset.cosine.isel(gain_activation=i))
+    return out
+
+
+def _judge_layer(one: xr.Dataset, name: str) -> list[Verdict]:
+    """P4: nudged steps are the gradients through time, and their sum the implicit gradient."""
+    k = int(one.depth_of_layer)
+    tag = f"{name}, depth {k}"
+    arrived = one.isel(step=slice(k, None))
+    error, floor = arrived.step_error, arrived.step_floor
+    seen = floor < 1e-6
+    note = f"{float(seen.mean()):.0%} of steps above rounding"
+    return [
+        at_most_before_kinks(
+            f"{tag}: nudged step - BPTT, relative, largest", error, one.clear, AGREES, note, seen
+        ),
+        at_most_before_kinks(
+            f"{tag}: every step, error / (1e-5 + 5 rounding)", error / (AGREES + 5 * floor),
+            one.clear, 1, where=error.notnull(),
+        ),
+        Verdict.at_most(
+            f"{tag}: sum of the steps - implicit gradient, relative", one.limit_error, 1e-8
+        ),
+    ]  # fmt: skip
+
+
+def _report_gains(cosine: xr.DataArray) -> list[Verdict]:
+    out, mean = [], cosine.mean("network")
+    for k in range(1, cosine.sizes["depth"]):
+        for gain in sorted({cosine.gain.values.min(), cosine.gain.values.max()}):
+            value = float(mean.sel(gain=gain).isel(depth=k))
+            claim = f"{cosine.gain_activation.values}: chain . implicit, depth {k}, gain {gain:g}"
+            why = "" if value == value else "no gradient passes, all units are pinned"
+            out.append(Verdict.reported(claim, value, why))
     return out
 
 

@@ -1,0 +1,101 @@
+"""How many equilibria a network has, of which kind, and how stiff they are, against its gain."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
+
+from ctebm.figures.correspondence import step_colours
+from ctebm.figures.equilibria import BLUE, GREEN, VERMILION
+from ctebm.figures.panels import MARKERS, STYLE
+
+__all__ = ["fixed_points_figure"]
+
+
+def fixed_points_figure(dataset: xr.Dataset) -> Figure:
+    """Draw equilibria against the gain, for each activation, and Euler's chattering at kinks.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Of ``studies/fixed_points.py``.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from ctebm.figures.fixed_points import fixed_points_figure
+    >>> names = ("n_stable", "pinned_share", "lambda_min", "lambda_max", "eps_max")
+    >>> one = (("activation", "gain", "sample"), [[[1.0, 2.0], [3.0, 2.0]]])
+    >>> coords = {"activation": ["tanh"], "gain": [0.5, 1.0]}
+    >>> data = xr.Dataset(dict.fromkeys(names, one), coords, {"n_starts": 4})
+    >>> len(fixed_points_figure(data).axes)
+    6
+    """
+    panels = {
+        "n_stable": f"stable equilibria of {dataset.n_starts} starts",
+        "pinned_share": "share of pinned units",
+        "lambda_min": "smallest eigenvalue $\\lambda_{min}$",
+        "lambda_max": "largest eigenvalue $\\lambda_{max}$",
+        "eps_max": "Euler's limit $\\epsilon_{max}$ (time constants)",
+    }
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.4, 4.9), layout="constrained")
+        *axes, last = figure.subplots(2, 3).ravel()
+        for (name, label), ax in zip(panels.items(), axes, strict=True):
+            _draw_by_gain(ax, dataset[name], "linear" if name == "pinned_share" else "log")
+            ax.set(ylabel=label)
+        axes[0].axhline(dataset.n_starts, color="0.6", lw=0.7, ls="--")
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5,
+                      frameon=False)  # fmt: skip
+        if "plain" in dataset:
+            _draw_chatter(last, dataset)
+        else:
+            last.set_axis_off()
+    return figure
+
+
+def _draw_by_gain(ax: Axes, values: xr.DataArray, scale: str) -> None:
+    """Draw median and spread over images against the gain; image by image for a single network."""
+    colours = [BLUE, VERMILION, GREEN, "black", "0.5"]
+    single = values.sizes["gain"] == 1
+    for a, activation in enumerate(values.activation.values):
+        one = values.isel(activation=a).where(np.isfinite)
+        style = {"color": colours[a % len(colours)], "ms": 4, "mew": 0, "label": str(activation)}
+        marker = MARKERS[a % len(MARKERS)]
+        if single:
+            ax.plot(np.arange(values.sizes["sample"]), one[0], marker, ls="", **style)
+            continue
+        low, middle, high = (one.quantile(q, "sample") for q in (0.05, 0.5, 0.95))
+        gain = values.gain.values * (1 + 0.02 * a)
+        ax.vlines(gain, low, high, color=style["color"], lw=0.8, alpha=0.6)
+        ax.plot(gain, middle, marker, ls="-", lw=0.6, **style)
+    if scale == "log":
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    if single:
+        ax.set(xlabel="image")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        return
+    ax.set(xscale="log", xlabel="gain")
+    ax.xaxis.set_major_locator(FixedLocator(values.gain.values[::2]))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _draw_chatter(ax: Axes, dataset: xr.Dataset) -> None:
+    steps = np.arange(dataset.sizes["step"])
+    colours = step_colours(dataset.sizes["eps"])
+    for i, (eps, colour) in enumerate(zip(dataset.eps.values, colours, strict=True)):
+        for kind, style in (("plain", "-"), ("projected", "--")):
+            distance = np.maximum(dataset[kind].isel(eps=i).values, 1e-17)
+            ax.plot(steps * eps, distance, style, color=colour, lw=1.0,
+                    label=f"{kind}, $\\epsilon$ = {eps:g}")  # fmt: skip
+    ax.set(yscale="log", xlabel="time (time constants)", ylabel="distance from equilibrium")
+    ax.set(title="plain Euler chatters at kinks")
+    ax.legend(frameon=False, fontsize=6)
