@@ -14,12 +14,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ctebm import study
-from ctebm.study.frame import Progress, Verdict
+from ctebm.study import Progress, Verdict
+from ctebm.study.record import TAU, labelled
+from ctebm.study.verdict import largest, smallest
 
 if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
     from matplotlib.figure import Figure
+
+FORGOTTEN = 5.0  # time after which the start no longer matters
+SHOWN = 10.0  # time of one run that is kept for the figure
 
 
 @dataclass(frozen=True)
@@ -28,10 +33,10 @@ class Settings(study.Settings):
 
     sigma: float = 0.2
     """Noise of the units."""
-    rate: float = 10.0
+    spike_rate: float = 10.0
     """Spikes a time constant at the rate 1."""
     eps: float = 0.05
-    """Step."""
+    """Step size, in membrane time constants."""
     duration: float = 100.0
     """Of a run, in membrane time constants."""
     n_runs: int = 1024
@@ -47,10 +52,9 @@ class Settings(study.Settings):
                 f"--sigma needs 0 < sigma <= 0.3, so that units stay between their kinks at "
                 f"-0.5 and 0.5, got {self.sigma}."
             )
-        if not 0 < self.eps <= 0.2:
-            raise ValueError(f"--eps needs 0 < eps <= 0.2, got {self.eps}.")
-        if not 0 < self.rate * self.eps <= 1:
-            raise ValueError("--rate times --eps is a probability; give less of either.")
+        study.check_eps(self.eps, upper=0.2)
+        if not 0 < self.spike_rate * self.eps <= 1:
+            raise ValueError("--spike-rate times --eps is a probability; give less of either.")
         if not self.bins * self.eps <= self.window < self.duration / 4:
             raise ValueError("--window must hold a step a bin, and be short beside --duration.")
         if self.n_runs < 16:
@@ -59,56 +63,37 @@ class Settings(study.Settings):
 
 def run(settings: Settings, progress: Progress) -> xr.Dataset:
     import numpy as np
-    import torch
-    import xarray as xr
 
-    import ctebm
-    from ctebm.dataset import variable
-
-    eps, rho = settings.eps, ctebm.HardSigmoid()
-    pair = ctebm.DenseNetwork(np.zeros((2, 2)), np.zeros(2), rho)
-    n_steps = round(settings.duration / eps)
-    start = torch.zeros(settings.n_runs, 2, dtype=torch.float64)
-    moving = ctebm.Dynamics(pair, sigma=settings.sigma)
-    state = ctebm.simulate(moving, start, n_steps=n_steps, eps=eps, seed=settings.seed).state
-    state = state[round(5 / eps) :]  # the start is forgotten
-    rates = rho(state).numpy()
+    eps = settings.eps
+    state, rates = _fluctuations(settings)
     chance = np.random.default_rng([settings.seed, 1]).random(rates.shape)
-    spike = chance < settings.rate * eps * rates
-    velocity = np.diff(state[..., 1].numpy(), axis=0) / eps
-
+    spike = chance < settings.spike_rate * eps * rates
+    velocity = np.diff(state[..., 1], axis=0) / eps
     per_bin = round(settings.window / settings.bins / eps)
     n_lags = per_bin * settings.bins
     lags = np.arange(1 - n_lags, n_lags + 1)
-    change, pairs = _change(spike, velocity, lags, progress)
-    binned = [x.reshape(2 * settings.bins, per_bin, -1).sum(1) for x in (change, pairs)]
-    mean = binned[0].sum(-1) / binned[1].sum(-1)
-    spread = (binned[0] - mean[:, None] * binned[1]).std(-1) * np.sqrt(settings.n_runs)
-    fine = _theory(settings, lags, float(rates[..., 1].mean()))
-    theory = fine.reshape(2 * settings.bins, per_bin).mean(1)
-    shown = slice(0, round(10 / eps))
-    time = eps * np.arange(shown.stop)
-    return xr.Dataset(
-        {
-            "change": variable("lag", mean, "weight change a pair of spikes"),
-            "error": variable("lag", spread / binned[1].sum(-1), "its standard error"),
-            "pairs": variable("lag", binned[1].sum(-1), "pairs of spikes"),
-            "theory": variable("lag", theory, "correlation of rate and rate of change"),
-            "theory_fine": variable("fine_lag", fine, "the same, step by step"),
-            "pre_rate": variable("time", rates[shown, 0, 0], "rate before the synapse"),
-            "post_rate": variable("time", rates[shown, 0, 1], "rate after the synapse"),
-            "pre_spike": variable("time", spike[shown, 0, 0], "spike before the synapse"),
-            "post_spike": variable("time", spike[shown, 0, 1], "spike after the synapse"),
-        },
-        {
-            "lag": variable("lag", eps * (lags.reshape(2 * settings.bins, -1).mean(1) - 0.5),
-                            "spike after minus spike before", "membrane time constant"),
-            "fine_lag": variable("fine_lag", eps * (lags - 0.5), "spike after minus spike before",
-                                 "membrane time constant"),
-            "time": variable("time", time, "time", "membrane time constant"),
-        },
-        {"eps": eps, "window": settings.window},
-    )  # fmt: skip
+    bins = (2 * settings.bins, per_bin)
+    found = _binned(*_change(spike, velocity, lags, progress), bins)
+    theory = _theory(settings, lags, float(rates[..., 1].mean()))
+    shown = slice(0, round(SHOWN / eps))
+    return _recorded(settings, found, theory, bins, rates[shown, 0], spike[shown, 0])
+
+
+def _fluctuations(settings: Settings) -> tuple[np.ndarray, np.ndarray]:
+    """Return states and rates of two units that move on their own, ``(step, run, unit)``."""
+    import numpy as np
+    import torch
+
+    import ctebm
+
+    eps, rho = settings.eps, ctebm.HardSigmoid()
+    pair = ctebm.DenseNetwork(np.zeros((2, 2)), np.zeros(2), rho)
+    start = torch.zeros(settings.n_runs, 2, dtype=torch.float64)
+    state = ctebm.simulate(
+        ctebm.Dynamics(pair, sigma=settings.sigma), start,
+        n_steps=round(settings.duration / eps), eps=eps, seed=settings.seed,
+    ).state[round(FORGOTTEN / eps) :]  # fmt: skip
+    return state.numpy(), rho(state).numpy()
 
 
 def _change(
@@ -141,6 +126,52 @@ def _theory(settings: Settings, lags: np.ndarray, mean_rate: float) -> np.ndarra
     return (C(lags - 1) - C(lags)) / (settings.eps * mean_rate)
 
 
+def _binned(change: np.ndarray, pairs: np.ndarray, bins: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Return the mean change over pairs in bins of lags, and its error over independent runs."""
+    import numpy as np
+
+    change, pairs = (x.reshape(*bins, -1).sum(1) for x in (change, pairs))
+    mean = change.sum(-1) / pairs.sum(-1)
+    spread = (change - mean[:, None] * pairs).std(-1) * np.sqrt(change.shape[-1])
+    return {"change": mean, "error": spread / pairs.sum(-1), "pairs": pairs.sum(-1)}
+
+
+def _recorded(
+    settings: Settings,
+    found: dict[str, np.ndarray],
+    theory: np.ndarray,
+    bins: tuple[int, int],
+    rates: np.ndarray,
+    spike: np.ndarray,
+) -> xr.Dataset:
+    import numpy as np
+
+    eps, n_lags = settings.eps, theory.size // 2
+    lags, lag = np.arange(1 - n_lags, n_lags + 1), "spike after minus spike before"
+    middle = eps * (lags.reshape(bins).mean(1) - 0.5)
+    return labelled(
+        {
+            "change": ("lag", found["change"], "weight change a pair of spikes"),
+            "error": ("lag", found["error"], "its standard error"),
+            "pairs": ("lag", found["pairs"], "pairs of spikes"),
+            "theory": (
+                "lag", theory.reshape(bins).mean(1), "correlation of rate and rate of change",
+            ),
+            "theory_fine": ("fine_lag", theory, "the same, step by step"),
+            "pre_rate": ("time", rates[:, 0], "rate before the synapse"),
+            "post_rate": ("time", rates[:, 1], "rate after the synapse"),
+            "pre_spike": ("time", spike[:, 0], "spike before the synapse"),
+            "post_spike": ("time", spike[:, 1], "spike after the synapse"),
+        },
+        {"eps": eps, "window": settings.window},
+        {
+            "lag": ("lag", middle, lag, TAU),
+            "fine_lag": ("fine_lag", eps * (lags - 0.5), lag, TAU),
+            "time": ("time", eps * np.arange(len(rates)), "time", TAU),
+        },
+    )  # fmt: skip
+
+
 def draw(dataset: xr.Dataset) -> Figure:
     from ctebm.figures.learning import stdp_figure
 
@@ -149,15 +180,14 @@ def draw(dataset: xr.Dataset) -> Figure:
 
 def judge(dataset: xr.Dataset) -> list[Verdict]:
     off = abs((dataset.change - dataset.theory) / dataset.error)
-    near = dataset.where(abs(dataset.lag) < 1, drop=True)
-    z = near.change / near.error
+    z, near = dataset.change / dataset.error, abs(dataset.lag) < 1
+    pairs = f"{int(dataset.pairs.sum()):,} pairs of spikes"
     return [
-        Verdict.at_most("largest distance from theory / standard error", float(off.max()), 4,
-                        f"{int(dataset.pairs.sum()):,} pairs of spikes"),
+        Verdict.at_most("largest distance from theory / standard error", largest(off), 4, pairs),
         Verdict.at_least("after follows before within 1: change / error",
-                         float(z.where(near.lag > 0).min()), 3),
+                         smallest(z, near & (dataset.lag > 0)), 3),
         Verdict.at_most("before follows after within 1: change / error",
-                        float(z.where(near.lag < 0).max()), -3),
+                        largest(z, near & (dataset.lag < 0)), -3),
     ]  # fmt: skip
 
 
