@@ -8,8 +8,6 @@ compared. One thread.
 from __future__ import annotations
 
 import statistics
-import sys
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,9 +15,7 @@ import xarray as xr
 
 import ctebm
 from ctebm.dataset import provenance, save, variable
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "studies"))
-from learning import back_propagation
+from ctebm.study.back_propagation import back_propagation
 
 CASES = {"784-512-10": (784, 512, 10), "784-500-500-10": (784, 500, 500, 10)}
 N_SAMPLES, BATCH, TURNS, TOL = 3000, 50, 5, (1e-3, 1e-6)

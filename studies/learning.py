@@ -9,18 +9,17 @@ the same batches with the same optimiser and rates.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ctebm import study
-from ctebm.study.frame import Progress, Verdict
+from ctebm.study import Progress, Verdict
+from ctebm.study.verdict import largest, smallest
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
-    from torch import Tensor
 
     import ctebm
     from ctebm.networks.layered import LayeredField
@@ -39,7 +38,7 @@ class Settings(study.Settings):
     rule: RULES = "early"
     """What the weights follow."""
     eps: float = 0.1
-    """Step of the early phase."""
+    """Step size of the early phase, in membrane time constants."""
     n_steps: int | None = None
     """Steps of the early phase; by default each layer is read at its own first arrival."""
     sizes: tuple[int, ...] = (64, 64, 10)
@@ -96,10 +95,9 @@ class Settings(study.Settings):
 
     def __post_init__(self) -> None:
         study.check_activation(self.activation)
-        if len(self.sizes) < 3 or min(self.sizes) < 1:
-            raise ValueError(f"--sizes needs input, hidden and output layers, got {self.sizes}.")
-        if not 0 < self.eps <= 1:
-            raise ValueError(f"--eps needs a step 0 < eps <= 1, got {self.eps}.")
+        study.check_layers(self.sizes)
+        study.check_eps(self.eps)
+        study.check_positive("--gain", self.gain)
         if len(self.rate) not in (1, len(self.sizes) - 1):
             raise ValueError(
                 f"--rate needs 1 or {len(self.sizes) - 1} values, got {len(self.rate)}."
@@ -117,31 +115,20 @@ class Settings(study.Settings):
 
 
 def run(settings: Settings, progress: Progress) -> xr.Dataset:
-    import torch
-
     import ctebm
 
     train, test, note = _samples(settings)
-    network = _network(settings, train)
-    plan = _plan(settings)
-    dtype = getattr(torch, settings.dtype)
+    network, plan = _network(settings, train), _plan(settings)
     found = ctebm.train(
         network, train.input, train.label, plan,
         held_out=(test.input, test.label),
         checkpoint=settings.checkpoint,
         progress=progress,
-        report=lambda sentence: print(sentence, flush=True),
+        report=_say,
     )  # fmt: skip
     dataset = found.to_dataset()
     if settings.back_propagation:
-        errors = back_propagation(
-            network, plan, (train.input, train.label), (test.input, test.label), dtype,
-            lambda sentence: print(sentence, flush=True),
-        )  # fmt: skip
-        for name, values in errors.items():
-            dataset[name] = ("bp_epoch", values, {
-                "long_name": name.replace("_", " "), "units": "s" if "seconds" in name else "%",
-            })  # fmt: skip
+        _add_back_propagation(dataset, settings, network, plan, train, test)
     dataset.attrs |= {
         "data": train.name, "data_note": note, "validated": int(settings.validate),
         "n_failed": int(bool(found.message)),
@@ -152,73 +139,31 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
     return dataset
 
 
-def back_propagation(
+def _say(sentence: str) -> None:
+    print(sentence, flush=True)
+
+
+def _add_back_propagation(
+    dataset: xr.Dataset,
+    settings: Settings,
     network: LayeredField,
     plan: ctebm.Plan,
-    train: tuple[Any, Any],
-    test: tuple[Any, Any],
-    dtype: Any,
-    report: Callable[[str], None] = lambda sentence: None,
-) -> dict[str, list[float]]:
-    """Train the feed-forward network with the same weights by automatic differentiation.
-
-    The states are ``clip(b + rho(below) W)``; the error is half the squared distance from the
-    target, with the slope towards it at a kink. Returns errors and seconds of each epoch.
-    """
-    import time
-
-    import numpy as np
+    train: Images,
+    test: Images,
+) -> None:
+    """Put errors and times of the feed-forward network beside those of the rule."""
     import torch
 
-    rho, box = network.activation, network.activation.box
-    weights = [W.clone().requires_grad_() for W in network.weights if W is not None]
-    middle = rho(torch.zeros((), dtype=dtype))
-    rates = torch.as_tensor(train[0], dtype=dtype)
-    below = [rates.mean(0), *(middle.expand(len(W)) for W in weights[1:])]
-    biases = [-(r @ W.detach()) for r, W in zip(below, weights, strict=True)]
-    groups = [
-        {"params": [W, b.requires_grad_()], "lr": rate}
-        for W, b, rate in zip(weights, biases, plan.learning_rates(len(weights)), strict=True)
-    ]
-    options: dict[str, Any] = dict(plan.options)
-    optimizer = getattr(torch.optim, plan.optimizer)(groups, **options)
-    first = [group["lr"] for group in optimizer.param_groups]
-    low, high = rho.inverse(torch.tensor([plan.low, plan.high], dtype=dtype)).tolist()
-    targets = low + (high - low) * torch.eye(network.bias[network.layers["y"]].numel(), dtype=dtype)
+    from ctebm.dataset import variable
+    from ctebm.study.back_propagation import back_propagation
 
-    def output(r: Tensor) -> Tensor:
-        current = r
-        for i, (W, b) in enumerate(zip(weights, biases, strict=True)):
-            current = torch.addmm(b, r, W)
-            if i < len(weights) - 1:
-                r = rho(current if box is None else box.project(current))
-        return current
-
-    def error(samples: tuple[Any, Any]) -> float:
-        x = torch.as_tensor(samples[0], dtype=dtype)
-        return 100 * float((output(x).argmax(-1) != torch.as_tensor(samples[1])).double().mean())
-
-    label = torch.as_tensor(train[1])
-    errors: dict[str, list[float]] = {"bp_test_error": [], "bp_train_error": [], "bp_seconds": []}
-    for epoch in range(plan.epochs):
-        begun, wrong = time.perf_counter(), 0
-        for group, rate in zip(optimizer.param_groups, first, strict=True):
-            group["lr"] = rate * plan.decay**epoch
-        order = torch.as_tensor(np.random.default_rng([plan.seed, epoch]).permutation(len(rates)))
-        for chosen in order.split(plan.batch):
-            y, target = output(rates[chosen]), targets[label[chosen]]
-            wrong += int((y.detach().argmax(-1) != label[chosen]).sum())
-            clipped = y if box is None else box.project(y)
-            # At a kink the slope towards the target counts, which lies inside.
-            ((clipped - target).detach() * y).sum().div(len(chosen)).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-        errors["bp_seconds"].append(time.perf_counter() - begun)
-        with torch.no_grad():
-            errors["bp_test_error"].append(error(test))
-        errors["bp_train_error"].append(100 * wrong / len(rates))
-        report(f"back-propagation, epoch {epoch + 1}: held-out {errors['bp_test_error'][-1]:.2f} %")
-    return errors
+    errors = back_propagation(
+        network, plan, (train.input, train.label), (test.input, test.label),
+        getattr(torch, settings.dtype), _say,
+    )  # fmt: skip
+    for name, values in errors.items():
+        units = "s" if "seconds" in name else "%"
+        dataset[name] = variable("bp_epoch", values, name.replace("_", " "), units)
 
 
 def draw(dataset: xr.Dataset) -> Figure:
@@ -231,44 +176,43 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
     if "test_error" not in dataset:
         return [Verdict.at_least("epochs without blowing up", 0, 1, dataset.message)]
     last = dataset.isel(epoch=-1)
-    best_chain = float(last.alignment.sel(reference="chain").min())
     mine = float(last.test_error)
     error = "validation error" if dataset.validated else "test error"
-    verdicts = [
-        Verdict.at_most(f"{error} (%)", mine, dataset.max_error, dataset.status),
-        Verdict.at_most("share of batches not settled", float(dataset.unsettled.max()), 0.01,
-                        f"{float(dataset.sweeps.mean()):.1f} sweeps a sample", must_hold=False),
-        Verdict.at_least("smallest cosine with the chain gradient", best_chain, 0.99,
-                         f"{float(last.crossed):.0%} of runs meet a kink",
-                         must_hold=dataset.rule.startswith("Early(")),
-    ]  # fmt: skip
+    out = [Verdict.at_most(f"{error} (%)", mine, dataset.max_error, dataset.status)]
     if "bp_test_error" in dataset:
         theirs = float(dataset.bp_test_error[-1])
-        verdicts.insert(1, Verdict.at_most(
+        out.append(Verdict.at_most(
             f"{error} beyond back-propagation's (points)", mine - theirs, dataset.allowance,
             f"back-propagation {theirs:.2f} %",
         ))  # fmt: skip
-        verdicts.append(Verdict.at_most(
-            "time for an epoch / back-propagation's",
-            float(dataset.seconds.median() / dataset.bp_seconds.median()), 3, must_hold=False,
-        ))  # fmt: skip
-    return verdicts
+    out += [
+        Verdict.reported("share of batches not settled", largest(dataset.unsettled),
+                         f"{float(dataset.sweeps.mean()):.1f} sweeps a sample"),
+        Verdict.at_least("smallest cosine with the chain gradient",
+                         smallest(last.alignment.sel(reference="chain")), 0.99,
+                         f"{float(last.crossed):.0%} of runs meet a kink",
+                         must_hold=dataset.rule.startswith("Early(")),
+    ]  # fmt: skip
+    if "bp_seconds" in dataset:
+        ratio = dataset.seconds.median() / dataset.bp_seconds.median()
+        out.append(Verdict.reported("time for an epoch / back-propagation's", ratio))
+    return out
 
 
 def _samples(settings: Settings) -> tuple[Images, Images, str]:
     """Return the images to learn from and to judge by, and how they were chosen."""
-    from ctebm.study.images import load_images
+    from ctebm.study.images import load_images, split_images
     from ctebm.study.problem import reachable
 
     train = load_images(settings.data, settings.labels)
     if settings.test_data is None:
-        train, test = _split(train, 0.2)
+        train, test = split_images(train, 0.2)
         note = f"{train.note}; a stratified fifth is set aside to test on"
     else:
         test = load_images(settings.test_data, settings.test_labels)
         note = f"{train.note}; tested on {test.name}"
     if settings.validate:
-        train, test = _split(train, 1 / 6)
+        train, test = split_images(train, 1 / 6)
         note += ", which is not used: judged by a stratified sixth of the others"
     rho = study.parse_activation(settings.activation)
     rates, reached = zip(*(reachable(part.input, rho) for part in (train, test)), strict=True)
@@ -276,26 +220,6 @@ def _samples(settings: Settings) -> tuple[Images, Images, str]:
         dataclasses.replace(part, input=r) for part, r in zip((train, test), rates, strict=True)
     )
     return train, test, f"{note}; {reached[0]}"
-
-
-def _split(images: Images, share: float) -> tuple[Images, Images]:
-    """Return images without a stratified share, and that share."""
-    import numpy as np
-    from sklearn.model_selection import train_test_split
-
-    try:
-        parts = train_test_split(
-            np.arange(len(images.label)), test_size=share, stratify=images.label, random_state=0
-        )
-    except ValueError as error:
-        raise ValueError(
-            f"{images.name} can't be split into stratified parts to learn from and to judge by "
-            f"({error}); give more images, or --test-data."
-        ) from error
-    one, other = (
-        dataclasses.replace(images, input=images.input[i], label=images.label[i]) for i in parts
-    )
-    return one, other
 
 
 def _network(settings: Settings, train: Images) -> LayeredField:
@@ -321,7 +245,7 @@ def _network(settings: Settings, train: Images) -> LayeredField:
 
 def _plan(settings: Settings) -> ctebm.Plan:
     import ctebm
-    from ctebm.learning.plan import RULES
+    from ctebm.learning.rules import RULES
 
     rule = RULES[settings.rule]()
     if hasattr(rule, "eps"):
