@@ -17,7 +17,7 @@ from ctebm import study
 from ctebm.study import Progress, Verdict
 from ctebm.study.image_settings import ExactSettings, curved_gain
 from ctebm.study.kinks import at_most_before_kinks, kink_variables, kink_verdicts, no_crossing
-from ctebm.study.power_law import corrected_order
+from ctebm.study.power_law import at_zero, corrected_order
 from ctebm.study.problem import Problem, images_problem
 from ctebm.study.record import TAU, by_depth, labelled, stacked, unsettled
 from ctebm.study.verdict import largest
@@ -25,7 +25,6 @@ from ctebm.study.verdict import largest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     import xarray as xr
     from matplotlib.figure import Figure
     from torch import Tensor
@@ -281,7 +280,7 @@ def _judge_small_steps(k: int, one: xr.Dataset) -> list[Verdict]:
     last = np.argsort(eps)[:4]
     size = one.arrival.isel(method=0).median("sample").values[last]
     ratio = size / continuous_coefficient(k, (k + 1) * eps[last])
-    limit = _at_zero(eps[last], ratio)
+    limit = at_zero(eps[last], ratio)
     note = f"{ratio[0]:.4f} at eps = {eps.min():g}; limit {limit:.5f}, expected {_limit(k):.5f}"
     claim = f"euler, depth {k}: size at arrival / flow as eps -> 0, off its limit"
     out = [Verdict.at_most(claim, abs(limit / _limit(k) - 1), 0.02, note)]
@@ -292,15 +291,6 @@ def _judge_small_steps(k: int, one: xr.Dataset) -> list[Verdict]:
     claim = f"dopri5, depth {k}: distance from the linear flow"
     later = one.time > 0.5
     return [*out, Verdict.at_most(claim, largest(one.adaptive_linear_error, later), 1e-3)]
-
-
-def _at_zero(x: np.ndarray, y: np.ndarray) -> float:
-    """Return the polynomial through the points at 0; NaN if one is missing."""
-    import numpy as np
-
-    if not np.isfinite(y).all():
-        return float("nan")
-    return float(np.polyfit(x, y, len(x) - 1)[-1])
 
 
 if __name__ == "__main__":

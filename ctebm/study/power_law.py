@@ -1,4 +1,4 @@
-"""The exponent of a power law in a small quantity, with what follows it."""
+"""What happens as a small quantity goes to 0: a limit, or an exponent with what follows it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["corrected_order"]
+__all__ = ["at_zero", "corrected_order"]
 
 
 def corrected_order(x: np.ndarray, y: np.ndarray) -> float:
@@ -41,3 +41,31 @@ def corrected_order(x: np.ndarray, y: np.ndarray) -> float:
         return float("nan")
     design = np.stack([np.ones(len(x)), np.log(x), x, x**2], 1)
     return float(np.linalg.lstsq(design, np.log(y), rcond=None)[0][1])
+
+
+def at_zero(x: np.ndarray, y: np.ndarray) -> float:
+    """Return the polynomial through all points at 0.
+
+    Parameters
+    ----------
+    x, y : ndarray
+        Different `x`.
+
+    Returns
+    -------
+    float
+        NaN if a value is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ctebm.study.power_law import at_zero
+    >>> x = np.array([0.1, 0.2, 0.4])
+    >>> round(at_zero(x, 3 + x - 2 * x**2), 9)
+    3.0
+    """
+    import numpy as np
+
+    if not np.isfinite([x, y]).all():
+        return float("nan")
+    return float(np.polyfit(x, y, len(x) - 1)[-1])

@@ -1,4 +1,4 @@
-"""The exponent of a power law with corrections."""
+"""Limits, and exponents with corrections."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from ctebm.study.power_law import corrected_order
+from ctebm.study.power_law import at_zero, corrected_order
 
 X = np.array([0.4, 0.2, 0.1, 0.05, 0.025])
 
@@ -23,3 +23,8 @@ def test_corrections_are_told_from_the_exponent(order: float) -> None:
 def test_without_enough_points_there_is_no_order() -> None:
     assert math.isnan(corrected_order(X[:3], X[:3]))
     assert math.isnan(corrected_order(X, np.where(X > 0.3, np.nan, X)))
+
+
+def test_a_limit_is_that_of_the_polynomial() -> None:
+    assert at_zero(X[1:], 2 - 7 * X[1:] + X[1:] ** 3) == pytest.approx(2, abs=1e-12)
+    assert math.isnan(at_zero(X, np.where(X > 0.3, np.nan, X)))

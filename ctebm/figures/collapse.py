@@ -1,0 +1,63 @@
+"""Which networks fall to their kinks, and which steps kill a layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from ctebm.figures.panels import Panel, Series, panel_figure
+
+__all__ = ["collapse_figure"]
+
+
+def collapse_figure(dataset: xr.Dataset) -> Figure:
+    """Draw networks before learning by their eigenvalue, and what an epoch leaves of them.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Of ``studies/collapse.py``.
+    """
+    value = dataset.eigenvalue.values
+    start = "smallest eigenvalue at the start"
+
+    def by_depth(name: str, lower: float) -> list[Series]:
+        one = dataset[f"start_{name}"].sel(lower=lower)
+        return [
+            Series(value, one.isel(depth=i), f"{int(d)} hidden", colour=i)
+            for i, d in enumerate(dataset.depth.values)
+        ]
+
+    deepest = dataset.isel(depth=int(np.argmax(dataset.depth.values)))
+    by_kink = {
+        name: [
+            Series(value, deepest[f"start_{name}"].isel(lower=i), f"lower kink {k:g}", colour=i)
+            for i, k in enumerate(dataset.lower.values)
+        ]
+        for name in ("hessian", "linear")
+    }
+    by_kink["hessian"].append(Series(value, value, "centred state", line=True, colour=6))
+    runs = [
+        Series(dataset.push.sel(eigenvalue=e), dataset.dead.sel(eigenvalue=e), f"{e:g}", colour=i)
+        for i, e in enumerate(value)
+    ]
+    level = dataset.push.sel(eigenvalue=value).values
+    rate = dataset.rate.values
+    field = (rate, value, dataset.dead.values, "dead share of the worst layer")
+    return panel_figure(
+        [
+            Panel("before learning, lower kink -0.5", start, "share of hidden units pinned",
+                  by_depth("pinned", -0.5)),
+            Panel("before learning, lower kink -0.1", start, "share of hidden units pinned",
+                  by_depth("pinned", -0.1)),
+            Panel(f"{int(deepest.depth)} hidden layers, as settled", start,
+                  "smallest eigenvalue, free units", by_kink["hessian"]),
+            Panel("after an epoch, dashed: push 0.1", "learning rate of every layer", start,
+                  log="x", field=field, contour=(rate, value, level, 0.1)),
+            Panel("by eigenvalue at the start", "push of the last hidden layer by a step",
+                  "dead share of the worst layer", runs, "x"),
+            Panel(f"{int(deepest.depth)} hidden layers", start,
+                  "last rates linear in the input, share", by_kink["linear"]),
+        ]
+    )  # fmt: skip
