@@ -212,7 +212,7 @@ def _judge_collisions(dataset: xr.Dataset) -> Verdict:
     return Verdict.at_most("border collisions at +-(w - 1)/2", off, 1e-10)
 
 
-def _distance(found: Sequence[float], expected: Sequence[float]) -> float:
+def _distance(found: np.ndarray, expected: np.ndarray | Sequence[float]) -> float:
     """Return the largest distance from where theory puts events; NaN if it is not as many."""
     import numpy as np
 

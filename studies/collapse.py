@@ -201,7 +201,9 @@ def _recorded(settings: Settings, name: str, first: Rows, trained: Rows, cases: 
     n_eigenvalues, n_rates = len(settings.eigenvalues), len(settings.rates)
     shape = (len(KINKS), len(settings.depths), n_eigenvalues)
     start, plane = ("lower", "depth", "eigenvalue"), ("eigenvalue", "rate")
-    variables = {f"start_{n}": (start, table(first, n, *shape), text) for n, text in BEFORE.items()}
+    variables: dict[str, tuple] = {
+        f"start_{n}": (start, table(first, n, *shape), text) for n, text in BEFORE.items()
+    }
     for n, text in AFTER.items():
         variables[n] = (plane, table(trained, n, n_eigenvalues, n_rates), text)
         variables[f"case_{n}"] = (("case",), table(cases, n, len(CASES)), text)

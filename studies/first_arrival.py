@@ -222,7 +222,7 @@ def _judge_curved(one: xr.Dataset, tag: str) -> list[Verdict]:
 def _rms(error: xr.DataArray, clear: xr.DataArray) -> np.ndarray:
     import numpy as np
 
-    return np.sqrt((error.where(clear) ** 2).mean("sample")).values
+    return np.sqrt((error.where(clear) ** 2).mean("sample").values)
 
 
 if __name__ == "__main__":

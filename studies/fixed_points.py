@@ -105,7 +105,7 @@ def _settled(settings: Settings, network: ctebm.LayeredNetwork) -> ctebm.FixedPo
 
     import ctebm
 
-    shape = (settings.n_starts, 1, network.n_units)
+    shape = (settings.n_starts, 1, network.bias.shape[-1])
     places = np.random.default_rng(settings.seed).uniform(size=shape)
     low, high = network.activation.box or (-0.5, 0.5)
     return ctebm.settle(network, low + (high - low) * places, tol=settings.tol)
@@ -195,7 +195,7 @@ def _recorded(
     }
     names = activation_names(settings, settings.activations)
     gains = gains_to_compare(settings, settings.gain)
-    variables = {name: (dims, found[name], *text) for name, text in texts.items()}
+    variables: dict[str, tuple] = {name: (dims, found[name], *text) for name, text in texts.items()}
     coords = {
         "activation": ("activation", names, "nonlinearity"),
         "gain": ("gain", gains, "gain of the Glorot weights, 1 for given ones"),

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter
 
 from ctebm.figures.correspondence import step_colours
 from ctebm.figures.equilibria import BLUE, GREEN, VERMILION
@@ -80,7 +80,7 @@ def _draw_by_gain(ax: Axes, values: xr.DataArray, scale: str) -> None:
         ax.yaxis.set_minor_formatter(NullFormatter())
     if single:
         ax.set(xlabel="image")
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
         return
     ax.set(xscale="log", xlabel="gain")
     ax.xaxis.set_major_locator(FixedLocator(values.gain.values[::2]))
