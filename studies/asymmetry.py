@@ -263,7 +263,11 @@ def _judge_weak(k: int, one: xr.Dataset) -> list[Verdict]:
     if one.same < 1:
         note += f", {one.same:.0%} of samples, with the same free units at every gamma"
     order = corrected_order(gamma, one.gap.values)
-    out = [Verdict.at_most(claim, abs(order - 1), 0.02, note)]
+    out = [
+        Verdict.at_most(claim, abs(order - 1), 0.02, note)
+        if one.same != 0
+        else Verdict.no_case(claim, "no sample has the same free units at every gamma")
+    ]
     claim = f"weak feedback, depth {k}: first arrival is (gamma)^k eps^(k+1) g, error"
     return [*out, Verdict.at_most(claim, largest(abs(one.arrival / gamma**k - 1)), 1e-6)]
 

@@ -38,7 +38,7 @@ class Settings(ExactSettings):
     """Step size."""
     t_end: float = 20.0
     """Time to run, in membrane time constants."""
-    gains: tuple[float, ...] = (0.25, 0.125, 0.0625)
+    gain: tuple[float, ...] = (0.25, 0.125, 0.0625)
     """Of the Glorot weights; biases are centred on the mean input."""
 
     def __post_init__(self) -> None:
@@ -47,13 +47,13 @@ class Settings(ExactSettings):
             raise ValueError("--depth and --width need 1 or more.")
         study.check_eps(self.eps)
         study.check_positive("--t-end", self.t_end)
-        study.check_positive("--gains", self.gains)
+        study.check_positive("--gain", self.gain)
 
 
 def run(settings: Settings, progress: Progress) -> xr.Dataset:
     import ctebm
 
-    hidden, gains = (settings.width,) * settings.depth, gains_to_compare(settings, settings.gains)
+    hidden, gains = (settings.width,) * settings.depth, gains_to_compare(settings, settings.gain)
     problems = [images_problem(settings, hidden, "hard-sigmoid", gain) for gain in gains]
     n_steps = round(settings.t_end / settings.eps)
     records = [
@@ -201,7 +201,7 @@ def _judge_gain(run: xr.Dataset, tag: str, weak: bool) -> list[Verdict]:
         Verdict.reported(f"{tag}: samples that meet no kink", clear.mean()),
         at_most_before_kinks(
             f"{tag}: arrival is that of the linear response, largest difference",
-            off, clear & run.linear_half_time.notnull(), 0.01,
+            off, clear, 0.01, where=run.linear_half_time.notnull(),
         ),
     ]  # fmt: skip
     for k, one in by_depth(run):

@@ -182,19 +182,22 @@ def _judge_kinked(one: xr.Dataset, tag: str) -> list[Verdict]:
     clear = no_crossing(one.first_crossing, until=k + 1)
     arrived = clear & one.coefficient.notnull()
     whole = arrived.all("eps")
-    claim = f"{tag}: exponent / (k + 1) - 1"
-    if not bool(whole.any()):
-        why = "every sample meets a kink before, or carries no gradient"
-        return [Verdict.at_most(claim, np.nan, 0.02, why)]
+    claims = f"{tag}: exponent / (k + 1) - 1", f"{tag}: error / rounding floor"
+    if not bool(clear.all("eps").any()):
+        return [Verdict.no_case(claim, "every sample meets a kink before") for claim in claims]
     floor = one.rounding_floor.median("sample").values
     size = one.coefficient.where(whole).median("sample").values
-    seen = floor < 5e-3
-    fit = fit_exponent(eps[seen], size[seen])
-    note = f"95 % interval {fit.low:.5f} to {fit.high:.5f}, {seen.sum()} steps"
-    out = [Verdict.at_most(claim, abs(fit.slope / (k + 1) - 1), 0.02, note)]
-    worst = largest(one.error / one.rounding_floor, arrived)
-    note = f"error {np.nanmin(_rms(one.error, clear)):.1e} at best"
-    return [*out, Verdict.at_most(f"{tag}: error / rounding floor", worst, 5, note)]
+    seen = (floor < 5e-3) & (size > 0)
+    order, note = np.nan, "too few steps at which the gradient is above rounding"
+    if seen.sum() > 1:
+        fit = fit_exponent(eps[seen], size[seen])
+        order = fit.slope
+        note = f"95 % interval {fit.low:.5f} to {fit.high:.5f}, {seen.sum()} steps"
+    best = f"error {np.nanmin(_rms(one.error, clear)):.1e} at best"
+    return [
+        Verdict.at_most(claims[0], abs(order / (k + 1) - 1), 0.02, note),
+        Verdict.at_most(claims[1], largest(one.error / one.rounding_floor, arrived), 5, best),
+    ]
 
 
 def _judge_curved(one: xr.Dataset, tag: str) -> list[Verdict]:

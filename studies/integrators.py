@@ -266,8 +266,8 @@ def _judge_first_step(k: int, one: xr.Dataset) -> Verdict:
         return Verdict.reported(claim, off.median(), why)
     # nothing has come back within the stages
     claim = f"{method}, depth {k}: first step against its law, error / rounding floor"
-    clear = one.clear & one.first_step.notnull()
-    return at_most_before_kinks(claim, off / one.rounding_floor, clear, 5)
+    carried = one.first_step.notnull()
+    return at_most_before_kinks(claim, off / one.rounding_floor, one.clear, 5, where=carried)
 
 
 def _judge_small_steps(k: int, one: xr.Dataset) -> list[Verdict]:

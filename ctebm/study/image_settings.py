@@ -20,7 +20,7 @@ OF_RANDOM_WEIGHTS = (
 class ImageSettings(Settings):
     """Settings of studies on images, with random weights or those of a file.
 
-    A study of random weights adds `gain`, their size, or `gains` if it compares several.
+    A study of random weights adds their `gain`: one value, or those that it compares.
     """
 
     n_samples: int = 16

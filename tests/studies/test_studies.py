@@ -116,7 +116,7 @@ def test_every_claim_holds_at_a_small_size(name, tmp_path, capsys):
         ("first_arrival", ["--dtype", "float32"]),
         ("beta", ["--activation", "hard-sigmoid"]),
         ("beta", ["--beta", "0", "0.1", "0.2", "0.3"]),
-        ("depth", ["--gains", "0"]),
+        ("depth", ["--gain", "0"]),
         ("noise", ["--replicates", "1"]),
         ("asymmetry", ["--degrees", "190"]),
         ("integrators", ["--eps", "0.1"]),
