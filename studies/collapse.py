@@ -151,7 +151,7 @@ def _network(
     import torch
 
     import ctebm
-    from ctebm.learning.training import smallest_curvature
+    from ctebm.learning.initial_weights import smallest_curvature
 
     x, label = data.train
     sizes = (x.shape[1], *(settings.width,) * depth, int(label.max()) + 1)

@@ -245,7 +245,7 @@ def _network(settings: Settings, train: Images) -> LayeredField:
 
 def _plan(settings: Settings) -> ctebm.Plan:
     import ctebm
-    from ctebm.learning.rules import RULES
+    from ctebm.learning.plan import RULES
 
     rule = RULES[settings.rule]()
     if hasattr(rule, "eps"):

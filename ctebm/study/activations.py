@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ctebm.networks.activation import Activation
+    from ctebm.networks.sigmoids import Activation
 
 __all__ = ["check_activation", "parse_activation", "suggest"]
 
@@ -68,10 +68,10 @@ def parse_activation(spec: str) -> Activation:
     >>> parse_activation("smooth-hard-sigmoid:width=0.1")
     SmoothHardSigmoid(lower=-0.5, width=0.1)
     """
-    import ctebm.networks.activation
+    import ctebm.networks.sigmoids
 
     class_name, parameters = check_activation(spec)
-    return getattr(ctebm.networks.activation, class_name)(**parameters)
+    return getattr(ctebm.networks.sigmoids, class_name)(**parameters)
 
 
 def suggest(name: str, names: Iterable[str]) -> str:

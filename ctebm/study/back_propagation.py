@@ -42,7 +42,7 @@ class FeedForward:
         below = [rates.mean(0), *(middle.expand(len(W)) for W in self.weights[1:])]
         layers = zip(below, self.weights, strict=True)
         self.biases = [(-(r @ W.detach())).requires_grad_() for r, W in layers]
-        learning_rates = plan.rates(len(self.weights))
+        learning_rates = plan.learning_rates(len(self.weights))
         groups = [
             {"params": [W, b], "lr": rate}
             for W, b, rate in zip(self.weights, self.biases, learning_rates, strict=True)

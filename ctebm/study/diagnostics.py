@@ -75,7 +75,7 @@ def settled_kinks(network: PlasticNetwork, rates: Tensor, target: Tensor, eps: f
     import torch
 
     import ctebm
-    from ctebm.learning.trainer import kink_shares
+    from ctebm.learning.probe import kink_shares
 
     exact, target = network.to(dtype=torch.float64), target.double()
     x = exact.activation.inverse(rates.double())

@@ -169,8 +169,8 @@ def after_learning(
     """
     import torch
 
+    from ctebm.learning.initial_weights import smallest_curvature
     from ctebm.learning.trainer import Trainer
-    from ctebm.learning.training import smallest_curvature
 
     trainer = Trainer(net, dataclasses.replace(plan, tol=SETTLED, max_sweeps=N_SWEEPS))
     train, test = _states(net, data.train), _states(net, data.test)
@@ -182,7 +182,7 @@ def after_learning(
     return {
         "pinned": max(seen.pinned),
         "dead": max(seen.dead),
-        "push": last_push(net, data, trainer.rates, adam),
+        "push": last_push(net, data, trainer.learning_rates, adam),
         "error_before": before,
         "error_after": trainer.error(*test),
         "eigenvalue_after": smallest_curvature(trainer.plastic.to_network()),

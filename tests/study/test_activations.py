@@ -6,26 +6,26 @@ import dataclasses
 
 import pytest
 
-import ctebm.networks.activation
+import ctebm.networks.sigmoids
 from ctebm.study.activations import _ACTIVATIONS, check_activation, parse_activation
 
 
 def test_defaults_are_those_of_the_classes() -> None:
     for name, (class_name, _) in _ACTIVATIONS.items():
-        assert parse_activation(name) == getattr(ctebm.networks.activation, class_name)()
+        assert parse_activation(name) == getattr(ctebm.networks.sigmoids, class_name)()
 
 
 def test_names_of_parameters_are_those_of_the_classes() -> None:
     for class_name, parameters in _ACTIVATIONS.values():
-        fields = dataclasses.fields(getattr(ctebm.networks.activation, class_name))
+        fields = dataclasses.fields(getattr(ctebm.networks.sigmoids, class_name))
         assert tuple(f.name for f in fields) == parameters
 
 
 def test_parameters() -> None:
-    assert parse_activation("logistic:gain=2") == ctebm.networks.activation.Logistic(2.0)
+    assert parse_activation("logistic:gain=2") == ctebm.networks.sigmoids.Logistic(2.0)
     assert parse_activation(
         "smooth-hard-sigmoid:width=0.2,lower=-0.4"
-    ) == ctebm.networks.activation.SmoothHardSigmoid(lower=-0.4, width=0.2)
+    ) == ctebm.networks.sigmoids.SmoothHardSigmoid(lower=-0.4, width=0.2)
 
 
 @pytest.mark.parametrize(
