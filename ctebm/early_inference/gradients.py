@@ -91,7 +91,9 @@ def chain_gradient(
             = \rho'(h_k) \odot W_{k,k-1} (\rho'(h_{k-1}) \odot g_{k-1})
 
     (eqs. 22-25). The second form is that of eq. 6; the first holds for any network with layers,
-    and takes the forward weights where the feedback has its own.
+    and takes the forward weights where the feedback has its own. Eq. 23 calls
+    :math:`\partial R_y/\partial h_1` the derivative of the equilibrium :math:`\hat y`, which it is
+    where :math:`\rho'' = 0`; else that is :math:`(1 - \rho'' I)^{-1}\,\partial R_y/\partial h_1`.
 
     Parameters
     ----------
@@ -242,7 +244,8 @@ def bptt_gradient(
 
     where a unit that a step leaves at a kink passes nothing. At an equilibrium
     :math:`\lambda_0 = (1 - \epsilon H)^n\,\partial C/\partial s`, which is what a nudge of small
-    strength does in its step `n` (Ernoult et al. 2019).
+    strength :math:`\beta` does in its step `n + 1`, counted from 1, in units of
+    :math:`-\epsilon\beta` (Ernoult et al. 2019; P4).
 
     Parameters
     ----------

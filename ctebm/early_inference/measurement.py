@@ -104,8 +104,9 @@ def correspondence(
         What is subtracted from a noisy run: the undriven network on the same Brownian path; a
         network on the same path whose output is driven, nudged or clamped to its own equilibrium,
         so that in the linear regime the noise cancels at every step (with the undriven network it
-        does so up to the first arrival only, since the drive changes the output's feedback); or
-        the equilibrium. Without noise all three are the same.
+        does so up to the first arrival only, since the drive changes the output's feedback, and
+        not at all if the noise is synaptic and the output driven or clamped, which takes the noise
+        out of its pressure); or the equilibrium. Without noise all three are the same.
     intervals : bool
         Give confidence intervals (95 %) of the coefficient and of the cosine with the chain
         gradient over replicates, see :func:`ctebm.early_inference.metrics.replicate_intervals`.

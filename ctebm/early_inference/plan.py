@@ -20,7 +20,7 @@ BASELINES = ("undriven", "held", "equilibrium")
 MOST_SAVED = 48  # steps of a run: enough points for a smooth curve in log time
 _MOST_STEPS = 2**53  # more are not counted one by one in double precision
 _BYTES_A_STEP = 40  # of a whole number in a list
-AFTER_ARRIVAL = 2  # steps after the first arrival at which the laws are still exact (P2)
+AFTER_ARRIVAL = 2  # steps after the first arrival: in the second, activity has come back (P3)
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,7 +58,8 @@ class LinearResponse(ABC):
         eps : float, optional
             Euler's step; continuous time if None.
         synaptic : bool
-            The paper's map; it needs `eps`. The noise of pinned units is left out.
+            The paper's map; it needs `eps`. The noise of pinned units is left out, and so are
+            kinks and saturation: `sigma` has to stay far below the distance to them (N3).
 
         Raises
         ------

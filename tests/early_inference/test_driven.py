@@ -4,10 +4,17 @@ import warnings
 
 import pytest
 import torch
-from cases import measured, settled
+from cases import Quartic, measured, settled
 
 import ctebm
-from ctebm.early_inference.driven import ComplexNudge, HeldOutput, TangentField
+from ctebm.early_inference.driven import (
+    ComplexNudge,
+    HeldOutput,
+    TangentField,
+    check_analytic,
+    check_analytic_strip,
+)
+from ctebm.networks.activation import Activation
 
 HARD = ctebm.HardSigmoid()
 
@@ -55,6 +62,73 @@ def test_complex_nudging_of_what_takes_no_complex_states_is_refused():
         measured(ctebm.Custom(torch.relu), **options)
     with pytest.raises(ValueError, match="takes no complex states"):
         measured(ctebm.Custom(lambda s: torch.sigmoid(s.abs())), **options)
+
+
+class OfTheRealPart(Activation):
+    """Takes complex states, of which it sees the real part: no slope across."""
+
+    def __call__(self, s):
+        return torch.sin(s.real if s.is_complex() else s) + 0 * s
+
+    def derivative(self, s):
+        return torch.cos(s.real if s.is_complex() else s) + 0 * s
+
+
+class OfAnotherSlope(Activation):
+    """Analytic, but its derivative is that of another function where states are complex."""
+
+    def __call__(self, s):
+        return torch.sin(s)
+
+    def derivative(self, s):
+        return torch.cos(s) + 0.01 * (s.imag if s.is_complex() else 0)
+
+
+class Narrow(Activation):
+    """Analytic within a strip, and undefined beyond."""
+
+    analytic_strip = 0.05
+
+    def __call__(self, s):
+        return torch.sin(self._inside(s))
+
+    def derivative(self, s):
+        return torch.cos(self._inside(s))
+
+    def _inside(self, s):
+        if s.is_complex() and bool((s.imag.abs() >= self.analytic_strip).any()):
+            raise RuntimeError("beyond the strip")
+        return s
+
+
+@pytest.mark.parametrize(
+    "rho, taken", [(OfTheRealPart(), False), (OfAnotherSlope(), False), (Narrow(), True),
+                   (ctebm.Custom(torch.sin), True), (ctebm.Tanh(), True)],
+)  # fmt: skip
+def test_an_activation_is_analytic_if_its_slopes_agree_in_every_direction(rho, taken):
+    net = ctebm.LayeredNetwork.random([2, 2], rho)
+    if taken:
+        check_analytic(net)
+    else:
+        with pytest.raises(ValueError, match=r"takes no complex states.* use points=1 or 2"):
+            check_analytic(net)
+
+
+def test_a_strip_counts_from_its_edge_on():
+    net = ctebm.LayeredNetwork.random([2, 2], Narrow())
+    with pytest.warns(UserWarning, match=r"imaginary part 0\.05, beyond the singularities"):
+        check_analytic_strip(net, 0.05, 0.1j)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_analytic_strip(net, 0.0499, 0.1j)
+        check_analytic_strip(Quartic(2), 1e9, 0.1j)  # of unknown rates nothing is said
+
+
+def test_complex_nudging_needs_the_closed_form():
+    with pytest.raises(ValueError, match=r"needs the closed form of eq. 6, got Quartic"):
+        check_analytic(Quartic(2))
+    with pytest.raises(ValueError, match="needs an analytic activation, got HardSigmoid"):
+        check_analytic(ctebm.LayeredNetwork.random([2, 2], HARD))
 
 
 def test_a_tangent_field_is_the_jacobian_of_the_units_that_move():
