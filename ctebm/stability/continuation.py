@@ -10,13 +10,12 @@ import math
 from collections.abc import Callable
 
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.equilibria.kkt import check_tolerance, pinned_units, residual
 from ctebm.equilibria.newton import newton_from
 from ctebm.equilibria.settling import start_state
-from ctebm.networks.base import VectorField
+from ctebm.networks.base import StateLike, VectorField
 from ctebm.stability.branch import Branch
 from ctebm.stability.curve import Curve, Point, Step
 from ctebm.stability.events import Border, Event, bifurcations
@@ -38,7 +37,7 @@ ALONG = 0.1
 
 def continue_branch(
     family: Callable[[float], VectorField],
-    start: ArrayLike | Tensor,
+    start: StateLike,
     parameter_range: tuple[float, float],
     *,
     step: float = 0.02,
@@ -50,9 +49,9 @@ def continue_branch(
     Parameters
     ----------
     family : callable
-        Maps a number to a :class:`~ctebm.Network` with one sample: a gain, a bias, one input, a
-        mixture of two inputs.
-    start : array, (unit,)
+        Maps a number to a network with one sample, with an energy or without: the number may be a
+        gain, a bias, one input, a mixture of two inputs.
+    start : array or record, (unit,)
         Near an equilibrium at the first parameter; it is corrected by Newton's method.
     parameter_range : tuple of float
         Where to start, and the end to go to. The branch ends where it leaves the range at either

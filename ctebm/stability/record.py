@@ -35,7 +35,8 @@ class Linearization(LinearResponse):
     r"""Eigenpairs of :math:`-J` at equilibria, on the unpinned units.
 
     With an energy :math:`-J` is the Hessian and everything is real; without one the eigenvalues
-    and eigenvectors are complex. A mode decays as :math:`e^{-\lambda t}` in both.
+    and eigenvectors are complex. A mode decays as :math:`e^{-\lambda t}` in both. What forces and
+    noise do is in :class:`~ctebm.stability.response.LinearResponse`.
 
     Attributes
     ----------

@@ -155,7 +155,7 @@ def test_between_two_inputs():
     def family(mix):
         return whole.clamp({"x": (1 - mix) * a + mix * b})
 
-    branch = continue_branch(family, settle(family(0.0)).state, (0.0, 1.0), step=0.1)
+    branch = continue_branch(family, settle(family(0.0)), (0.0, 1.0), step=0.1)
     assert branch.events == []
     assert torch.allclose(branch.state[-1], settle(family(1.0), tol=1e-13).state, atol=1e-9)
 
