@@ -234,6 +234,8 @@ class Correspondence:
         :math:`a_k |g_k|`, times beta for a nudge. NaN for solvers without a first arrival.
         """
         unit = torch.finfo(self.displacement.dtype).eps / 2
+        if not self.order:
+            return self.chain.new_full((len(self.chain), len(self.eps), len(self.depth)), np.nan)
         floors = []
         where_n = zip(
             self.fixed.network.layers.values(), self.depth, self.first_arrival, strict=True
@@ -241,7 +243,7 @@ class Correspondence:
         for where, k, n in where_n:
             size = self.fixed.state[:, where].norm(dim=-1)[:, None]
             residual = self.fixed.residual[:, None] * (where.stop - where.start) ** 0.5
-            n = max(n, 1) if self.order else np.nan
+            n = max(n, 1)
             a = [
                 float(driven_coefficient(k - self.drive.lead, n, eps, self.order))
                 for eps in self.eps.tolist()
