@@ -1,23 +1,33 @@
 r"""The inertia of an equilibrium: its unstable directions, on the units that are not pinned.
 
 With an energy the number of negative eigenvalues of the Hessian (the index, F4), without one the
-number of eigenvalues of the Jacobian with a positive real part.
+number of eigenvalues of the Jacobian with a positive real part. Large sparse matrices are counted
+exactly by the signs of the pivots of a factorisation (Sylvester), other large ones by Lanczos'
+recurrence, which finds a multiple eigenvalue once.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
+import scipy.sparse
 import torch
+from scipy.sparse.csgraph import reverse_cuthill_mckee
+from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from ctebm.equilibria.kkt import pinned_units, residual
 from ctebm.equilibria.krylov import Spectrum, extremal_spectrum, generic_vector
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
+from ctebm.networks.memory import free_memory
+from ctebm.networks.sparse import SparseNetwork
 
-__all__ = ["DENSE_UNITS", "classify", "hessian_on", "restricted"]
+__all__ = ["DENSE_UNITS", "classify", "count_below", "hessian_on", "restricted"]
 
 # Up to so many unpinned units the matrix is built and all eigenvalues are found.
 DENSE_UNITS = 4000
@@ -25,6 +35,12 @@ DENSE_UNITS = 4000
 LANCZOS_TOL = 1e-5
 # The lowest eigenvalues that are counted without the matrix.
 MOST_NEGATIVE = 64
+# Multiplications of a factorisation without pivoting that takes about a minute, and bytes of each
+# entry of both factors.
+MOST_WORK, BYTES_OF_ENTRY = 10**12, 24
+# Entries may grow so much on the way until rounding could change the sign of an eigenvalue that
+# does not count as zero.
+GROWTH = 1e6
 
 
 def hessian_on(network: Network, s: Tensor, where: Tensor) -> Tensor:
@@ -73,13 +89,14 @@ def classify(network: VectorField, s: Tensor, spectrum: Spectrum | None = None) 
         growth = torch.linalg.eigvals(network.jacobian(s)[~pinned][:, ~pinned]).real
         counts = [_count_signs(network, s, -growth)]
     else:
-        values = (
-            _lowest_eigenvalues(network, s, ~pinned) if spectrum is None else spectrum.eigenvalues
-        )
-        counts = [_count_signs(network, s, values)]
+        counts = [
+            _inertia(network, s, ~pinned)
+            if spectrum is None
+            else _count_signs(network, s, spectrum.eigenvalues)
+        ]
         weak = pinned & (f.abs() <= root_of_rounding(s.dtype))
         if bool(weak.any()):
-            counts.append(_count_signs(network, s, _lowest_eigenvalues(network, s, ~pinned | weak)))
+            counts.append(_inertia(network, s, ~pinned | weak))
     negative, zero = counts[0]
     if zero or counts[-1] != counts[0]:
         return negative, "degenerate"
@@ -91,18 +108,98 @@ def root_of_rounding(dtype: torch.dtype) -> float:
     return math.sqrt(torch.finfo(dtype).eps)
 
 
+def count_below(H: Any, level: float) -> int | None:
+    """Return the number of eigenvalues of a sparse symmetric matrix below a level.
+
+    That of the negative pivots of ``H - level`` (Sylvester's law of inertia).
+
+    Parameters
+    ----------
+    H : scipy sparse array
+        ``(unit, unit)``.
+    level : float
+        Not an eigenvalue.
+
+    Returns
+    -------
+    int or None
+        None if the factors are too large, or do not exist without pivoting.
+
+    Examples
+    --------
+    >>> import scipy.sparse
+    >>> from ctebm.equilibria.inertia import count_below
+    >>> count_below(scipy.sparse.diags_array([1.0, 1.0, 3.0]), 2.0)
+    2
+    """
+    if not _affordable(H):
+        return None
+    shifted = scipy.sparse.csc_array(H - level * scipy.sparse.eye_array(H.shape[0]))
+    try:  # the order of the columns also for the rows, so that the pivots are those of LDL'
+        factors = splu(
+            shifted,
+            permc_spec="MMD_AT_PLUS_A",
+            diag_pivot_thresh=0.0,
+            options={"SymmetricMode": True},
+        )
+    except (RuntimeError, MemoryError):  # a pivot is 0
+        return None
+    symmetric = bool((factors.perm_r == factors.perm_c).all())
+    if not symmetric or abs(factors.U).max() > GROWTH * abs(shifted).max():
+        return None
+    return int((factors.U.diagonal() < 0).sum())
+
+
+def _affordable(H: Any) -> bool:
+    """Return whether the band of the matrix, best ordered, is narrow enough to be factorised."""
+    order = reverse_cuthill_mckee(scipy.sparse.csr_array(H), symmetric_mode=True)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    entries = scipy.sparse.coo_array(H)
+    band = np.zeros(len(order))  # from the first entry of each row to the diagonal
+    np.maximum.at(band, place[entries.row], place[entries.row] - place[entries.col])
+    fits = BYTES_OF_ENTRY * band.sum() < free_memory()
+    return bool(fits and np.square(band).sum() < MOST_WORK)
+
+
+def _inertia(network: Network, s: Tensor, free: Tensor) -> tuple[int, int]:
+    """Return the numbers of negative and of zero eigenvalues on some units."""
+    where = torch.nonzero(free).squeeze(-1)
+    if len(where) > DENSE_UNITS and isinstance(network, SparseNetwork):
+        units = where.cpu().numpy()
+        H = network.sparse_hessian(s)[units][:, units]
+        zero = _zero(network, s, float(abs(H).sum(axis=1).max()))
+        below, above = count_below(H, -zero), count_below(H, zero)
+        if below is not None and above is not None:
+            return below, above - below
+    values = _lowest_eigenvalues(network, s, where)
+    negative, n_zero = _count_signs(network, s, values)
+    if negative and len(where) > DENSE_UNITS:
+        warnings.warn(
+            f"the index is at least {negative}: without a sparse Hessian that can be factorised, "
+            f"equal eigenvalues of more than {DENSE_UNITS} units are counted once; use "
+            "linearize(network, s, dense=True) if the matrix fits.",
+            stacklevel=2,
+        )
+    return negative, n_zero
+
+
 def _count_signs(network: VectorField, s: Tensor, values: Tensor) -> tuple[int, int]:
     """Return the numbers of negative and of zero eigenvalues."""
-    largest = float(values.abs().max()) if len(values) else 0.0
-    zero = root_of_rounding(s.dtype) * max(1.0, largest)
-    if network.box is None:  # between kinks the curvature is the same at every point
-        zero = max(zero, 2 * math.sqrt(float(residual(network, s))))
+    zero = _zero(network, s, float(values.abs().max()) if len(values) else 0.0)
     return int((values < -zero).sum()), int((values.abs() <= zero).sum())
 
 
-def _lowest_eigenvalues(network: Network, s: Tensor, free: Tensor) -> Tensor:
+def _zero(network: VectorField, s: Tensor, largest: float) -> float:
+    """Return the absolute value below which an eigenvalue counts as zero."""
+    zero = root_of_rounding(s.dtype) * max(1.0, largest)
+    if network.box is None:  # between kinks the curvature is the same at every point
+        zero = max(zero, 2 * math.sqrt(float(residual(network, s))))
+    return zero
+
+
+def _lowest_eigenvalues(network: Network, s: Tensor, where: Tensor) -> Tensor:
     """Return all eigenvalues on some units, or enough of the lowest to have a positive one."""
-    where = torch.nonzero(free).squeeze(-1)
     if len(where) <= DENSE_UNITS:
         return torch.linalg.eigvalsh(hessian_on(network, s, where))
     start = generic_vector(len(where), s)

@@ -105,6 +105,12 @@ class SparseNetwork(MatrixField, PairwiseNetwork):
         )
         return self.weight.to_dense()
 
+    def sparse_hessian(self, s: Tensor) -> Any:
+        """Return the Hessian at one state ``(unit,)`` as a scipy sparse array."""
+        slope, diagonal = (x.detach().cpu().numpy() for x in self._slope_and_diagonal(s))
+        around = scipy.sparse.diags_array(slope)
+        return scipy.sparse.diags_array(diagonal) - around @ _scipy(self.weight) @ around
+
     def _read(self, weight: Any, dtype: torch.dtype) -> Tensor:
         matrix = _scipy(weight)
         _check_couplings(matrix, check_float(dtype))

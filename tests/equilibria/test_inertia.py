@@ -4,12 +4,15 @@ import math
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
+import zoo
 from analytic import HARD, TANH, all_to_all, pair, pitchfork_state, random_dense, symmetric_spectrum
 
-from ctebm import AsymmetricNetwork, SparseNetwork
+from ctebm import AsymmetricNetwork, DenseNetwork, SparseNetwork
 from ctebm.equilibria import inertia
-from ctebm.equilibria.inertia import classify, hessian_on, restricted
+from ctebm.equilibria.inertia import classify, count_below, hessian_on, restricted
+from ctebm.networks.base import count_units
 
 
 def zeros(n):
@@ -58,20 +61,91 @@ def test_without_an_energy_growth_rates_count(w, index):
     assert classify(network, zeros(3)) == (index, "saddle" if index else "stable")
 
 
+def ring_spectrum(n, w):
+    return 1 - 2 * w * np.cos(2 * np.pi * np.arange(n) / n)
+
+
 @pytest.mark.parametrize("w", [0.4, 0.6])
 def test_without_the_matrix(w, monkeypatch):
-    """A ring of hard sigmoids has the eigenvalues 1 - 2 w cos(2 pi k / N)."""
+    """A ring of hard sigmoids has the eigenvalues 1 - 2 w cos(2 pi k / N), most of them twice."""
     n = 50
     network = SparseNetwork.ring(n, w, HARD).centred()
-    values = 1 - 2 * w * np.cos(2 * np.pi * np.arange(n) / n)
+    values = ring_spectrum(n, w)
     expected = int((values < 0).sum())
-    assert classify(network, zeros(n))[0] == expected
+    kind = "saddle" if expected else "stable"
+    assert classify(network, zeros(n)) == (expected, kind)
     monkeypatch.setattr(inertia, "DENSE_UNITS", 10)
-    index, kind = classify(network, zeros(n))
-    assert kind == ("saddle" if expected else "stable")
-    # pairs of equal eigenvalues are found once
+    assert classify(network, zeros(n)) == (expected, kind)
+
+
+@pytest.mark.parametrize("w", [0.4, 0.6])
+def test_what_lanczos_counts_is_a_bound(w, monkeypatch):
+    """Without a sparse Hessian equal eigenvalues are found once, and the answer says so."""
+    n = 50
+    network = DenseNetwork(SparseNetwork.ring(n, w, HARD).dense_weight(), zeros(n), HARD).centred()
+    values = ring_spectrum(n, w)
     distinct = len({round(v, 9) for v in values if v < 0})
-    assert distinct <= index <= expected
+    monkeypatch.setattr(inertia, "DENSE_UNITS", 10)
+    if distinct:
+        with pytest.warns(UserWarning, match=f"the index is at least {distinct}: "):
+            assert classify(network, zeros(n)) == (distinct, "saddle")
+    else:
+        assert classify(network, zeros(n)) == (0, "stable")
+
+
+def lattice_index(side, w):
+    wave = np.cos(2 * np.pi * np.arange(side) / side)
+    return int((1 - 2 * w * (wave[:, None] + wave) < 0).sum())
+
+
+@pytest.mark.parametrize(
+    ("network", "index"),
+    [
+        (SparseNetwork.ring(4100, 0.6, HARD), int((ring_spectrum(4100, 0.6) < 0).sum())),
+        (zoo.lattice(100, 0.4, HARD), lattice_index(100, 0.4)),
+        (zoo.identical_pairs(2500, 8.0), 2500),
+        (zoo.identical_pairs(2500, 2.0), 0),
+    ],
+    ids=["ring", "lattice", "pairs", "stable pairs"],
+)
+def test_large_sparse_networks_are_counted_exactly(network, index):
+    n = count_units(network)
+    assert classify(network, zeros(n)) == (index, "saddle" if index else "stable")
+
+
+def test_the_numbers_of_the_large_networks():
+    assert (ring_spectrum(4100, 0.6) < 0).sum() == 765
+    assert lattice_index(100, 0.4) == 1321
+
+
+@pytest.mark.parametrize("degenerate", [1, 40])
+def test_zero_eigenvalues_of_a_large_network(degenerate, monkeypatch):
+    """Pairs of hard units with w = 1 have the eigenvalues 0 and 2, with w = 2 -1 and 3."""
+    monkeypatch.setattr(inertia, "DENSE_UNITS", 10)
+    w = torch.full((60,), 2.0).index_fill(0, torch.arange(degenerate), 1.0)
+    pairs = torch.arange(120).reshape(60, 2).mT
+    W = torch.sparse_coo_tensor(
+        torch.cat([pairs, pairs.flip(0)], 1), w.repeat(2), check_invariants=True
+    )
+    network = SparseNetwork(W, zeros(120), HARD).centred()
+    assert classify(network, zeros(120)) == (60 - degenerate, "degenerate")
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("level", [-1.0, 0.0, 0.4])
+def test_counting_below_a_level(seed, level):
+    rng = np.random.default_rng(seed)
+    A = scipy.sparse.random_array((300, 300), density=0.02, rng=rng)
+    H = scipy.sparse.diags_array(rng.uniform(0.5, 2, 300)) - (A + A.T)
+    assert count_below(H, level) == (np.linalg.eigvalsh(H.toarray()) < level).sum()
+
+
+def test_what_cannot_be_factorised_is_not_counted(monkeypatch):
+    swap = scipy.sparse.csr_array([[0.0, 1.0], [1.0, 0.0]])
+    assert count_below(swap, 0.0) is None
+    assert count_below(swap, 0.5) == 1
+    monkeypatch.setattr(inertia, "MOST_WORK", 0)
+    assert count_below(swap, 0.5) is None
 
 
 @pytest.mark.parametrize("small", [False, True], ids=["dense", "by products"])
