@@ -179,9 +179,9 @@ def chain_state(net: ctebm.AsymmetricNetwork) -> Tensor:
 
 
 def sixteen_decades(n: int = 12, seed: int = 0) -> ctebm.DenseNetwork:
-    """Couplings from 1e-8 to 1e8."""
+    """Couplings from 1e-14 to 1e2."""
     rng = np.random.default_rng(seed)
-    size = 10 ** np.linspace(-4, 4, n)
+    size = 10 ** np.linspace(-7, 1, n)
     A = rng.standard_normal((n, n))
     W = size[:, None] * (A + A.T) * size
     np.fill_diagonal(W, 0)

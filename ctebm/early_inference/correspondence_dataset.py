@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["STATUS", "correspondence_dataset"]
 
-STATUS = "0 fine, 1 no equilibrium, 2 outputs that send no gradient back, 3 left the finite numbers"
+STATUS = (
+    "0 fine, 1 no equilibrium, 2 outputs that send no gradient back, 3 left the finite numbers, "
+    "4 equilibrium not stable"
+)
 _TAU = "membrane time constant"
 _RUN = ("sample", "eps")
 _LAYER = ("sample", "eps", "save", "layer")

@@ -252,7 +252,9 @@ def _recorded(
     moved = _filled([d.mean.transpose(0, 1) for d in displacements], dim=1)
     step = _filled([torch.tensor(steps) for steps in schedule.steps], dim=0, fill=-1)
     finite = torch.isfinite(moved).all(-1) | (step < 0).to(moved.device)
-    status, message = _outcomes(fixed, run, finite.flatten(1).all(-1))
+    implicit = implicit_gradient(run.network, fixed.state, run.target)
+    unstable = torch.isnan(implicit).any(-1)
+    status, message = _outcomes(fixed, run, finite.flatten(1).all(-1), unstable)
     moved[~fixed.converged] = torch.nan
     return Correspondence(
         network=network,
@@ -270,7 +272,7 @@ def _recorded(
         cosine_interval=_gathered([d.cosine_interval for d in displacements], 1, 2),
         linear_response=_filled([d.linear_response.transpose(0, 1) for d in displacements], dim=1),
         chain=run.chain,
-        implicit=implicit_gradient(run.network, fixed.state, run.target),
+        implicit=implicit,
         first_crossing=torch.stack([found.step for found in crossings], -1),
         crossing_unit=torch.stack([found.unit for found in crossings], -1),
         crossing_direction=torch.stack([found.direction for found in crossings], -1),
@@ -285,7 +287,9 @@ def _recorded(
     )
 
 
-def _outcomes(fixed: FixedPoints, run: DrivenRun, finite: Tensor) -> tuple[Tensor, list[str]]:
+def _outcomes(
+    fixed: FixedPoints, run: DrivenRun, finite: Tensor, unstable: Tensor
+) -> tuple[Tensor, list[str]]:
     """Return the status of each sample, and a sentence where it is not 0.
 
     Parameters
@@ -296,20 +300,27 @@ def _outcomes(fixed: FixedPoints, run: DrivenRun, finite: Tensor) -> tuple[Tenso
         What was done to them.
     finite : Tensor, (sample,)
         Whether all displacements are finite.
+    unstable : Tensor, (sample,)
+        Whether the equilibrium is known to have a direction without positive curvature.
     """
     silent = ~run.responsive[..., run.network.layers[run.network.output]]
     silent = silent.expand(len(fixed.message), -1)
     status = torch.zeros(len(silent), dtype=torch.int8)
     message = list(fixed.message)
     why = "pulled further out" if run.drive.one_sided else "a weak nudge leaves them there"
-    for i, (converged, ok) in enumerate(
-        zip(fixed.converged.tolist(), finite.tolist(), strict=True)
-    ):
+    rows = zip(fixed.converged.tolist(), finite.tolist(), unstable.tolist(), strict=True)
+    for i, (converged, ok, falling) in enumerate(rows):
         if not converged:
             status[i] = 1
         elif not ok:
             status[i] = 3
             message[i] = f"sample {i} left the finite numbers when driven; use a smaller eps."
+        elif falling or message[i]:
+            status[i] = 4
+            message[i] = message[i] or (
+                f"sample {i}: the equilibrium is not stable, so that what is measured is how the "
+                "motion leaves it; give another start."
+            )
         elif bool(silent[i].any()):
             status[i] = 2
             message[i] = (

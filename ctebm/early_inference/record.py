@@ -43,7 +43,7 @@ class Correspondence:
     status : Tensor
         0 where all is well, 1 where no equilibrium was reached, 2 where outputs are pinned at a
         kink and send no gradient back (the other units are measured as usual), 3 where the driven
-        motion left the finite numbers, ``(sample,)``.
+        motion left the finite numbers, 4 where the equilibrium is not stable, ``(sample,)``.
     message : list of str
         A sentence for each sample whose status is not 0, else ``""``.
     eps : Tensor

@@ -23,6 +23,8 @@ __all__ = ["check_tolerance", "margin", "pinned_units", "project", "residual", "
 
 # A force is a sum of terms of order 1: a few roundings of it are noise.
 ROUNDINGS = 8
+# The tolerance that nobody asked for, and how many roundings it leaves to narrow dtypes.
+DEFAULT_TOL, DEFAULT_ROUNDINGS = 1e-10, 100
 
 
 def residual_vector(network: VectorField, s: Tensor, f: Tensor) -> Tensor:
@@ -66,11 +68,22 @@ def project(network: VectorField, s: Tensor) -> Tensor:
     return s if network.box is None else network.box.project(s)
 
 
-def check_tolerance(tol: float, dtype: torch.dtype) -> None:
-    """Refuse a tolerance of the residual below what rounding leaves of it."""
-    floor = ROUNDINGS * torch.finfo(dtype).eps
-    if not (math.isfinite(tol) and tol >= floor):
+def check_tolerance(tol: float | None, dtype: torch.dtype) -> float:
+    """Return the tolerance of the residual; refuse one below what rounding leaves of it.
+
+    Parameters
+    ----------
+    tol : float or None
+        None stands for 1e-10, or in float32 for what its rounding allows.
+    dtype : torch.dtype
+        Of the states.
+    """
+    unit = torch.finfo(dtype).eps
+    if tol is None:
+        return max(DEFAULT_TOL, DEFAULT_ROUNDINGS * unit)
+    if not (math.isfinite(tol) and tol >= ROUNDINGS * unit):
         raise ValueError(
-            f"expected tol >= {floor:.1e}, the rounding floor of {dtype}, got {tol}; "
+            f"expected tol >= {ROUNDINGS * unit:.1e}, the rounding floor of {dtype}, got {tol}; "
             "use float64 or a larger tol."
         )
+    return tol

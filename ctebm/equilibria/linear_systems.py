@@ -74,7 +74,7 @@ def conjugate_gradients(product: Product, right: Tensor, tol: float = 0.0) -> Te
     return torch.where(definite, x * size, torch.nan)
 
 
-def positive_definite(product: Product, where: Tensor) -> Tensor:
+def positive_definite(product: Product, where: Tensor, share: float = GENERIC_SHARE) -> Tensor:
     r"""Return in which rows a symmetric `product` has positive curvature in every direction.
 
     By conjugate gradients on a generic right-hand side, at most at the cost of one more solve. The
@@ -89,6 +89,9 @@ def positive_definite(product: Product, where: Tensor) -> Tensor:
         Multiplies rows ``(*batch, unit)``, and keeps the units outside `where` at 0.
     where : Tensor, (*batch, unit)
         1 for the units that count, else 0.
+    share : float
+        A share that a generic vector has in every direction. A larger one takes fewer products,
+        and may miss a curvature just below 0.
 
     Returns
     -------
@@ -103,7 +106,7 @@ def positive_definite(product: Product, where: Tensor) -> Tensor:
     tensor(False)
     """
     z = generic_vector(where.shape[-1], where)
-    return torch.isfinite(conjugate_gradients(product, where * z, GENERIC_SHARE)).all(-1)
+    return torch.isfinite(conjugate_gradients(product, where * z, share)).all(-1)
 
 
 def power_of_two(rows: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from ctebm.equilibria.rows import Iteration, Rows
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
 
-__all__ = ["NEWTON_UNITS", "newton", "newton_from", "newton_step"]
+__all__ = ["NEWTON_UNITS", "newton", "newton_from", "newton_step", "polish"]
 
 # Every step factors the Jacobian of every row; beyond, searches look for minima only.
 NEWTON_UNITS = 600
@@ -28,6 +28,8 @@ LONGEST_STEP = 1.0
 SHARES, SUFFICIENT = (1.0, 0.5, 0.125), 0.25
 # A polishing step that does not halve the residual has met rounding.
 POLISHED = 0.5
+# Near an isolated solution Newton's method doubles the digits: eight steps are many.
+POLISHING_STEPS = 8
 # The regularisation |F|^2 stays below the curvatures that matter, and above underflow.
 LARGEST_MU, SMALLEST_MU = 1e-2, 1e-290
 # The deflated step is Newton's divided by a number, which passes through 0.
@@ -128,6 +130,39 @@ def newton_step(network: Network, state: Tensor) -> Tensor:
     return conjugate_gradients(lambda v: free * H(free * v), free * f)
 
 
+def polish(network: VectorField, s: Tensor, tol: float) -> Tensor:
+    """Solve ``force = 0`` by Newton's plain method, from states near isolated solutions.
+
+    Parameters
+    ----------
+    network : VectorField
+        For states ``(row, unit)``.
+    s : Tensor
+        States near solutions, ``(row, unit)``.
+    tol : float
+        Bound on the residual.
+
+    Returns
+    -------
+    Tensor
+        ``(row, unit)``; not a number where the Jacobian is singular.
+    """
+    eye = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device)
+    size = residual(network, s)
+    for _ in range(POLISHING_STEPS):
+        J, remaining, d, free = _box_system(network, s, network.force(s))
+        J = torch.where(free.unsqueeze(-1) & free.unsqueeze(-2), J, -eye)
+        step = torch.linalg.solve_ex(J, remaining.unsqueeze(-1)).result.squeeze(-1)
+        trial = project(network, s + d - torch.where(free, step, 0.0))
+        before, size = size, residual(network, trial)
+        polished = (before <= tol) & ~(size < POLISHED * before)
+        s = torch.where(polished.unsqueeze(-1), s, trial)
+        size = torch.where(polished, before, size)
+        if bool(polished.all()):
+            break
+    return s
+
+
 def _line_search(net: VectorField, s: Tensor, d: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
     """Return the states with the smallest residual along a step, and that residual.
 
@@ -158,17 +193,26 @@ def _deflated(d: Tensor, s: Tensor, known: Tensor) -> Tensor:
 
 def _step(net: VectorField, s: Tensor, f: Tensor) -> Tensor:
     """Return the regularised Newton step; rows of pinned units are those of the identity."""
-    J, F = net.jacobian(s), residual_vector(net, s, f)
     if net.box is None:
-        return -_regularised(J, F, isinstance(net, Network))
-    free = net.box.inside(s + f)
-    # pinned units move to their kinks, the others solve their rows given that
-    d = torch.where(free, 0.0, F)
-    remaining = torch.where(free, F + (J @ d.unsqueeze(-1)).squeeze(-1), 0.0)
+        return -_regularised(net.jacobian(s), f, isinstance(net, Network))
+    J, remaining, d, free = _box_system(net, s, f)
     both = free.unsqueeze(-1) & free.unsqueeze(-2)
     eye = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device)
     J = torch.where(both, J, -eye)
     return d - torch.where(free, _regularised(J, remaining, isinstance(net, Network)), 0.0)
+
+
+def _box_system(net: VectorField, s: Tensor, f: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return what a Newton step solves between kinks.
+
+    The Jacobian; what is left of the free units' residual when the pinned units have moved to
+    their kinks; that move; and which units are free.
+    """
+    J, F = net.jacobian(s), residual_vector(net, s, f)
+    free = torch.ones_like(s, dtype=torch.bool) if net.box is None else net.box.inside(s + f)
+    d = torch.where(free, 0.0, F)
+    remaining = torch.where(free, F + (J @ d.unsqueeze(-1)).squeeze(-1), 0.0)
+    return J, remaining, d, free
 
 
 def _regularised(J: Tensor, F: Tensor, symmetric: bool) -> Tensor:

@@ -6,13 +6,15 @@ method is cheaper: a step costs one force.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from ctebm.equilibria.kkt import residual_vector
 from ctebm.networks.base import VectorField
 
-__all__ = ["picard"]
+__all__ = ["Iterated", "picard"]
 
 # The residual is judged after this many steps, of which single ones may overshoot.
 STEPS = 3
@@ -20,11 +22,36 @@ STEPS = 3
 CONTRACTION = 0.5
 # This many first rounds go unjudged: from afar the residual rises before it falls.
 GRACE = 3
+# A single step that raises the residual by more than this factor has left the start behind.
+OVERSHOOT = 2
 
 
-def picard(
-    network: VectorField, s: Tensor, tol: float, max_iterations: int
-) -> tuple[Tensor, Tensor, Tensor]:
+class Iterated(NamedTuple):
+    """Where Picard's iteration ended.
+
+    Attributes
+    ----------
+    state : Tensor
+        ``(row, unit)``.
+    steps : Tensor
+        Steps taken, ``(row,)``.
+    first : Tensor
+        The residual at the start, ``(row,)``.
+    far : Tensor
+        Which rows have not converged, ``(row,)``.
+    overshot : Tensor
+        In which rows a step raised the residual or a first round did not contract it, ``(row,)``:
+        where they ended need not be near their start, nor below it, nor stable.
+    """
+
+    state: Tensor
+    steps: Tensor
+    first: Tensor
+    far: Tensor
+    overshot: Tensor
+
+
+def picard(network: VectorField, s: Tensor, tol: float, max_iterations: int) -> Iterated:
     """Follow ``s <- R(s)`` in each row while three steps contract its residual.
 
     A row that does not contract from the start is back at its start.
@@ -42,20 +69,22 @@ def picard(
 
     Returns
     -------
-    tuple of Tensor
-        States ``(row, unit)``, steps taken ``(row,)`` and which rows have not converged.
+    Iterated
     """
     start, move = s, residual_vector(network, s, network.force(s))
-    size = move.abs().amax(-1)
+    size = first = move.abs().amax(-1)
     steps = torch.zeros_like(size, dtype=torch.long)
     going = size > tol
+    overshot = torch.zeros_like(going)
     for k in range(max_iterations // STEPS):
         if not bool(going.any()):
             break
-        trial, move_new = _advance(network, s, move)
-        size_new = move_new.abs().amax(-1)
         judged = k >= GRACE
-        lost = going & ~(size_new <= CONTRACTION * size) if judged else torch.zeros_like(going)
+        trial, move_new, size_new, rose = _advance(network, s, move, size, watched=not judged)
+        overshot |= going & rose
+        slow = going & ~(size_new <= CONTRACTION * size)
+        overshot |= slow
+        lost = slow if judged else torch.zeros_like(going)
         steps += STEPS * going
         kept = going & ~lost
         if bool(kept.all()):
@@ -70,12 +99,22 @@ def picard(
     far = ~(size <= tol)
     if max_iterations <= STEPS * GRACE:
         s = torch.where(far.unsqueeze(-1), start, s)
-    return s, steps, far
+    return Iterated(s, steps, first, far, overshot)
 
 
-def _advance(network: VectorField, s: Tensor, move: Tensor) -> tuple[Tensor, Tensor]:
-    """Return states after a few steps, and where the next would lead from there."""
-    for _ in range(STEPS):
+def _advance(
+    network: VectorField, s: Tensor, move: Tensor, size: Tensor, watched: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Take a few steps.
+
+    Return the states, where the next step would lead from there, the residual, and in which rows
+    it rose, over them all or, if `watched`, in any of them.
+    """
+    rose = torch.zeros_like(size, dtype=torch.bool)
+    for step in range(STEPS):
         s = s + move
         move = residual_vector(network, s, network.force(s))
-    return s, move
+        if watched or step == STEPS - 1:
+            before, size = size, move.abs().amax(-1)
+            rose |= ~(size <= OVERSHOOT * before)
+    return s, move, size, rose

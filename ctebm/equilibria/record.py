@@ -3,8 +3,10 @@ r"""The record of equilibria: where they are, how sure that is, and what is know
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 
 import torch
 import xarray as xr
@@ -41,8 +43,8 @@ class FixedPoints:
     status : Tensor
         0 where the residual is within the tolerance, 1 where it is not, ``(*batch)``, int8.
     message : list of str
-        A sentence for each sample whose status is not 0, in the order of the flattened batch,
-        else ``""``.
+        A sentence for each sample whose status is not 0, or that ended at an unstable equilibrium
+        which was not its start, in the order of the flattened batch; else ``""``.
     pinned : Tensor
         Whether a unit is held at a kink by its current, ``(*batch, unit)``.
     margin : Tensor
@@ -149,8 +151,8 @@ class FixedPoints:
 
     def raise_for_status(self) -> FixedPoints:
         """Return the points themselves, or raise RuntimeError for the first that failed."""
-        for sentence in self.message:
-            if sentence:
+        for sentence, status in zip(self.message, self.status.reshape(-1).tolist(), strict=True):
+            if status:
                 raise RuntimeError(sentence)
         return self
 
@@ -192,6 +194,7 @@ def points_at(
     hits: Tensor | None = None,
     continuum: Tensor | None = None,
     failed: int = 0,
+    why: Mapping[int, str] = MappingProxyType({}),
 ) -> FixedPoints:
     """Return the record of states, everything in it evaluated at these states.
 
@@ -207,6 +210,8 @@ def points_at(
         Steps taken, ``(*batch)``.
     hits, continuum, failed
         As in :class:`FixedPoints`; by default those of settling.
+    why : mapping of int to str
+        What is known of samples by their number in the flattened batch, for their message.
     """
     if isinstance(network, Network):
         energy, f = network.energy_and_force(s)
@@ -219,7 +224,7 @@ def points_at(
         energy=torch.full_like(res, math.nan) if energy is None else energy,
         residual=res,
         status=status,
-        message=_messages(status, res, tol, iterations),
+        message=_messages(status, res, tol, iterations, why),
         pinned=pinned_units(network, s, f),
         margin=margin(network, s, f),
         iterations=iterations,
@@ -241,11 +246,15 @@ def known_energy(network: VectorField, s: Tensor) -> Tensor | None:
         return None
 
 
-def _messages(status: Tensor, res: Tensor, tol: float, iterations: Tensor) -> list[str]:
+def _messages(
+    status: Tensor, res: Tensor, tol: float, iterations: Tensor, why: Mapping[int, str]
+) -> list[str]:
     """Return a sentence for each sample, in the order of the flattened batch."""
     rows = zip(*(t.flatten().tolist() for t in (status, res, iterations)), strict=True)
     return [
-        f"sample {i} has residual {r:.3g} > {tol:g} after {n} steps; give another start, more "
+        f"sample {i}: {why[i]}"
+        if i in why
+        else f"sample {i} has residual {r:.3g} > {tol:g} after {n} steps; give another start, more "
         "iterations, or a smoother energy."
         if failed
         else ""

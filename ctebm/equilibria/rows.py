@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Generic, TypeVar
+from typing import Generic, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor
 
 from ctebm.networks.base import VectorField
+from ctebm.networks.energy import Network
 
-__all__ = ["Iteration", "Rows"]
+__all__ = ["Iteration", "Rows", "has_energy"]
 
 F = TypeVar("F", bound=VectorField)
 N = TypeVar("N", bound=VectorField, covariant=True)
@@ -61,11 +62,20 @@ class Rows(Generic[N]):
         """The network of these rows, for states ``(row, unit)``."""
         return self.whole.samples(self.batch, self.index)
 
+    def one(self, row: int) -> N:
+        """Return the network of one row, for states ``(unit,)``."""
+        return self.whole.samples(self.batch, self.index[row])
+
     def __getitem__(self, chosen: Tensor) -> Rows[N]:
         return Rows(self.whole, self.batch, self.index[chosen])
 
     def __len__(self) -> int:
         return len(self.index)
+
+
+def has_energy(rows: Rows[VectorField]) -> TypeGuard[Rows[Network]]:
+    """Return whether the motion of rows goes down an energy whose gradient is its force."""
+    return isinstance(rows.whole, Network)
 
 
 class Iteration(Generic[N]):

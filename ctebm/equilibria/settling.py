@@ -1,23 +1,25 @@
-r"""The equilibrium that a start leads to: down the energy, each sample at its own pace.
+r"""The equilibrium that a start leads to, each sample at its own pace.
 
 Picard's iteration :math:`s \leftarrow R(s)` is followed as long as it contracts. Where it does not,
-Newton steps in a trust region descend the energy; without an energy Newton's method solves for a
-zero of the force.
+Newton steps in a trust region descend the energy, and a saddle is left along its negative
+curvature. Without an energy, or where the basin matters, the motion itself is followed.
 """
 
 from __future__ import annotations
 
-from typing import TypeGuard
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from ctebm.equilibria.kkt import check_tolerance, project
-from ctebm.equilibria.newton import newton
+from ctebm.equilibria.inertia import classify
+from ctebm.equilibria.kkt import check_tolerance, project, residual
 from ctebm.equilibria.picard import picard
 from ctebm.equilibria.record import FixedPoints, points_at
-from ctebm.equilibria.rows import Rows
-from ctebm.equilibria.trust_region import descend
+from ctebm.equilibria.relaxation import relax
+from ctebm.equilibria.rows import Rows, has_energy
+from ctebm.equilibria.saddles import downhill_from, is_unstable
+from ctebm.equilibria.trust_region import GROWTH, descend, energy_rounding
 from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.energy import Network, check_energy
 from ctebm.networks.numbers import whole
@@ -28,15 +30,20 @@ __all__ = ["check_motion", "settle", "settle_from", "settle_rows", "start_state"
 # Picard's iteration converges linearly and cheaply: it goes on to this share of the tolerance, or
 # to this many roundings, since what is measured from an equilibrium depends on its residual.
 PICARD_SHARE, PICARD_ROUNDINGS = 30, 64
+# How often a sample leaves a saddle: after the first time it is off all symmetric subspaces.
+ESCAPES = 10
 # Bound on the steps of each start of a search.
 SEARCH_ITERATIONS = 500
+
+Path = Literal["fast", "flow"]
 
 
 def settle(
     network: VectorField,
     start: StateLike | None = None,
-    tol: float = 1e-10,
+    tol: float | None = None,
     max_iterations: int = 1000,
+    path: Path = "fast",
 ) -> FixedPoints:
     r"""Find one equilibrium for each sample, downhill in energy from a start.
 
@@ -49,24 +56,33 @@ def settle(
         Its clamped inputs, if any, set the batch.
     start : array, (*batch, unit), or a record with such a ``state``, optional
         By default the state 0, which lies between the kinks. A start that is an equilibrium,
-        stable or not, is returned.
-    tol : float
-        Bound on the residual at the returned point (see :class:`FixedPoints`).
+        stable or not, is returned: ``stability`` tells which.
+    tol : float, optional
+        Bound on the residual at the returned point (see :class:`FixedPoints`); by default 1e-10,
+        in float32 1.2e-5.
     max_iterations : int
-        Bound on the steps of each sample; a Newton step counts once.
+        Bound on the steps of each sample, after each saddle anew; a Newton step counts once, and
+        so does a step in time.
+    path : {"fast", "flow"}
+        Which equilibrium. ``"fast"`` goes down the energy by the longest steps that lower it: the
+        end is not above the start, and stable unless the start lies on the stable set of a
+        saddle, but another start's motion may lead there. ``"flow"`` follows the motion
+        :math:`\dot s = f(s)` itself, in steps small enough for the basin of attraction to be the
+        start's, which costs several times as much. Without an energy both follow the motion, and
+        ``"fast"`` only where :math:`s \leftarrow R(s)` does not contract from the start on.
 
     Returns
     -------
     FixedPoints
         A sample that has not converged says so in ``status`` and ``message``; it neither spoils
-        nor delays the others. The equilibrium is one that the energy falls to, which need not be
-        the one that the motion from `start` ends in.
+        nor delays the others. One that ends at an unstable equilibrium which was not its start
+        says so in ``message``.
 
     Raises
     ------
     ValueError
         For a start of the wrong shape or not finite, a tolerance below rounding, no iterations, or
-        an energy that is not one number for each state or not differentiable.
+        an energy that is not one number for each state or not differentiable, or another path.
 
     Examples
     --------
@@ -80,36 +96,162 @@ def settle(
     (['stable', 'stable'], tensor([0.5000, 0.5000], dtype=torch.float64))
     """
     s = start_state(network, start)
-    check_tolerance(tol, s.dtype)
+    tol = check_tolerance(tol, s.dtype)
+    if path not in get_args(Path):
+        raise ValueError(f"expected path 'fast' or 'flow', got {path!r}.")
     max_iterations = whole("max_iterations", max_iterations, least=1)
     batch = s.shape[:-1]
     rows = Rows.of(network, batch)
-    flat, steps = settle_rows(rows, s.reshape(-1, s.shape[-1]), tol, max_iterations)
-    return points_at(network, flat.reshape(s.shape), tol, steps.reshape(batch))
+    ends = settle_rows(rows, s.reshape(-1, s.shape[-1]), tol, max_iterations, path)
+    state, steps = ends.state.reshape(s.shape), ends.steps.reshape(batch)
+    return points_at(network, state, tol, steps, why=ends.why)
+
+
+class Ends(NamedTuple):
+    """Where samples have settled.
+
+    Attributes
+    ----------
+    state : Tensor
+        ``(row, unit)``.
+    steps : Tensor
+        Steps taken, ``(row,)``.
+    why : dict of int to str
+        What a row is that has not settled, or has at an unstable equilibrium.
+    """
+
+    state: Tensor
+    steps: Tensor
+    why: dict[int, str]
 
 
 def settle_rows(
-    rows: Rows[VectorField], s: Tensor, tol: float, max_iterations: int
-) -> tuple[Tensor, Tensor]:
-    """Settle states ``(row, unit)``; return where they end and the steps taken, ``(row,)``."""
+    rows: Rows[VectorField], s: Tensor, tol: float, max_iterations: int, path: Path = "fast"
+) -> Ends:
+    """Settle states ``(row, unit)`` that are no equilibria yet."""
+    if path == "flow":
+        ends = Ends(s.clone(), torch.zeros(len(s), dtype=torch.long, device=s.device), {})
+        _follow(rows, ends, _places(residual(rows.network, s) > tol), tol, max_iterations)
+        return ends
     rounding = PICARD_ROUNDINGS * torch.finfo(s.dtype).eps
     goal = max(tol / PICARD_SHARE, min(tol, rounding))
-    s, steps, left = picard(rows.network, s, goal, max_iterations)
-    far = torch.nonzero(left).squeeze(-1)
-    if len(far):
-        some = rows[far]
-        if _has_energy(some):
-            ends, more = descend(some, s[far], tol, max_iterations)
-        else:
-            ends, more = newton(some, s[far], tol, max_iterations)
-        s, steps[far] = s.index_copy(0, far, ends), steps[far] + more
-    return s, steps
+    found = picard(rows.network, s, goal, max_iterations)
+    ends, moving = Ends(found.state, found.steps, {}), found.first > tol
+    if has_energy(rows):
+        # a step that overshoots may end anywhere: above the start, or at a saddle
+        doubtful = _places(found.overshot & ~found.far & moving)
+        above = doubtful[_is_above(rows[doubtful], found.state[doubtful], s[doubtful])]
+        back = found.far.index_fill(0, above, True)
+        ends.state[back] = s[back]
+        doubtful = doubtful[~back[doubtful]]
+        _descend(rows, ends, _places(back & moving), doubtful, tol, max_iterations)
+    else:
+        back = found.far | found.overshot
+        ends.state[back] = s[back]
+        _follow(rows, ends, _places(back & moving), tol, max_iterations)
+    return ends
+
+
+def _descend(
+    rows: Rows[Network], ends: Ends, far: Tensor, doubtful: Tensor, tol: float, max_iterations: int
+) -> None:
+    """Go down the energy from some rows; leave the saddles among their ends and doubtful rows.
+
+    Parameters
+    ----------
+    rows : Rows
+        All rows.
+    ends : Ends
+        Where they are, which is changed.
+    far, doubtful : Tensor
+        Places of rows, ``(place,)``.
+    tol, max_iterations
+        As for :func:`settle`.
+    """
+    judged = torch.cat([far, doubtful])
+    if not len(judged):
+        return
+    tried, start = far, _scale(ends.state)
+    for _ in range(ESCAPES):
+        if len(far):
+            s, more = descend(rows[far], ends.state[far], tol, max_iterations)
+            ends.state[far], ends.steps[far] = s, ends.steps[far] + more
+        judged = judged[residual(rows[judged].network, ends.state[judged]) <= tol]
+        saddles, beside = downhill_from(rows[judged], ends.state[judged])
+        far = judged = judged[saddles]
+        if not len(far):
+            break
+        ends.state[far], ends.steps[far] = beside, ends.steps[far] + 1
+    size = residual(rows[tried].network, ends.state[tried])
+    for i, r in zip(tried.tolist(), size.tolist(), strict=True):
+        grown, n = float(_scale(ends.state)[i]), int(ends.steps[i])
+        if not grown < GROWTH * float(start[i]):
+            E = float(rows.one(i).energy(ends.state[i]))
+            ends.why[i] = (
+                f"the energy falls without bound: it is {E:.3g} where the largest state is "
+                f"{grown:.3g}; bound the rate, or add a term that grows with the state."
+            )
+        elif not r <= tol and n < max_iterations:
+            ends.why[i] = (
+                f"residual {r:.3g} > {tol:g} after {n} steps, and none lowers it any more: it is "
+                "the rounding of large terms, or the energy is not smooth; give a larger tol."
+            )
+
+
+def _follow(
+    rows: Rows[VectorField], ends: Ends, at: Tensor, tol: float, max_iterations: int
+) -> None:
+    """Follow the motion from some rows, which changes `ends`."""
+    if not len(at):
+        return
+    start = ends.state[at]
+    found = relax(rows[at], start, tol, max_iterations)
+    ends.state[at], ends.steps[at] = found.state, ends.steps[at] + found.steps
+    size = residual(rows[at].network, found.state)
+    unsure = _places((size <= tol) & ~found.stable)
+    unstable = unsure[is_unstable(rows[at[unsure]], found.state[unsure])]
+    for i in unstable.tolist():
+        k = classify(rows.one(int(at[i])), found.state[i])[0]
+        ends.why[int(at[i])] = (
+            f"an equilibrium with {k} unstable directions: the motion from this start ends there, "
+            "from beside it it does not; move the start a little."
+        )
+    for i in _places(~(size <= tol)).tolist():
+        t, n = float(found.time[i]), int(found.steps[i])
+        grown = float(_scale(found.state)[i] / _scale(start)[i])
+        ends.why[int(at[i])] = (
+            f"the state grows without bound: by a factor {grown:.3g} in time {t:.3g}; bound the "
+            "force."
+            if not grown < GROWTH
+            else f"does not settle: after time {t:.3g} in {n} steps it cycles or is still moving, "
+            f"with residual {float(size[i]):.3g}; give more iterations, or simulate it."
+        )
+
+
+def _is_above(rows: Rows[Network], s: Tensor, start: Tensor) -> Tensor:
+    """Return which states have a higher energy than their starts, ``(row,)``."""
+    if not len(rows):
+        return torch.zeros(0, dtype=torch.bool, device=s.device)
+    network = rows.network
+    first = network.energy(start)
+    highest = first + energy_rounding(network, start, first)
+    return ~(network.energy(s) <= highest)  # NaN is
+
+
+def _scale(s: Tensor) -> Tensor:
+    """Return the largest unit of each state, at least 1, ``(row,)``."""
+    return s.abs().amax(-1).clamp(min=1)
+
+
+def _places(rows: Tensor) -> Tensor:
+    """Return the places at which rows are true, ``(place,)``."""
+    return torch.nonzero(rows).squeeze(-1)
 
 
 def settle_from(network: VectorField, starts: Tensor, tol: float) -> Tensor:
     """Return the ends of settling from many starts ``(start, unit)`` in one sample."""
     rows = Rows.repeated(network, len(starts))
-    return settle_rows(rows, starts, tol, SEARCH_ITERATIONS)[0]
+    return settle_rows(rows, starts, tol, SEARCH_ITERATIONS).state
 
 
 def start_state(network: VectorField, start: StateLike | None) -> Tensor:
@@ -145,7 +287,3 @@ def check_motion(network: VectorField, s: Tensor) -> None:
             "expected a finite force at the start, got NaN or infinity; check the parameters, or "
             "start where the energy is smooth."
         )
-
-
-def _has_energy(rows: Rows[VectorField]) -> TypeGuard[Rows[Network]]:
-    return isinstance(rows.whole, Network)

@@ -14,8 +14,9 @@ from ctebm.equilibria.kkt import pinned_units, project, residual, residual_vecto
 from ctebm.equilibria.krylov import TINY
 from ctebm.equilibria.rows import Iteration, Rows
 from ctebm.networks.energy import Network
+from ctebm.networks.pairwise import PairwiseNetwork
 
-__all__ = ["descend"]
+__all__ = ["descend", "energy_rounding"]
 
 # The radius first is the force, which may be tiny at a saddle and must not end the descent there.
 SMALLEST_FIRST_RADIUS = 1e-3
@@ -38,6 +39,8 @@ COARSE, FINE = 0.1, 1e-8
 BELOW_TOL = 100
 # However near rounding, CG lowers the residual by this factor.
 LOOSEST = 0.5
+# A state that has grown by this factor is on its way to infinity.
+GROWTH = 1e12
 # How often a projected Newton step that does not fall is cut to a third.
 CUTS = 4
 
@@ -78,6 +81,30 @@ def descend(
     return iteration.ended, iteration.steps
 
 
+def energy_rounding(network: Network, s: Tensor, E: Tensor) -> Tensor:
+    r"""Return within how much the energy of states is known, ``(*batch)``.
+
+    An energy is a difference of large terms, whose roundings it has: not those of the small number
+    that is left. Of eq. 6 the terms are known, :math:`r'Wr/2` from the energy and the others.
+
+    Parameters
+    ----------
+    network : Network
+        Whose energy it is.
+    s : Tensor
+        States, ``(*batch, unit)``.
+    E : Tensor
+        Their energies.
+    """
+    square = s.square().sum(-1)
+    terms = square + E.abs() + 1
+    if isinstance(network, PairwiseNetwork):
+        driven = network.bias * network.rate(s)
+        coupled = square / 2 - driven.sum(-1) + network.constant - E
+        terms = terms + driven.abs().sum(-1) + coupled.abs() + network.constant.abs()
+    return ROUNDINGS * torch.finfo(E.dtype).eps * terms
+
+
 class _Descent:
     """States on their way down: energy, force, trust radius and relaxation step of each."""
 
@@ -87,6 +114,7 @@ class _Descent:
         self.radius = self.f.norm(dim=-1).clamp(min=SMALLEST_FIRST_RADIUS)
         self.h = torch.ones_like(self.E)
         self.pins_known = torch.zeros_like(self.E, dtype=torch.bool)
+        self.far = GROWTH * (1 + s.norm(dim=-1))
 
     def relax(self) -> None:
         """Take a projected step along the force, which tells which units the kinks hold."""
@@ -105,10 +133,10 @@ class _Descent:
         g = self.f * free
         subproblem = _Subproblem(self.rows, self.s, g, free)
         d, model = subproblem.solve(self.radius, self._accuracy(g, tol))
-        trial, E, f = self._along(d)
+        slack = energy_rounding(net, self.s, self.E)
+        trial, E, f = self._along(d, self.E + slack)
         gain = self.E - E
         # Near the bottom the energy is flat to rounding: then the residual decides.
-        slack = ROUNDINGS * torch.finfo(E.dtype).eps * (self.s.square().sum(-1) + self.E.abs() + 1)
         flat = gain.abs() <= slack
         before, after = (residual_vector(net, *at).norm(dim=-1)
                          for at in ((self.s, self.f), (trial, f)))  # fmt: skip
@@ -122,7 +150,8 @@ class _Descent:
 
     def going(self, tol: float) -> Tensor:
         """Return which rows are neither at an equilibrium nor stuck."""
-        stuck = self.radius <= SMALLEST_RADIUS * (1 + self.s.norm(dim=-1))
+        size = self.s.norm(dim=-1)
+        stuck = (self.radius <= SMALLEST_RADIUS * (1 + size)) | (size > self.far)
         return (residual(self.rows.network, self.s, self.f) > tol) & ~stuck
 
     def keep(self, going: Tensor) -> None:
@@ -130,8 +159,8 @@ class _Descent:
         self.rows, self.s, self.E, self.f = (
             self.rows[going], self.s[going], self.E[going], self.f[going]
         )  # fmt: skip
-        self.radius, self.h, self.pins_known = (
-            self.radius[going], self.h[going], self.pins_known[going]
+        self.radius, self.h, self.pins_known, self.far = (
+            self.radius[going], self.h[going], self.pins_known[going], self.far[going]
         )  # fmt: skip
 
     def _accuracy(self, g: Tensor, tol: float) -> Tensor:
@@ -148,10 +177,20 @@ class _Descent:
         quadratic = size * size.clamp(max=COARSE)
         return torch.minimum(quadratic.clamp(min=rounding), LOOSEST * size)
 
-    def _along(self, d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _along(self, d: Tensor, highest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the end of a step; with kinks, of the longest of a few projected ones that falls.
 
-        State, energy and force.
+        Parameters
+        ----------
+        d : Tensor
+            The step, ``(row, unit)``.
+        highest : Tensor
+            Energies above which it is cut, ``(row,)``.
+
+        Returns
+        -------
+        tuple of Tensor
+            State, energy and force.
         """
         net = self.rows.network
         trial = project(net, self.s + d)
@@ -160,7 +199,7 @@ class _Descent:
             return trial, E, f
         t = torch.ones_like(E)
         for _ in range(CUTS):
-            high = ~(E < self.E)
+            high = ~(highest >= E)
             if not bool(high.any()):
                 break
             t = torch.where(high, t / 3, t)

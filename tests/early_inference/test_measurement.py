@@ -262,3 +262,13 @@ def test_a_record_of_equilibria_is_a_start_and_a_state():
     for name in ("state", "start"):
         again = measured(eps=[0.1], n_steps=4, **{name: first.fixed})
         torch.testing.assert_close(again.displacement, first.displacement)
+
+
+def test_an_equilibrium_that_is_not_stable_is_said():
+    layers = ctebm.LayeredNetwork([[[8.0]], [[8.0]]], [[0.0], [0.0], [0.0]], ctebm.Tanh())
+    net = layers.centred()  # h and y have the saddle 0 and two wells
+    x, target = [[0.0], [0.0]], [[0.3], [0.3]]
+    record = ctebm.correspondence(net, x, target, [0.1], start=[[0.0, 0.0], [0.5, 0.5]], n_steps=4)
+    assert record.fixed.stability == ["saddle", "stable"]
+    assert record.status.tolist() == [4, 0]
+    assert "not stable" in record.message[0] and record.message[1] == ""

@@ -15,8 +15,10 @@ from analytic import (
     random_dense,
     symmetric_energy,
 )
+from zoo import cyclic, dense, hopfield_layers, inhibition, off_diagonal, rotor, zoo
 
 from ctebm import (
+    Activation,
     AsymmetricNetwork,
     DenseNetwork,
     FeedbackNetwork,
@@ -28,6 +30,7 @@ from ctebm import (
     SmoothHardSigmoid,
     SparseNetwork,
     Tanh,
+    VectorField,
     find_fixed_points,
     settle,
 )
@@ -146,11 +149,13 @@ def test_sparse_settles_as_dense():
 
 def test_float32():
     network = random_dense(10, 0, HardSigmoid()).to(dtype=torch.float32)
-    points = settle(network, tol=1e-5)
+    points = settle(network)
     assert points.converged.all()
     assert points.state.dtype == torch.float32
+    assert points.tol == pytest.approx(1.2e-5, rel=0.01)
+    assert settle(random_dense(10, 0, HardSigmoid())).tol == 1e-10
     with pytest.raises(ValueError, match="rounding floor"):
-        settle(network)
+        settle(network, tol=1e-10)
 
 
 def test_bad_starts():
@@ -163,6 +168,8 @@ def test_bad_starts():
         settle(network, tol=1e-17)
     with pytest.raises(ValueError, match="max_iterations >= 1"):
         settle(network, max_iterations=0)
+    with pytest.raises(ValueError, match="'fast' or 'flow', got 'quick'"):
+        settle(network, path="quick")
 
 
 class AnyLength(Network):
@@ -203,3 +210,130 @@ def test_an_energy_of_states_of_any_length_takes_a_start():
     assert settle(AnyLength(), [0.3, 0.2, 0.1]).state.tolist() == pytest.approx(
         [0, 0, 0], abs=1e-10
     )
+
+
+@pytest.mark.parametrize("name", list(zoo()))
+@pytest.mark.parametrize("path", ["fast", "flow"])
+def test_structured_networks_settle_where_they_should(name, path):
+    member = zoo()[name]
+    network, starts = member.network, member.starts(20)
+    points = settle(network, starts, path=path)
+    # the bump of a ring moves between two units for longer than it is followed
+    still_moving = [name == "cosine-ring" and path == "flow" and "moving" in m
+                    for m in points.message]  # fmt: skip
+    assert sum(still_moving) <= 10
+    kinds = {k for k, slow in zip(points.stability, still_moving, strict=True) if not slow}
+    assert kinds <= member.kinds
+    if member.has_energy:
+        assert (points.energy <= network.energy(starts)).all()
+    if member.stable is not None:
+        # the fourth power of s is all that holds it at the edge of stability
+        tol = 1e-3 if name == "edge" else 1e-8
+        assert torch.cdist(points.state, member.stable, p=math.inf).amin(1).max() <= tol
+
+
+@pytest.mark.parametrize("name", [k for k, m in zoo().items() if m.stable is not None])
+def test_what_the_zoo_knows_is_so(name):
+    member = zoo()[name]
+    points = settle(member.network, member.stable)
+    assert torch.equal(points.state, member.stable)
+    assert not points.iterations.any()
+    assert set(points.stability) <= member.kinds
+
+
+def test_overshooting_does_not_climb():
+    network = dense(20 * off_diagonal(50), Tanh())
+    start = torch.full((50,), 3.0, dtype=torch.float64)
+    points = settle(network, start)
+    assert points.energy.item() == pytest.approx(283.974, abs=1e-3)  # beside the start's 285.430
+    assert points.stability == ["stable"]
+
+
+def test_a_saddle_on_the_way_down_is_left():
+    points = settle(inhibition(3, -5.0), [0.3, 0.1, -0.2])
+    assert points.energy.item() == pytest.approx(-4.75, abs=1e-14)
+    assert points.stability == ["stable"]
+
+
+def test_a_saddle_that_is_given_is_returned():
+    network, saddle = inhibition(3, -5.0), torch.tensor([0.5, -5 / 12, -5 / 12]).double()
+    points = settle(network, saddle, tol=1e-6)
+    assert torch.allclose(points.state, saddle, atol=1e-6)
+    assert points.stability == ["saddle"]
+    assert points.message == [""]
+
+
+@pytest.mark.parametrize("activation", [HARD, TANH, Logistic(10.0)], ids=repr)
+def test_starts_beside_a_minimum_reach_it(activation):
+    # E is a small difference of large terms there
+    network = dense(8 * off_diagonal(3), activation)
+    minimum = settle(network, [0.4, 0.3, 0.5]).state
+    draw = np.random.default_rng(0).uniform(-0.05, 0.05, (100, 3))
+    points = settle(network, minimum + torch.as_tensor(draw))
+    assert (points.state - minimum).abs().max() < 1e-9
+
+
+def test_the_flow_ends_where_the_motion_does():
+    network = random_dense(20, 0, TANH, gain=6.0, bias=0.0)
+    starts = torch.as_tensor(np.random.default_rng(1).standard_normal((60, 20)))
+    s, eps = starts, 0.01
+    for _ in range(6000):
+        s = s + eps * network.force(s)
+    flow, fast = settle(network, starts, path="flow"), settle(network, starts)
+    here = residual(network, s) < 1e-6
+    assert here.sum() >= 30
+    assert (flow.state - s)[here].abs().max() < 1e-4
+    assert (fast.state - s)[here].abs().amax(-1).max() > 0.1  # another basin, some times
+
+
+def test_the_motion_decides_where_there_is_no_energy():
+    small = 0.1 * torch.as_tensor(np.random.default_rng(0).standard_normal((200, 3)))
+    assert set(settle(cyclic(), small).stability) == {"stable"}
+    for seed in range(20):
+        assert settle(hopfield_layers(seed)).stability == ["stable"]
+
+
+def test_what_does_not_settle_is_said():
+    points = settle(rotor(), [0.1, 0.2], max_iterations=200)
+    assert points.status.tolist() == 1
+    assert points.message[0].startswith("sample 0: does not settle: after time ")
+    with pytest.raises(RuntimeError, match="does not settle"):
+        points.raise_for_status()
+
+
+def test_the_end_on_the_stable_set_of_a_saddle_is_said():
+    network = AsymmetricNetwork([[0, 6], [6, 0]], [0, 0], Tanh()).centred()
+    points = settle(network, [[0.3, -0.3], [0.3, -0.2]]).raise_for_status()
+    assert points.stability == ["saddle", "stable"]
+    assert "1 unstable direction" in points.message[0]
+    assert points.message[1] == ""
+
+
+class Hill(Network):
+    def energy(self, s):
+        return -s.square().sum(-1) / 2
+
+
+class LeakyRelu(Activation):
+    rates = (-math.inf, math.inf)
+
+    def __call__(self, s):
+        return torch.nn.functional.leaky_relu(s, 0.1)
+
+
+@pytest.mark.parametrize(
+    "network", [Hill(2), DenseNetwork([[0, 3], [3, 0]], [0.1, 0.1], LeakyRelu())]
+)
+def test_an_energy_without_a_bound_is_said(network):
+    points = settle(network, [0.1, 0.2])
+    assert points.status.tolist() == 1
+    assert "the energy falls without bound" in points.message[0]
+
+
+class Growth(VectorField):
+    def force(self, s):
+        return s.clone()
+
+
+def test_a_state_without_a_bound_is_said():
+    assert "the state grows without bound" in settle(Growth(2), [0.1, 0.2]).message[0]
