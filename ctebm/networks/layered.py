@@ -16,6 +16,7 @@ from ctebm.networks.activation import Activation, as_activation
 from ctebm.networks.arrays import finite_tensor
 from ctebm.networks.blocks import Blocks, product
 from ctebm.networks.layout import consecutive, layer_names, without_layer
+from ctebm.networks.numbers import finite, whole
 from ctebm.networks.pairwise import PairwiseField, PairwiseNetwork, affine
 
 _DENSE_UNITS = 100  # up to which one dense product is faster than a product a block
@@ -190,11 +191,10 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
         ValueError
             For less than two layers, an empty one, or a gain that is negative or not finite.
         """
-        sizes = [int(n) for n in sizes]
-        if len(sizes) < 2 or min(sizes) < 1:
-            raise ValueError(f"expected two or more layers of one or more units, got {sizes}.")
-        if not (np.isfinite(gain) and gain >= 0):
-            raise ValueError(f"expected a finite gain >= 0, got {gain}.")
+        sizes = [whole("size", n, least=1, remedy="a layer has units") for n in sizes]
+        if len(sizes) < 2:
+            raise ValueError(f"expected two or more layers, got sizes {sizes}.")
+        gain = finite("gain", gain, low=0)
         streams = np.random.SeedSequence(seed).spawn(len(sizes) - 1)
         weights = [
             np.random.default_rng(stream).uniform(-1, 1, (m, n)) * gain * np.sqrt(6 / (m + n))

@@ -29,6 +29,11 @@ def check_memory(what: str, n_bytes: int, remedy: str, device: torch.device | No
     ------
     ValueError
         With both numbers and the remedy.
+
+    Examples
+    --------
+    >>> from ctebm.networks.memory import check_memory
+    >>> check_memory("the matrix of 10 units", 8 * 10**2, "use products")
     """
     free = free_memory(device)
     if n_bytes > free:

@@ -7,7 +7,6 @@ random: both are :class:`FeedbackNetwork`.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from typing import Self
 
@@ -21,6 +20,7 @@ from ctebm.networks.arrays import finite_tensor
 from ctebm.networks.blocks import Blocks
 from ctebm.networks.dense import DenseField, check_square
 from ctebm.networks.layered import LayeredField, LayeredNetwork
+from ctebm.networks.numbers import finite
 
 __all__ = ["AsymmetricNetwork", "FeedbackNetwork"]
 
@@ -141,8 +141,7 @@ class FeedbackNetwork(LayeredField):
             For weights of one number or all zero, which cannot turn, or an angle that is not
             finite.
         """
-        if not math.isfinite(degrees):
-            raise ValueError(f"expected a finite angle in degrees, got {degrees}.")
+        degrees = finite("degrees", degrees)
         streams = np.random.SeedSequence(seed).spawn(len(network.weights))
         feedback = [
             None if W is None else _turned(i, W, degrees, np.random.default_rng(stream))

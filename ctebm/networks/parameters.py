@@ -21,10 +21,26 @@ __all__ = ["activation_attributes", "load_network", "network_dataset"]
 
 
 def network_dataset(network: LayeredField) -> xr.Dataset:
-    """Return ``weight_0 ..``, ``bias_0 ..`` (input first) and the activation as attributes.
+    """Return the parameters as labelled arrays, which :func:`ctebm.load_network` reads.
 
-    A FeedbackNetwork has ``feedback_0 ..`` of the same shapes too. Weights that clamping took away
-    and biases with one row a sample are left out.
+    Parameters
+    ----------
+    network : LayeredNetwork or FeedbackNetwork
+        Weights that clamping took away and biases with one row a sample are left out.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``weight_0 ..`` and ``bias_0 ..``, input first, of a FeedbackNetwork ``feedback_0 ..`` too,
+        of the shapes of the weights; the activation and its parameters as attributes.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> from ctebm.networks.parameters import network_dataset
+    >>> dataset = network_dataset(ctebm.LayeredNetwork.random([4, 3, 2], ctebm.Tanh()))
+    >>> dict(dataset.sizes)
+    {'unit_input': 4, 'unit_h1': 3, 'unit_y': 2}
     """
     names = [name if name != "x" else "input" for name in network.layers]
     data = {}
@@ -45,7 +61,15 @@ def network_dataset(network: LayeredField) -> xr.Dataset:
 
 
 def activation_attributes(rho: Activation) -> dict[str, str]:
-    """Return the name of an activation and its parameters, as attributes of a dataset."""
+    """Return the name of an activation and its parameters, as attributes of a dataset.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> from ctebm.networks.parameters import activation_attributes
+    >>> activation_attributes(ctebm.HardSigmoid())
+    {'activation': 'HardSigmoid', 'activation_parameters': '{"lower": -0.5}'}
+    """
     known = [f.name for f in fields(rho)] if is_dataclass(rho) else []
     parameters = {name: getattr(rho, name) for name in known}
     return {
@@ -67,6 +91,10 @@ def load_network(
         a FeedbackNetwork.
     dtype : torch.dtype
         Of the parameters.
+
+    Returns
+    -------
+    LayeredNetwork or FeedbackNetwork
 
     Raises
     ------

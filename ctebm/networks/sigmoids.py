@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ctebm.networks.activation import Activation
 from ctebm.networks.kinks import Box
+from ctebm.networks.numbers import finite
 
 __all__ = ["HardSigmoid", "Logistic", "SmoothHardSigmoid", "Tanh", "sigmoid", "softplus"]
 
@@ -43,10 +44,7 @@ class HardSigmoid(Activation):
     lower: float = -0.5
 
     def __post_init__(self) -> None:
-        if not -1.0 < self.lower < 0.0:
-            raise ValueError(
-                f"HardSigmoid needs its kinks around 0, -1 < lower < 0 (eq. 7), got {self.lower}."
-            )
+        finite("lower", self.lower, above=-1, below=0, remedy="eq. 7 has its kinks around 0")
         _derive(self, box=Box(self.lower, self.lower + 1), kinks=(self.lower, self.lower + 1))
 
     max_slope = 1.0
@@ -99,7 +97,7 @@ class Logistic(Activation):
     gain: float = 4.0
 
     def __post_init__(self) -> None:
-        _check_positive("Logistic", "gain", self.gain)
+        finite("gain", self.gain, above=0)
         g = self.gain
         _derive(
             self, max_slope=g / 4, max_curvature=g**2 / math.sqrt(108), analytic_strip=math.pi / g
@@ -203,7 +201,7 @@ class SmoothHardSigmoid(Activation):
 
     def __post_init__(self) -> None:
         HardSigmoid(self.lower)
-        _check_positive("SmoothHardSigmoid", "width", self.width)
+        finite("width", self.width, above=0)
         # the slope half-way between the corners
         _derive(
             self, max_slope=math.tanh(1 / (4 * self.width)), analytic_strip=math.pi * self.width
@@ -277,8 +275,3 @@ def _derive(activation: Activation, **attributes: object) -> None:
     """Set attributes that follow from the fields of a frozen dataclass."""
     for name, value in attributes.items():
         object.__setattr__(activation, name, value)
-
-
-def _check_positive(owner: str, name: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{owner} needs {name} > 0, got {value}.")

@@ -15,6 +15,7 @@ from ctebm.networks.activation import Activation
 from ctebm.networks.arrays import check_float
 from ctebm.networks.dense import SYMMETRIC, MatrixField
 from ctebm.networks.memory import check_memory
+from ctebm.networks.numbers import finite, whole
 from ctebm.networks.pairwise import PairwiseNetwork
 
 __all__ = ["SparseNetwork"]
@@ -81,15 +82,13 @@ class SparseNetwork(MatrixField, PairwiseNetwork):
         Raises
         ------
         ValueError
-            For less than three units.
+            For less than three units, or a weight that is not finite.
         """
-        if n_units < 3:
-            raise ValueError(f"expected 3 or more units on a ring, got {n_units}.")
+        n_units = whole("n_units", n_units, least=3, remedy="two units are a pair, no ring")
         i = np.arange(n_units)
         rows, columns = np.r_[i, i], np.r_[(i + 1) % n_units, (i - 1) % n_units]
-        W = scipy.sparse.csr_array(
-            (np.full(2 * n_units, float(weight)), (rows, columns)), shape=(n_units, n_units)
-        )
+        weights = np.full(2 * n_units, finite("weight", weight))
+        W = scipy.sparse.csr_array((weights, (rows, columns)), shape=(n_units, n_units))
         network = cls(W, np.full(n_units, bias or 0.0), activation, dtype=dtype)
         return network.centred() if bias is None else network
 
@@ -100,9 +99,9 @@ class SparseNetwork(MatrixField, PairwiseNetwork):
 
     def dense_weight(self) -> Tensor:
         n = self.weight.shape[0]
-        check_memory(
-            f"the matrix of {n:,} units", 8 * n * n, "use hessian_product, or linearize(network, s)"
-        )
+        n_bytes = self.dtype.itemsize * n * n
+        remedy = "use hessian_product, or linearize(network, s)"
+        check_memory(f"the matrix of {n:,} units", n_bytes, remedy)
         return self.weight.to_dense()
 
     def sparse_hessian(self, s: Tensor) -> Any:

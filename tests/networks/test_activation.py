@@ -1,8 +1,8 @@
-"""The contract of every rate: derivatives, inverse, bounds."""
+"""The contract of every firing rate, one's own included."""
 
 import pytest
 import torch
-from cases import ACTIVATIONS
+from cases import ACTIVATIONS, F64
 
 import ctebm
 from ctebm.networks.activation import Activation, as_activation
@@ -37,16 +37,66 @@ def test_rates_and_slopes_stay_in_their_declared_bounds(rho):
     assert rho.derivative(GRID).abs().max() <= rho.max_slope * (1 + 1e-12)
 
 
-@pytest.mark.parametrize("name", ["hard", "hard-skewed", "logistic", "tanh", "smooth-hard"])
-def test_inverse_returns_the_state_of_a_rate(name):
-    rho = ACTIVATIONS[name]
-    rate = torch.linspace(1e-6, 1 - 1e-6, 101, dtype=torch.float64)
-    torch.testing.assert_close(rho(rho.inverse(rate)), rate, rtol=1e-12, atol=1e-12)
+@pytest.mark.parametrize("rho", ACTIVATIONS.values(), ids=ACTIVATIONS)
+def test_rate_and_slope_are_the_two_functions(rho):
+    s = torch.linspace(-2, 2, 41, dtype=torch.float64)
+    r, slope = rho.rate_and_slope(s)
+    torch.testing.assert_close(r, rho(s))
+    torch.testing.assert_close(slope, rho.derivative(s))
 
 
-def test_activations_are_values():
-    assert ctebm.HardSigmoid(-0.3) == ctebm.HardSigmoid(-0.3) != ctebm.HardSigmoid()
-    assert hash(ctebm.Tanh()) == hash(ctebm.Tanh())
+class Softplus(ctebm.Activation):
+    """A rate of one's own, with a parameter for each unit."""
+
+    rates = (0.0, torch.inf)
+
+    def __init__(self, gain):
+        self.gain = gain
+
+    def __call__(self, s):
+        return torch.log1p(torch.exp(self.gain * s)) / self.gain
+
+    def inverse(self, rate):
+        return torch.log(torch.expm1(self.gain * self.check_rates(rate, closed=False))) / self.gain
+
+
+def test_a_rate_of_one_s_own_needs_the_function_alone():
+    gain = torch.tensor([1.0, 2.0, 3.0], dtype=F64)
+    rho, s = Softplus(gain), GRID[:399].reshape(133, 3)
+    torch.testing.assert_close(rho.derivative(s), torch.sigmoid(gain * s))
+    slope = torch.sigmoid(gain * s)
+    torch.testing.assert_close(rho.second_derivative(s), gain * slope * (1 - slope))
+    r, first = rho.rate_and_slope(s)
+    assert torch.equal(r, rho(s)) and torch.equal(first, rho.derivative(s))
+    torch.testing.assert_close(rho.inverse(rho(s)), s)
+    with pytest.raises(ValueError, match=r"Softplus takes rates in \(0, inf\), got -1 to 1"):
+        rho.inverse(torch.tensor([-1.0, 0.0, 1.0]))
+    with pytest.raises(NotImplementedError, match="Softplus has no integral"):
+        rho.integral(s)
+
+
+def test_its_parameters_go_along_with_a_network():
+    W = torch.tensor([[0, 1, 0], [1, 0, 1], [0, 1.0, 0]])
+    net = ctebm.DenseNetwork(W, [0.1, 0.2, 0.3], Softplus(torch.tensor([1.0, 2, 3], dtype=F64)))
+    small = net.to(torch.float32)
+    assert small.activation.gain.dtype == torch.float32 and net.activation.gain.dtype == F64
+    assert small.force(torch.zeros(2, 3)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("order", ["derivative", "second_derivative"])
+def test_derivatives_of_one_s_own_rate_take_states_that_are_broadcast(order):
+    rho, s = ctebm.Custom(torch.sin), torch.tensor([0.3, -0.4], dtype=F64)
+    found = getattr(rho, order)(s.expand(5, 2))
+    torch.testing.assert_close(found, getattr(rho, order)(s).expand(5, 2))
+
+
+def test_rates_out_of_range_are_refused_with_their_range():
+    rho = ctebm.Custom(torch.sin, rates=(-1.0, 1.0))
+    good = torch.tensor([-1.0, 1.0])
+    assert rho.check_rates(good) is good
+    for bad, options in (([1.5], {}), ([torch.nan], {}), ([1.0], {"closed": False})):
+        with pytest.raises(ValueError, match=r"Custom takes rates in [\[(]-1, 1[\])].*rescale"):
+            rho.check_rates(torch.tensor(bad), **options)
 
 
 def test_only_activations_and_callables_pass():
@@ -57,11 +107,3 @@ def test_only_activations_and_callables_pass():
         as_activation("tanh")
     with pytest.raises(NotImplementedError, match="no inverse"):
         as_activation(torch.sin).inverse(torch.tensor(0.0))
-
-
-@pytest.mark.parametrize("rho", ACTIVATIONS.values(), ids=ACTIVATIONS)
-def test_rate_and_slope_are_the_two_functions(rho):
-    s = torch.linspace(-2, 2, 41, dtype=torch.float64)
-    r, slope = rho.rate_and_slope(s)
-    torch.testing.assert_close(r, rho(s))
-    torch.testing.assert_close(slope, rho.derivative(s))

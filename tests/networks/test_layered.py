@@ -44,7 +44,10 @@ def test_random_weights_are_glorot_and_repeatable():
         (lambda: _net([[[np.nan]]], [[0.0], [0.0]]), r"finite numbers in weights\[0\]"),
         (lambda: _net([[[1.0]]], [[0.0], [np.inf]]), r"finite numbers in biases\[1\]"),
         (lambda: ctebm.LayeredNetwork.random([4], ctebm.Tanh()), "two or more layers"),
-        (lambda: ctebm.LayeredNetwork.random([4, 0], ctebm.Tanh()), "one or more units"),
+        (
+            lambda: ctebm.LayeredNetwork.random([4, 0], ctebm.Tanh()),
+            "size >= 1, got 0; a layer has",
+        ),
         (lambda: ctebm.LayeredNetwork.random([4, 2], ctebm.Tanh(), gain=np.nan), "finite gain"),
     ],
 )

@@ -1,64 +1,64 @@
-"""Weights and biases go into a dataset and come back."""
+"""Weights and biases as labelled arrays, and back."""
 
 import pytest
 import torch
-from cases import ACTIVATIONS, layered
+from cases import ACTIVATIONS, layered, states
 
 import ctebm
 from ctebm.networks.parameters import activation_attributes, network_dataset
 
-NAMED = [name for name in ACTIVATIONS if name != "custom"]
+SIGMOIDS = [name for name in ACTIVATIONS if name != "custom"]
 
 
-@pytest.mark.parametrize("name", NAMED)
-def test_a_layered_network_comes_back_from_its_dataset(name):
+@pytest.mark.parametrize("name", SIGMOIDS)
+@pytest.mark.parametrize("apart", [False, True], ids=["layered", "feedback"])
+def test_a_network_comes_back_to_the_bit(name, apart, tmp_path):
     net = layered(ACTIVATIONS[name])
-    again = ctebm.load_network(network_dataset(net))
-    assert isinstance(again, ctebm.LayeredNetwork)
-    assert again.activation == net.activation
-    assert torch.equal(again.dense_weight(), net.dense_weight())
-    assert torch.equal(again.bias, net.bias)
+    if apart:
+        net = ctebm.FeedbackNetwork.at_angle(net, 30.0)
+    dataset = network_dataset(net)
+    ctebm.save(dataset, tmp_path / "net.nc")
+    s = states(net)
+    for source in (dataset, tmp_path / "net.nc", str(tmp_path / "net.nc")):
+        again = ctebm.load_network(source)
+        assert type(again) is type(net) and again.activation == net.activation
+        assert torch.equal(again.force(s), net.force(s))
+    assert ctebm.load_network(dataset, dtype=torch.float32).dtype == torch.float32
 
 
-def test_the_two_directions_come_back_as_they_were():
-    net = ctebm.FeedbackNetwork.at_angle(layered(ctebm.Tanh()), 60.0, seed=2)
-    again = ctebm.load_network(network_dataset(net))
-    assert isinstance(again, ctebm.FeedbackNetwork)
-    assert torch.equal(again.dense_weight(), net.dense_weight())
+def test_arrays_say_which_layers_they_belong_to():
+    dataset = network_dataset(ctebm.FeedbackNetwork.scaled(layered(ctebm.Tanh()), 0.5))
+    assert dataset.weight_1.dims == dataset.feedback_1.dims == ("unit_h2", "unit_h1")
+    assert dict(dataset.sizes) == {"unit_input": 5, "unit_h2": 4, "unit_h1": 3, "unit_y": 2}
+    assert all("long_name" in array.attrs for array in dataset.values())
 
 
-def test_from_a_file_and_in_single_precision(tmp_path):
-    net = layered(ctebm.HardSigmoid())
-    ctebm.save(network_dataset(net), tmp_path / "net.nc")
-    again = ctebm.load_network(tmp_path / "net.nc", dtype=torch.float32)
-    assert again.dtype == torch.float32
-    assert torch.equal(again.bias, net.bias.float())
-
-
-def test_dimensions_are_the_layers():
-    found = network_dataset(layered(ctebm.HardSigmoid()))
-    assert found.weight_0.dims == ("unit_input", "unit_h2")
-    assert dict(found.sizes) == {"unit_input": 5, "unit_h2": 4, "unit_h1": 3, "unit_y": 2}
-
-
-def test_what_clamping_took_away_is_left_out():
-    x = torch.zeros(7, 5, dtype=torch.float64)
-    found = network_dataset(layered(ctebm.HardSigmoid()).clamp({"x": x}))
-    assert set(found) == {"weight_0", "weight_1"}  # biases now have a row a sample
-
-
-def test_attributes_name_the_activation():
-    assert activation_attributes(ctebm.Logistic(2.0)) == {
-        "activation": "Logistic",
-        "activation_parameters": '{"gain": 2.0}',
+def test_an_activation_is_told_by_its_name_and_parameters():
+    attributes = activation_attributes(ctebm.SmoothHardSigmoid(lower=-0.4, width=0.2))
+    assert attributes == {
+        "activation": "SmoothHardSigmoid",
+        "activation_parameters": '{"lower": -0.4, "width": 0.2}',
     }
 
 
-def test_what_is_missing_is_said():
-    whole = network_dataset(layered(ctebm.Tanh()))
-    with pytest.raises(ValueError, match="got no bias_3"):
-        ctebm.load_network(whole.drop_vars("bias_3"))
-    with pytest.raises(ValueError, match="got no weights"):
-        ctebm.load_network(whole[["bias_0"]])
-    with pytest.raises(ValueError, match="got 'Custom'; build the network yourself"):
-        ctebm.load_network(network_dataset(layered(ctebm.Custom(torch.sin))))
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda d: d.drop_vars("weight_0"), "got no weight_0"),
+        (lambda d: d.drop_vars("bias_2"), "got no bias_2; give the dataset of a training"),
+        (lambda d: d.drop_vars([f"weight_{i}" for i in range(3)]), "got no weights"),
+        (lambda d: d.assign_attrs(activation="Custom"), "an activation of ctebm.*got 'Custom'"),
+        (lambda d: d.drop_attrs(), "an activation of ctebm.*got ''"),
+    ],
+)
+def test_what_is_no_network_is_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        ctebm.load_network(change(network_dataset(layered(ctebm.Tanh()))))
+
+
+def test_what_clamping_took_away_is_left_out():
+    free = layered(ctebm.Tanh()).clamp({"x": torch.zeros(3, 5)})
+    dataset = network_dataset(free)
+    assert set(dataset) == {"weight_0", "weight_1"}  # each sample has biases of its own
+    with pytest.raises(ValueError, match="got no bias_0"):
+        ctebm.load_network(dataset)

@@ -1,9 +1,12 @@
-"""The sigmoid rates against eq. 7, their limits, and their singularities off the real axis."""
+"""The sigmoids: eq. 7 and its smooth relatives, on the real line and beside it."""
 
+import copy
 import math
+import pickle
 
 import pytest
 import torch
+from cases import ACTIVATIONS, F64
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +14,7 @@ import ctebm
 from ctebm.networks import sigmoids
 
 GRID = torch.linspace(-3.013, 3.017, 401, dtype=torch.float64)
+
 
 ANALYTIC = {
     "logistic": ctebm.Logistic(gain=3.0),
@@ -64,6 +68,13 @@ def test_closed_forms_of_complex_numbers(make):
     assert make(far).tolist() == ends
 
 
+@pytest.mark.parametrize("name", ["hard", "hard-skewed", "logistic", "tanh", "smooth-hard"])
+def test_inverse_returns_the_state_of_a_rate(name):
+    rho = ACTIVATIONS[name]
+    rate = torch.linspace(1e-6, 1 - 1e-6, 101, dtype=torch.float64)
+    torch.testing.assert_close(rho(rho.inverse(rate)), rate, rtol=1e-12, atol=1e-12)
+
+
 @given(st.floats(-0.99, -0.01), st.floats(-2, 2))
 def test_hard_sigmoid_is_eq_7(lower, s):
     rho = ctebm.HardSigmoid(lower)
@@ -85,6 +96,11 @@ def test_smooth_hard_sigmoid_tends_to_the_hard_one(width):
     assert gap <= width * math.log(2) * (1 + 1e-9)  # reached at the corners
 
 
+def test_activations_are_values():
+    assert ctebm.HardSigmoid(-0.3) == ctebm.HardSigmoid(-0.3) != ctebm.HardSigmoid()
+    assert hash(ctebm.Tanh()) == hash(ctebm.Tanh())
+
+
 @pytest.mark.parametrize(
     "make, words",
     [
@@ -100,3 +116,55 @@ def test_smooth_hard_sigmoid_tends_to_the_hard_one(width):
 def test_bad_parameters_are_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("width", [0.05, 0.1, 0.7])
+def test_the_smooth_hard_sigmoid_saturates_at_one_however_far(dtype, width):
+    """Far up the two terms are as large as the state, and their difference is rounding alone."""
+    rho = ctebm.SmoothHardSigmoid(width=width)
+    far = torch.tensor([1e3, 1e4, 1e6, 1e8, 1e12, 1e16, 1e30, torch.inf], dtype=dtype)
+    assert rho(far).tolist() == [1.0] * 8 and rho(-far).tolist() == [0.0] * 8
+    assert rho.derivative(far).tolist() == rho.derivative(-far).tolist() == [0.0] * 8
+    wide = torch.complex(far[:7], torch.full_like(far[:7], width / 2))
+    assert rho(wide).tolist() == [1.0] * 7
+
+
+def test_the_smooth_hard_sigmoid_has_no_seam():
+    """Where the closed form ends it is 1 to rounding."""
+    for dtype in (torch.float64, torch.float32):
+        rho = ctebm.SmoothHardSigmoid()
+        seam = 0.5 + 0.1 * sigmoids._LINEAR
+        s = torch.linspace(seam - 0.1, seam + 0.1, 101, dtype=dtype)
+        assert (rho(s) - 1).abs().max() < 20 * torch.finfo(dtype).eps
+    u = s.clone().requires_grad_()
+    assert torch.isfinite(torch.autograd.grad(rho(u).sum(), u)[0]).all()
+
+
+@pytest.mark.parametrize("name", list(ACTIVATIONS))
+def test_activations_are_copied_and_pickled(name):
+    if name == "custom":
+        rho = ctebm.Custom(torch.sin, kinks=(1.0,), rates=(-1.0, 1.0))
+    else:
+        rho = ACTIVATIONS[name]
+    s = torch.linspace(-2, 2, 9, dtype=F64)
+    for twin in (copy.deepcopy(rho), pickle.loads(pickle.dumps(rho))):
+        assert twin == rho and twin.box == rho.box and twin.kinks == rho.kinks
+        assert twin.max_slope == rho.max_slope and twin.analytic_strip == rho.analytic_strip
+        assert torch.equal(twin(s), rho(s))
+
+
+@pytest.mark.parametrize("name", ["hard", "logistic", "tanh"])
+def test_integrals_have_the_rate_as_their_slope(name):
+    rho, h = ACTIVATIONS[name], 1e-5
+    s = GRID[torch.stack([(GRID - k).abs() > 2 * h for k in rho.kinks or (9.0,)]).all(0)]
+    slope = (rho.integral(s + h) - rho.integral(s - h)) / (2 * h)
+    torch.testing.assert_close(slope, rho(s), rtol=1e-7, atol=1e-9)
+    assert float(rho.integral(torch.tensor(-40.0, dtype=F64))) == pytest.approx(0, abs=1e-15)
+
+
+@pytest.mark.parametrize("name", ["logistic", "tanh", "hard"])
+def test_the_largest_curvature_is_reached(name):
+    rho = ACTIVATIONS[name]
+    found = rho.second_derivative(torch.linspace(-2, 2, 40_001, dtype=F64)).abs().max()
+    assert float(found) == pytest.approx(rho.max_curvature, rel=1e-6)
