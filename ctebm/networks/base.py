@@ -202,8 +202,8 @@ class VectorField(ABC):
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
         """Return the motion with a change applied to every tensor that it has."""
         other = copy.copy(self)
-        vars(other).update({name: mapped(value, change) for name, value in vars(other).items()})
-        other.box = mapped(self.box, change)  # which a class may declare
+        attributes = declared_tensors(type(self)) | vars(other)
+        vars(other).update({name: mapped(value, change) for name, value in attributes.items()})
         like = change(torch.empty(0, dtype=self.dtype, device=self.device))
         other.dtype, other.device = like.dtype, like.device
         return other
@@ -347,8 +347,8 @@ class LyapunovField(VectorField):
     ...         return s.flip(-1) * s.new_tensor([1.0, -1.0]) - s
     ...     def energy(self, s):
     ...         return s.square().sum(-1) / 2
-    >>> ctebm.linearize(Spiral(2), [0.0, 0.0]).eigenvalues
-    tensor([-1.+1.j, -1.-1.j], dtype=torch.complex128)
+    >>> ctebm.linearize(Spiral(2), [0.0, 0.0]).eigenvalues  # of -J
+    tensor([1.-1.j, 1.+1.j], dtype=torch.complex128)
     """
 
     @abstractmethod
@@ -421,6 +421,16 @@ class ClampedField(VectorField):
 
     def _block(self, matrix: Tensor) -> Tensor:
         return matrix.index_select(-1, self.free).index_select(-2, self.free)
+
+
+def declared_tensors(cls: type) -> dict[str, Any]:
+    """Return the tensors, and the tuples such as a box of tensors, that a class declares."""
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        for name, value in vars(base).items():
+            if isinstance(value, Tensor | tuple) and not name.startswith("__"):
+                found[name] = value
+    return found
 
 
 def columns(product: Callable[[Tensor, Tensor], Tensor], s: Tensor) -> Tensor:

@@ -218,6 +218,7 @@ class Nested(ctebm.VectorField):
     """Tensors wherever a user may put them."""
 
     box = ctebm.Box(torch.tensor([-1.0, -2.0], dtype=F64), torch.tensor([1.0, 2.0], dtype=F64))
+    shift = torch.tensor([0.1, 0.2], dtype=F64)
 
     def __init__(self):
         super().__init__(2)
@@ -230,7 +231,13 @@ class Nested(ctebm.VectorField):
 
     def force(self, s):
         s = self.as_state(s)
-        tensors = (self.one, self.several[1][0], self.named["deep"]["b"][0], self.named["W"])
+        tensors = (
+            self.shift,
+            self.one,
+            self.several[1][0],
+            self.named["deep"]["b"][0],
+            self.named["W"],
+        )
         return self.inner.force(s)[..., self.which] + sum(tensors)
 
 
@@ -238,12 +245,13 @@ def test_to_takes_every_tensor_along():
     motion = Nested()
     small = motion.to(torch.float32)
     tensors = [small.one, small.several[0], small.several[1][0], small.named["deep"]["b"][0]]
-    tensors += [*small.box, *small.inner.module.parameters()]
+    tensors += [small.shift, *small.box, *small.inner.module.parameters()]
     assert {t.dtype for t in tensors} == {torch.float32}
     assert small.which.dtype == torch.int64 and small.words == "as they are" and small.number == 3
     s = torch.zeros(3, 2)
     assert small.force(s).dtype == torch.float32
     assert motion.force(s).dtype == motion.one.dtype == motion.box.low.dtype == F64
+    assert Nested.shift.dtype == Nested.box.high.dtype == F64
     assert next(motion.inner.module.parameters()).dtype == F64
     torch.testing.assert_close(small.force(s).double(), motion.force(s), rtol=1e-6, atol=1e-6)
 
@@ -288,9 +296,9 @@ def test_kinks_of_each_unit_in_closed_form():
     assert rest.pinned.tolist() == [True, False, False]
     assert float(rest.margin) == pytest.approx(0.4)  # of unit 0 from release, of unit 2 from 0
     linear = ctebm.linearize(motion, rest.state)
-    torch.testing.assert_close(
-        linear.jacobian.squeeze(), torch.tensor([[-1.0, 0.0], [-0.5, -1.0]], dtype=F64)
-    )
+    expected = torch.tensor([[0, 0, 0], [0, -1, 0], [0, -0.5, -1]], dtype=F64)  # unit 0 is pinned
+    torch.testing.assert_close(linear.jacobian, expected)
+    assert linear.stability == "stable"
 
 
 def test_a_projected_run_stops_each_unit_at_its_own_kinks():
