@@ -12,7 +12,6 @@ Letters: state ``s``, force ``f``, vector ``v``, Jacobian ``J``.
 from __future__ import annotations
 
 import copy
-import importlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -487,16 +486,6 @@ def count_units(network: VectorField) -> int:
             "super().__init__(n_units)."
         )
     return network.n_units
-
-
-_MOVED = {"Network": "energy", "rows_of": "layout", "size_of": "layout"}
-
-
-def __getattr__(name: str) -> Any:
-    """Return a name at its old place, for branches that are not merged yet."""
-    if name in _MOVED:
-        return getattr(importlib.import_module(f"ctebm.networks.{_MOVED[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _first_not_finite(x: Tensor) -> str:
