@@ -2,24 +2,4 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    [
-        "adaptive",
-        "clock",
-        "failures",
-        "flow",
-        "integrate",
-        "methods",
-        "noise",
-        "recorder",
-        "request",
-        "run",
-        "sde",
-        "seeding",
-        "step_limit",
-        "streams",
-        "trajectory",
-        "unit_steps",
-    ],
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -27,6 +27,9 @@ class Failures:
         finite.
     """
 
+    step: Tensor
+    unit: Tensor
+
     def __init__(self, s: Tensor) -> None:
         self.step: Tensor = torch.full((s.shape[:-1].numel(),), -1, device=s.device)
         self.unit: Tensor = self.step.clone()

@@ -56,18 +56,18 @@ def flow(
     projected : bool
         Let units of samples without noise slide on kinks.
     """
-    rate = _rate(eps, start)
+    eps = _as_factor(eps, start)
     box = dynamics.box(start) if projected else None
     if brownian is None:
-        return _quiet(dynamics, method, rate, start, box)
+        return _quiet(dynamics, method, eps, start, box)
     if dynamics.noise == "synaptic":
-        noisy = _paper_map(dynamics, rate, brownian)
+        noisy = _paper_map(dynamics, eps, brownian)
     else:
-        noisy = _langevin(dynamics, method, rate, start.shape, brownian)
+        noisy = _langevin(dynamics, method, eps, start.shape, brownian)
     has_noise = dynamics.sigma > 0
     if box is None or method.ode is None or bool(has_noise.all()):
         return noisy
-    quiet = _quiet(dynamics, method, rate, start, box)
+    quiet = _quiet(dynamics, method, eps, start, box)
     return lambda s, stops: torch.where(has_noise, noisy(s, stops), quiet(s, stops))
 
 
@@ -78,22 +78,20 @@ def noise_of_a_step(dynamics: Dynamics, eps: Tensor, start: Tensor) -> Tensor:
     """
     scale = dynamics.sigma
     if dynamics.noise == "langevin":
-        scale = scale * _rate(eps, start).sqrt()
+        scale = scale * _as_factor(eps, start).sqrt()
     return column(scale, start.shape)
 
 
-def _quiet(
-    dynamics: Dynamics, method: Method, rate: Tensor, start: Tensor, box: Box | None
-) -> Flow:
+def _quiet(dynamics: Dynamics, method: Method, eps: Tensor, start: Tensor, box: Box | None) -> Flow:
     """Return the flow without noise, along which units slide on the faces of the box."""
     if box is None:
-        return _unit_steps(lambda _, s: rate * dynamics.f(0, s), method.ode)
-    projected = _unit_steps(_projected_step(dynamics, method, rate, start, box), "euler")
+        return _unit_steps(lambda _, s: eps * dynamics.f(0, s), method.ode)
+    projected = _unit_steps(_projected_step(dynamics, method, eps, start, box), "euler")
     return lambda s, stops: box.on_kinks(projected(s, stops))
 
 
 def _projected_step(
-    dynamics: Dynamics, method: Method, rate: Tensor, start: Tensor, box: Box
+    dynamics: Dynamics, method: Method, eps: Tensor, start: Tensor, box: Box
 ) -> Drift:
     """Return a drift whose Euler step is a projected step of the method.
 
@@ -103,7 +101,7 @@ def _projected_step(
     """
     confined = bool(box.contains(start).all())  # and so all later states are
     plain = method.stages == 1
-    move = _euler_step(dynamics, rate) if plain else _sliding_step(dynamics, method, rate, start)
+    move = _euler_step(dynamics, eps) if plain else _sliding_step(dynamics, method, eps, start)
 
     def step(_: Tensor, raw: Tensor) -> Tensor:
         if confined:
@@ -116,12 +114,12 @@ def _projected_step(
     return step
 
 
-def _euler_step(dynamics: Dynamics, rate: Tensor) -> Callable[[Tensor, Box], Tensor]:
-    return lambda s, box: s + rate * dynamics.f(0, s)
+def _euler_step(dynamics: Dynamics, eps: Tensor) -> Callable[[Tensor, Box], Tensor]:
+    return lambda s, box: s + eps * dynamics.f(0, s)
 
 
 def _sliding_step(
-    dynamics: Dynamics, method: Method, rate: Tensor, start: Tensor
+    dynamics: Dynamics, method: Method, eps: Tensor, start: Tensor
 ) -> Callable[[Tensor, Box], Tensor]:
     """Return a step of several stages, in each of which units slide on the faces of a box.
 
@@ -134,7 +132,7 @@ def _sliding_step(
 
         def sliding(_: Tensor, u: Tensor) -> Tensor:
             f = dynamics.f(0, box.project(u))
-            return rate * f.masked_fill(side * f > 0, 0.0)
+            return eps * f.masked_fill(side * f > 0, 0.0)
 
         return _tensor(torchdiffeq.odeint(sliding, s, unit_time, method=method.ode))[-1]
 
@@ -151,27 +149,28 @@ def _unit_steps(drift: Drift, solver: str | None) -> Flow:
     return advance
 
 
-def _paper_map(dynamics: Dynamics, rate: Tensor, brownian: BrownianSteps) -> Flow:
+def _paper_map(dynamics: Dynamics, eps: Tensor, brownian: BrownianSteps) -> Flow:
     r"""Return the flow of the paper's map :math:`s \leftarrow s + \epsilon(R(s+\eta) - s)`."""
 
     def change(_: Tensor, s: Tensor) -> Tensor:
-        return rate * dynamics.synaptic(s, brownian.increment().reshape(s.shape))
+        return eps * dynamics.synaptic(s, brownian.increment().reshape(s.shape))
 
     return _unit_steps(change, "euler")
 
 
 def _langevin(
-    dynamics: Dynamics, method: Method, rate: Tensor, shape: torch.Size, brownian: BrownianSteps
+    dynamics: Dynamics, method: Method, eps: Tensor, shape: torch.Size, brownian: BrownianSteps
 ) -> Flow:
     """Return the flow with additive noise."""
-    sde = UnitSteps(dynamics, method.calculus, shape, rate)
+    sde = UnitSteps(dynamics, method.calculus, shape, eps)
+    increments: Any = brownian
 
     def advance(s: Tensor, stops: list[int]) -> Tensor:
         ts = torch.tensor(stops, dtype=torch.float64)
         # torchsde checks its arguments with a draw from torch's global generator
         with torch.random.fork_rng(devices=[]):
             states = torchsde.sdeint(
-                sde, s.reshape(sde.flat), ts if method.area else Ticks.of(ts), bm=brownian,
+                sde, s.reshape(sde.flat), ts if method.area else Ticks.of(ts), bm=increments,
                 method=method.sde, dt=1.0,
             )  # fmt: skip
         return _tensor(states).reshape(len(stops), *shape)
@@ -234,7 +233,7 @@ def _adaptive_langevin(
     return torch.stack(states).reshape(len(times), *start.shape)
 
 
-def _rate(eps: Tensor, start: Tensor) -> Tensor:
+def _as_factor(eps: Tensor, start: Tensor) -> Tensor:
     """Return `eps` as it multiplies states, ``()`` or ``(*batch, 1)``."""
     eps = eps.to(start)
     return eps if eps.ndim == 0 else eps.unsqueeze(-1)

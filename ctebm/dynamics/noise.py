@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torchsde
@@ -20,8 +21,13 @@ __all__ = ["BrownianSteps"]
 
 _INCREMENT, _INTEGRAL = (), (1,)  # what a stream is for, as words of its name
 
+if TYPE_CHECKING:  # torchsde has no types
+    _BaseBrownian = object
+else:
+    _BaseBrownian = torchsde.BaseBrownian
 
-class BrownianSteps(torchsde.BaseBrownian):
+
+class BrownianSteps(_BaseBrownian):
     """Increments of a Brownian motion over unit steps, in order, for torchsde's solvers.
 
     Parameters

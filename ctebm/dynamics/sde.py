@@ -73,6 +73,12 @@ class Dynamics:
     tensor([0.8000, 1.1000], dtype=torch.float64)
     """
 
+    network: VectorField
+    sigma: Tensor
+    drive: dict[str, Tensor]
+    nudge: dict[str, Tensor]
+    beta: Tensor
+
     def __init__(
         self,
         network: VectorField,

@@ -71,8 +71,8 @@ class Streams:
         self._seed, self._samples, self._purpose = seed, [int(i) for i in samples], purpose
         self._n_units, self._twister = n_units, dtype == torch.float32
         # whole multiples of what torch draws at a time make one long fill
-        self.grain = _TWISTER_FILL if self._twister else 1
-        self.width = len(self._samples) * n_units
+        self.grain: int = _TWISTER_FILL if self._twister else 1
+        self.width: int = len(self._samples) * n_units
         self._step = -1
         self._streams: list[Any] = []  # of numpy's generators or of torch's
 

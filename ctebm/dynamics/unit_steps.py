@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +16,11 @@ __all__ = ["Motion", "Ticks", "UnitSteps", "column"]
 class Motion:
     """The SDE on states ``(sample, unit)``, in the form that torchsde asks for."""
 
-    noise_type = "diagonal"
+    noise_type: str = "diagonal"
+    sde_type: str
+    flat: tuple[int, int]
+    intensity: Tensor
+    drift: Callable[[Any, Tensor], Tensor]
 
     def __init__(self, dynamics: Dynamics, calculus: str, shape: torch.Size) -> None:
         self.sde_type, self.flat = calculus, (shape[:-1].numel(), shape[-1])
@@ -34,16 +39,19 @@ class Motion:
 class UnitSteps(Motion):
     """The SDE with time in steps, whose noise comes with the intensity of a step."""
 
-    def __init__(self, dynamics: Dynamics, calculus: str, shape: torch.Size, rate: Tensor) -> None:
+    eps: Tensor
+    intensity: Tensor
+
+    def __init__(self, dynamics: Dynamics, calculus: str, shape: torch.Size, eps: Tensor) -> None:
         super().__init__(dynamics, calculus, shape)
-        self.rate = column(rate, shape)
+        self.eps = column(eps, shape)
         self.intensity = torch.ones_like(self.intensity)
 
     def f(self, t: Any, s: Tensor) -> Tensor:
-        return self.rate * self.drift(t, s)
+        return self.eps * self.drift(t, s)
 
     def f_and_g_prod(self, t: Any, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        return self.rate * self.drift(t, s), v
+        return self.eps * self.drift(t, s), v
 
 
 class Ticks(Tensor):

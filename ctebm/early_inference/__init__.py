@@ -2,21 +2,4 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    [
-        "correspondence_dataset",
-        "crossings",
-        "displacement",
-        "drive",
-        "driven",
-        "gradients",
-        "laws",
-        "measurement",
-        "metrics",
-        "parameter_gradients",
-        "plan",
-        "record",
-        "targets",
-    ],
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -64,7 +64,7 @@ class CrossingDetector:
     def __init__(self, box: Box | None, start: Tensor, responsive: Tensor) -> None:
         n = len(start)
         step, unit = (torch.full((n,), -1, dtype=torch.int64) for _ in range(2))
-        self.found = Crossings(step, unit, torch.zeros(n, dtype=torch.int64))
+        self.found: Crossings = Crossings(step, unit, torch.zeros(n, dtype=torch.int64))
         self.box = box
         if box is not None:
             self._side = torch.where(responsive, 0, box.side(start))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ctebm.networks.base import VectorField
+from ctebm.networks.kinks import Box
 from ctebm.networks.layout import rows_of
 from ctebm.networks.pairwise import PairwiseNetwork
 
@@ -42,6 +43,12 @@ class TangentField(VectorField):
     pull : Tensor, (*batch, output unit), optional
         A constant force `u` on the output.
     """
+
+    network: VectorField
+    state: Tensor
+    responsive: Tensor
+    dtype: torch.dtype
+    device: torch.device
 
     def __init__(
         self, network: VectorField, state: Tensor, responsive: Tensor, pull: Tensor | None = None
@@ -95,6 +102,12 @@ class HeldOutput(VectorField):
         Where the output is held.
     """
 
+    network: VectorField
+    target: Tensor
+    box: Box | None
+    dtype: torch.dtype
+    device: torch.device
+
     def __init__(self, network: VectorField, target: Tensor) -> None:
         super().__init__(network.n_units, network.layers)
         self.network, self.target, self.box = network, target, network.box
@@ -142,6 +155,12 @@ class ComplexNudge(VectorField):
     beta : complex
         The strength.
     """
+
+    inner: PairwiseNetwork
+    target: Tensor
+    beta: complex
+    dtype: torch.dtype
+    device: torch.device
 
     def __init__(self, network: VectorField, target: Tensor, beta: complex) -> None:
         check_analytic(network)

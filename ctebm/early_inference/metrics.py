@@ -88,7 +88,17 @@ def curve_rmse(a: Tensor, b: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Exponent:
-    """A fitted power law ``y = c x^slope`` with the confidence interval of its slope."""
+    """A fitted power law ``y = c x^slope`` with the confidence interval of its slope.
+
+    Attributes
+    ----------
+    slope : float
+        The exponent.
+    low, high : float
+        The ends of its confidence interval.
+    n : int
+        The number of pairs that it was fitted to.
+    """
 
     slope: float
     low: float

@@ -173,7 +173,7 @@ class Correspondence:
         return 0 if chosen.adaptive else chosen.order
 
     def cosine(self, gradient: Tensor) -> Tensor:
-        """Cosine of ``-displacement`` with a gradient, ``(sample, eps, save, layer)``."""
+        """Return the cosine of ``-displacement`` with a gradient, of the shape of `coefficient`."""
         return self.by_layer(metric.cosine, gradient)
 
     def by_layer(self, function: Metric, other: Tensor) -> Tensor:

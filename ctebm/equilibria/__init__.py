@@ -7,26 +7,4 @@ what is known at each.
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    [
-        "alternating",
-        "bounds",
-        "catalogue",
-        "inertia",
-        "kkt",
-        "krylov",
-        "linear_systems",
-        "newton",
-        "phase_plane",
-        "picard",
-        "record",
-        "relaxation",
-        "rows",
-        "saddles",
-        "search",
-        "settling",
-        "sweeps",
-        "trust_region",
-    ],
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

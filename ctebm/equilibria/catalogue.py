@@ -47,6 +47,12 @@ class Catalogue:
         Bound on the residual of an equilibrium.
     """
 
+    network: VectorField
+    tol: float
+    failed: int
+    states: Tensor
+    hits: Tensor
+
     def __init__(self, network: VectorField, tol: float) -> None:
         self.network, self.tol, self.failed = network, tol, 0
         self.states = torch.zeros(

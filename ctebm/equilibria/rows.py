@@ -93,6 +93,11 @@ class Iteration(Generic[N]):
         The steps that each row has taken, ``(row,)``.
     """
 
+    rows: Rows[N]
+    active: Tensor
+    ended: Tensor
+    steps: Tensor
+
     def __init__(self, rows: Rows[N], start: Tensor) -> None:
         self.rows, self.ended = rows, start.clone()
         self.active = torch.arange(len(start), device=start.device)

@@ -87,6 +87,17 @@ class Sweeps:
         What the last update left of the force on the odd layers.
     """
 
+    layers: Blocks
+    nudge: tuple[Tensor, float] | None
+    tol: float
+    s: list[Tensor]
+    r: list[Tensor]
+    I: list[Tensor]
+    rows: Tensor
+    moves: Tensor
+    moves_before: Tensor
+    left: Tensor
+
     def __init__(
         self,
         layers: Blocks,

@@ -13,7 +13,7 @@ from ctebm.figures.panels import OKABE_ITO, STYLE
 
 __all__ = ["bifurcation_diagram", "bifurcation_figure", "phase_portrait", "phase_portrait_figure"]
 
-BLUE, VERMILION, GREEN, _, ORANGE, *_ = OKABE_ITO
+BLUE, VERMILION, GREEN, ORANGE = *OKABE_ITO[:3], OKABE_ITO[4]
 EVENTS = {
     "fold": ("o", VERMILION, "fold"),
     "pitchfork": ("D", GREEN, "pitchfork"),

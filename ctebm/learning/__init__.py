@@ -2,20 +2,4 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    [
-        "checkpoint",
-        "early_rules",
-        "gradient_rules",
-        "initial_weights",
-        "plan",
-        "plastic",
-        "probe",
-        "record",
-        "rules",
-        "samples",
-        "trainer",
-        "training",
-    ],
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -33,6 +33,11 @@ class EquilibriumPropagation(Rule):
     tol : float
         Residual of the nudged equilibria.
 
+    Raises
+    ------
+    ValueError
+        For a strength of 0, or of 1 or more.
+
     Examples
     --------
     >>> import ctebm, torch

@@ -65,6 +65,11 @@ class Plan:
     seed : int
         Of the order of samples.
 
+    Raises
+    ------
+    ValueError
+        For a number out of range, or an optimiser or option that torch has not.
+
     Examples
     --------
     >>> import ctebm
@@ -119,7 +124,7 @@ class Plan:
                 )
 
     def learning_rates(self, n: int) -> list[float]:
-        """Return the learning rate of each of `n` pairs of layers."""
+        """Return the learning rate of each of `n` pairs of layers, or raise ValueError."""
         rates = np.atleast_1d(np.asarray(self.rate, float)).tolist()
         if len(rates) not in (1, n):
             raise ValueError(f"expected 1 or {n} learning rates, got {len(rates)}.")

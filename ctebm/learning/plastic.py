@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ctebm.equilibria.alternating import settle_alternating
 from ctebm.equilibria.sweeps import Equilibrium
+from ctebm.networks.activation import Activation
 from ctebm.networks.blocks import Blocks
 from ctebm.networks.kinks import Box
 from ctebm.networks.layered import LayeredField, LayeredNetwork
@@ -51,6 +52,11 @@ class PlasticNetwork:
     dtype, device
         Of the parameters.
 
+    Raises
+    ------
+    ValueError
+        For a network with a clamped layer, or two directions to be tied.
+
     Examples
     --------
     >>> import ctebm, torch
@@ -60,6 +66,14 @@ class PlasticNetwork:
     >>> [tuple(s.shape) for s in equilibrium.states]
     [(10, 4), (10, 5), (10, 3)]
     """
+
+    activation: Activation
+    weights: list[Tensor]
+    feedback: list[Tensor]
+    biases: list[Tensor]
+    tied: bool
+    dtype: torch.dtype
+    device: torch.device
 
     def __init__(self, network: LayeredField, *, tied: bool = True) -> None:
         weights = [W for W in network.weights if W is not None]
@@ -155,6 +169,10 @@ class PlasticNetwork:
             Strength of the nudge, of either sign, > -1.
         tol, max_sweeps
             As in :meth:`settle`.
+
+        Returns
+        -------
+        Equilibrium
         """
         x, *start = equilibrium.states
         return self._settle(x, start, tol, max_sweeps, (target, beta))

@@ -41,6 +41,13 @@ class Trainer:
         How to train.
     """
 
+    plan: Plan
+    plastic: PlasticNetwork
+    learning_rates: list[float]
+    parameters: list[Tensor]
+    optimizer: torch.optim.Optimizer
+    targets: Tensor
+
     def __init__(self, network: LayeredField, plan: Plan) -> None:
         self.plan, self.plastic = plan, PlasticNetwork(network, tied=plan.tied)
         groups = self.plastic.parameters

@@ -2,25 +2,4 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    [
-        "activation",
-        "arrays",
-        "base",
-        "blocks",
-        "dense",
-        "energy",
-        "hopfield",
-        "kinks",
-        "layered",
-        "layout",
-        "memory",
-        "nonconservative",
-        "numbers",
-        "pairwise",
-        "parameters",
-        "sigmoids",
-        "sparse",
-    ],
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

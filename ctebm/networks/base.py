@@ -16,7 +16,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -355,10 +355,18 @@ class LyapunovField(VectorField):
         """Return the energy of each state, which falls along the motion, shape ``(*batch)``."""
 
 
-class ClampedField(VectorField):
+class ClampedField(VectorField, Generic[N]):
     """A motion with some layers held, by substitution into its force."""
 
-    def __init__(self, whole: VectorField, states: Mapping[str, Tensor]) -> None:
+    whole: N
+    states: dict[str, Tensor]
+    free: Tensor
+    n_units: int | None
+    box: Box | None
+    dtype: torch.dtype
+    device: torch.device
+
+    def __init__(self, whole: N, states: Mapping[str, Tensor]) -> None:
         layers = covering(whole.layers, whole.n_units)  # which a class may declare
         self.whole, self.states = whole, dict(states)
         free = {name: where for name, where in layers.items() if name not in states}

@@ -135,13 +135,8 @@ class Network(VectorField):
         return ClampedNetwork(self, self._layer_states(states))
 
 
-class ClampedNetwork(ClampedField, Network):  # pyright: ignore[reportIncompatibleMethodOverride]
+class ClampedNetwork(ClampedField[Network], Network):  # pyright: ignore[reportIncompatibleMethodOverride]
     """A network with some layers held, by substitution into its energy."""
-
-    whole: Network
-
-    def __init__(self, whole: Network, states: Mapping[str, Tensor]) -> None:
-        super().__init__(whole, states)
 
     def energy(self, s: Tensor) -> Tensor:
         return self.whole.energy(self.completed(s))

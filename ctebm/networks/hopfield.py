@@ -50,6 +50,9 @@ class HopfieldNetwork(LyapunovField):
     tensor([1.5000, 1.5000], dtype=torch.float64)
     """
 
+    dtype: torch.dtype
+    device: torch.device
+
     def __init__(self, network: PairwiseNetwork) -> None:
         if not isinstance(network, PairwiseNetwork):
             raise TypeError(

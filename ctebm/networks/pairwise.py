@@ -15,6 +15,7 @@ from ctebm.networks.activation import Activation
 from ctebm.networks.arrays import real_tensor
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
+from ctebm.networks.kinks import Box
 from ctebm.networks.layout import drop_units, rows_of
 
 __all__ = ["PairwiseField", "PairwiseNetwork", "affine"]
@@ -49,6 +50,11 @@ class PairwiseField(VectorField):
 
     activation: Activation
     bias: Tensor
+    n_units: int | None
+    layers: Mapping[str, slice]
+    box: Box | None
+    dtype: torch.dtype
+    device: torch.device
 
     def _set(self, activation: Activation, bias: Tensor, layers: Mapping[str, slice]) -> None:
         self.activation, self.bias = activation, bias

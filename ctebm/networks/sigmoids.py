@@ -45,11 +45,10 @@ class HardSigmoid(Activation):
 
     def __post_init__(self) -> None:
         finite("lower", self.lower, above=-1, below=0, remedy="eq. 7 has its kinks around 0")
-        _derive(self, box=Box(self.lower, self.lower + 1), kinks=(self.lower, self.lower + 1))
-
-    max_slope = 1.0
-    max_curvature = 0.0
-    analytic_strip = 0.0
+        kinks = self.lower, self.lower + 1
+        _derive(
+            self, box=Box(*kinks), kinks=kinks, max_slope=1.0, max_curvature=0.0, analytic_strip=0.0
+        )
 
     def __call__(self, s: Tensor) -> Tensor:
         return (s - self.lower).clamp(0.0, 1.0)
@@ -141,9 +140,8 @@ class Tanh(Activation):
     1.5707...
     """
 
-    max_slope = 0.5
-    max_curvature = 2 / math.sqrt(27)
-    analytic_strip = math.pi / 2
+    def __post_init__(self) -> None:
+        _derive(self, max_slope=0.5, max_curvature=2 / math.sqrt(27), analytic_strip=math.pi / 2)
 
     def __call__(self, s: Tensor) -> Tensor:
         return (1 + torch.tanh(s)) / 2

@@ -1,0 +1,15 @@
+# Every module of the wing; it is loaded when it is first used.
+
+from . import correspondence_dataset as correspondence_dataset
+from . import crossings as crossings
+from . import displacement as displacement
+from . import drive as drive
+from . import driven as driven
+from . import gradients as gradients
+from . import laws as laws
+from . import measurement as measurement
+from . import metrics as metrics
+from . import parameter_gradients as parameter_gradients
+from . import plan as plan
+from . import record as record
+from . import targets as targets

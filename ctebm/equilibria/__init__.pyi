@@ -1,0 +1,20 @@
+# Every module of the wing; it is loaded when it is first used.
+
+from . import alternating as alternating
+from . import bounds as bounds
+from . import catalogue as catalogue
+from . import inertia as inertia
+from . import kkt as kkt
+from . import krylov as krylov
+from . import linear_systems as linear_systems
+from . import newton as newton
+from . import phase_plane as phase_plane
+from . import picard as picard
+from . import record as record
+from . import relaxation as relaxation
+from . import rows as rows
+from . import saddles as saddles
+from . import search as search
+from . import settling as settling
+from . import sweeps as sweeps
+from . import trust_region as trust_region

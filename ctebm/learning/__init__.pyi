@@ -1,0 +1,14 @@
+# Every module of the wing; it is loaded when it is first used.
+
+from . import checkpoint as checkpoint
+from . import early_rules as early_rules
+from . import gradient_rules as gradient_rules
+from . import initial_weights as initial_weights
+from . import plan as plan
+from . import plastic as plastic
+from . import probe as probe
+from . import record as record
+from . import rules as rules
+from . import samples as samples
+from . import trainer as trainer
+from . import training as training

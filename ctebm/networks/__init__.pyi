@@ -1,0 +1,19 @@
+# Every module of the wing; it is loaded when it is first used.
+
+from . import activation as activation
+from . import arrays as arrays
+from . import base as base
+from . import blocks as blocks
+from . import dense as dense
+from . import energy as energy
+from . import hopfield as hopfield
+from . import kinks as kinks
+from . import layered as layered
+from . import layout as layout
+from . import memory as memory
+from . import nonconservative as nonconservative
+from . import numbers as numbers
+from . import pairwise as pairwise
+from . import parameters as parameters
+from . import sigmoids as sigmoids
+from . import sparse as sparse
