@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import ArrayLike
     from torch import Tensor
+    from torch.optim import Optimizer
 
     import ctebm
+    from ctebm.networks.activation import Activation
+    from ctebm.networks.kinks import Box
     from ctebm.networks.layered import LayeredField
 
 __all__ = ["FeedForward", "back_propagation"]
@@ -31,6 +34,15 @@ class FeedForward:
     rates : Tensor, (sample, pixel)
         Images; at their mean the biases leave every unit in the middle.
     """
+
+    plan: ctebm.Plan
+    rho: Activation
+    box: Box | None
+    weights: list[Tensor]
+    biases: list[Tensor]
+    optimizer: Optimizer
+    learning_rates: list[float]
+    targets: Tensor
 
     def __init__(self, network: LayeredField, plan: ctebm.Plan, rates: Tensor) -> None:
         import torch

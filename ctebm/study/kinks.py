@@ -40,7 +40,7 @@ def no_crossing(first_crossing: Any, until: Any = None) -> Any:
     return never if until is None else never | (first_crossing > until)
 
 
-def kink_variables(record: Correspondence) -> dict[str, tuple]:
+def kink_variables(record: Correspondence) -> dict[str, tuple[Any, ...]]:
     """Return what the kinks did to each sample at the smallest step, as :func:`labelled` takes it.
 
     Parameters

@@ -17,9 +17,9 @@ TAU = "membrane time constant"  # the unit of time in every dataset
 
 
 def labelled(
-    variables: Mapping[str, Sequence],
+    variables: Mapping[str, Sequence[Any]],
     attrs: Mapping[str, Any],
-    coords: Mapping[str, Sequence] | None = None,
+    coords: Mapping[str, Sequence[Any]] | None = None,
 ) -> xr.Dataset:
     """Return arrays as a dataset in which every variable says what it is.
 
@@ -43,7 +43,7 @@ def labelled(
 
     from ctebm.dataset import variable
 
-    def described(entries: Mapping[str, Sequence]) -> dict[str, xr.Variable]:
+    def described(entries: Mapping[str, Sequence[Any]]) -> dict[str, xr.Variable]:
         return {name: variable(*entry) for name, entry in entries.items()}
 
     return xr.Dataset(described(variables), described(coords or {}), attrs)
