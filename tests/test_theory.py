@@ -8,7 +8,8 @@ import torch
 from cases import ACTIVATIONS, measured, settled
 
 import ctebm
-from ctebm.study.problem import ImageSettings, images_problem
+from ctebm.study.image_settings import ImageSettings
+from ctebm.study.problem import images_problem
 
 HARD = ctebm.HardSigmoid()
 
@@ -123,8 +124,8 @@ def test_the_m_th_nudged_step_is_back_propagation_through_m_minus_one():
 )  # fmt: skip
 def test_how_soon_digits_meet_a_kink(gain, pinned, crossed):
     """P7: shares of pinned units and median times, which depend on eps."""
-    settings = ImageSettings(n_samples=48, gain=gain, seed=1)
-    one = images_problem(settings, (32, 32), "hard-sigmoid")
+    settings = ImageSettings(n_samples=48, seed=1)
+    one = images_problem(settings, (32, 32), "hard-sigmoid", gain)
     record = ctebm.correspondence(one.network, one.x, one.target, [0.2, 0.01], t_end=1.0)
     share = float(record.fixed.pinned.double().mean())
     assert pinned[0] <= share <= pinned[1]

@@ -79,7 +79,7 @@ def method_named(name: str) -> Method:
     Traceback (most recent call last):
     ValueError: expected a method ..., got 'eular'; did you mean 'euler'?
     """
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         near = difflib.get_close_matches(str(name), METHODS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(METHODS)}."
         raise ValueError(

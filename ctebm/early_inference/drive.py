@@ -20,7 +20,7 @@ from torch import Tensor
 from ctebm.dynamics.sde import Dynamics
 from ctebm.early_inference.driven import HeldOutput, TangentField, check_analytic, with_output
 from ctebm.networks.base import VectorField
-from ctebm.networks.numbers import finite, whole
+from ctebm.networks.numbers import finite, one_of, whole
 
 __all__ = ["Clamp", "Drive", "Nudge", "Replace", "drive_named"]
 
@@ -244,11 +244,9 @@ def drive_named(name: str, beta: float | None = None, points: int = 1) -> Drive:
     ValueError
         For another word, a nudge without a strength, or a strength without a nudge.
     """
-    if name == Nudge.name:
-        return Nudge(beta, points)  # pyright: ignore[reportArgumentType]  # it refuses None itself
     plain = {kind.name: kind for kind in (Replace, Clamp)}
-    if name not in plain:
-        raise ValueError(f"expected a drive replace, nudge, clamp, got {name!r}.")
+    if one_of("a drive", name, [*plain, Nudge.name]) == Nudge.name:
+        return Nudge(beta, points)  # pyright: ignore[reportArgumentType]  # it refuses None itself
     if beta is not None or points != 1:
         raise ValueError(f"expected beta and points with drive='nudge' only, got {name!r}.")
     return plain[name]()

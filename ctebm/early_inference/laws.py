@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from ctebm.networks.memory import check_memory
-from ctebm.networks.numbers import finite, finite_array, whole, whole_array
+from ctebm.networks.numbers import finite, finite_array, known_array, whole, whole_array
 
 __all__ = [
     "cascade_coefficient",
@@ -102,7 +102,7 @@ def continuous_coefficient(depth: ArrayLike, time: ArrayLike) -> Array:
     >>> ctebm.continuous_coefficient([0, 1, 2], 1.0).round(3)
     array([0.632, 0.264, 0.08 ])
     """
-    k, t = whole_array("depth", depth, least=0), _known("time", time, low=0)
+    k, t = whole_array("depth", depth, least=0), known_array("time", time, low=0)
     return np.asarray(special.gammainc(k + 1, t))
 
 
@@ -138,7 +138,7 @@ def discretisation_error(depth: ArrayLike, time: ArrayLike, eps: ArrayLike) -> A
     >>> print(f"{ctebm.discretisation_error(1, 2.0, 0.01):.6f}")
     0.001353
     """
-    k, t, eps = whole_array("depth", depth, least=0), _known("time", time, low=0), _eps(eps)
+    k, t, eps = whole_array("depth", depth, least=0), known_array("time", time, low=0), _eps(eps)
     log_t = np.log(np.where(t > 0, t, 1.0))
     density = np.where(t > 0, np.exp(k * log_t - t - special.gammaln(k + 1)), 0.0)  # P'(k + 1, t)
     return -eps / 2 * density * (k - t)
@@ -343,7 +343,7 @@ def replicates_needed(
     >>> float(replicates_needed(signal=0.5, n_units=10, variance=0.25, relative_error=0.5))
     40.0
     """
-    signal, v = _known("signal", signal, low=0), _known("variance", variance, low=0)
+    signal, v = known_array("signal", signal, low=0), known_array("variance", variance, low=0)
     n_k = whole_array("n_units", n_units, least=0)
     r = finite_array("relative_error", relative_error, above=0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -378,18 +378,10 @@ def predicted_cosine(
     >>> float(predicted_cosine(1.0, signal=1.0, n_units=3, variance=1.0, replicates=1))
     0.5
     """
-    c = _known("cosine", cosine, low=-1 - _COSINE_ROUNDING, high=1 + _COSINE_ROUNDING)
+    c = known_array("cosine", cosine, low=-1 - _COSINE_ROUNDING, high=1 + _COSINE_ROUNDING)
     needed = replicates_needed(signal, n_units, variance, 1.0)
     return c / np.sqrt(1 + needed / whole("replicates", replicates, least=1))
 
 
 def _eps(eps: ArrayLike) -> Array:
     return finite_array("eps", eps, above=0, high=1, remedy="larger steps overshoot")
-
-
-def _known(name: str, values: ArrayLike, low: float, high: float | None = None) -> Array:
-    """Return what was saved or measured, checked where it is known; NaN stays NaN."""
-    array = np.asarray(values)
-    unknown = np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, bool)
-    finite_array(name, array[~unknown], low, high)
-    return array.astype(float)

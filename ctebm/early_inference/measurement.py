@@ -20,7 +20,7 @@ from ctebm.early_inference.gradients import implicit_gradient
 from ctebm.early_inference.plan import Replicates, Schedule
 from ctebm.early_inference.record import Correspondence
 from ctebm.early_inference.targets import checked_network, target_states
-from ctebm.equilibria.kkt import project, residual
+from ctebm.equilibria.kkt import check_tolerance, project, residual
 from ctebm.equilibria.newton import newton_step
 from ctebm.equilibria.record import FixedPoints
 from ctebm.equilibria.settling import settle
@@ -29,6 +29,8 @@ from ctebm.networks.energy import Network
 from ctebm.networks.memory import check_memory
 
 __all__ = ["correspondence"]
+
+_TOL = 1e-12  # of the equilibrium: what is left of its residual adds to every displacement
 
 
 def correspondence(
@@ -46,7 +48,7 @@ def correspondence(
     save_all: bool = False,
     start: StateLike | None = None,
     state: StateLike | None = None,
-    tol: float = 1e-12,
+    tol: float | None = None,
     sigma: float = 0.0,
     noise: Literal["langevin", "synaptic"] = "langevin",
     replicates: int = 1,
@@ -92,8 +94,8 @@ def correspondence(
         Where settling starts.
     state : array or FixedPoints, (*batch, unit), optional
         The equilibrium, if it is known; nothing is settled then.
-    tol : float
-        Bound on the residual of the equilibrium.
+    tol : float, optional
+        Bound on the residual of the equilibrium: 1e-12 by default, in float32 1.2e-5.
     sigma : float
         Intensity of the noise.
     noise : {"langevin", "synaptic"}
@@ -146,6 +148,7 @@ def correspondence(
     schedule = Schedule.of(eps, method, len(clamped.layers) - 1, t_end, n_steps, save_all)
     arrival.check(clamped, noisy.sigma)
     _check_memory(clamped, target, noisy, schedule)
+    tol = check_tolerance(tol, clamped.dtype, _TOL)
     fixed = _equilibrium(clamped, start, state, len(target), tol)
     run = DrivenRun(clamped, fixed.state, target, arrival, method, noisy)
     displacements = []

@@ -16,7 +16,7 @@ from scipy import stats
 from torch import Tensor
 
 from ctebm.equilibria.linear_systems import power_of_two
-from ctebm.networks.numbers import finite, whole
+from ctebm.networks.numbers import finite, known_array, whole
 
 __all__ = [
     "Exponent",
@@ -123,11 +123,14 @@ def fit_exponent(x: ArrayLike, y: ArrayLike, confidence: float = 0.95) -> Expone
     Raises
     ------
     ValueError
-        With fewer than two pairs, or values that are not positive.
+        With fewer than two pairs, values that are not positive or infinite, or a confidence that
+        is not between 0 and 1.
     """
     confidence = finite("confidence", confidence, above=0, below=1)
-    x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
-    known = np.isfinite(x) & np.isfinite(y)
+    x, y = known_array("x", x), known_array("y", y)
+    if x.shape != y.shape:
+        raise ValueError(f"expected as many x as y, got shapes {x.shape} and {y.shape}.")
+    known = ~(np.isnan(x) | np.isnan(y))
     x, y = x[known], y[known]
     if len(np.unique(x)) < 2 or not ((x > 0).all() and (y > 0).all()):
         raise ValueError(

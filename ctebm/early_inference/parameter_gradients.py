@@ -23,7 +23,7 @@ from ctebm.early_inference.gradients import (
 from ctebm.early_inference.targets import state_and_target
 from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.layered import LayeredField, LayeredNetwork
-from ctebm.networks.numbers import whole
+from ctebm.networks.numbers import one_of, whole
 
 __all__ = ["ParameterGradient", "parameter_gradient"]
 
@@ -105,8 +105,7 @@ def parameter_gradient(
     >>> ctebm.parameter_gradient(net, [[0.1]], [[0.04]], [[0.3]]).weights[0]
     tensor([[[-0.1560]]], dtype=torch.float64)
     """
-    if which not in ("chain", "implicit", "bptt"):
-        raise ValueError(f"expected 'chain', 'implicit' or 'bptt', got {which!r}.")
+    one_of("a gradient", which, ["chain", "implicit", "bptt"])
     if not (eps is None) == (n_steps is None) == (which != "bptt"):
         raise ValueError(
             f"expected eps and n_steps for 'bptt' and only then, got {eps} and {n_steps} for "

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ctebm.dynamics.methods import method_named
 from ctebm.networks.memory import check_memory
-from ctebm.networks.numbers import finite, finite_array, whole
+from ctebm.networks.numbers import finite, finite_array, one_of, whole
 
 __all__ = ["BASELINES", "MOST_SAVED", "Replicates", "Schedule", "saved_steps"]
 
@@ -120,8 +120,8 @@ class Replicates:
         object.__setattr__(self, "n", whole("replicates", self.n, least=1))
         if self.seed is not None:
             object.__setattr__(self, "seed", whole("seed", self.seed, least=0))
-        if self.baseline not in BASELINES:
-            raise ValueError(f"expected baseline {', '.join(BASELINES)}, got {self.baseline!r}.")
+        one_of("noise", self.noise, ["langevin", "synaptic"])
+        one_of("baseline", self.baseline, BASELINES)
         if self.n > 1 and self.sigma == 0:
             raise ValueError(f"expected sigma > 0 with {self.n} replicates, got 0; all are equal.")
         if self.intervals and self.n < 2:
@@ -154,9 +154,11 @@ def saved_steps(deepest: int, n_steps: int, at_most: int | None = MOST_SAVED) ->
         remedy = "take fewer steps, or let save_all be False"
         check_memory(f"every one of {n_steps} steps", _BYTES_A_STEP * (n_steps + 1), remedy)
         return list(range(n_steps + 1))
+    at_most = whole("at_most", at_most, least=2)
+    check_memory(f"{at_most} saved steps", _BYTES_A_STEP * at_most, "save fewer")
     early = list(range(min(deepest + 1 + AFTER_ARRIVAL, n_steps) + 1))
     n_late = at_most - len(early)
-    late = (
-        np.geomspace(early[-1], n_steps, n_late + 1).round().astype(int)[1:] if n_late > 0 else []
-    )
+    if early[-1] == n_steps or n_late <= 0:
+        return sorted({*early, n_steps})
+    late = np.geomspace(early[-1], n_steps, n_late + 1).round().astype(int)[1:]
     return sorted({*early, *map(int, late), n_steps})

@@ -12,12 +12,11 @@ kink that its current passes. Either way an equilibrium is a zero of the *residu
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from ctebm.networks.base import VectorField
+from ctebm.networks.numbers import finite
 
 __all__ = ["check_tolerance", "margin", "pinned_units", "project", "residual", "residual_vector"]
 
@@ -68,22 +67,29 @@ def project(network: VectorField, s: Tensor) -> Tensor:
     return s if network.box is None else network.box.project(s)
 
 
-def check_tolerance(tol: float | None, dtype: torch.dtype) -> float:
+def check_tolerance(tol: float | None, dtype: torch.dtype, default: float = DEFAULT_TOL) -> float:
     """Return the tolerance of the residual; refuse one below what rounding leaves of it.
 
     Parameters
     ----------
     tol : float or None
-        None stands for 1e-10, or in float32 for what its rounding allows.
+        None stands for the default, or in float32 for what its rounding allows.
     dtype : torch.dtype
         Of the states.
+    default : float
+        In double precision.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        For a tolerance below the rounding floor, or that is no finite number.
     """
     unit = torch.finfo(dtype).eps
     if tol is None:
-        return max(DEFAULT_TOL, DEFAULT_ROUNDINGS * unit)
-    if not (math.isfinite(tol) and tol >= ROUNDINGS * unit):
-        raise ValueError(
-            f"expected tol >= {ROUNDINGS * unit:.1e}, the rounding floor of {dtype}, got {tol}; "
-            "use float64 or a larger tol."
-        )
-    return tol
+        return max(default, DEFAULT_ROUNDINGS * unit)
+    remedy = f"that is the rounding floor of {dtype}: use float64 or a larger tol"
+    return finite("tol", tol, low=ROUNDINGS * unit, remedy=remedy)

@@ -45,7 +45,8 @@ def real_tensor(
     Raises
     ------
     ValueError
-        For an array of complex numbers, whose imaginary part would be lost.
+        For an array of complex numbers, whose imaginary part would be lost, and for what is no
+        array of numbers.
 
     Examples
     --------
@@ -56,7 +57,13 @@ def real_tensor(
     """
     if "complex" in str(getattr(value, "dtype", "")) and not dtype.is_complex:
         raise ValueError("expected real numbers, got complex ones; give their real part.")
-    return torch.as_tensor(value, dtype=dtype, device=device)
+    try:
+        return torch.as_tensor(value, dtype=dtype, device=device)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise ValueError(
+            f"expected an array of real numbers, got {type(value).__name__} ({error}); give an "
+            "array, or nested lists of equal length."
+        ) from error
 
 
 def finite_tensor(value: ArrayLike | Tensor, what: str, dtype: torch.dtype) -> Tensor:

@@ -1,15 +1,16 @@
-"""Numbers that a user gives, checked at the door: finite, in range, whole where whole."""
+"""What a user gives, checked at the door: numbers finite, in range, whole; words from a list."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["finite", "finite_array", "whole", "whole_array"]
+__all__ = ["finite", "finite_array", "known_array", "one_of", "whole", "whole_array"]
 
 _REAL_KINDS = "biuf"  # of numpy: booleans, integers, floats
 _WHOLE = "a whole number "
@@ -141,6 +142,36 @@ def finite_array(
     return array
 
 
+def known_array(
+    name: str, values: ArrayLike, low: float | None = None, high: float | None = None
+) -> NDArray[np.float64]:
+    """Return what was measured or saved, an array of floats; NaN where it is not known.
+
+    Parameters
+    ----------
+    name, values, low, high
+        As for :func:`finite_array`.
+
+    Returns
+    -------
+    ndarray of float
+
+    Raises
+    ------
+    ValueError
+        As for :func:`finite_array`, but for NaN.
+
+    Examples
+    --------
+    >>> from ctebm.networks.numbers import known_array
+    >>> known_array("time", [0.5, float("nan")], low=0)
+    array([0.5, nan])
+    """
+    array = _floats(name, values)
+    finite_array(name, array[~np.isnan(array)], low, high)
+    return array
+
+
 def whole_array(
     name: str,
     values: ArrayLike,
@@ -176,6 +207,41 @@ def whole_array(
     if wrong.any():
         raise ValueError(_sentence(wanted.words(name, _WHOLE), array[wrong][0], remedy))
     return array
+
+
+def one_of(name: str, word: Any, words: Iterable[str]) -> str:
+    """Return a word that is in a list.
+
+    Parameters
+    ----------
+    name : str
+        What the caller calls it, for the message.
+    word : str
+        What came.
+    words : iterable of str
+        What it can be.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        For another word, or something else than a word.
+
+    Examples
+    --------
+    >>> from ctebm.networks.numbers import one_of
+    >>> one_of("noise", "white", ["langevin", "synaptic"])
+    Traceback (most recent call last):
+    ValueError: expected noise 'langevin' or 'synaptic', got 'white'.
+    """
+    known = list(words)
+    if not (isinstance(word, str) and word in known):
+        first, last = ", ".join(map(repr, known[:-1])), repr(known[-1])
+        raise ValueError(f"expected {name} {first} or {last}, got {word!r}.")
+    return word
 
 
 class _Range(NamedTuple):

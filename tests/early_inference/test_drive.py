@@ -158,7 +158,8 @@ def test_a_complex_nudge_has_no_noise():
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"name": "push"}, "expected a drive replace, nudge, clamp, got 'push'"),
+        ({"name": "push"}, "expected a drive 'replace', 'clamp' or 'nudge', got 'push'"),
+        ({"name": ["nudge"]}, r"expected a drive .* got \['nudge'\]"),
         ({"name": "nudge"}, "finite beta other than 0"),
         ({"name": "nudge", "beta": 0.0}, "without strength it moves nothing"),
         ({"name": "nudge", "beta": float("nan")}, "finite beta"),

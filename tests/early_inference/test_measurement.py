@@ -272,3 +272,15 @@ def test_an_equilibrium_that_is_not_stable_is_said():
     assert record.fixed.stability == ["saddle", "stable"]
     assert record.status.tolist() == [4, 0]
     assert "not stable" in record.message[0] and record.message[1] == ""
+
+
+def test_single_precision_has_a_tolerance_of_its_own():
+    """What it measures is that of double precision, to its rounding floor."""
+    net = ctebm.LayeredNetwork.random((5, 6, 4, 3), HARD, gain=0.3, seed=4)
+    x, target = torch.linspace(-0.3, 0.3, 10).reshape(2, 5), torch.full((2, 3), 0.3)
+    options = {"eps": [0.5], "n_steps": 3}
+    double = ctebm.correspondence(net, x, target, **options)
+    single = ctebm.correspondence(net.to(dtype=torch.float32), x, target, **options)
+    assert single.displacement.dtype == torch.float32 and single.status.tolist() == [0, 0]
+    assert single.fixed.residual.max() < 1.2e-5 and double.fixed.residual.max() < 1e-12
+    torch.testing.assert_close(single.displacement.double(), double.displacement, rtol=0, atol=3e-5)

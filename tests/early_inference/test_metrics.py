@@ -189,3 +189,18 @@ def test_levels_out_of_range_are_refused(level):
 def test_one_replicate_has_no_interval():
     with pytest.raises(ValueError, match="replicates >= 2, got 1; one run has no spread"):
         metric.replicate_intervals(torch.ones(1), torch.ones(1, 1), torch.ones(()))
+
+
+@pytest.mark.parametrize(
+    "x, y, words",
+    [
+        ([1, 2, np.inf], [1, 2, 3], "finite x, got inf"),
+        ([1, 2, 3], [1, 2, -np.inf], "finite y, got -inf"),
+        ([1, 2, 3], [1, 2], r"as many x as y, got shapes \(3,\) and \(2,\)"),
+        ([1, 2, 3], [1j, 2, 3], "real numbers for y"),
+        ([[1], [2, 3]], [1, 2], "real numbers for x"),
+    ],
+)
+def test_powers_of_what_are_no_numbers_are_refused(x, y, words):
+    with pytest.raises(ValueError, match=words):
+        metric.fit_exponent(x, y)

@@ -98,7 +98,9 @@ def test_gradients_without_a_meaning_are_refused():
     net, x, fixed, y = whole_network("tanh")
     with pytest.raises(ValueError, match="eps and n_steps for 'bptt'"):
         ctebm.parameter_gradient(net, x, fixed.state, y, "bptt")
-    with pytest.raises(ValueError, match="expected 'chain', 'implicit' or 'bptt'"):
+    with pytest.raises(
+        ValueError, match="expected a gradient 'chain', 'implicit' or 'bptt', got 'exact'"
+    ):
         ctebm.parameter_gradient(net, x, fixed.state, y, "exact")
     with pytest.raises(ValueError, match=r"only then, got 0.1 and 3 for 'chain'"):
         ctebm.parameter_gradient(net, x, fixed.state, y, eps=0.1, n_steps=3)

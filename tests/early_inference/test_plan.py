@@ -60,7 +60,11 @@ def test_steps_without_meaning_are_refused(options, words):
         ({"sigma": 0.1, "seed": -1}, "whole number seed >= 0, got -1"),
         ({"sigma": -1.0}, "sigma >= 0"),
         ({"sigma": float("nan")}, "sigma >= 0"),
-        ({"baseline": "free"}, "expected baseline undriven, held, equilibrium, got 'free'"),
+        (
+            {"baseline": "free"},
+            "expected baseline 'undriven', 'held' or 'equilibrium', got 'free'",
+        ),
+        ({"baseline": np.zeros(2)}, "expected baseline .* got array"),
         ({"sigma": 0.1, "intervals": True}, "replicates >= 2 with intervals"),
     ],
 )
@@ -73,3 +77,15 @@ def test_numbers_of_any_make_are_taken():
     noisy = Replicates(np.float32(0.5), n=4.0, seed=np.int64(3))  # pyright: ignore[reportArgumentType]
     assert [noisy.sigma, noisy.n, noisy.seed] == [0.5, 4, 3]
     assert type(noisy.n) is int and type(noisy.sigma) is float
+
+
+@pytest.mark.parametrize("at_most", [1, 2.5, np.inf, "all", 10**14])
+def test_numbers_of_saves_without_meaning_are_refused(at_most):
+    with pytest.raises(ValueError, match=r"at_most >= 2, got|take about|takes about"):
+        saved_steps(1, 100, at_most)
+
+
+def test_few_steps_are_all_saved():
+    assert saved_steps(1, 0) == [0]
+    assert saved_steps(1, 4) == [0, 1, 2, 3, 4]
+    assert saved_steps(1, 9, at_most=2) == [0, 1, 2, 3, 4, 9]  # the early ones come first

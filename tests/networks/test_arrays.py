@@ -62,3 +62,9 @@ def test_a_change_reaches_every_tensor_and_nothing_else():
     assert found["a"][1][1] == "word" and found["n"] == 3 and found["none"] is None
     assert torch.equal(found["module"].bias, module.bias + 1)
     assert t.tolist() == [1] and found["module"] is not module
+
+
+@pytest.mark.parametrize("value", [None, "a", b"a", [[1], [1, 2]], [1, None], {}, 1j, 10**400])
+def test_what_is_no_array_of_numbers_is_refused_in_a_sentence(value):
+    with pytest.raises(ValueError, match=r"an array of real numbers, got .*; give an array"):
+        real_tensor(value, torch.float64)

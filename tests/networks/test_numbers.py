@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ctebm.networks.numbers import finite, finite_array, whole, whole_array
+from ctebm.networks.numbers import finite, finite_array, known_array, one_of, whole, whole_array
 
 NO_NUMBERS = (None, "0.1", 1j, [0.1], torch.ones(1), np.array(0.5 + 0j))
 
@@ -88,3 +88,20 @@ def test_what_holds_no_real_numbers_is_refused(values):
     for door in (finite_array, whole_array):
         with pytest.raises(ValueError, match=r"^expected real numbers for t, got"):
             door("t", values)
+
+
+def test_what_was_measured_can_be_unknown_and_nothing_else():
+    found = known_array("t", [[0.5, np.nan], [1, 2]], low=0.5, high=2)
+    np.testing.assert_array_equal(found, [[0.5, np.nan], [1, 2]])
+    for bad in (0.4, 2.1, np.inf, -np.inf):
+        with pytest.raises(ValueError, match=f"expected 0.5 <= t <= 2, got {bad}"):
+            known_array("t", [np.nan, bad], low=0.5, high=2)
+    with pytest.raises(ValueError, match="real numbers for t"):
+        known_array("t", [[1], [1, 2]])
+
+
+@pytest.mark.parametrize("word", ["white", None, 1, ["langevin"], np.zeros(2)])
+def test_words_are_those_of_a_list(word):
+    assert one_of("noise", "langevin", ("langevin", "synaptic", "none")) == "langevin"
+    with pytest.raises(ValueError, match=r"^expected noise 'langevin', 'synaptic' or 'none', got"):
+        one_of("noise", word, ("langevin", "synaptic", "none"))
