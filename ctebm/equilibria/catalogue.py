@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ctebm.equilibria.inertia import classify, hessian_on, root_of_rounding
-from ctebm.equilibria.kkt import pinned_units, project, residual
+from ctebm.equilibria.kkt import pinned_units, project, residual, residual_vector
 from ctebm.equilibria.newton import NEWTON_UNITS, newton_from
 from ctebm.equilibria.record import FixedPoints, known_energy, points_at
 from ctebm.networks.base import VectorField, count_units
@@ -34,6 +34,9 @@ NULL = 1e-6
 # How far along it the next equilibrium is looked for, and how exact it must be; an isolated point
 # with a quartic energy has a force of this step cubed, which is well above.
 CONTINUUM_STEP, CONTINUUM_TOL = 1e-2, 1e-12
+# Pinned units that would be released on the way shorten the step, not below this: in a shorter one
+# a small curvature is not seen. Each solve gains about the factor of the step.
+SHORTEST_STEP, CONTINUUM_SOLVES = 1e-4, 12
 
 
 class Catalogue:
@@ -162,23 +165,50 @@ def _linked(*relations: Tensor) -> list[Tensor]:
 
 
 def _continues(network: VectorField, s: Tensor) -> bool:
-    """Return whether other equilibria are found at a small distance along the null directions."""
+    r"""Return whether other equilibria are found at a small distance along the null directions.
+
+    Lyapunov and Schmidt's reduction: a state is shifted along a null vector of the Jacobian, then
+    the other directions are solved for. What is left of the force is zero along a continuum.
+    """
     f = network.force(s)
-    pinned = pinned_units(network, s, f)
-    free = ~pinned | (f.abs() <= root_of_rounding(s.dtype))
+    free = ~pinned_units(network, s, f) | (f.abs() <= root_of_rounding(s.dtype))
     where = torch.nonzero(free).squeeze(-1)
-    if len(where) > NEWTON_UNITS or not isinstance(network, Network):
+    if not 0 < len(where) <= NEWTON_UNITS:
         return False
-    values, vectors = torch.linalg.eigh(hessian_on(network, s, where))
-    null = vectors[:, values.abs() <= NULL * max(1.0, float(values.abs().max()))].mT
+    null, inverse = _null_directions(network, s, where)
     if len(null) == 0:
         return False
+    step = min(CONTINUUM_STEP, max(SHORTEST_STEP, _to_the_next_kink(network, s, f, free) / 2))
     shift = s.new_zeros(len(null), len(s)).index_copy(1, where, null)
-    shift = CONTINUUM_STEP * shift / shift.abs().amax(-1, keepdim=True)
-    starts = project(network, torch.cat([s + shift, s - shift]))
-    ends = newton_from(network, starts, CONTINUUM_TOL)
-    moved = (ends - s).abs().amax(-1) > CONTINUUM_STEP / 4
+    shift = step * shift / shift.abs().amax(-1, keepdim=True)
+    ends = project(network, torch.cat([s + shift, s - shift]))
+    for _ in range(CONTINUUM_SOLVES):
+        F = residual_vector(network, ends, network.force(ends))
+        correction = (F[:, where] @ inverse.mT).clamp(-step, step)
+        ends = project(network, ends.index_add(1, where, correction))
+    moved = (ends - s).abs().amax(-1) > step / 4
     return bool((moved & (residual(network, ends) <= CONTINUUM_TOL)).any())
+
+
+def _null_directions(network: VectorField, s: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the null vectors ``(vector, unit)`` of minus the Jacobian on some units, its inverse.
+
+    The inverse is that on the other directions.
+    """
+    if isinstance(network, Network):
+        size, right = torch.linalg.eigh(hessian_on(network, s, where))
+        left = right
+    else:
+        left, size, right_h = torch.linalg.svd(-network.jacobian(s)[where][:, where])
+        right = right_h.mT
+    flat = size.abs() <= NULL * max(1.0, float(size.abs().max()))
+    return right[:, flat].mT, (right[:, ~flat] / size[~flat]) @ left[:, ~flat].mT
+
+
+def _to_the_next_kink(network: VectorField, s: Tensor, f: Tensor, free: Tensor) -> float:
+    """Return how far the pinned units that are not free are from being released."""
+    held = f.abs()[~free]
+    return float(held.min()) if network.box is not None and len(held) else math.inf
 
 
 def _polished(network: VectorField, s: Tensor, tol: float) -> Tensor:

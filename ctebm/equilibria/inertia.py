@@ -76,7 +76,8 @@ def classify(network: VectorField, s: Tensor, spectrum: Spectrum | None = None) 
     s : Tensor
         ``(unit,)``.
     spectrum : Spectrum, optional
-        All eigenpairs on the unpinned units, or enough of the lowest to tell, if known already.
+        All eigenpairs of the Hessian on the unpinned units, or enough of the lowest to tell, if
+        known already.
 
     Returns
     -------
@@ -85,18 +86,14 @@ def classify(network: VectorField, s: Tensor, spectrum: Spectrum | None = None) 
     """
     f = network.force(s)
     pinned = pinned_units(network, s, f)
-    if not isinstance(network, Network):
-        growth = torch.linalg.eigvals(network.jacobian(s)[~pinned][:, ~pinned]).real
-        counts = [_count_signs(network, s, -growth)]
-    else:
-        counts = [
-            _inertia(network, s, ~pinned)
-            if spectrum is None
-            else _count_signs(network, s, spectrum.eigenvalues)
-        ]
-        weak = pinned & (f.abs() <= root_of_rounding(s.dtype))
-        if bool(weak.any()):
-            counts.append(_inertia(network, s, ~pinned | weak))
+    counts = [
+        _inertia(network, s, ~pinned)
+        if spectrum is None
+        else _count_signs(network, s, spectrum.eigenvalues)
+    ]
+    weak = pinned & (f.abs() <= root_of_rounding(s.dtype))
+    if bool(weak.any()):
+        counts.append(_inertia(network, s, ~pinned | weak))
     negative, zero = counts[0]
     if zero or counts[-1] != counts[0]:
         return negative, "degenerate"
@@ -162,8 +159,11 @@ def _affordable(H: Any) -> bool:
     return bool(fits and np.square(band).sum() < MOST_WORK)
 
 
-def _inertia(network: Network, s: Tensor, free: Tensor) -> tuple[int, int]:
-    """Return the numbers of negative and of zero eigenvalues on some units."""
+def _inertia(network: VectorField, s: Tensor, free: Tensor) -> tuple[int, int]:
+    """Return the numbers of unstable directions and of zero eigenvalues on some units."""
+    if not isinstance(network, Network):
+        growth = torch.linalg.eigvals(network.jacobian(s)[free][:, free]).real
+        return _count_signs(network, s, -growth)
     where = torch.nonzero(free).squeeze(-1)
     if len(where) > DENSE_UNITS and isinstance(network, SparseNetwork):
         units = where.cpu().numpy()

@@ -70,3 +70,29 @@ def test_without_an_energy_states_alone_tell_points_apart():
     points = catalogue.points()
     assert sorted(points.hits.tolist()) == [1, 1, 2]
     assert points.energy.isnan().all()
+
+
+def test_a_continuum_without_an_energy_is_one_entry():
+    """The pair with one coupling of 2 and one of 1/2 has the equilibria s1 = 2 s2."""
+    network = AsymmetricNetwork([[0.0, 2.0], [0.5, 0.0]], [-1.0, -0.25], HARD)
+    points = find_fixed_points(network)
+    assert len(points) == 1
+    assert points.isolated.tolist() == [False]
+    assert points.state[0, 0] == pytest.approx(2 * float(points.state[0, 1]), abs=1e-9)
+
+
+def test_a_degenerate_point_without_an_energy_is_isolated():
+    network = AsymmetricNetwork([[0.0, 8.0], [2.0, 0.0]], [-4.0, -1.0], TANH)
+    points = find_fixed_points(network, n_starts=50)
+    assert points.stability == ["degenerate"]
+    assert points.isolated.tolist() == [True]
+
+
+def test_a_continuum_beside_a_pinned_unit_of_little_margin():
+    """The third unit, pinned with margin 1e-3, is released further along the segment."""
+    W = [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.2, 0.0, 0.0]]
+    network = AsymmetricNetwork(W, [-0.5, -0.5, 0.4], HARD)
+    s = ends([0.005, 0.005, 0.5])
+    catalogue = Catalogue(network, tol=1e-10)
+    catalogue.add(s)
+    assert catalogue.points().isolated.tolist() == [False]
