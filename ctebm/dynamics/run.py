@@ -86,8 +86,7 @@ class Run:
         for phase, (first, last) in enumerate(pairwise(ends)):
             with self._flow(phase, self.state, first, last) as advance:
                 for stops in self.clock.stretches(first, last, *self._stretch_limits()):
-                    self._advance(advance, stops, phase)
-                    step = stops[-1]
+                    step = self._advance(advance, stops, phase)
                     bar(step - stops[0])
                     if self._ends(step, phase):
                         return step, phase
@@ -112,9 +111,16 @@ class Run:
         with noise as brownian:
             yield flow(dynamics, method, eps, start, brownian, self.projected)
 
-    def _advance(self, advance: Flow, stops: list[int], phase: int) -> None:
-        """Take the steps of a stretch, save, and look for samples that are lost."""
+    def _advance(self, advance: Flow, stops: list[int], phase: int) -> int:
+        """Take the steps of a stretch, save, and look for samples that are lost.
+
+        Return the step that it ends at, the last one or the first at which all is steady.
+        """
         before, states = self.state, advance(self.state, stops)
+        steady = torch.nonzero(self._is_steady(states[1:], phase))
+        if len(steady):
+            stops = stops[: int(steady[0]) + 2]
+            states = states[: len(stops)]
         self.state = states[-1]
         n_saved = len(stops) - 1 if self.clock.is_saved(stops[-1]) else len(stops) - 2
         self.recorder.save(stops[1 : n_saved + 1], states[1 : n_saved + 1], phase)
@@ -122,29 +128,34 @@ class Run:
         if bool(lost.any()):
             with self._flow(phase, before, stops[0], stops[-1]) as again:
                 self.failures.trace(lost, again, before, stops[0], stops[-1])
+        return stops[-1]
 
     def _ends(self, step: int, phase: int) -> bool:
         """Return whether the run ends at a step, before its last one."""
-        if self.failures.all or self._is_steady(phase):
+        if self.failures.all or bool(self._is_steady(self.state.unsqueeze(0), phase)):
             return True
         if self.callback is None or not self.clock.is_saved(step):
             return False
         return bool(self.callback(step, self.state))
 
-    def _is_steady(self, phase: int) -> bool:
-        """Return whether every sample that is left is at equilibrium, in the last phase."""
-        if self.steady is None or phase < len(self.phases) - 1:
-            return False
-        return bool(((self._residual() <= self.steady) | (self.failures.step >= 0)).all())
+    def _is_steady(self, states: Tensor, phase: int) -> Tensor:
+        """Return at which of some states every sample that is left is at equilibrium, ``(state,)``.
 
-    def _residual(self) -> Tensor:
+        Only the last phase ends there.
+        """
+        if self.steady is None or phase < len(self.phases) - 1:
+            return torch.zeros(len(states), dtype=torch.bool, device=states.device)
+        residuals = torch.stack([self._residual(s) for s in states])
+        return ((residuals <= self.steady) | (self.failures.step >= 0)).all(-1)
+
+    def _residual(self, s: Tensor) -> Tensor:
         """Return the largest force of each sample, ``(sample,)``, in the last phase."""
-        return self.phases[-1].dynamics.residual(self.state).reshape(-1)
+        return self.phases[-1].dynamics.residual(s).reshape(-1)
 
     def trajectory(self, threads: int) -> Trajectory:
         """Return the record."""
         batch, kept = self.state.shape[:-1], self.recorder
-        residual = None if self.steady is None else self._residual()
+        residual = None if self.steady is None else self._residual(self.state)
         status, message = self.failures.outcome(residual, self.steady, kept.steps[-1])
         return Trajectory(
             state=kept.state,

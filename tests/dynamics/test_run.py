@@ -76,6 +76,18 @@ def test_a_run_ends_where_the_force_is_small():
         ctebm.simulate(ctebm.Dynamics(pair(), 0.1), torch.zeros(2), n_steps=9, eps=0.1, steady=1e-9)
 
 
+@pytest.mark.parametrize("save_every", [1, 3, 100])
+def test_steady_is_judged_at_saves(save_every):
+    dynamics = ctebm.Dynamics(layered())
+    options = {"n_steps": 10**4, "eps": 0.2, "steady": 1e-9, "save_every": save_every}
+    run = ctebm.simulate(dynamics, torch.zeros(14), **options)
+    size = [float(dynamics.residual(s).max()) for s in run.state]
+    assert size[-1] <= 1e-9
+    assert min(size[:-1]) > 1e-9
+    again = ctebm.simulate(dynamics, run.state[-1], **options)
+    assert again.step[-1] == min(save_every, 16)
+
+
 def test_a_callback_sees_every_save_and_can_end_the_run(capsys):
     seen = []
 
