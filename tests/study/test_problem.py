@@ -10,15 +10,10 @@ import torch
 
 import ctebm
 from ctebm.networks.parameters import network_dataset
-from ctebm.study.image_settings import (
-    ExactSettings,
-    ImageSettings,
-    curved_gain,
-    gains_to_compare,
-)
+from ctebm.study.image_settings import ImageSettings, gains_to_compare
 from ctebm.study.images import load_images
 from ctebm.study.problem import images_problem, problem_of, reachable, study_images
-from ctebm.study.trained import activation_names, trained_network
+from ctebm.study.trained import activation_names
 
 
 @pytest.fixture
@@ -61,21 +56,9 @@ def test_a_file_takes_the_place_of_random_weights(file: Path) -> None:
     assert gains_to_compare(settings, (0.1, 0.2)) == (1.0,)
 
 
-def test_layers_have_to_fit_the_images(file: Path) -> None:
+def test_layers_have_to_fit_the_images() -> None:
     settings = ImageSettings(n_samples=2)
     with pytest.raises(ValueError, match="has 64 pixels but --sizes begins with 63"):
         problem_of(settings, study_images(settings), (63, 5, 10), "tanh", 1.0)
-    few = load_images(n_samples=2)
     with pytest.raises(ValueError, match="has 10 classes but --sizes ends with 9"):
-        few.check_sizes((64, 5, 9), "change it")
-    assert trained_network(None, few, torch.float64) is None
-    trained = trained_network(file, few, torch.float32)
-    assert trained is not None and trained.dtype == torch.float32
-
-
-def test_settings() -> None:
-    with pytest.raises(ValueError, match="--n-samples needs at least 1"):
-        ImageSettings(n_samples=0)
-    with pytest.raises(ValueError, match="use --dtype float64"):
-        ExactSettings(dtype="float32")
-    assert (curved_gain(0.5, "hard-sigmoid"), curved_gain(0.5, "tanh")) == (0.5, 2.0)
+        load_images(n_samples=2).check_sizes((64, 5, 9), "change it")
