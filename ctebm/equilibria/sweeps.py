@@ -15,9 +15,9 @@ from ctebm.networks.blocks import Blocks
 
 __all__ = ["Equilibrium", "Sweeps"]
 
-_SMALLEST_RATE = 1e-3  # of convergence; smaller ones need no over-relaxation
+_SMALLEST_CONTRACTION = 1e-3  # of a sweep; smaller ones need no over-relaxation
 _LARGEST_OMEGA = 1.5  # well below 2, from where on the energy may rise
-_NO_MOVE = 1e-30  # below any move, so that a sample that does not move has the rate 0
+_NO_MOVE = 1e-30  # below any move, so that a sample that does not move has the contraction 0
 _NEWTON_STEPS = 12  # of units by themselves in a sweep; most need four
 _ENOUGH = 1e-3  # of the first distance; the neighbours of a unit move on too
 _ROUNDING = 8  # units in the last place by which a pressure may be off
@@ -160,13 +160,13 @@ class Sweeps:
         return (R + beta * target) / (1 + beta)
 
     def over_relax(self) -> None:
-        """Choose the factors that the rate of convergence of the last sweep asks for."""
+        """Choose the factors that the contraction of the last sweep asks for."""
         if self.layers.activation.box is not None:
             norms = (moves.norm(dim=-1, keepdim=True) for moves in (self.moves, self.moves_before))
             now, before = norms
-            rate = now / before.clamp(min=_NO_MOVE)
-            omega = torch.ones_like(rate) if self.omega is None else self.omega
-            self.omega = _over_relaxation(omega, rate)
+            contraction = now / before.clamp(min=_NO_MOVE)
+            omega = torch.ones_like(contraction) if self.omega is None else self.omega
+            self.omega = _over_relaxation(omega, contraction)
 
     def reached(
         self, states: list[Tensor], residual: Tensor, sweeps: int, chosen: Tensor | None = None
@@ -223,14 +223,15 @@ def _beside(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
 
-def _over_relaxation(omega: Tensor, rate: Tensor) -> Tensor:
-    r"""Return the factors that the observed rate of convergence asks for, never lowered.
+def _over_relaxation(omega: Tensor, contraction: Tensor) -> Tensor:
+    r"""Return the factors that the observed contraction asks for, never lowered.
 
-    Layers form a consistently ordered chain, for which (Young 1971) the rate :math:`\lambda` at
-    :math:`\omega` gives :math:`\mu^2 = (\lambda + \omega - 1)^2 / (\lambda \omega^2)` and the best
-    factor is :math:`2 / (1 + \sqrt{1 - \mu^2})`. In a box the energy falls with any factor below 2.
+    Layers form a consistently ordered chain, for which (Young 1971) the contraction
+    :math:`\lambda` at :math:`\omega` gives
+    :math:`\mu^2 = (\lambda + \omega - 1)^2 / (\lambda \omega^2)` and the best factor is
+    :math:`2 / (1 + \sqrt{1 - \mu^2})`. In a box the energy falls with any factor below 2.
     """
-    rate = rate.clamp(_SMALLEST_RATE, 1.0)
-    mu = (rate + omega - 1).square() / (rate * omega.square())
+    contraction = contraction.clamp(_SMALLEST_CONTRACTION, 1.0)
+    mu = (contraction + omega - 1).square() / (contraction * omega.square())
     best = 2 / (1 + (1 - mu.clamp(max=1.0)).sqrt())
     return torch.maximum(omega, best.clamp(max=_LARGEST_OMEGA))

@@ -20,14 +20,12 @@ __all__ = ["descend", "energy_rounding"]
 
 # The radius first is the force, which may be tiny at a saddle and must not end the descent there.
 SMALLEST_FIRST_RADIUS = 1e-3
-# A step this short, relative to the state, changes nothing but the last digits.
-SMALLEST_RADIUS = 1e-14
+SMALLEST_RADIUS = 1e-14  # relative to the state: it changes nothing but the last digits
 # A model is trusted further where the energy falls by this share of what it predicts, and less
 # where by less than that one; the radius then grows or shrinks by a factor.
 GOOD_RATIO, POOR_RATIO = 0.75, 0.25
 WIDEN, NARROW = 3.0, 0.25
-# An energy is a sum of terms; this many of its roundings are noise.
-ROUNDINGS = 4
+ROUNDINGS = 4  # of an energy, a sum of terms, that are noise
 # Of the decrease that the gradient predicts, what a projected step must reach (Armijo).
 SUFFICIENT = 0.1
 # Step sizes of the projected gradient grow while they succeed, and are halved where they fail.
@@ -37,10 +35,8 @@ GROW, SHRINK = 1.5, 2
 COARSE, FINE = 0.1, 1e-8
 # The last CG on a face of the box solves this far below the tolerance, so that its step ends it.
 BELOW_TOL = 100
-# However near rounding, CG lowers the residual by this factor.
-LOOSEST = 0.5
-# A state that has grown by this factor is on its way to infinity.
-GROWTH = 1e12
+LOOSEST = 0.5  # the factor by which CG lowers the residual however near rounding
+GROWTH = 1e12  # a state that has grown by this factor is on its way to infinity
 # How often a projected Newton step that does not fall is cut to a third.
 CUTS = 4
 
@@ -135,13 +131,13 @@ class _Descent:
         d, model = subproblem.solve(self.radius, self._accuracy(g, tol))
         slack = energy_rounding(net, self.s, self.E)
         trial, E, f = self._along(d, self.E + slack)
-        gain = self.E - E
+        fall = self.E - E
         # Near the bottom the energy is flat to rounding: then the residual decides.
-        flat = gain.abs() <= slack
+        flat = fall.abs() <= slack
         before, after = (residual_vector(net, *at).norm(dim=-1)
                          for at in ((self.s, self.f), (trial, f)))  # fmt: skip
-        better = (gain > slack) | ((gain >= -slack) & (after < before))
-        ratio = torch.where(flat, better.to(gain.dtype), gain / model)
+        better = (fall > slack) | ((fall >= -slack) & (after < before))
+        ratio = torch.where(flat, better.to(fall.dtype), fall / model)
         length = (trial - self.s).norm(dim=-1)
         self._resize(better, ratio, length, d.norm(dim=-1))
         self._move(better, trial, E, f)
