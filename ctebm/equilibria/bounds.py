@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ctebm.equilibria.inertia import DENSE_UNITS, root_of_rounding
+from ctebm.equilibria.kkt import residual
 from ctebm.equilibria.settling import settle_from
 from ctebm.networks.base import VectorField, count_units
 from ctebm.networks.hopfield import HopfieldNetwork
@@ -15,31 +16,48 @@ from ctebm.networks.pairwise import PairwiseField, PairwiseNetwork
 
 __all__ = ["certify_unique", "state_bounds"]
 
-# Where no bound is known, a few states are settled, coarsely, and the range of what they reach is
-# stretched by a factor and an offset.
-GUESSES, GUESS_TOL, STRETCH, OFFSET = 8, 1e-6, 1.5, 0.5
+# Where no bound is known, a few states of each scale are settled, coarsely, and the range of what
+# they reach is stretched by a factor and an offset.
+SCALES, GUESSES, GUESS_TOL, STRETCH, OFFSET = (1.0, 10.0, 100.0), 8, 1e-6, 1.5, 0.5
 
 
 def state_bounds(network: VectorField) -> tuple[Tensor, Tensor]:
     r"""Return bounds ``(unit,)`` between which every fixed point lies.
 
     With kinks the box. Else :math:`|s_i| \le \max|\rho'|\,\max|I_i|`, the currents being largest
-    when every rate is at its end. For a motion of the user's own the bounds of units without kinks
-    are a guess: half as far again as where a few settled states lie.
+    when every rate is at its end; for the 1984 network :math:`\max|I_i|`. For a motion of the
+    user's own the bounds of units without kinks are a guess: half as far again as where states of
+    several scales settle. Equilibria may lie outside.
     """
     n = count_units(network)
     ones = torch.ones(n, dtype=network.dtype, device=network.device)
     box = (network.box or Box(-np.inf, np.inf)).each(ones)
     if all(bool(torch.isfinite(kinks).all()) for kinks in box):
         return box
-    if isinstance(network, PairwiseNetwork):
-        slowest, fastest = network.activation.rates
-        reach = network.activation.max_slope * _largest_current(network, slowest, fastest)
-        if bool(torch.isfinite(reach).all()):
-            return -reach, reach
-    starts = torch.as_tensor(np.random.default_rng(0).standard_normal((GUESSES, n))).to(ones)
-    reach = STRETCH * settle_from(network, starts, GUESS_TOL).abs().max() + OFFSET
-    return torch.maximum(box[0], -reach * ones), torch.minimum(box[1], reach * ones)
+    reach = _largest_state(network)
+    if reach is None or not bool(torch.isfinite(reach).all()):
+        reach = _guessed_reach(network, ones)
+    return torch.maximum(box[0], -reach), torch.minimum(box[1], reach)
+
+
+def _largest_state(network: VectorField) -> Tensor | None:
+    """Return a bound on each unit of an equilibrium in absolute value, None if none is known."""
+    if isinstance(network, HopfieldNetwork):
+        return _largest_current(network.pairwise, *network.activation.rates)
+    if isinstance(network, PairwiseField):
+        rho = network.activation
+        return rho.max_slope * _largest_current(network, *rho.rates)
+    return None
+
+
+def _guessed_reach(network: VectorField, ones: Tensor) -> Tensor:
+    """Return how far from 0 to look for equilibria, ``(unit,)``, from where a few states settle."""
+    draw = torch.as_tensor(np.random.default_rng(0).standard_normal((GUESSES, len(ones))))
+    starts = torch.cat([scale * draw for scale in SCALES]).to(ones)
+    ends = settle_from(network, starts, GUESS_TOL)
+    settled = ends[residual(network, ends) <= GUESS_TOL]
+    farthest = float(settled.abs().max()) if len(settled) else 1.0
+    return (STRETCH * farthest + OFFSET) * ones
 
 
 def certify_unique(network: PairwiseField | HopfieldNetwork) -> bool:

@@ -32,6 +32,8 @@ POLISHED = 0.5
 POLISHING_STEPS = 8
 # The regularisation |F|^2 stays below the curvatures that matter, and above underflow.
 LARGEST_MU, SMALLEST_MU = 1e-2, 1e-290
+# Above, factors replace the eigenvalues of a symmetric Jacobian, ten times as fast.
+EIGEN_UNITS = 32
 # The deflated step is Newton's divided by a number, which passes through 0.
 SMALLEST_SCALE = 1e-3
 
@@ -216,8 +218,12 @@ def _box_system(net: VectorField, s: Tensor, f: Tensor) -> tuple[Tensor, Tensor,
 
 
 def _regularised(J: Tensor, F: Tensor, symmetric: bool) -> Tensor:
-    """Return ``(J'J + |F|^2)^-1 J' F`` from the eigenvalues, or singular values, of J."""
+    """Return ``(J'J + |F|^2)^-1 J' F`` from the eigenvalues, or singular values, or factors."""
     mu = F.square().sum(-1, keepdim=True).clamp(max=LARGEST_MU, min=SMALLEST_MU)
+    if symmetric and J.shape[-1] > EIGEN_UNITS:
+        step = _by_factors(J, F, mu)
+        if bool(torch.isfinite(step).all()):
+            return step
     if symmetric:
         size, right = torch.linalg.eigh(J)
         left = right
@@ -226,3 +232,13 @@ def _regularised(J: Tensor, F: Tensor, symmetric: bool) -> Tensor:
         right = right_h.mT
     coefficients = (left.mT @ F.unsqueeze(-1)).squeeze(-1) * size / (size.square() + mu)
     return (right @ coefficients.unsqueeze(-1)).squeeze(-1)
+
+
+def _by_factors(J: Tensor, F: Tensor, mu: Tensor) -> Tensor:
+    r"""Return ``(J^2 + mu)^-1 J F`` of a symmetric J, the real part of ``(J + i sqrt(mu))^-1 F``.
+
+    Not finite where the matrix is singular to rounding.
+    """
+    shift = torch.diag_embed(mu.sqrt().expand_as(F))
+    solution, _ = torch.linalg.solve_ex(torch.complex(J, shift), F.to(torch.complex(F, F).dtype))
+    return solution.real

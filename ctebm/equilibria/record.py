@@ -140,7 +140,10 @@ class FixedPoints:
 
         By the degree of :math:`s - R(s)`, or of :math:`s - \mathrm{clip}(I)` on the box with
         pinned units left out of the index. It can be 1 by chance when pairs are missing, and
-        differs from 1 whenever a single one is. None if a point is degenerate or has no margin.
+        differs from 1 whenever a single one is. It proves nothing for a motion of the user's own:
+        the sum over all may be another number, and the bounds of the search are a guess (see
+        :func:`~ctebm.equilibria.bounds.state_bounds`). None if a point is degenerate or has no
+        margin.
         """
         if any(kind not in ("stable", "saddle") for kind in self.stability):
             return None

@@ -50,6 +50,30 @@ def test_a_users_energy_is_guessed():
     assert (low < -1).all()
 
 
+def test_the_bounds_of_networks_without_an_energy_by_hand():
+    """The largest currents are 4 and 1, the largest slope 1/2; the 1984 state is its current."""
+    one_way = AsymmetricNetwork([[0.0, 8.0], [2.0, 0.0]], [-4.0, -1.0], TANH)
+    assert state_bounds(one_way)[1].tolist() == [2.0, 0.5]
+    assert state_bounds(HopfieldNetwork(pair(8.0, TANH)))[1].tolist() == [4.0, 4.0]
+
+
+class FarAway(Network):
+    """Minima at 0 and 40, and a hill between."""
+
+    def energy(self, s):
+        return (s**2 * (s - 40) ** 2 / 1000).sum(-1)
+
+
+class Unbounded(Network):
+    def energy(self, s):
+        return -s.square().sum(-1) / 2
+
+
+def test_guesses_start_on_several_scales():
+    assert float(state_bounds(FarAway(1))[1]) > 40
+    assert state_bounds(Unbounded(1))[1].isfinite().all()
+
+
 class HalfKinked(VectorField):
     """A user's motion to (2, 2) whose first unit has kinks."""
 

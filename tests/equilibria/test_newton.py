@@ -3,11 +3,13 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from analytic import HARD, TANH, pair, pitchfork_state, random_dense
 
 from ctebm import AsymmetricNetwork, VectorField, settle
+from ctebm.equilibria import newton as newton_module
 from ctebm.equilibria.kkt import pinned_units, residual
 from ctebm.equilibria.newton import newton, newton_from, newton_step
 from ctebm.equilibria.rows import Rows
@@ -91,3 +93,19 @@ def test_the_step_solves_the_linearised_force(activation):
 
 def test_the_step_at_a_saddle_is_not_a_number():
     assert newton_step(pair(8.0, TANH), torch.tensor([0.01, 0.01]).double()).isnan().all()
+
+
+@pytest.mark.parametrize("activation", [TANH, HARD], ids=repr)
+def test_factors_take_the_step_of_eigenvalues(activation, monkeypatch):
+    network = random_dense(40, 1, activation, gain=2.0)
+    starts = torch.as_tensor(np.random.default_rng(0).uniform(-0.5, 0.5, (5, 40)))
+    one_step = [newton(Rows.repeated(network, 5), starts, 1e-12, max_iterations=1)[0]]
+    monkeypatch.setattr(newton_module, "EIGEN_UNITS", 40)
+    one_step.append(newton(Rows.repeated(network, 5), starts, 1e-12, max_iterations=1)[0])
+    assert torch.allclose(*one_step, atol=1e-10)
+
+
+def test_a_singular_jacobian_takes_the_step_of_eigenvalues():
+    J = torch.zeros(1, 33, 33, dtype=torch.float64)
+    F = torch.zeros(1, 33, dtype=torch.float64)
+    assert newton_module._regularised(J, F, symmetric=True).tolist() == [[0.0] * 33]

@@ -31,6 +31,26 @@ class DoubleWell(Network):
         return (x**2 - 1) ** 2 + 3 * y**2
 
 
+class FarMinimum(Network):
+    """A user's energy of one unit, with a second minimum at 4, far from where states settle."""
+
+    def __init__(self):
+        super().__init__(1)
+
+    def energy(self, s):
+        return (s**2 / 2 - torch.nn.functional.softplus(4 * s - 8)).sum(-1)
+
+
+class SoftSpins(Network):
+    """Two spins, each with minima near +-1, coupled by 0.2."""
+
+    def __init__(self):
+        super().__init__(2)
+
+    def energy(self, s):
+        return (s**4 / 4 - s**2 / 2).sum(-1) - 0.2 * s.prod(-1)
+
+
 class Cubic(VectorField):
     """A user's motion without an energy: equilibria at -1, 0 and 1 in x, at x in y."""
 
@@ -121,6 +141,26 @@ def test_users_motion():
     assert torch.allclose(points.state, expected, atol=1e-12)
     assert points.stability == ["stable", "saddle", "stable"]
     assert points.index_sum == 1
+
+
+def test_a_minimum_that_is_far_away():
+    points = find_fixed_points(FarMinimum(), n_starts=40)
+    left = 0.0013486540
+    s, order = points.state[:, 0].sort()
+    # the force of 4 / (1 + exp(8 - 4 v)) - v is odd about 2
+    assert s.tolist() == pytest.approx([left, 2.0, 4 - left], abs=1e-10)
+    assert points.index[order].tolist() == [0, 1, 0]
+
+
+def test_soft_spins():
+    points = find_fixed_points(SoftSpins(), n_starts=60)
+    assert points.index.tolist() == [0] * 4 + [1] * 4 + [2]
+    energy = [-0.72] * 2 + [-0.32] * 2 + [-0.23] * 4 + [0.0]
+    assert points.energy.tolist() == pytest.approx(energy, abs=1e-12)
+    s = points.state
+    assert torch.allclose(s[:2].abs(), torch.full_like(s[:2], math.sqrt(1.2)))
+    assert torch.allclose(s[2:4].abs(), torch.full_like(s[2:4], math.sqrt(0.8)))
+    assert torch.allclose(s[4:8].prod(-1), torch.full_like(s[4:8, 0], -0.2))
 
 
 def test_every_kind_of_network_is_searched():
