@@ -7,6 +7,7 @@ from . import flow as flow
 from . import integrate as integrate
 from . import methods as methods
 from . import noise as noise
+from . import philox as philox
 from . import recorder as recorder
 from . import request as request
 from . import run as run

@@ -57,6 +57,7 @@ def adaptive_run(
         seed=seed,
         samples=tuple(range(batch.numel())),
         substeps=1,
+        stream="host",
         method=method,
         threads=threads,
         network=dynamics.network,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ctebm.dynamics.adaptive import adaptive_run
 from ctebm.dynamics.clock import increasing, step_size
-from ctebm.dynamics.methods import METHODS
+from ctebm.dynamics.methods import METHODS, Stream
 from ctebm.dynamics.recorder import Observables, Recorder
 from ctebm.dynamics.request import (
     Room,
@@ -50,6 +50,7 @@ def simulate(
     save_steps: Sequence[int] | None = None,
     observe: Observables | None = None,
     seed: int | None = None,
+    stream: Stream = "host",
     samples: Sequence[int] | None = None,
     noise_of: Trajectory | None = None,
     first_step: int | None = None,
@@ -92,6 +93,10 @@ def simulate(
     seed : int, optional
         Root seed of the noise; drawn freshly, and recorded, if None. One seed names one path for
         each dtype.
+    stream : {"host", "philox"}
+        Draw normals on the CPU and move them, so that a seed names the same path on every device;
+        or compute them on the device from their place (Philox), which on a GPU is about 70 times
+        faster and names another path, likewise for each sample and dtype.
     samples : sequence of int, optional
         The number of each row of the flattened batch, by which its stream of noise is found; by
         default 0, 1, ... A part of a sweep that gives its rows' numbers in the whole has the
@@ -186,7 +191,7 @@ def simulate(
             )  # fmt: skip
         step = step_size(eps, method)
         step = step.expand(s.shape[:-1]) if step.ndim else step
-        source = seeding(s, step, seed, samples, noise_of, noisy)
+        source = seeding(s, step, seed, samples, noise_of, noisy, stream)
         first = source.first if first_step is None else first_step
         clock = clock_of(step, room, phases, n_steps, times, save_every, save_steps, first)
         _warn_unstable(motions[0], s, step)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from typing import Literal
 
-__all__ = ["METHODS", "Method", "method_named"]
+__all__ = ["METHODS", "Method", "Stream", "method_named"]
+
+Stream = Literal["host", "philox"]  # how normals are made from a seed
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ import torch
 import torchsde
 from torch import Tensor
 
+from ctebm.dynamics.methods import Stream
+from ctebm.dynamics.philox import PhiloxStream
 from ctebm.dynamics.streams import Blocks, Streams
 
 __all__ = ["BrownianSteps"]
@@ -39,7 +41,7 @@ class BrownianSteps(_BaseBrownian):
     n_units : int
         Columns of an increment.
     dtype, device
-        Of the increments; they are drawn on the CPU and moved, a block of steps at a time.
+        Of the increments; a block of steps at a time is drawn on the CPU and moved.
     first : int
         The first step, whose increments are those that a run from step 0 would meet there.
     n_steps : int, optional
@@ -54,6 +56,9 @@ class BrownianSteps(_BaseBrownian):
         they are enabled when the object is made.
     block : int, optional
         Steps drawn at a time; does not change the path.
+    stream : {"host", "philox"}
+        Draw on the CPU and move (:mod:`ctebm.dynamics.streams`), or compute on the device
+        (:mod:`ctebm.dynamics.philox`): another path for the same seed.
 
     Notes
     -----
@@ -84,6 +89,7 @@ class BrownianSteps(_BaseBrownian):
         area: bool = False,
         intensity: Tensor | None = None,
         block: int | None = None,
+        stream: Stream = "host",
     ) -> None:
         self._shape = (len(samples), n_units)
         self._dtype, self._device = dtype, torch.device(device)
@@ -93,11 +99,23 @@ class BrownianSteps(_BaseBrownian):
             intensity = intensity.detach()
         self._normals = [
             Blocks(
-                Streams(seed, samples, purpose, n_units, dtype),
+                self._stream(stream, seed, samples, purpose, n_units),
                 dtype, self._device, first * substeps, fine, intensity, block,
             )
             for purpose in ((_INCREMENT, _INTEGRAL) if area else (_INCREMENT,))
         ]  # fmt: skip
+
+    def _stream(
+        self,
+        kind: Stream,
+        seed: int,
+        samples: Sequence[int],
+        purpose: tuple[int, ...],
+        n_units: int,
+    ) -> Streams | PhiloxStream:
+        if kind == "host":
+            return Streams(seed, samples, purpose, n_units, self._dtype)
+        return PhiloxStream(seed, samples, len(purpose), n_units, self._dtype, self._device)
 
     def __call__(
         self,

@@ -10,7 +10,10 @@ Box and Muller's transformation, whose last bit a device's own logarithm may cha
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,6 +82,7 @@ class PhiloxStream:
     """
 
     grain = 1
+    ahead = False  # nothing to prefetch: normals are computed where they are used
 
     def __init__(
         self,
@@ -97,7 +101,7 @@ class PhiloxStream:
         self.samples = torch.as_tensor(list(samples), dtype=torch.int64).to(device)
         self.n_units, self.dtype = n_units, dtype
         self.width = len(samples) * n_units
-        self._normals = _on_cuda() if device.type == "cuda" else _normals
+        self._normals = _compiled() if device.type == "cuda" else _step_by_step
 
     def read(self, step: int, size: int) -> Tensor:
         """Return the normals of some steps, ``(sample, step, unit)``."""
@@ -115,7 +119,7 @@ def _normals(
     block: Tensor, step: Tensor, sample: Tensor, purpose: Tensor, key: tuple[Tensor, Tensor],
     dtype: torch.dtype,
 ) -> Tensor:  # fmt: skip
-    """Return the normals of blocks, two (float64) or four (float32) of them in the last dimension."""
+    """Return the normals of blocks; two (float64) or four (float32) are in the last dimension."""
     high = (step >> 32) * 2 + purpose
     w0, w1, w2, w3 = philox4x32((block, step & _WORD, sample, high), key)
     if dtype == torch.float64:
@@ -140,12 +144,30 @@ def _uniform32(word: Tensor) -> Tensor:
     return (word.to(torch.float32) + 0.5) * 2.0**-32
 
 
-_COMPILED = None
+def _step_by_step(
+    block: Tensor, step: Tensor, sample: Tensor, purpose: Tensor, key: tuple[Tensor, Tensor],
+    dtype: torch.dtype,
+) -> Tensor:  # fmt: skip
+    """Return :func:`_normals` of one step at a time, whose many words stay in the cache."""
+    steps = [_normals(block, one, sample, purpose, key, dtype) for one in step.split(1)]
+    return torch.cat(steps, 1)
 
 
-def _on_cuda():
-    """Return the normals as one fused kernel: in 300 separate ones memory would be the limit."""
-    global _COMPILED
-    if _COMPILED is None:
-        _COMPILED = torch.compile(_normals, dynamic=True)
-    return _COMPILED
+@cache
+def _compiled() -> Callable[..., Tensor]:
+    """Return :func:`_normals` as one fused kernel; in 300 kernels memory would be the limit."""
+    fused = torch.compile(_normals, dynamic=True)
+
+    def normals(*arguments: Any) -> Tensor:
+        nonlocal fused
+        try:
+            return fused(*arguments)
+        except RuntimeError as error:  # no compiler on this machine
+            if fused is _step_by_step:
+                raise
+            reason = str(error).strip().splitlines()[0]
+            warnings.warn(f"philox runs uncompiled, about 25 times slower: {reason}", stacklevel=2)
+            fused = _step_by_step
+            return fused(*arguments)
+
+    return normals

@@ -171,6 +171,7 @@ class Run:
             seed=self.seeding.seed,
             samples=self.seeding.samples,
             substeps=self.seeding.substeps,
+            stream=self.seeding.stream,
             method=self.method,
             threads=threads,
             network=self.phases[-1].dynamics.network,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from torch import Tensor
 
-from ctebm.dynamics.methods import Method
+from ctebm.dynamics.methods import Method, Stream
 from ctebm.dynamics.noise import BrownianSteps
 from ctebm.dynamics.streams import fresh_seed
 from ctebm.dynamics.trajectory import Trajectory
@@ -32,12 +33,15 @@ class Seeding:
         How many finer steps of the streams a step's noise is made of.
     first : int
         The step at which the run begins if it does not say.
+    stream : {"host", "philox"}
+        How normals are made from the seed.
     """
 
     seed: int | None
     samples: tuple[int, ...]
     substeps: int = 1
     first: int = 0
+    stream: Stream = "host"
 
     def noise(
         self, s: Tensor, first: int, n_steps: int, method: Method, intensity: Tensor
@@ -46,7 +50,7 @@ class Seeding:
         assert self.seed is not None
         return BrownianSteps(
             self.seed, self.samples, s.shape[-1], s.dtype, s.device, first=first, n_steps=n_steps,
-            substeps=self.substeps, area=method.area, intensity=intensity,
+            substeps=self.substeps, area=method.area, intensity=intensity, stream=self.stream,
         )  # fmt: skip
 
 
@@ -57,6 +61,7 @@ def seeding(
     samples: Sequence[int] | None,
     noise_of: Trajectory | None,
     noisy: bool,
+    stream: Stream = "host",
 ) -> Seeding:
     """Return the seeding of a run, that of another run if it is given.
 
@@ -74,6 +79,8 @@ def seeding(
         The run whose noise is shared.
     noisy : bool
         Whether the run has noise.
+    stream : {"host", "philox"}
+        How normals are made from the seed; those of `noise_of` are made as they were there.
 
     Raises
     ------
@@ -84,7 +91,9 @@ def seeding(
         samples = noise_of.samples if noise_of is not None else range(s.shape[:-1].numel())
     samples = _numbers(samples, s.shape[:-1].numel())
     if noise_of is None:
-        return Seeding(root_seed(seed) if noisy else None, samples)
+        if stream not in get_args(Stream):
+            raise ValueError(f"expected stream 'host' or 'philox', got {stream!r}.")
+        return Seeding(root_seed(seed) if noisy else None, samples, stream=stream)
     if seed is not None:
         raise ValueError("expected seed or noise_of, got both; noise_of brings its seed.")
     if noise_of.seed is None or noise_of.eps is None:
@@ -95,7 +104,7 @@ def seeding(
     first = int(noise_of.step[0])
     if first % m:
         raise ValueError(f"expected noise_of to start at a multiple of {m} steps, got {first}.")
-    return Seeding(noise_of.seed, samples, m * noise_of.substeps, first // m)
+    return Seeding(noise_of.seed, samples, m * noise_of.substeps, first // m, noise_of.stream)
 
 
 def root_seed(seed: int | None) -> int:

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ctebm.dynamics.philox import PhiloxStream
+
 __all__ = ["SUBSTREAM", "Blocks", "Streams", "fresh_seed"]
 
 SUBSTREAM = 1024
@@ -59,6 +61,8 @@ class Streams:
     >>> torch.equal(both.read(0, 10)[1:], one.read(0, 10))
     True
     """
+
+    ahead = True
 
     def __init__(
         self,
@@ -112,7 +116,7 @@ class Blocks:
 
     Parameters
     ----------
-    streams : Streams
+    streams : Streams or PhiloxStream
         Where they come from.
     dtype, device
         Where they go.
@@ -128,7 +132,7 @@ class Blocks:
 
     def __init__(
         self,
-        streams: Streams,
+        streams: Streams | PhiloxStream,
         dtype: torch.dtype,
         device: torch.device,
         first: int,
@@ -147,7 +151,7 @@ class Blocks:
         self._skip = first - self._cursor
         self._block = iter(())
         long = n_steps is None or n_steps * width >= _PREFETCH_RUN
-        ahead = width >= _PREFETCH_STEP and long
+        ahead = streams.ahead and width >= _PREFETCH_STEP and long
         self._thread = ThreadPoolExecutor(1, "ctebm-noise") if ahead else None
         self._coming: Future[Tensor | None] | None = None
 

@@ -55,6 +55,8 @@ class Trajectory:
         Numbers of the samples, whose streams of noise they name.
     substeps : int
         How many finer steps of the seed's streams a step's noise is made of.
+    stream : str
+        How the normals were made from the seed, see :func:`~ctebm.simulate`.
     method : str
         The solver.
     threads : int
@@ -86,6 +88,7 @@ class Trajectory:
     seed: int | None
     samples: tuple[int, ...]
     substeps: int
+    stream: str
     method: str
     threads: int
     network: VectorField = field(repr=False)
@@ -142,6 +145,7 @@ class Trajectory:
             seed=self.seed, device=self.state.device, dtype=self.state.dtype, threads=self.threads
         )
         attrs |= {"method": self.method, "noise_substeps": self.substeps}
+        attrs["noise_stream"] = self.stream
         dataset = xr.Dataset(data, self._coordinates(), attrs)
         return dataset.assign_coords(layer_of_unit(self.network.layers, n_units))
 
