@@ -34,6 +34,8 @@ Bounds = tuple[Tensor | float, Tensor | float]
 EXHAUSTIVE_UNITS, ATTEMPTS = 32, 4
 # Up to here every pattern of pinned and free hard sigmoids is tried, 3^12 = 531,441.
 ENUMERATED_UNITS = 12
+# Up to here they are tried always, which takes less than a search.
+ALWAYS_ENUMERATED = 8
 # Singular values below, relative to the largest, are 0: the pattern has a continuum of solutions.
 SINGULAR = 1e-12
 # Known states with one unit flipped that are settled in each attempt.
@@ -74,9 +76,10 @@ def find_fixed_points(
         Distinct points ``(fixed_point, unit)`` in order of energy, with ``hits``, ``index``,
         ``stability``, ``isolated`` and ``index_sum``. Two are one if they agree in state and
         energy to the precision that their curvature allows; a continuum of equilibria is one entry
-        that is not ``isolated``. Random starts that settled nowhere are counted in ``failed``. If
-        the index sum still says that points of up to 12 units with kinks are missing, they are
-        enumerated. Without any equilibrium the record is empty.
+        that is not ``isolated``. Random starts that settled nowhere are counted in ``failed``. The
+        points of up to 8 units with kinks are complete, since they are enumerated too; so are
+        those of up to 12 if the index sum still says that some are missing. Without any
+        equilibrium the record is empty.
 
     Raises
     ------
@@ -96,8 +99,11 @@ def find_fixed_points(
     """
     network = single(network)
     catalogue = search(network, n_starts, seed, tol, bounds)
-    if _incomplete(catalogue) and _can_enumerate(network):
-        catalogue.add(enumerate_fixed_points(network, tol).state)
+    few = count_units(network) <= ALWAYS_ENUMERATED  # pairs may be missing whatever the index sum
+    if _can_enumerate(network) and (few or _incomplete(catalogue)):
+        exact = enumerate_fixed_points(network, tol)
+        if len(exact) > len(catalogue.points()):
+            catalogue.add(exact.state)
     return catalogue.points()
 
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import zoo
 from analytic import HARD, TANH, fold_state, pair, pitchfork_state, random_dense
 
 from ctebm import (
@@ -18,6 +19,7 @@ from ctebm import (
     find_fixed_points,
     settle,
 )
+from ctebm.equilibria import search as search_module
 
 
 class DoubleWell(Network):
@@ -223,3 +225,36 @@ def test_bad_input():
         enumerate_fixed_points(random_dense(13, 0, HARD))
     with pytest.raises(ValueError, match="12 units"):
         enumerate_fixed_points(pair(1, TANH))
+
+
+@pytest.mark.parametrize("name", ["inhibition-3-2", "inhibited-layer", "excitation-3+8-hard"])
+def test_structured_networks_with_kinks_are_complete(name):
+    network = zoo.zoo()[name].network
+    exact, found = enumerate_fixed_points(network), find_fixed_points(network, 20)
+    assert len(exact) == len(found)
+    assert distance(exact.state, found.state).amin(1).max() < 1e-9
+
+
+def test_what_the_index_sum_does_not_show_is_enumerated(monkeypatch):
+    """A search that finds one minimum has the index sum 1, and two more points exist."""
+    monkeypatch.setattr(search_module, "_flips", lambda s, *_: s)
+    monkeypatch.setattr(search_module, "newton_from", lambda network, starts, *_: starts)
+    network = pair(2.0, HARD)
+    near = (torch.full((2,), 0.4), torch.full((2,), 0.5))
+    points = find_fixed_points(network, 4, bounds=near)
+    assert points.stability == ["stable", "stable", "saddle"]
+    assert sorted(points.hits.tolist()) == [0, 0, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("identical-pairs", 27), ("clones-5", 3), ("inhibition-3-2-logistic", 13)]
+)
+def test_smooth_structured_networks_are_complete(name, count):
+    """Three independent pairs of three points each; one pitchfork; 13 as with kinks."""
+    member = zoo.zoo()[name]
+    points = find_fixed_points(member.network, 60)
+    assert (len(points), points.index_sum) == (count, 1)
+    if member.stable is not None:
+        stable = points.state[[kind == "stable" for kind in points.stability]]
+        assert len(stable) == len(member.stable)
+        assert distance(member.stable, stable).amin(1).max() < 1e-6
