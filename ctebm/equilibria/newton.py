@@ -20,8 +20,8 @@ __all__ = ["NEWTON_UNITS", "newton", "newton_from", "newton_step", "polish"]
 
 # Every step factors the Jacobian of every row; beyond, searches look for minima only.
 NEWTON_UNITS = 600
-# Entries of the Jacobians that are factored together.
-PORTION = 10**7
+# Entries of the Jacobians that are factored together; the work space is some six times as much.
+PORTION = 2 * 10**6
 # The longest change of a unit in one step, in units of the state: rates change over about 1.
 LONGEST_STEP = 1.0
 # Shares of a step that are tried, and how much of the predicted decrease of the residual is enough.

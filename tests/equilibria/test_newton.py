@@ -109,3 +109,11 @@ def test_a_singular_jacobian_takes_the_step_of_eigenvalues():
     J = torch.zeros(1, 33, 33, dtype=torch.float64)
     F = torch.zeros(1, 33, dtype=torch.float64)
     assert newton_module._regularised(J, F, symmetric=True).tolist() == [[0.0] * 33]
+
+
+def test_many_starts_go_in_portions(monkeypatch):
+    network = pair(8.0, TANH)
+    starts = torch.as_tensor(np.random.default_rng(0).uniform(-1, 1, (7, 2)))
+    together = newton_from(network, starts, 1e-12)
+    monkeypatch.setattr(newton_module, "PORTION", 8)  # two at a time
+    assert torch.allclose(newton_from(network, starts, 1e-12), together, atol=1e-12)
