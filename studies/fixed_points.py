@@ -124,7 +124,6 @@ def _measured(
     import ctebm
 
     linear = ctebm.linearize(network, lowest)
-    assert isinstance(linear, ctebm.Linearization)
     found = {
         "n_stable": _distinct(points.state, points.energy),
         "pinned_share": linear.pinned.double().mean(-1),

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ctebm.networks.sigmoids import Activation
+    from ctebm.networks.activation import Activation
 
 __all__ = ["check_activation", "parse_activation", "suggest"]
 

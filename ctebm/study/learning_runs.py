@@ -124,7 +124,6 @@ def before_learning(
     exact = trainer.plastic.to(dtype=torch.float64).to_network()
     at = exact.clamp({"x": few[:, :n_pixels]})
     point = ctebm.linearize(at, ctebm.settle(at, few[:, n_pixels:]).state)
-    assert isinstance(point, ctebm.Linearization)
     return {
         "hessian": float(point.lambda_min.min()),
         "pinned": sum(seen.pinned) / len(seen.pinned),
