@@ -50,7 +50,7 @@ from .stability.events import Event as Event
 
 from .early_inference.gradients import chain_gradient as chain_gradient
 from .early_inference.gradients import implicit_gradient as implicit_gradient
-from .early_inference.gradients import bptt_gradient as bptt_gradient
+from .early_inference.through_time import bptt_gradient as bptt_gradient
 from .early_inference.parameter_gradients import parameter_gradient as parameter_gradient
 from .early_inference.parameter_gradients import ParameterGradient as ParameterGradient
 from .early_inference.laws import first_arrival_coefficient as first_arrival_coefficient

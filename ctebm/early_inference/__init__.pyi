@@ -9,7 +9,10 @@ from . import gradients as gradients
 from . import laws as laws
 from . import measurement as measurement
 from . import metrics as metrics
+from . import noise_laws as noise_laws
+from . import outcomes as outcomes
 from . import parameter_gradients as parameter_gradients
 from . import plan as plan
 from . import record as record
 from . import targets as targets
+from . import through_time as through_time

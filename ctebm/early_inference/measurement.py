@@ -17,9 +17,10 @@ from torch import Tensor
 from ctebm.early_inference.displacement import Displacement, DrivenRun
 from ctebm.early_inference.drive import drive_named
 from ctebm.early_inference.gradients import implicit_gradient
+from ctebm.early_inference.outcomes import outcomes
 from ctebm.early_inference.plan import Replicates, Schedule
 from ctebm.early_inference.record import Correspondence
-from ctebm.early_inference.targets import checked_network, target_states
+from ctebm.early_inference.targets import checked_network, one_state_each, one_target_each
 from ctebm.equilibria.kkt import check_tolerance, project, residual
 from ctebm.equilibria.newton import newton_step
 from ctebm.equilibria.record import FixedPoints
@@ -142,7 +143,7 @@ def correspondence(
     """
     checked_network(network)
     clamped = network if x is None else network.clamp({next(iter(network.layers)): x})
-    target = _one_row_each(checked_network(clamped), target)
+    target = one_target_each(checked_network(clamped), target)
     arrival = drive_named(drive, beta, points)
     noisy = Replicates(sigma, noise, replicates, baseline, intervals, seed)
     schedule = Schedule.of(eps, method, len(clamped.layers) - 1, t_end, n_steps, save_all)
@@ -158,20 +159,6 @@ def correspondence(
     first = next(iter(network.layers))
     states = None if x is None else network._layer_state(first, x).expand(len(target), -1)
     return _recorded(network, states, fixed, run, schedule, displacements)
-
-
-def _one_row_each(network: VectorField, target: ArrayLike | Tensor) -> Tensor:
-    """Return targets ``(sample, output unit)``, one for each clamped input."""
-    target = target_states(network, target, network.batch)
-    batch = torch.broadcast_shapes(target.shape[:-1], network.batch)
-    if 0 in batch:
-        raise ValueError("expected inputs and targets of one or more samples, got none.")
-    if len(batch) > 1:
-        raise ValueError(
-            f"expected inputs and targets of shape (sample, unit), got a batch {tuple(batch)}; "
-            "flatten it."
-        )
-    return target.expand(*batch, -1).reshape(-1, target.shape[-1])
 
 
 def _check_memory(
@@ -204,7 +191,7 @@ def _equilibrium(
     if state is not None:
         if start is not None:
             raise ValueError("expected start or state, got both; a given state isn't settled.")
-        s = _each(network, state, "state", n_samples)
+        s = one_state_each(network, state, "state", n_samples)
         far = residual(network, s)
         if not bool((far <= tol).all()):
             raise ValueError(
@@ -216,19 +203,8 @@ def _equilibrium(
         if network.n_units is None:
             raise ValueError("this network takes states of any length; give a start.")
         start = torch.zeros(network.n_units)
-    fixed = settle(network, _each(network, start, "start", n_samples), tol=tol)
+    fixed = settle(network, one_state_each(network, start, "start", n_samples), tol=tol)
     return _polished(network, fixed, tol)
-
-
-def _each(network: VectorField, states: StateLike, what: str, n_samples: int) -> Tensor:
-    """Return states ``(sample, unit)``, one for each sample."""
-    s = network.finite_state(states)
-    if s.ndim > 2 or s.shape[:-1] not in ((), (1,), (n_samples,)):
-        raise ValueError(
-            f"expected one {what}, or one for each of {n_samples} samples, got shape "
-            f"{tuple(s.shape)}; give {(n_samples, s.shape[-1])}."
-        )
-    return s.expand(n_samples, -1)
 
 
 def _polished(network: VectorField, fixed: FixedPoints, tol: float) -> FixedPoints:
@@ -257,7 +233,7 @@ def _recorded(
     finite = torch.isfinite(moved).all(-1) | (step < 0).to(moved.device)
     implicit = implicit_gradient(run.network, fixed.state, run.target)
     unstable = torch.isnan(implicit).any(-1)
-    status, message = _outcomes(fixed, run, finite.flatten(1).all(-1), unstable)
+    status, message = outcomes(fixed, run, finite.flatten(1).all(-1), unstable)
     moved[~fixed.converged] = torch.nan
     return Correspondence(
         network=network,
@@ -288,49 +264,6 @@ def _recorded(
         seed=displacements[-1].seed,
         layers=list(run.network.layers),
     )
-
-
-def _outcomes(
-    fixed: FixedPoints, run: DrivenRun, finite: Tensor, unstable: Tensor
-) -> tuple[Tensor, list[str]]:
-    """Return the status of each sample, and a sentence where it is not 0.
-
-    Parameters
-    ----------
-    fixed : FixedPoints
-        The equilibria.
-    run : DrivenRun
-        What was done to them.
-    finite : Tensor, (sample,)
-        Whether all displacements are finite.
-    unstable : Tensor, (sample,)
-        Whether the equilibrium is known to have a direction without positive curvature.
-    """
-    silent = ~run.responsive[..., run.network.layers[run.network.output]]
-    silent = silent.expand(len(fixed.message), -1)
-    status = torch.zeros(len(silent), dtype=torch.int8)
-    message = list(fixed.message)
-    why = "pulled further out" if run.drive.one_sided else "a weak nudge leaves them there"
-    rows = zip(fixed.converged.tolist(), finite.tolist(), unstable.tolist(), strict=True)
-    for i, (converged, ok, falling) in enumerate(rows):
-        if not converged:
-            status[i] = 1
-        elif not ok:
-            status[i] = 3
-            message[i] = f"sample {i} left the finite numbers when driven; use a smaller eps."
-        elif falling or message[i]:
-            status[i] = 4
-            message[i] = message[i] or (
-                f"sample {i}: the equilibrium is not stable, so that what is measured is how the "
-                "motion leaves it; give another start."
-            )
-        elif bool(silent[i].any()):
-            status[i] = 2
-            message[i] = (
-                f"sample {i}: outputs {torch.nonzero(silent[i]).flatten().tolist()} are pinned at "
-                f"a kink and {why}, so that no gradient comes back from them."
-            )
-    return status, message
 
 
 def _filled(rows: list[Tensor], dim: int, fill: float = torch.nan) -> Tensor:

@@ -14,13 +14,13 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.early_inference.gradients import (
-    bptt_gradient,
     chain_gradient,
     implicit_gradient,
     output_error,
     responsive_units,
 )
 from ctebm.early_inference.targets import state_and_target
+from ctebm.early_inference.through_time import bptt_gradient
 from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.layered import LayeredField, LayeredNetwork
 from ctebm.networks.numbers import one_of, whole

@@ -10,7 +10,14 @@ from torch import Tensor
 from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.layout import size_of
 
-__all__ = ["checked_network", "checked_samples", "state_and_target", "target_states"]
+__all__ = [
+    "checked_network",
+    "checked_samples",
+    "one_state_each",
+    "one_target_each",
+    "state_and_target",
+    "target_states",
+]
 
 
 def state_and_target(
@@ -73,6 +80,31 @@ def target_states(network: VectorField, target: ArrayLike | Tensor, batch: torch
     states = network._layer_state(network.output, target)
     checked_samples(samples=batch, targets=states.shape[:-1])
     return states
+
+
+def one_target_each(network: VectorField, target: ArrayLike | Tensor) -> Tensor:
+    """Return targets ``(sample, output unit)``, one for each clamped input."""
+    target = target_states(network, target, network.batch)
+    batch = torch.broadcast_shapes(target.shape[:-1], network.batch)
+    if 0 in batch:
+        raise ValueError("expected inputs and targets of one or more samples, got none.")
+    if len(batch) > 1:
+        raise ValueError(
+            f"expected inputs and targets of shape (sample, unit), got a batch {tuple(batch)}; "
+            "flatten it."
+        )
+    return target.expand(*batch, -1).reshape(-1, target.shape[-1])
+
+
+def one_state_each(network: VectorField, states: StateLike, what: str, n_samples: int) -> Tensor:
+    """Return states ``(sample, unit)``, one for each sample."""
+    s = network.finite_state(states)
+    if s.ndim > 2 or s.shape[:-1] not in ((), (1,), (n_samples,)):
+        raise ValueError(
+            f"expected one {what}, or one for each of {n_samples} samples, got shape "
+            f"{tuple(s.shape)}; give {(n_samples, s.shape[-1])}."
+        )
+    return s.expand(n_samples, -1)
 
 
 def checked_network(network: VectorField) -> VectorField:

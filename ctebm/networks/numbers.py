@@ -41,10 +41,6 @@ def finite(
     remedy : str
         What to do, the last part of the message.
 
-    Returns
-    -------
-    float
-
     Raises
     ------
     ValueError
@@ -76,10 +72,6 @@ def whole(
         As for :func:`finite`.
     least, most : int, optional
         Bounds that it may reach.
-
-    Returns
-    -------
-    int
 
     Raises
     ------

@@ -46,7 +46,7 @@ def predicted_runs(quiet: Correspondence, sigma: float, replicates: int) -> dict
     import numpy as np
     import torch
 
-    from ctebm.early_inference.laws import noise_variance, predicted_cosine, replicates_needed
+    from ctebm.early_inference.noise_laws import noise_variance, predicted_cosine, replicates_needed
 
     slices, free = quiet.fixed.network.layers.values(), quiet.responsive.double()
     n_units = torch.stack([free[:, w].sum(-1) for w in slices], -1)[:, None, None].numpy()

@@ -8,7 +8,6 @@ import torch
 from scipy import stats
 
 from ctebm.early_inference import metrics as metric
-from ctebm.early_inference.laws import noise_variance, predicted_cosine, replicates_needed
 
 G = torch.tensor([3.0, 0.0, 4.0], dtype=torch.float64)
 
@@ -143,24 +142,6 @@ def test_intervals_where_there_is_nothing_to_see():
     assert metric.replicate_intervals(opposite, gram, one)[1].flatten().tolist() == [-1, 1]
     found = metric.replicate_intervals(opposite, gram, 0 * one)
     assert all(interval.isnan().all() for interval in found)  # no gradient
-
-
-def test_noise_laws_are_those_of_simulated_leaky_units():
-    eps, sigma, n, n_units, M = 0.2, 0.5, 7, 40, 4
-    draw = np.random.default_rng(1)
-    s = np.zeros((3000, M, n_units))
-    for _ in range(n):
-        s += -eps * s + sigma * np.sqrt(eps) * draw.standard_normal(s.shape)
-    v = noise_variance(n, eps, sigma)
-    assert s.var() == pytest.approx(v, rel=0.01)
-    assert noise_variance(1, 1e-3, sigma) == pytest.approx(sigma**2 * 1e-3)
-    signal = np.zeros(n_units)
-    signal[0] = 2.0
-    mean = s.mean(1) + signal
-    error = ((mean - signal) ** 2).sum(-1).mean() / 4
-    assert replicates_needed(2.0, n_units, v, np.sqrt(error)) == pytest.approx(M, rel=0.03)
-    cosine = (mean[:, 0] / np.linalg.norm(mean, axis=-1)).mean()
-    assert predicted_cosine(1.0, 2.0, n_units, v, M) == pytest.approx(cosine, abs=0.01)
 
 
 @pytest.mark.parametrize("size", [1e-150, 1e-200, 1e-300, 1e150, 1e300])
