@@ -81,8 +81,14 @@ class PhiloxStream:
         Of the normals; one seed names one path for each dtype.
     """
 
-    grain = 1
-    ahead = False  # nothing to prefetch: normals are computed where they are used
+    grain: int = 1
+    ahead: bool = False  # nothing to prefetch: normals are computed where they are used
+    key: tuple[Tensor, Tensor]
+    purpose: Tensor
+    samples: Tensor
+    n_units: int
+    dtype: torch.dtype
+    width: int
 
     def __init__(
         self,
