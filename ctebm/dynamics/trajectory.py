@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -88,7 +88,7 @@ class Trajectory:
     seed: int | None
     samples: tuple[int, ...]
     substeps: int
-    stream: str
+    stream: Literal["host", "philox"]
     method: str
     threads: int
     network: VectorField = field(repr=False)
