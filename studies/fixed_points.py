@@ -96,7 +96,7 @@ def _network(
         whole = ctebm.LayeredNetwork.random(
             settings.sizes, study.parse_activation(name), gain=gain, seed=settings.seed, dtype=dtype
         ).centred({"x": rates.mean(0)})
-    return whole.to(device=settings.device), whole.activation.inverse(rates)
+    return whole.to(device=settings.device), whole.state(rates)
 
 
 def _settled(settings: Settings, network: ctebm.LayeredNetwork) -> ctebm.FixedPoints:

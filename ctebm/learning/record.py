@@ -67,7 +67,7 @@ class Training:
         ----------
         rates : array, (sample, input unit)
             Firing rates of the input, as :func:`ctebm.train` takes them. They are made states here;
-            :meth:`~ctebm.LayeredNetwork.clamp` takes states, ``network.activation.inverse(rates)``.
+            :meth:`~ctebm.LayeredNetwork.clamp` takes states, ``network.state(rates)``.
 
         Returns
         -------

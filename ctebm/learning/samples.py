@@ -55,7 +55,7 @@ def input_states(network: LayeredField, rates: ArrayLike | Tensor) -> Tensor:
         )
     if len(rates) == 0:
         raise ValueError("expected at least one sample, got an empty data set.")
-    return network.activation.inverse(rates)
+    return network.state(rates)
 
 
 def digest(*tensors: Tensor) -> str:

@@ -131,10 +131,11 @@ class PairwiseField(VectorField):
 
     def _slope_and_diagonal(self, s: Tensor) -> tuple[Tensor, Tensor]:
         r"""Return :math:`\rho'` and :math:`1 - \rho'' I`, the diagonal of the Hessian."""
-        s = self._in_samples(s)
-        slope = self.activation.derivative(s)
         if self.box is not None:  # rho'' = 0, whatever the current
+            slope = self.activation.derivative(self._in_samples(s))
             return slope, torch.ones_like(slope)
+        s = self.as_state(s)
+        slope = self.activation.derivative(s)
         return slope, 1 - self.activation.second_derivative(s) * self.current(s)
 
     @property

@@ -164,4 +164,4 @@ def pushes(
 
 
 def _states(network: ctebm.LayeredNetwork, rates: Tensor) -> Tensor:
-    return network.activation.inverse(rates.to(network.dtype))
+    return network.state(rates)

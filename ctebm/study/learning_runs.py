@@ -226,4 +226,4 @@ def _look(trainer: Trainer, data: Split, n_samples: int, eps: float) -> KinkShar
 
 
 def _states(net: ctebm.LayeredNetwork, samples: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    return net.activation.inverse(samples[0].to(net.dtype)), samples[1]
+    return net.state(samples[0]), samples[1]

@@ -72,3 +72,22 @@ def test_the_jacobian_is_that_of_the_motion(activation):
     network, s = ctebm.HopfieldNetwork(_network(activation)), _states()
     expected = torch.func.vmap(torch.func.jacrev(network.force))(s)
     torch.testing.assert_close(network.jacobian(s), expected)
+
+
+@pytest.mark.parametrize("rho", [*ACTIVATIONS, ctebm.Custom(torch.sin)], ids=repr)
+def test_a_phase_plane_shows_its_own_force_and_its_energy_if_it_is_known(rho):
+    pair = ctebm.DenseNetwork([[0, 0.5], [0.5, 0]], [0.1, -0.2], rho)
+    network = ctebm.HopfieldNetwork(pair)
+    plane = ctebm.phase_plane(network, n_grid=5, n_starts=5)
+    axis = torch.linspace(-1, 1, 5, dtype=torch.float64)
+    s = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)
+    expected = torch.tensor([0.1, -0.2]) + rho(s).flip(-1) / 2 - s  # I - s
+    torch.testing.assert_close(torch.tensor(plane.force.values), expected.movedim(-1, 0))
+    assert ("energy" in plane) == (rho in ACTIVATIONS)
+    if rho in ACTIVATIONS:
+        torch.testing.assert_close(torch.tensor(plane.energy.values), network.energy(s))
+
+
+def test_only_symmetric_couplings_have_this_energy():
+    with pytest.raises(TypeError, match="symmetric couplings, got AsymmetricNetwork"):
+        ctebm.HopfieldNetwork(ctebm.AsymmetricNetwork([[0, 1], [-1, 0]], [0, 0], ctebm.Tanh()))

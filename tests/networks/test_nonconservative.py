@@ -87,3 +87,14 @@ def test_feedback_of_a_clamped_network_has_gaps_where_it_has():
     assert weak.weights[1] is None and weak.feedback[1] is None
     s = states(weak)
     assert weak.force(s).shape == s.shape
+
+
+def test_a_phase_plane_shows_their_force_and_no_energy():
+    pair = ctebm.AsymmetricNetwork([[0.2, 1.5], [-1.5, 0]], [0.0, 0.0], ctebm.Tanh())
+    back = ctebm.FeedbackNetwork([[[1.5]]], [[[-0.5]]], [[0.1], [0.2]], ctebm.HardSigmoid())
+    axis = torch.linspace(-1, 1, 5, dtype=F64)
+    s = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)
+    for net in (pair, back):
+        plane = ctebm.phase_plane(net, n_grid=5, n_starts=5)
+        torch.testing.assert_close(torch.tensor(plane.force.values), net.force(s).movedim(-1, 0))
+        assert "energy" not in plane
