@@ -74,7 +74,9 @@ def test_the_jacobian_is_that_of_the_motion(activation):
     torch.testing.assert_close(network.jacobian(s), expected)
 
 
-@pytest.mark.parametrize("rho", [*ACTIVATIONS, ctebm.Custom(torch.sin)], ids=repr)
+@pytest.mark.parametrize(
+    "rho", [*ACTIVATIONS, ctebm.Custom(torch.sin)], ids=lambda rho: type(rho).__name__
+)
 def test_a_phase_plane_shows_its_own_force_and_its_energy_if_it_is_known(rho):
     pair = ctebm.DenseNetwork([[0, 0.5], [0.5, 0]], [0.1, -0.2], rho)
     network = ctebm.HopfieldNetwork(pair)
