@@ -101,6 +101,12 @@ def escape_shapes(app, what, name, obj, options, lines):
     ]
 
 
+def skip_fields(app, what, name, obj, skip, options):
+    """Leave out the members of a NamedTuple, which its section on attributes describes."""
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
 def setup(app):
     write_reference()
+    app.connect("autodoc-skip-member", skip_fields)
     app.connect("autodoc-process-docstring", escape_shapes, priority=400)  # before napoleon
