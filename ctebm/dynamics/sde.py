@@ -17,9 +17,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.networks.arrays import real_tensor
+from ctebm.networks.arrays import real_tensor, refuse_labels
 from ctebm.networks.base import VectorField
 from ctebm.networks.kinks import Box
+from ctebm.networks.layout import size_of
 from ctebm.networks.numbers import whole
 
 __all__ = ["Dynamics", "Phase", "as_dynamics"]
@@ -59,8 +60,8 @@ class Dynamics:
     Raises
     ------
     ValueError
-        For a target of a layer that does not exist or of another size, a layer both driven and
-        nudged, a negative `sigma`, or anything that is not finite.
+        For a target of a layer that does not exist or of another size, labels in place of targets,
+        a layer both driven and nudged, a negative `sigma`, or anything that is not finite.
 
     Examples
     --------
@@ -154,7 +155,9 @@ class Dynamics:
         if targets is None:
             return {}
         if not isinstance(targets, Mapping):
-            targets = {self.network.output: targets}
+            output = self.network.output
+            refuse_labels(targets, self.network.batch, size_of(self.network.layer(output)))
+            targets = {output: targets}
         return {name: self.network._layer_state(name, x) for name, x in targets.items()}
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ctebm.networks.arrays import refuse_labels
 from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.layout import size_of
 
@@ -70,13 +70,7 @@ def target_states(network: VectorField, target: ArrayLike | Tensor, batch: torch
     ValueError
         As for :func:`state_and_target`.
     """
-    n_outputs = size_of(network.layer(network.output))
-    if len(batch) == 1 and _integers(target) and np.shape(target) == tuple(batch):
-        raise ValueError(
-            f"expected target states of the output, got {batch[0]} integers for {batch[0]} "
-            "samples, which read as labels; give one-hot states of shape "
-            f"({batch[0]}, {n_outputs}), or floats for one target that all samples share."
-        )
+    refuse_labels(target, batch, size_of(network.layer(network.output)))
     states = network._layer_state(network.output, target)
     checked_samples(samples=batch, targets=states.shape[:-1])
     return states
@@ -152,9 +146,3 @@ def checked_samples(**batches: torch.Size) -> torch.Size:
             f"expected one row or as many as the others have, got batches of {got}; give each "
             "sample a row, or all of them one."
         ) from None
-
-
-def _integers(target: ArrayLike | Tensor) -> bool:
-    if isinstance(target, Tensor):
-        return not (target.is_floating_point() or target.is_complex())
-    return np.asarray(target).dtype.kind in "iu"

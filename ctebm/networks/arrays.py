@@ -6,11 +6,19 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-__all__ = ["check_float", "finite_tensor", "mapped", "real_tensor", "refuse_integers"]
+__all__ = [
+    "check_float",
+    "finite_tensor",
+    "mapped",
+    "real_tensor",
+    "refuse_integers",
+    "refuse_labels",
+]
 
 
 def check_float(dtype: torch.dtype) -> torch.dtype:
@@ -107,6 +115,49 @@ def refuse_integers(value: object, what: str, remedy: str) -> None:
         whole = getattr(dtype, "kind", "f") in "biu"
     if whole:
         raise ValueError(f"expected {what}, got an array of {dtype}; {remedy}.")
+
+
+def refuse_labels(value: Any, batch: torch.Size, n_outputs: int) -> None:
+    """Refuse one integer for each of several samples where targets are expected.
+
+    Parameters
+    ----------
+    value : array
+        Target states, ``(*batch, output unit)`` or one ``(output unit,)`` that all samples share.
+    batch : torch.Size
+        The samples.
+    n_outputs : int
+        Units of the output.
+
+    Raises
+    ------
+    ValueError
+        With the shape that one-hot states have.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.networks.arrays import refuse_labels
+    >>> refuse_labels([0, 1, 2], torch.Size([5]), 3)
+    >>> refuse_labels([0.0, 1.0, 2.0], torch.Size([3]), 3)
+    """
+    if len(batch) != 1 or not _integers(value) or np.shape(value) != tuple(batch):
+        return
+    n = batch[0]
+    raise ValueError(
+        f"expected target states of the output, got {n} integers for {n} samples, which read as "
+        f"labels; give one-hot states of shape ({n}, {n_outputs}), or floats for one target that "
+        "all samples share."
+    )
+
+
+def _integers(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return not (value.is_floating_point() or value.is_complex())
+    try:
+        return np.asarray(value).dtype.kind in "iu"
+    except ValueError:  # rows of different lengths
+        return False
 
 
 def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

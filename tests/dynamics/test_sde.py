@@ -117,3 +117,15 @@ def test_a_network_is_its_motion_without_noise_or_target():
     assert not phase.dynamics.noisy and phase.dynamics.network is net
     s = states(net, 4)
     assert torch.equal(phase.dynamics.f(0, s), net.force(s))
+
+
+@pytest.mark.parametrize("kind", ["drive", "nudge"])
+def test_labels_are_no_targets(kind):
+    """Three labels for three samples and three classes were one state that all samples share."""
+    net = ctebm.LayeredNetwork.random([4, 3, 3], ctebm.HardSigmoid(), gain=0.5, seed=1)
+    net = net.clamp({"x": torch.zeros(3, 4)})
+    options = {"beta": 0.1} if kind == "nudge" else {}
+    with pytest.raises(ValueError, match="3 integers for 3 samples, which read as labels"):
+        ctebm.Dynamics(net, **{kind: [0, 1, 2]}, **options)
+    shared = ctebm.Dynamics(net, **{kind: [0.0, 1.0, 2.0]}, **options)
+    assert getattr(shared, kind)["y"].tolist() == [0.0, 1.0, 2.0]

@@ -147,6 +147,7 @@ def test_a_drive_by_its_word_is_that_of_its_class():
     assert drive_named("replace") == Replace() and drive_named("clamp") == Clamp()
     assert drive_named("nudge", 0.3, 2) == Nudge(0.3, 2)
     assert Nudge(0.3, 2).attributes() == {"drive": "nudge", "beta": 0.3, "points": 2}
+    assert len({Replace(), Replace(), Clamp(), Nudge(0.3), Nudge(0.3, 2)}) == 4  # values, frozen
     assert [d.strength for d in (Replace(), Clamp(), Nudge(-0.3))] == [1.0, 1.0, -0.3]
 
 

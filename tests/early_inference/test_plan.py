@@ -85,6 +85,11 @@ def test_numbers_of_saves_without_meaning_are_refused(at_most):
         saved_steps(1, 100, at_most)
 
 
+def test_one_quiet_run_is_the_default():
+    assert (Replicates().n, Replicates().sigma, Replicates().seed) == (1, 0.0, None)
+    assert Replicates(0.1, n=2, intervals=True).intervals
+
+
 def test_few_steps_are_all_saved():
     assert saved_steps(1, 0) == [0]
     assert saved_steps(1, 4) == [0, 1, 2, 3, 4]

@@ -10,6 +10,7 @@ from ctebm.networks.arrays import (
     mapped,
     real_tensor,
     refuse_integers,
+    refuse_labels,
 )
 from ctebm.networks.kinks import Box
 
@@ -68,3 +69,16 @@ def test_a_change_reaches_every_tensor_and_nothing_else():
 def test_what_is_no_array_of_numbers_is_refused_in_a_sentence(value):
     with pytest.raises(ValueError, match=r"an array of real numbers, got .*; give an array"):
         real_tensor(value, torch.float64)
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2], np.array([0, 1, 2]), torch.tensor([0, 1, 2])])
+def test_one_integer_a_sample_is_a_label(labels):
+    with pytest.raises(ValueError, match=r"3 integers for 3 samples.* of shape \(3, 4\)"):
+        refuse_labels(labels, torch.Size([3]), 4)
+    for batch in ((), (2,), (1, 3)):
+        refuse_labels(labels, torch.Size(batch), 3)
+
+
+def test_states_are_no_labels():
+    for states in ([0.0, 1.0, 2.0], [[0, 1, 0]] * 3, torch.zeros(3), [[1], [1, 2]], "abc"):
+        refuse_labels(states, torch.Size([3]), 3)
