@@ -67,7 +67,7 @@ def write_reference():
         _write(pages / f"{wing}.md", "\n".join([f"# ctebm.{wing}\n\n{doc or ''}\n", *sections]))
     names = re.findall(r"^from \.([\w.]+) import (\w+) as", front_door, re.M)
     table = [".. autosummary::", "   :nosignatures:", ""]
-    table += [f"   ctebm.{module}.{name}" for module, name in names]
+    table += [f"   ~ctebm.{module}.{name}" for module, name in names]
     _write(pages / "names.txt", "```{eval-rst}\n" + "\n".join(table) + "\n```\n")
     entries = "\n".join(f"generated/{wing}" for wing in wings)
     _write(pages / "modules.txt", f"```{{toctree}}\n:maxdepth: 2\n\n{entries}\n```\n")
