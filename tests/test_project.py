@@ -61,6 +61,15 @@ def test_every_module_has_its_tests(path):
         assert (ROOT / "tests" / inside.parent / f"test_{inside.name}").exists()
 
 
+STUBS = sorted(ROOT.glob("ctebm/*/__init__.pyi"))
+
+
+@pytest.mark.parametrize("stub", STUBS, ids=lambda path: path.parent.name)
+def test_a_wing_lists_its_modules(stub):
+    modules = {path.stem for path in MODULES if path.parent == stub.parent}
+    assert modules == set(re.findall(r"^from \. import (\w+) as \1$", stub.read_text(), re.M))
+
+
 # Docstrings
 
 
