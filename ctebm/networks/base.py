@@ -91,6 +91,8 @@ class VectorField(ABC):
     def __init__(
         self, n_units: int | None = None, layers: Mapping[str, slice] | None = None
     ) -> None:
+        layers = self.layers if layers is None else layers  # which a class may declare
+        n_units = self.n_units if n_units is None else n_units
         self.layers = covering(layers, n_units) if layers else {}
         self.n_units = sum(map(size_of, self.layers.values())) if layers else n_units
 

@@ -131,15 +131,28 @@ def test_layers_cover_the_units(layers):
         Chain(3, layers)
 
 
-def test_layers_that_a_class_declares_are_checked_when_one_is_held():
+def test_a_class_may_declare_its_units_and_layers():
+    class Declared(Chain):
+        n_units, layers = 3, CHAIN
+
+    assert Declared().n_units == 3 and Declared().layers == CHAIN
+    assert Declared().clamp({"h": [0.0]}).n_units == 2
+    two = {"x": slice(0, 1), "y": slice(1, 3)}
+    assert Declared(layers=two).layers == two and Declared.layers == CHAIN
+
+
+def test_layers_that_a_class_declares_are_checked_at_the_latest_when_one_is_held():
     class Declared(Chain):
         n_units, layers = 3, {"x": slice(0, 1), "y": slice(2, 3)}
 
+    class Silent(Declared):
         def __init__(self):
             pass
 
     with pytest.raises(ValueError, match="cover the 3 units"):
-        Declared().clamp({"x": [0.0]})
+        Declared()
+    with pytest.raises(ValueError, match="cover the 3 units"):
+        Silent().clamp({"x": [0.0]})
 
 
 def test_layers_tell_the_number_of_units():
