@@ -220,7 +220,7 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
         )  # fmt: skip
 
     def _current(self, r: Tensor) -> Tensor:
-        if r.shape[-1] <= _DENSE_UNITS:
+        if r.shape[-1] <= _DENSE_UNITS and not r.is_cuda:  # to compare, a GPU would have to wait
             return affine(self.bias, r, self._small_weight())
         if not self.weights or any(W is None for W in self.weights):
             return self.bias + self.coupling(r)
@@ -258,7 +258,7 @@ class _Kept:
         if len(blocks) != len(self.blocks):
             return False
         for W, V, numbers in zip(blocks, self.blocks, self.numbers, strict=True):
-            if W is not V:
+            if W is not V or (W is not None and W.requires_grad):
                 return False
             # a write through `.data` leaves no trace but the numbers
             if W is not None and numbers is not None and not torch.equal(W, numbers):

@@ -149,6 +149,14 @@ def test_weights_that_learn_are_never_kept():
         torch.testing.assert_close(slope, torch.full((2, 1), 0.5, dtype=F64))
 
 
+def test_weights_may_begin_to_learn_later():
+    net = layered(ACTIVATIONS["tanh"])
+    s = states(net, (3,))
+    net.force(s)
+    W = net.weights[0].requires_grad_()
+    assert torch.autograd.grad(net.force(s).sum(), W)[0].any()
+
+
 def test_inference_mode_is_a_mode_and_no_trap():
     net = layered(ACTIVATIONS["tanh"])
     s = states(net, (3,))
