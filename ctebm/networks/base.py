@@ -358,7 +358,26 @@ class LyapunovField(VectorField):
 
 
 class ClampedField(VectorField, Generic[N]):
-    """A motion with some layers held, by substitution into its force."""
+    """A motion with some layers held, by substitution into its force; what ``clamp`` returns.
+
+    Parameters
+    ----------
+    whole : VectorField
+        The motion of all layers.
+    states : mapping of str to Tensor
+        A state for each held layer, ``(*batch, size)``.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> class Decay(ctebm.VectorField):
+    ...     def force(self, s):
+    ...         return s.flip(-1) - s
+    >>> held = Decay(2, {"x": slice(0, 1), "y": slice(1, 2)}).clamp({"x": [[1.0], [3.0]]})
+    >>> held.force(held.as_state([0.5]))
+    tensor([[0.5000],
+            [2.5000]], dtype=torch.float64)
+    """
 
     whole: N
     states: dict[str, Tensor]

@@ -136,7 +136,25 @@ class Network(VectorField):
 
 
 class ClampedNetwork(ClampedField[Network], Network):  # pyright: ignore[reportIncompatibleMethodOverride]
-    """A network with some layers held, by substitution into its energy."""
+    """A network with some layers held, by substitution into its energy.
+
+    Parameters
+    ----------
+    whole : Network
+        The network of all layers.
+    states : mapping of str to Tensor
+        A state for each held layer, ``(*batch, size)``.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> class Pair(ctebm.Network):
+    ...     def energy(self, s):
+    ...         return s.square().sum(-1) / 2 - s.prod(-1)
+    >>> held = Pair(2, {"x": slice(0, 1), "y": slice(1, 2)}).clamp({"x": [3.0]})
+    >>> ctebm.settle(held).state
+    tensor([3.], dtype=torch.float64)
+    """
 
     def energy(self, s: Tensor) -> Tensor:
         return self.whole.energy(self.completed(s))
