@@ -78,8 +78,8 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
             "kicked_rate": (
                 ("energy", "kick_time"), rho(kicked), "firing rate after a kick of the state",
             ),
-            "resting_state": (("energy", "current"), rest, "state at rest"),
-            "resting_rate": (("energy", "current"), rho(rest), "firing rate at rest"),
+            "resting_state": (("energy", "current"), rest, "state at equilibrium"),
+            "resting_rate": (("energy", "current"), rho(rest), "firing rate at equilibrium"),
             "weight_change": (
                 ("energy", "current"), moved / settings.change,
                 "change of the state in one time constant a change of current, eq. 26",
@@ -93,7 +93,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
             "energy": ("energy", list(ENERGIES), "energy"),
             "time": ("time", time, "time", TAU),
             "kick_time": ("kick_time", time[: kicked.shape[1]], "time", TAU),
-            "current": ("current", np.asarray(settings.currents, float), "current at rest"),
+            "current": ("current", np.asarray(settings.currents, float), "current at equilibrium"),
         },
     )  # fmt: skip
 

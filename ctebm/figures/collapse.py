@@ -18,6 +18,19 @@ def collapse_figure(dataset: xr.Dataset) -> Figure:
     ----------
     dataset : xarray.Dataset
         Of ``studies/collapse.py``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> from ctebm.figures.collapse import collapse_figure
+    >>> values, plane = np.array([-0.3, 0.3]), (("eigenvalue", "rate"), [[0.3, 0.6], [0.1, 0.2]])
+    >>> one = (("lower", "depth", "eigenvalue"), np.full((2, 1, 2), 0.5))
+    >>> names = {f"start_{n}": one for n in ("pinned", "hessian", "linear")}
+    >>> coords = {"lower": [-0.5, -0.1], "depth": [3], "eigenvalue": values, "rate": [0.01, 0.1]}
+    >>> data = xr.Dataset(names | {"push": plane, "dead": plane}, coords)
+    >>> len(collapse_figure(data).axes)  # six panels and a colour bar
+    7
     """
     value = dataset.eigenvalue.values
     start = "smallest eigenvalue at the start"

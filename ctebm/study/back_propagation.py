@@ -1,4 +1,4 @@
-"""A feed-forward network beside one that settles: the same weights, trained by back-propagation."""
+"""Back-propagation for comparison: a feed-forward network with the weights of one that settles."""
 
 from __future__ import annotations
 
@@ -33,6 +33,16 @@ class FeedForward:
         Optimiser, learning rates and target rates.
     rates : Tensor, (sample, pixel)
         Images; at their mean the biases leave every unit in the middle.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import ctebm
+    >>> from ctebm.study.back_propagation import FeedForward
+    >>> net = ctebm.LayeredNetwork.random((2, 8, 2), ctebm.HardSigmoid(), gain=0.5, seed=0)
+    >>> model = FeedForward(net, ctebm.Plan(), torch.full((1, 2), 0.3, dtype=torch.float64))
+    >>> bool(model.output(torch.full((1, 2), 0.3, dtype=torch.float64)).abs().max() < 1e-12)
+    True
     """
 
     plan: ctebm.Plan

@@ -1,4 +1,4 @@
-r"""Why a layered network stops to learn: units at kinks, pushes, and rates that stay linear.
+r"""Why a layered network stops learning: units at kinks, pushes, and rates that stay linear.
 
 A step of the learning rate :math:`\eta` moves the current of a unit of layer `k` by
 :math:`\eta\,\bar g_k (1 + |\rho_{k+1}|^2)` in every sample alike, where the mean gradient
@@ -26,7 +26,7 @@ TOL, EXACT_TOL = 1e-4, 1e-9  # residuals of a look at rates, and of one that cou
 
 @dataclass(frozen=True, eq=False)
 class KinkShares:
-    """What kinks do to samples at rest, and to their early motion.
+    """What kinks do to samples at equilibrium, and to their early motion.
 
     Attributes
     ----------
@@ -39,6 +39,14 @@ class KinkShares:
         Smallest cosine, over pairs of layers, of the early rule with the chain gradient.
     state : Tensor, (sample, unit)
         The settled states, input first.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.study.diagnostics import KinkShares
+    >>> shares = KinkShares([0.2, 0.9], [0.0, 0.8], 0.1, 0.99, torch.zeros(4, 20))
+    >>> max(shares.dead)  # of the worst layer
+    0.8
     """
 
     pinned: list[float]

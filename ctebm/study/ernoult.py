@@ -1,4 +1,4 @@
-"""The toy of Ernoult et al. (2019): every change by a nudge beside back-propagation through time.
+"""The toy of Ernoult et al. (2019): each change by a nudge against BPTT.
 
 Inputs `x`, hidden units `h1` and outputs `y`, each group connected to the two others, settle on one
 input; then the output is nudged ("Updates of equilibrium prop match gradients of backprop through
@@ -36,6 +36,12 @@ class ToyPhase:
         Strength of the one-sided nudge.
     n_settle, n_nudge : int
         Steps for which it settles, T, and for which it is nudged, K.
+
+    Examples
+    --------
+    >>> from ctebm.study.ernoult import ToyPhase
+    >>> ToyPhase(beta=0.001)
+    ToyPhase(eps=0.08, beta=0.001, n_settle=5000, n_nudge=80)
     """
 
     eps: float = 0.08

@@ -21,6 +21,13 @@ class ImageSettings(Settings):
     """Settings of studies on images, with random weights or those of a file.
 
     A study of random weights adds their `gain`: one value, or those that it compares.
+
+    Examples
+    --------
+    >>> from ctebm.study.image_settings import ImageSettings
+    >>> ImageSettings(n_samples=0)
+    Traceback (most recent call last):
+    ValueError: --n-samples needs at least 1, got 0.
     """
 
     n_samples: int = 16
@@ -51,7 +58,15 @@ class ImageSettings(Settings):
 
 @dataclass(frozen=True)
 class ExactSettings(ImageSettings):
-    """Settings of studies that hold laws against rounding."""
+    """Settings of studies that hold laws against rounding.
+
+    Examples
+    --------
+    >>> from ctebm.study.image_settings import ExactSettings
+    >>> ExactSettings(dtype="float32")
+    Traceback (most recent call last):
+    ValueError: this study measures rounding errors; use --dtype float64.
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -34,6 +34,13 @@ class Images:
         ``"digits"`` or the file's name.
     note : str
         How pixels became rates.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ctebm.study.images import Images
+    >>> Images(np.zeros((2, 9)), np.array([0, 1]), 2, "dark", "no pixels at all").input.shape
+    (2, 9)
     """
 
     input: np.ndarray

@@ -54,6 +54,14 @@ class Split(NamedTuple):
         Of the images.
     train, test : tuple of Tensor
         Rates in [0, 1], ``(sample, pixel)``, and labels from 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.study.learning_runs import Split
+    >>> samples = torch.zeros(2, 9), torch.tensor([0, 1])
+    >>> Split("dark", samples, samples).train[1].max()
+    tensor(1)
     """
 
     name: str

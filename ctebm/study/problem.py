@@ -40,6 +40,14 @@ class Problem:
         Where they came from.
     note : str
         How the pixels became rates.
+
+    Examples
+    --------
+    >>> from ctebm.study.image_settings import ImageSettings
+    >>> from ctebm.study.problem import images_problem
+    >>> problem = images_problem(ImageSettings(n_samples=3), [16, 12], "tanh", 1.0)
+    >>> problem.data, problem.hidden
+    ('digits', [16, 12])
     """
 
     network: LayeredNetwork

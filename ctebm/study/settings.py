@@ -17,6 +17,13 @@ class Settings:
     """Settings that every study has; a study adds its own in a subclass.
 
     A field that may be None must be None by default, since TOML has no word for it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from ctebm.study import Settings
+    >>> Settings(out=Path("results/mine.png")).output(".nc").name
+    'mine.nc'
     """
 
     out: Path = Path("results/study")
