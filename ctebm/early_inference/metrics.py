@@ -23,12 +23,19 @@ __all__ = [
     "cosine",
     "curve_rmse",
     "fit_exponent",
+    "length",
     "projection",
     "relative_error",
     "replicate_intervals",
     "sign_agreement",
     "tangent",
 ]
+
+
+def length(v: Tensor) -> Tensor:
+    """Return the Euclidean length."""
+    size = power_of_two(v)
+    return (v / size).norm(dim=-1) * size.squeeze(-1)
 
 
 def projection(d: Tensor, g: Tensor) -> Tensor:

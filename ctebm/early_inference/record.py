@@ -241,14 +241,14 @@ class Correspondence:
             self.fixed.network.layers.values(), self.depth, self.first_arrival, strict=True
         )
         for where, k, n in where_n:
-            size = self.fixed.state[:, where].norm(dim=-1)[:, None]
+            size = metric.length(self.fixed.state[:, where])[:, None]
             residual = self.fixed.residual[:, None] * (where.stop - where.start) ** 0.5
             n = max(n, 1)
             a = [
                 float(driven_coefficient(k - self.drive.lead, n, eps, self.order))
                 for eps in self.eps.tolist()
             ]
-            signal = torch.as_tensor(a).to(size) * self.chain[:, where].norm(dim=-1)[:, None]
+            signal = torch.as_tensor(a).to(size) * metric.length(self.chain[:, where])[:, None]
             noise = n * (unit * (size + 2 * signal) + self.eps.to(size) * residual)
             floors.append(noise / (signal * abs(self.drive.strength)))
         return torch.stack(floors, -1)

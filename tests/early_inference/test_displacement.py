@@ -7,7 +7,7 @@ from cases import measured, settled
 import ctebm
 from ctebm.early_inference import displacement
 from ctebm.early_inference.displacement import DrivenRun
-from ctebm.early_inference.drive import Nudge, Replace
+from ctebm.early_inference.drive import Clamp, Nudge, Replace
 from ctebm.early_inference.plan import Replicates
 
 layers = lambda record: list(record.fixed.network.layers.values())  # noqa: E731
@@ -142,6 +142,16 @@ def test_crossings_are_seen_in_runs_of_any_length(monkeypatch):
     assert torch.equal(whole.crossings.step, parts.crossings.step)
     assert torch.equal(whole.crossings.unit, parts.crossings.unit)
     assert torch.equal(whole.mean, parts.mean)
+
+
+def test_a_clamp_beyond_a_kink_has_crossed_it_at_once():
+    net, fixed, target = settled(ctebm.HardSigmoid(), gain=0.3)
+    target[3, 1] = 0.8
+    run = DrivenRun(net, fixed.state, target, Clamp(), "euler", Replicates())
+    found = run.displacement(0.1, [0, 1]).crossings
+    y = net.layers["y"].start
+    assert (found.step[3], found.unit[3], found.direction[3]) == (0, y + 1, 1)
+    assert (found.step == -1).sum() == len(target) - 1
 
 
 def test_both_signs_of_a_nudge_share_their_noise():

@@ -154,6 +154,7 @@ def test_metrics_do_not_depend_on_the_size_of_what_they_compare(size):
         torch.testing.assert_close(function(size * d, size * g), function(d, g), rtol=1e-12, atol=0)
     for function in (metric.cosine, metric.tangent):
         torch.testing.assert_close(function(size * d, g), function(d, g), rtol=1e-12, atol=0)
+    torch.testing.assert_close(metric.length(size * d) / size, d.norm(dim=-1), rtol=1e-12, atol=0)
     share = metric.projection(size * d, g) / size
     torch.testing.assert_close(share, metric.projection(d, g), rtol=1e-12, atol=0)
 

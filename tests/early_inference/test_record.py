@@ -96,3 +96,25 @@ def test_float32_says_what_it_cannot_see():
     assert (record.rounding_floor[:, 0, record.depth.index(2)] > 1).all()
     exact = measured(eps=[0.5])
     assert (exact.rounding_floor < 1e-8).all()
+
+
+@pytest.mark.parametrize(
+    "options, lead, strength",
+    [({}, 0, 1.0), ({"drive": "clamp"}, 1, 1.0), ({"drive": "nudge", "beta": -0.01}, 0, 0.01)],
+)
+def test_the_rounding_floor_is_roundings_of_states_over_the_signal(options, lead, strength):
+    record = measured(eps=[0.2], n_steps=4, **options)
+    unit, n_units = 2.0**-53, [6, 4, 3]
+    floor = record.rounding_floor[:, 0]
+    for layer, (k, where) in enumerate(
+        zip(record.depth, record.fixed.network.layers.values(), strict=True)
+    ):
+        n = max(k + 1 - lead, 1)
+        signal = 0.2 ** (k + 1 - lead) * record.chain[:, where].norm(dim=-1)
+        if k + 1 - lead == 0:
+            signal = record.chain[:, where].norm(dim=-1)  # there from the first moment on
+        residual = record.fixed.residual * n_units[layer] ** 0.5
+        noise = n * (
+            unit * (record.fixed.state[:, where].norm(dim=-1) + 2 * signal) + 0.2 * residual
+        )
+        torch.testing.assert_close(floor[:, layer], noise / (signal * strength))

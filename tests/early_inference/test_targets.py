@@ -7,7 +7,12 @@ from cases import Quartic
 
 import ctebm
 from ctebm.early_inference.gradients import responsive_units
-from ctebm.early_inference.targets import checked_samples, state_and_target
+from ctebm.early_inference.targets import (
+    checked_samples,
+    one_state_each,
+    one_target_each,
+    state_and_target,
+)
 
 NET = ctebm.LayeredNetwork.random([4, 3, 2], ctebm.HardSigmoid(), gain=0.5, seed=1)
 X = torch.linspace(-0.3, 0.3, 12, dtype=torch.float64).reshape(3, 4)
@@ -117,3 +122,27 @@ def test_batches_broadcast_or_are_named():
     assert checked_samples(a=torch.Size((3, 1)), b=torch.Size((4,))) == (3, 4)
     with pytest.raises(ValueError, match=r"batches of a \(3,\) and b \(1, 4\)"):
         checked_samples(a=torch.Size((3,)), b=torch.Size((1, 4)))
+
+
+def test_each_input_has_one_target():
+    for x, target in [(X, [0.1, 0.2]), (X[:1], [[0.1, 0.2]] * 3), (X, [[0.1, 0.2]] * 3)]:
+        found = one_target_each(NET.clamp({"x": x}), target)
+        assert found.tolist() == [[0.1, 0.2]] * 3
+    assert one_target_each(NET.clamp({"x": X[0]}), [0.1, 0.2]).tolist() == [[0.1, 0.2]]
+    with pytest.raises(
+        ValueError, match=r"shape \(sample, unit\), got a batch \(1, 3\); flatten it"
+    ):
+        one_target_each(NET.clamp({"x": X[None]}), [0.1, 0.2])
+    with pytest.raises(ValueError, match="one or more samples, got none"):
+        one_target_each(NET.clamp({"x": X}), np.zeros((0, 3, 2)))
+    with pytest.raises(ValueError, match="one or more samples, got none"):
+        one_target_each(NET.clamp({"x": X[:0]}), [0.1, 0.2])
+
+
+def test_each_sample_has_one_state():
+    net, s = NET.clamp({"x": X}), torch.arange(5.0).double()
+    for states in (s, s[None], s.expand(3, -1)):
+        assert torch.equal(one_state_each(net, states, "start", 3), s.expand(3, -1))
+    for states in (s.expand(2, -1), s.expand(1, 3, -1)):
+        with pytest.raises(ValueError, match=r"one start, or one for each of 3 samples.* \(3, 5\)"):
+            one_state_each(net, states, "start", 3)
