@@ -90,6 +90,10 @@ def test_one_quiet_run_is_the_default():
     assert Replicates(0.1, n=2, intervals=True).intervals
 
 
+def test_late_steps_grow_evenly_from_the_last_early_one():
+    assert saved_steps(deepest=1, n_steps=100, at_most=8) == [0, 1, 2, 3, 4, 12, 34, 100]
+
+
 def test_few_steps_are_all_saved():
     assert saved_steps(1, 0) == [0]
     assert saved_steps(1, 4) == [0, 1, 2, 3, 4]
