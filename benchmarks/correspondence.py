@@ -17,7 +17,8 @@ import xarray as xr
 
 import ctebm
 import ctebm.early_inference.displacement
-from ctebm.dataset import provenance, save, variable
+from ctebm.dataset import provenance, variable
+from ctebm.files.results import save
 
 DIGITS = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
 CASES = {

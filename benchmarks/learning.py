@@ -14,7 +14,8 @@ import torch
 import xarray as xr
 
 import ctebm
-from ctebm.dataset import provenance, save, variable
+from ctebm.dataset import provenance, variable
+from ctebm.files.results import save
 from ctebm.study.back_propagation import back_propagation
 
 CASES = {"784-512-10": (784, 512, 10), "784-500-500-10": (784, 500, 500, 10)}

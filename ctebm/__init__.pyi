@@ -1,6 +1,7 @@
 # Every public name, once, in the order of the flow. It is loaded when it is first used.
 
 from . import dataset as dataset
+from . import files as files
 from . import networks as networks
 from . import dynamics as dynamics
 from . import equilibria as equilibria
@@ -76,7 +77,7 @@ from .learning.training import train as train
 from .learning.record import Training as Training
 from .learning.initial_weights import weakly_coupled as weakly_coupled
 
-from .dataset import save as save
-from .dataset import open as open
+from .files.results import save as save
+from .files.results import open as open
 
 __version__: str

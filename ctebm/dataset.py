@@ -1,11 +1,9 @@
-"""Labelled arrays with units, where they came from, and their files.
+"""Labelled arrays with units, and where they came from.
 
 Everything that ctebm writes is a plain :class:`xarray.Dataset`: named dimensions, a ``long_name``
-and ``units`` on every variable, and attributes that netCDF and Zarr both hold. A file is built
-beside its final name and renamed into place: a reader finds the old result or the new one, whole.
+and ``units`` on every variable, and attributes that netCDF and Zarr both hold.
+:mod:`ctebm.files.results` has their files.
 """
-
-# Long because labels, provenance and files are one format: they change together.
 
 from __future__ import annotations
 
@@ -13,16 +11,13 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import xarray as xr
@@ -30,15 +25,9 @@ from xarray.indexes import PandasIndex
 
 from ctebm import __version__
 
-__all__ = ["layer_of_unit", "open", "provenance", "replacing", "save", "variable"]
+__all__ = ["layer_of_unit", "provenance", "variable"]
 
-_INDEXED = ("layer", "layer_of_unit")  # coordinates that sel takes, though no dimension is theirs
 _LIBRARIES = ("torch", "torchsde", "torchdiffeq", "numpy", "scipy", "xarray")
-_READERS: dict[str, dict[str, Any]] = {
-    ".nc": {"engine": "h5netcdf"},
-    ".zarr": {"engine": "zarr", "consolidated": False},
-}
-_REMEDIES = {bool: "write 0 or 1", dict: "write json.dumps of it", type(None): "leave it out"}
 
 
 def variable(
@@ -167,176 +156,6 @@ def provenance(
         text = json.dumps(plain, sort_keys=True, default=str)
         found |= {"settings": text, "settings_sha256": hashlib.sha256(text.encode()).hexdigest()}
     return found
-
-
-def save(dataset: xr.Dataset, path: str | os.PathLike[str], overwrite: bool = False) -> None:
-    """Write a dataset to one netCDF file (``.nc``) or one Zarr store (``.zarr``).
-
-    The file is whole or not there, whenever the process is stopped. Replacing a Zarr store takes
-    two renames: a stop between them leaves the old store under a hidden name beside it.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        Attributes must be str, int, float or lists of one of these. A list of one element comes
-        back from netCDF as that element.
-    path : path
-        Ends in ``.nc`` or ``.zarr``; missing folders are made.
-    overwrite : bool
-        Replace an existing result.
-
-    Raises
-    ------
-    FileExistsError
-        If `path` exists and `overwrite` is False.
-    ValueError
-        If the suffix, an attribute or an index can't be written.
-
-    Examples
-    --------
-    >>> import ctebm, tempfile, xarray
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     ctebm.save(xarray.Dataset({"eps": 0.1}), f"{folder}/result.nc")
-    ...     with ctebm.open(f"{folder}/result.nc") as result:
-    ...         float(result.eps)
-    0.1
-    """
-    path = _checked(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists and is kept; pass overwrite=True to replace it.")
-    ours = path if path.suffix == ".nc" else path / "zarr.json"
-    if path.exists() and not ours.is_file():
-        raise ValueError(f"{path} is not a {path.suffix} result and is kept; choose another name.")
-    dataset = _writable(dataset)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as aside:
-        try:
-            if path.suffix == ".nc":
-                dataset.to_netcdf(aside, engine="h5netcdf")
-            else:
-                dataset.to_zarr(aside, mode="w", zarr_format=3, consolidated=False)
-        except (TypeError, ValueError, NotImplementedError) as error:
-            raise ValueError(f"{path} can't hold this dataset: {error}") from error
-
-
-def open(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Return the result in a ``.nc`` file or ``.zarr`` store; arrays are read when they are used.
-
-    Use it as ``with ctebm.open(path) as dataset``, or call ``dataset.close()``, to let go of the
-    file; ``dataset.load()`` reads all of it.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is nothing at `path`.
-    ValueError
-        If it is not a readable result.
-
-    Examples
-    --------
-    >>> import ctebm, tempfile, xarray
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     ctebm.save(xarray.Dataset({"state": ("unit", [0.5, -0.5])}), f"{folder}/result.zarr")
-    ...     with ctebm.open(f"{folder}/result.zarr") as result:
-    ...         dict(result.sizes)
-    {'unit': 2}
-    """
-    path = _checked(path)
-    if not path.exists():
-        raise FileNotFoundError(f"there is no result at {path}; run the study that writes it.")
-    try:
-        # units such as "seconds" mark plain numbers here, not numpy's time differences
-        dataset = xr.open_dataset(path, decode_timedelta=False, **_READERS[path.suffix])
-    except PermissionError:
-        raise
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(
-            f"{path} is damaged or not a {path.suffix} file ({reason}); write it again."
-        ) from error
-    for item in (dataset, *dataset.variables.values()):
-        item.attrs = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in item.attrs.items()}
-    indexed = [name for name in _INDEXED if name in dataset.coords and name not in dataset.xindexes]
-    for name in indexed:  # files hold the index of a dimension's own coordinate only
-        if dataset[name].ndim == 1:
-            dataset = dataset.set_xindex(name)
-    return dataset
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield an unused path beside `path`; what is written there takes its place at the end.
-
-    Whatever stops the block, the thing at `path` stays as it was.
-    """
-    aside = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
-    former = aside.with_suffix(".former")
-    try:
-        yield aside
-        if aside.is_dir():
-            if path.exists():
-                path.rename(former)
-            aside.rename(path)
-        else:
-            _sync(aside)
-            aside.replace(path)
-            _sync(path.parent)
-    finally:
-        if former.exists() and not path.exists():
-            former.rename(path)
-        for leftover in (aside, former):
-            shutil.rmtree(leftover, ignore_errors=True)
-            leftover.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _checked(path: str | os.PathLike[str]) -> Path:
-    path = Path(path)
-    if path.suffix not in _READERS:
-        raise ValueError(f"a result's name ends in .nc or .zarr, got {str(path)!r}.")
-    return path
-
-
-def _writable(dataset: xr.Dataset) -> xr.Dataset:
-    """Return `dataset` with plain attributes and without encodings of an earlier file."""
-    for name, index in dataset.indexes.items():
-        if index.nlevels > 1:
-            raise ValueError(
-                f"coordinate {name!r} is a MultiIndex, which files can't hold; "
-                f"call dataset.reset_index({name!r}) first."
-            )
-    dataset = dataset.drop_encoding()
-    dataset.attrs = _plain("the dataset", dataset.attrs)
-    for name in dataset.variables:
-        item = dataset[name]
-        item.attrs = _plain(f"variable {name!r}", item.attrs)
-        if item.dtype.kind in "UT":  # strings of no fixed length, which both formats hold
-            dataset[name] = item.astype(object)
-    return dataset
-
-
-def _plain(owner: str, attrs: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-    """Return attributes without numpy's types, or refuse those that files can't hold."""
-    plain = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in attrs.items()}
-    for name, value in plain.items():
-        items = list(value) if isinstance(value, list | tuple) else [value]
-        kinds = {*map(type, items)}
-        text = kinds <= {str} and "\0" not in "".join(items)
-        numbers = kinds <= {int, float} and all(abs(v) < 2**63 for v in items if type(v) is int)
-        if not (text or numbers):
-            remedy = _REMEDIES.get(type(value), "write str, int, float or a list of one of these")
-            raise ValueError(
-                f"attribute {name!r} of {owner} is {value!r} ({type(value).__name__}), which files "
-                f"can't hold; {remedy}."
-            )
-    return plain
 
 
 def _checkout() -> dict[str, str | int]:

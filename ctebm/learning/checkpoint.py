@@ -1,7 +1,8 @@
 """Checkpoints that survive being killed: whole or not there, with the one before kept.
 
 A file is a line of text, the SHA-256 of what follows, and a mapping as :func:`torch.save` writes
-it. A checkpoint says what it belongs to, and is refused by anything else.
+it. A checkpoint says what it belongs to, and is refused by anything else. Under its name there is a
+whole one at any moment after the first.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import io
 import json
 import os
-import pickle
+import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 
 import torch
 
-from ctebm.dataset import replacing
+from ctebm.files.replacement import replacing
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
@@ -39,15 +40,16 @@ def save_checkpoint(
     identity : mapping
         What the checkpoint belongs to, as JSON can hold it.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     torch.save({"identity": json.dumps(identity, sort_keys=True), **content}, buffer)
     body = buffer.getvalue()
     with replacing(path) as aside:
         aside.write_bytes(_TITLE + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-        if path.exists():
-            path.replace(_previous(path))
+        if _is_whole(path):  # a damaged one must not take the place of the good one before it
+            with replacing(_previous(path)) as copy:
+                _copy(path, copy)
 
 
 def load_checkpoint(
@@ -62,21 +64,30 @@ def load_checkpoint(
     ValueError
         If the checkpoint belongs to something else than `identity`, or if all there are is
         damaged.
+    OSError
+        If a file is there that can't be read, such as one without permission.
     """
-    path, broken = Path(path), []
+    path, broken = Path(os.path.realpath(path)), []
     for candidate in (path, _previous(path)):
-        if not candidate.exists():
-            continue
         try:
-            content = _read(candidate)
-        except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raw = candidate.read_bytes()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise OSError(
+                f"the checkpoint {candidate} can't be read ({error.strerror}); make it readable, "
+                "or name another."
+            ) from error
+        try:
+            found, content = _parse(raw)
+        except Exception as error:  # torch and pickle raise whatever they come upon
             broken.append(f"{candidate} is damaged ({' '.join(str(error).split())})")
             continue
         if broken:
             warnings.warn(
                 f"{broken[0]}; going on from the checkpoint before it, {candidate}.", stacklevel=2
             )
-        _check_identity(candidate, json.loads(content.pop("identity")), dict(identity))
+        _check_identity(candidate, found, dict(identity))
         return content
     if broken:
         raise ValueError(f"{'; '.join(broken)}; delete it to begin anew.")
@@ -87,13 +98,38 @@ def _previous(path: Path) -> Path:
     return path.with_name(path.name + ".previous")
 
 
-def _read(path: Path) -> dict[str, Any]:
-    head, _, body = path.read_bytes().partition(b"\n")
+def _copy(path: Path, other: Path) -> None:
+    """Give a file a second name, or copy it where there are no hard links."""
+    try:
+        os.link(path, other)
+    except OSError:
+        shutil.copyfile(path, other)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        _body(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _body(raw: bytes) -> bytes:
+    """Return what follows the first line of a checkpoint, or raise a ValueError."""
+    head, _, body = raw.partition(b"\n")
     if not head.startswith(_TITLE):
         raise ValueError("it does not begin as a checkpoint")
-    if head.removeprefix(_TITLE).decode() != hashlib.sha256(body).hexdigest():
+    if head.removeprefix(_TITLE) != hashlib.sha256(body).hexdigest().encode():
         raise ValueError("its checksum is another")
-    return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    return body
+
+
+def _parse(raw: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return identity and content of a checkpoint."""
+    content = torch.load(io.BytesIO(_body(raw)), map_location="cpu", weights_only=True)
+    if not isinstance(content, dict) or "identity" not in content:
+        raise ValueError("it does not say which training it belongs to")
+    return json.loads(content.pop("identity")), content
 
 
 def _check_identity(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ctebm.files.lock import locked
 from ctebm.learning.checkpoint import load_checkpoint, save_checkpoint
 from ctebm.learning.plan import Plan
 from ctebm.learning.record import Training
@@ -48,7 +50,8 @@ def train(
     held_out : pair of arrays, optional
         Rates and labels that are only tested.
     checkpoint : path, optional
-        A file to resume from if it is there, and to write after every epoch.
+        A file to resume from if it is there, and to write after every epoch. It belongs to this
+        training until that ends.
     progress : callable, optional
         Wraps the batches of an epoch, such as :class:`ctebm.study.Progress`: it is called with
         them, a label, and as `note` a function that says how errors and residual stand.
@@ -66,6 +69,10 @@ def train(
     ValueError
         If data and network don't fit, rates are out of range, or the checkpoint belongs to another
         run.
+    TypeError
+        If `network` has no layers.
+    BlockingIOError
+        If another training uses the checkpoint.
 
     Examples
     --------
@@ -76,6 +83,8 @@ def train(
     >>> found.history["train_error"].tolist()
     [...0.0]
     """
+    if not isinstance(network, LayeredField):
+        raise TypeError(f"expected a layered network to train, got {type(network).__name__}.")
     trainer = Trainer(network, plan)
     data = labelled_states(network, rates, labels)
     tested = None if held_out is None else labelled_states(network, *held_out, training=False)
@@ -86,23 +95,38 @@ def train(
         "dtype": str(network.dtype), **plan.identity(),
         "data": digest(*data), "start": digest(*trainer.parameters),
     }  # fmt: skip
-    if checkpoint is not None and (content := load_checkpoint(checkpoint, identity)):
-        trainer.restore(content)
-    status, message = "done", ""
-    for epoch in range(len(trainer.history), plan.epochs):
-        if _patience_is_over(trainer.history, plan.patience):
-            status = "stopped early"
-            break
-        status, message = _try_epoch(trainer, epoch, data, tested, progress)
-        if message:
-            break
-        if report is not None:
-            report(_sentence(epoch, trainer.history[-1]))
+    with locked(checkpoint) if checkpoint is not None else nullcontext():
         if checkpoint is not None:
-            save_checkpoint(checkpoint, trainer.content(), identity)
+            _resume(trainer, checkpoint, identity)
+        status, message = "done", ""
+        for epoch in range(len(trainer.history), plan.epochs):
+            if _patience_is_over(trainer.history, plan.patience):
+                status = "stopped early"
+                break
+            status, message = _try_epoch(trainer, epoch, data, tested, progress)
+            if message:
+                break
+            if report is not None:
+                report(_sentence(epoch, trainer.history[-1]))
+            if checkpoint is not None:
+                save_checkpoint(checkpoint, trainer.content(), identity)
     columns = trainer.history[0].keys() if trainer.history else ()
     history = {name: np.array([row[name] for row in trainer.history]) for name in columns}
     return Training(trainer.plastic.to_network(), history, status, message, plan)
+
+
+def _resume(
+    trainer: Trainer, checkpoint: str | os.PathLike[str], identity: Mapping[str, Any]
+) -> None:
+    """Go on from a checkpoint if it is there."""
+    content = load_checkpoint(checkpoint, identity)
+    if content is None:
+        return
+    if missing := trainer.content().keys() - content.keys():
+        raise ValueError(
+            f"{checkpoint} lacks {', '.join(sorted(missing))} of a training; name another."
+        )
+    trainer.restore(content)
 
 
 def _try_epoch(

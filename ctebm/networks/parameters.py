@@ -11,8 +11,8 @@ import torch
 import xarray as xr
 
 import ctebm.networks.sigmoids
-from ctebm.dataset import open as open_dataset
 from ctebm.dataset import variable
+from ctebm.files.results import open as open_dataset
 from ctebm.networks.activation import Activation
 from ctebm.networks.layered import LayeredField, LayeredNetwork
 from ctebm.networks.nonconservative import FeedbackNetwork
@@ -140,4 +140,11 @@ def _activation(dataset: xr.Dataset) -> Activation:
             f"expected the name of an activation of ctebm in the attribute 'activation', got "
             f"{name!r}; build the network yourself from the weights."
         )
-    return kind(**json.loads(dataset.attrs.get("activation_parameters", "{}")))
+    text = dataset.attrs.get("activation_parameters", "{}")
+    try:
+        return kind(**json.loads(text))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"expected the parameters of {name} in the attribute 'activation_parameters', got "
+            f"{text!r:.80}; build the network yourself from the weights."
+        ) from error

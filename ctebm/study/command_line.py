@@ -85,7 +85,7 @@ def _config_flag(words: list[str]) -> str | None:
 def _read_toml(path: Path, settings_type: type[Settings]) -> dict[str, Any]:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not TOML: {error}.") from error
     converter = _strict_converter()
     hints = typing.get_type_hints(settings_type)

@@ -3,7 +3,8 @@
 A study is a frozen dataclass of settings and three functions: `run` computes a dataset, `judge`
 holds its claims against the numbers, `draw` shows them. :func:`main` reads the settings (defaults,
 then a TOML file, then flags), refuses bad ones before anything is computed, writes ``OUT.nc``,
-``OUT.png`` and ``OUT.pdf`` and prints the verdicts. Its exit code is
+``OUT.png`` and ``OUT.pdf`` and prints the verdicts. Figures are never beside data that they don't
+show: old ones go before new data come. ``draw FILE.nc`` makes them again. The exit code is
 
 === =====================================================================
 0   every claim holds
@@ -19,6 +20,7 @@ torch is imported once the settings are known, so that ``--help`` answers at onc
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import os
 import shlex
@@ -27,6 +29,7 @@ import tempfile
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from ctebm.study.command_line import as_toml, read_settings
@@ -44,6 +47,7 @@ S = TypeVar("S", bound="Settings")
 
 # settings that say where results go, not what they are
 _HOUSEKEEPING = ("out", "overwrite", "config", "print_config")
+_FIGURES = (".png", ".pdf")
 
 
 def main(
@@ -72,7 +76,8 @@ def main(
     judge : callable
         Returns the verdicts from the dataset alone.
     args : sequence of str, optional
-        The words of the command line; those of the process if None.
+        The words of the command line; those of the process if None. ``draw FILE.nc`` draws the
+        figures of a result again, in place of those beside it.
 
     Returns
     -------
@@ -113,6 +118,8 @@ def _main(
     judge: Callable[[xr.Dataset], list[Verdict]],
     words: list[str],
 ) -> int:
+    if words[:1] == ["draw"]:
+        return _draw_again(settings_type, draw, words[1:])
     with _mistakes_in_one_sentence():
         settings = read_settings(settings_type, words)
         if settings.print_config:
@@ -126,7 +133,7 @@ def _main(
         verdicts = judge(dataset)
     finally:  # a bug in the judge doesn't cost the computation
         _save_dataset(dataset, verdicts, settings, words)
-    _save_figure(draw(dataset), settings)
+    _save_figure(draw(dataset), settings.stem)
     print(verdict_table(verdicts))
     print("wrote " + ", ".join(str(settings.output(suffix)) for suffix in SUFFIXES))
     n_failed = int(dataset.attrs.get("n_failed", 0))
@@ -135,6 +142,34 @@ def _main(
     if any(v.must_hold and not v.ok for v in verdicts):
         return 1
     return 3 if n_failed else 0
+
+
+def _draw_again(
+    settings_type: type[Settings], draw: Callable[[xr.Dataset], Figure], words: list[str]
+) -> int:
+    """Draw a result that is there, without computing anything."""
+    from ctebm.files.results import check_replaceable
+    from ctebm.files.results import open as open_dataset
+
+    name = _study_name(settings_type)
+    with _mistakes_in_one_sentence():
+        if len(words) != 1:
+            raise ValueError(f"draw takes one result, such as draw results/{name}.nc, got {words}.")
+        path = Path(words[0])
+        for suffix in _FIGURES:
+            check_replaceable(path.with_suffix(suffix))
+        with open_dataset(path) as dataset:
+            dataset.load()
+        made_by = dataset.attrs.get("study")
+        if made_by != name:
+            raise ValueError(f"{path} is a result of {made_by or 'no study'}, not of {name}.")
+    _save_figure(draw(dataset), path.with_suffix(""))
+    print("wrote " + ", ".join(str(path.with_suffix(suffix)) for suffix in _FIGURES))
+    return 0
+
+
+def _study_name(settings_type: type[Settings]) -> str:
+    return Path(inspect.getfile(settings_type)).stem
 
 
 def _set_up_torch(settings: Settings) -> None:
@@ -152,6 +187,8 @@ def _set_up_torch(settings: Settings) -> None:
 
 def _claim(settings: Settings) -> None:
     """Refuse a place where the results can't be written, before they are computed."""
+    from ctebm.files.results import check_replaceable
+
     for path in map(settings.output, SUFFIXES):
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder; choose another --out.")
@@ -159,6 +196,7 @@ def _claim(settings: Settings) -> None:
             raise FileExistsError(
                 f"{path} exists and is kept; give --overwrite to replace it, or another --out."
             )
+        check_replaceable(path)
     folder = settings.stem.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -174,7 +212,8 @@ def _claim(settings: Settings) -> None:
 def _save_dataset(
     dataset: xr.Dataset, verdicts: list[Verdict], settings: Settings, words: list[str]
 ) -> None:
-    from ctebm.dataset import provenance, save
+    from ctebm.dataset import provenance
+    from ctebm.files.results import saving
 
     kept = {k: v for k, v in dataclasses.asdict(settings).items() if k not in _HOUSEKEEPING}
     dataset.attrs |= provenance(
@@ -184,20 +223,25 @@ def _save_dataset(
         dtype=settings.dtype,
         threads=settings.threads,
     )
+    dataset.attrs["study"] = _study_name(type(settings))
     dataset.attrs["history"] = shlex.join([*sys.argv[:1], *words])
     dataset.attrs["verdicts"] = json.dumps([v.to_record() for v in verdicts])
-    with _mistakes_in_one_sentence():
-        save(dataset, settings.output(".nc"), overwrite=settings.overwrite)
+    with (
+        _mistakes_in_one_sentence(),
+        saving(dataset, settings.output(".nc"), overwrite=settings.overwrite),
+    ):
+        for suffix in _FIGURES if settings.overwrite else ():
+            settings.output(suffix).unlink(missing_ok=True)  # of the data that now go
 
 
-def _save_figure(figure: Figure, settings: Settings) -> None:
+def _save_figure(figure: Figure, stem: Path) -> None:
     """Save the figure without dates or versions, so that equal figures are equal files."""
-    from ctebm.dataset import replacing
+    from ctebm.files.replacement import replacing
 
     with _mistakes_in_one_sentence():
-        with replacing(settings.output(".png")) as aside:
+        with replacing(stem.with_name(stem.name + ".png")) as aside:
             figure.savefig(aside, format="png", dpi=200, metadata={"Software": None})
-        with replacing(settings.output(".pdf")) as aside:
+        with replacing(stem.with_name(stem.name + ".pdf")) as aside:
             undated = {"CreationDate": None, "Creator": None, "Producer": None}
             figure.savefig(aside, format="pdf", metadata=undated)
 

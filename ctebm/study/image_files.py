@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import math
 import warnings
-import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +16,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ctebm.files.netcdf import check_netcdf
+
 __all__ = ["read_image_file"]
 
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_LARGEST_RATIO = 1100  # of gzip's compression; zlib's bound is 1032
 _INPUT_NAMES = ("input", "images", "x")
 _LABEL_NAMES = ("label", "labels", "y")
 
@@ -68,36 +70,42 @@ def read_image_file(data: Path, labels: Path | None = None) -> tuple[np.ndarray,
 
 
 def _read_idx(path: Path) -> np.ndarray:
-    content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise _damaged(path, "gzip", error) from error
-    kind, n_axes = (content[2], content[3]) if len(content) >= 4 else (0, 0)
-    if content[:2] != b"\0\0" or kind not in _IDX_TYPES or n_axes == 0:
+    """Read no more of a file than its header asks for, however much a compressed one holds."""
+    with path.open("rb") as file:
+        compressed = file.read(2) == b"\x1f\x8b"
+    most = path.stat().st_size * (_LARGEST_RATIO if compressed else 1)
+    try:
+        with gzip.open(path) if compressed else path.open("rb") as file:
+            head = file.read(4)
+            kind, n_axes = (head[2], head[3]) if len(head) == 4 else (0, 0)
+            if head[:2] != b"\0\0" or kind not in _IDX_TYPES or n_axes == 0:
+                raise ValueError(
+                    f"{path} is not IDX (its magic number is 0x{head.hex()}); expected an IDX "
+                    "file, gzip-compressed or not, or a name ending in .npz, .csv or .nc."
+                )
+            dtype, sizes = np.dtype(_IDX_TYPES[kind]), file.read(4 * n_axes)
+            shape = [int.from_bytes(sizes[i : i + 4], "big") for i in range(0, 4 * n_axes, 4)]
+            expected = dtype.itemsize * math.prod(shape)
+            content = file.read(expected + 1) if expected <= most else b""
+    except (OSError, EOFError, zlib.error) as error:
+        raise _damaged(path, "gzip", error) from error
+    if len(sizes) < 4 * n_axes or len(content) != expected:
+        got = f"more than {expected}" if len(content) > expected else f"{len(content)}"
         raise ValueError(
-            f"{path} is not IDX (its magic number is 0x{content[:4].hex()}); "
-            "expected an IDX file, gzip-compressed or not, or a name ending in .npz, .csv or .nc."
-        )
-    dtype = np.dtype(_IDX_TYPES[kind])
-    header = 4 + 4 * n_axes
-    shape = [int.from_bytes(content[i : i + 4], "big") for i in range(4, header, 4)]
-    expected = header + dtype.itemsize * math.prod(shape)
-    if len(content) != expected:
-        raise ValueError(
-            f"{path} is damaged: its IDX header asks for {expected} bytes, got {len(content)}; "
+            f"{path} is damaged: its IDX header asks for {expected} bytes of numbers, got {got}; "
             "fetch it again."
         )
-    array = np.frombuffer(content, dtype, offset=header).reshape(shape)
-    return array.astype(dtype.newbyteorder("="))
+    return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="))
 
 
 def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+            known = [*_INPUT_NAMES, *_LABEL_NAMES]
+            arrays = {name: file[name] if name in known else None for name in file.files}
+    except PermissionError:
+        raise
+    except Exception as error:  # of a damaged file numpy and zipfile raise whatever they come upon
         raise _damaged(path, "npz", error) from error
     return _pick(arrays, _INPUT_NAMES, path), _pick(arrays, _LABEL_NAMES, path)
 
@@ -117,8 +125,11 @@ def _read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _read_netcdf(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
+        check_netcdf(path)
         dataset = xr.open_dataset(path, engine="h5netcdf", decode_times=False)
-    except (OSError, ValueError, KeyError) as error:
+    except PermissionError:
+        raise
+    except Exception as error:  # of a damaged file the libraries raise whatever they come upon
         raise _damaged(path, "netCDF", error) from error
     with dataset:
         return _pick(dataset, ("input",), path), _pick(dataset, ("target",), path)

@@ -1,0 +1,308 @@
+"""The files of results: one netCDF file or one Zarr store each, with checksums."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from ctebm.files.netcdf import check_netcdf, seal_netcdf
+from ctebm.files.replacement import former_of, replacing, restored
+from ctebm.files.store import MARK, check_store, seal_store
+
+__all__ = ["check_replaceable", "open", "save", "saving"]
+
+_INDEXED = ("layer", "layer_of_unit")  # coordinates that sel takes, though no dimension is theirs
+_READERS: dict[str, dict[str, Any]] = {
+    ".nc": {"engine": "h5netcdf"},
+    ".zarr": {"engine": "zarr", "consolidated": False},
+}
+_READ_TOGETHER = 2**24  # bytes
+_BEGINNINGS = {
+    ".nc": (b"\x89HDF\r\n\x1a\n", b"CDF"),
+    ".png": (b"\x89PNG",),
+    ".pdf": (b"%PDF",),
+}
+_REMEDIES = {bool: "write 0 or 1", dict: "write json.dumps of it", type(None): "leave it out"}
+
+
+def save(dataset: xr.Dataset, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Write a dataset to one netCDF file (``.nc``) or one Zarr store (``.zarr``), with checksums.
+
+    The file is whole or not there, whenever the process is stopped. Where several processes write
+    one file without `overwrite`, one succeeds. A symbolic link stays, and its target is written;
+    what is replaced hands on its permissions.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Attributes must be str, int, float or lists of one of these. A list of one element comes
+        back from netCDF as that element.
+    path : path
+        Ends in ``.nc`` or ``.zarr``; missing folders are made.
+    overwrite : bool
+        Replace an existing result.
+
+    Raises
+    ------
+    FileExistsError
+        If `path` exists and `overwrite` is False.
+    ValueError
+        If the suffix, an attribute or an index can't be written, or if what is at `path` is no
+        result.
+
+    Examples
+    --------
+    >>> import ctebm, tempfile, xarray
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ctebm.save(xarray.Dataset({"eps": 0.1}), f"{folder}/result.nc")
+    ...     with ctebm.open(f"{folder}/result.nc") as result:
+    ...         float(result.eps)
+    0.1
+    """
+    with saving(dataset, path, overwrite):
+        pass
+
+
+@contextmanager
+def saving(
+    dataset: xr.Dataset, path: str | os.PathLike[str], overwrite: bool = False
+) -> Iterator[None]:
+    """Write a dataset as :func:`save` does, and run the block before it takes its place.
+
+    Parameters
+    ----------
+    dataset, path, overwrite
+        As in :func:`save`.
+
+    Examples
+    --------
+    >>> import tempfile, xarray
+    >>> from pathlib import Path
+    >>> from ctebm.files.results import saving
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with saving(xarray.Dataset({"eps": 0.1}), f"{folder}/result.nc"):
+    ...         Path(folder, "figure of the result before.png").unlink(missing_ok=True)
+    """
+    if not isinstance(dataset, xr.Dataset):
+        raise TypeError(
+            f"expected an xarray.Dataset, got {type(dataset).__name__}; records and arrays have "
+            "to_dataset()."
+        )
+    path = _checked(path)
+    suffix, dataset = path.suffix, _writable(dataset)
+    path = Path(os.path.realpath(path))
+    if os.path.lexists(path):
+        if not overwrite:
+            raise _kept(path)
+        check_replaceable(path, suffix)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with replacing(path, overwrite) as aside:
+            try:
+                _write(dataset, aside, suffix)
+            except (TypeError, ValueError, NotImplementedError) as error:
+                raise ValueError(f"{path} can't hold this dataset: {error}") from error
+            yield
+    except FileExistsError as error:
+        raise _kept(path) from error
+
+
+def _kept(path: Path) -> FileExistsError:
+    return FileExistsError(f"{path} exists and is kept; pass overwrite=True to replace it.")
+
+
+def _write(dataset: xr.Dataset, path: Path, suffix: str) -> None:
+    if suffix == ".nc":
+        dataset.to_netcdf(path, engine="h5netcdf")
+        seal_netcdf(path)
+    else:
+        marked = dataset.assign_attrs(MARK)
+        marked.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
+        seal_store(path)
+
+
+def check_replaceable(path: Path, suffix: str | None = None) -> None:
+    """Refuse to replace what is no result or figure.
+
+    Parameters
+    ----------
+    path : Path
+        What is to be replaced; it need not be there.
+    suffix : str, optional
+        Says which kind of result is meant; that of `path` if None.
+
+    Raises
+    ------
+    ValueError
+        If something else is there.
+    """
+    suffix = suffix or path.suffix
+    if suffix == ".zarr":
+        ours = not os.path.lexists(path) or any(
+            (path / name / "zarr.json").is_file() for name in ("", *MARK.values())
+        )
+    elif path.is_file() and path.stat().st_size:
+        with path.open("rb") as file:
+            ours = file.read(8).startswith(_BEGINNINGS[suffix])
+    else:
+        ours = not path.is_dir()
+    if not ours:
+        raise ValueError(f"{path} is not a {suffix} result and is kept; choose another name.")
+
+
+def open(path: str | os.PathLike[str], *, verify: bool = True) -> xr.Dataset:
+    """Return the result in a ``.nc`` file or ``.zarr`` store; arrays are read when they are used.
+
+    The file is read once and held against its checksums before anything is made of it. A file
+    without them, of another program or of an earlier version, opens with a warning. Use it as
+    ``with ctebm.open(path) as dataset``, or call ``dataset.close()``, to let go of the file;
+    ``dataset.load()`` reads all of it.
+
+    Parameters
+    ----------
+    path : path
+        Ends in ``.nc`` or ``.zarr``.
+    verify : bool
+        False to leave the checksums alone, which opens large files faster and damaged ones as
+        far as they can be read.
+
+    Returns
+    -------
+    xarray.Dataset
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at `path`.
+    ValueError
+        If it is damaged or not a result; it says in which variable, and where.
+
+    Examples
+    --------
+    >>> import ctebm, tempfile, xarray
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ctebm.save(xarray.Dataset({"state": ("unit", [0.5, -0.5])}), f"{folder}/result.zarr")
+    ...     with ctebm.open(f"{folder}/result.zarr") as result:
+    ...         dict(result.sizes)
+    {'unit': 2}
+    """
+    path = _checked(path)
+    _find(path)
+    with _damage_in_one_sentence(path):
+        sealed = _is_sealed(path, verify)
+        # units such as "seconds" mark plain numbers here, not numpy's time differences
+        dataset = xr.open_dataset(path, decode_timedelta=False, **_READERS[path.suffix])
+    if verify and not sealed:
+        with _damage_in_one_sentence(path):
+            _read_through(dataset)
+        warnings.warn(
+            f"{path} has no checksums, so damage to its numbers can't be seen; save it again to "
+            "add them.",
+            stacklevel=2,
+        )
+    dataset.attrs = {k: v for k, v in dataset.attrs.items() if k not in MARK}
+    for item in (dataset, *dataset.variables.values()):
+        item.attrs = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in item.attrs.items()}
+    indexed = [name for name in _INDEXED if name in dataset.coords and name not in dataset.xindexes]
+    for name in indexed:  # files hold the index of a dimension's own coordinate only
+        if dataset[name].ndim == 1:
+            dataset = dataset.set_xindex(name)
+    return dataset
+
+
+def _find(path: Path) -> None:
+    """Refuse a path with nothing there, once what a killed process left is put back."""
+    if restored(path):
+        return
+    former = former_of(path)
+    if former is None:
+        raise FileNotFoundError(f"there is no result at {path}; run the study that writes it.")
+    raise FileNotFoundError(
+        f"there is no result at {path}, but {former[1]} was replacing one, which lies at "
+        f"{former[0]}; if that process has ended, rename it."
+    )
+
+
+def _is_sealed(path: Path, verify: bool) -> bool:
+    """Refuse a result that is damaged; return whether it has checksums."""
+    if path.suffix == ".nc":
+        return check_netcdf(path, verify)
+    return verify and check_store(path)
+
+
+def _read_through(dataset: xr.Dataset) -> None:
+    """Read every variable, a part at a time, so that what can't be read is found now."""
+    for name, item in dataset.variables.items():
+        rows = item.shape[0] if item.ndim else 1
+        step = max(1, _READ_TOGETHER * rows // max(item.nbytes, 1))
+        try:
+            for i in range(0, rows, step):
+                item[i : i + step].to_numpy() if item.ndim else item.to_numpy()
+        except Exception as error:
+            raise ValueError(f"{name!r} can't be read: {error}") from error
+
+
+@contextmanager
+def _damage_in_one_sentence(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        raise PermissionError(f"{path} may not be read; ask for the permission to.") from error
+    # of a damaged file the libraries raise whatever they come upon
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"{path} is damaged or not a {path.suffix} file ({reason}); write it again, or restore "
+            "a copy."
+        ) from error
+
+
+def _checked(path: str | os.PathLike[str]) -> Path:
+    try:
+        path = Path(path)
+    except TypeError as error:
+        raise TypeError(f"expected the path of a result, got {type(path).__name__}.") from error
+    if path.suffix not in _READERS:
+        raise ValueError(f"a result's name ends in .nc or .zarr, got {str(path)!r}.")
+    return path
+
+
+def _writable(dataset: xr.Dataset) -> xr.Dataset:
+    """Return `dataset` with plain attributes and without encodings of an earlier file."""
+    for name, index in dataset.indexes.items():
+        if index.nlevels > 1:
+            raise ValueError(
+                f"coordinate {name!r} is a MultiIndex, which files can't hold; "
+                f"call dataset.reset_index({name!r}) first."
+            )
+    dataset = dataset.drop_encoding()
+    dataset.attrs = _plain("the dataset", dataset.attrs)
+    for name in dataset.variables:
+        item = dataset[name]
+        item.attrs = _plain(f"variable {name!r}", item.attrs)
+        if item.dtype.kind in "UT":  # strings of no fixed length, which both formats hold
+            dataset[name] = item.astype(object)
+    return dataset
+
+
+def _plain(owner: str, attrs: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    """Return attributes without numpy's types, or refuse those that files can't hold."""
+    plain = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in attrs.items()}
+    for name, value in plain.items():
+        items = list(value) if isinstance(value, list | tuple) else [value]
+        kinds = {*map(type, items)}
+        text = kinds <= {str} and "\0" not in "".join(items)
+        numbers = kinds <= {int, float} and all(abs(v) < 2**63 for v in items if type(v) is int)
+        if not (text or numbers):
+            remedy = _REMEDIES.get(type(value), "write str, int, float or a list of one of these")
+            raise ValueError(
+                f"attribute {name!r} of {owner} is {value!r} ({type(value).__name__}), which files "
+                f"can't hold; {remedy}."
+            )
+    return plain

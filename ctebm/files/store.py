@@ -1,0 +1,117 @@
+"""Checksums of a Zarr store, in a group of its own that readers of the results don't see.
+
+The list names every file of the store, so that a chunk that is missing is an error; Zarr itself
+would read it as zeros.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+__all__ = ["MARK", "check_store", "seal_store"]
+
+MARK = {"ctebm_checksums": "ctebm.checksums"}
+"""Attribute of a sealed store; without it a store that lost its list would be one that never had
+any."""
+
+_LIST = "ctebm.checksums/zarr.json"
+_GROUP = {"zarr_format": 3, "node_type": "group"}
+
+
+def seal_store(folder: Path) -> None:
+    """Add the list of checksums to a store whose attributes hold :data:`MARK`.
+
+    Parameters
+    ----------
+    folder : Path
+        A store, just written.
+    """
+    files = {name: _digest(folder / name) for name in _names(folder)}
+    attributes = {"files": files, "files_sha256": _digest_of(files)}
+    path = folder / _LIST
+    path.parent.mkdir()
+    path.write_text(json.dumps(_GROUP | {"attributes": attributes}, indent=1))
+
+
+def check_store(folder: Path) -> bool:
+    """Refuse a store in which a file is missing, damaged or more; return whether it is sealed.
+
+    Parameters
+    ----------
+    folder : Path
+        The store.
+
+    Raises
+    ------
+    ValueError
+        With a sentence on what is damaged.
+    """
+    listed = _listed(folder)
+    if listed is None:
+        return False
+    found = set(_names(folder))
+    for name, digest in sorted(listed.items(), key=lambda item: item[0].endswith("zarr.json")):
+        if name not in found:
+            raise ValueError(f"{_in_words(folder, name)} is missing")
+        if _digest(folder / name) != digest:
+            raise ValueError(f"checksums differ in {_in_words(folder, name)}")
+    if more := sorted(found - set(listed)):
+        raise ValueError(f"{_in_words(folder, more[0])} is not of it")
+    return True
+
+
+def _listed(folder: Path) -> dict[str, str] | None:
+    """Return the digests of the files of a store, or None if it was never sealed."""
+    path = folder / _LIST
+    if not path.exists():
+        if next(iter(MARK)) in (folder / "zarr.json").read_text():
+            raise ValueError("its list of checksums is missing")
+        return None
+    try:
+        attributes = json.loads(path.read_bytes())["attributes"]
+        files, digest = attributes["files"], attributes["files_sha256"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError("its list of checksums can't be read") from error
+    if _digest_of(files) != digest:
+        raise ValueError("its list of checksums is damaged")
+    return files
+
+
+def _names(folder: Path) -> list[str]:
+    """Return the files that Zarr reads: descriptions and chunks."""
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return [n for n in names if re.search(r"(^|/)(zarr\.json|c|c/.*)$", n) and n != _LIST]
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_of(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _in_words(folder: Path, name: str) -> str:
+    """Return what a file of a store is: a description, or a chunk and what it holds."""
+    variable, _, key = name.removesuffix("/zarr.json").partition("/c/")
+    if name == "zarr.json":
+        return "the attributes of the dataset"
+    if name.endswith("/zarr.json"):
+        return f"the description of {variable!r}"
+    variable = variable.removesuffix("/c")
+    if not key:
+        return repr(variable)
+    chunk = [int(i) if i.isdecimal() else 0 for i in key.split("/")]
+    try:
+        array = json.loads((folder / variable / "zarr.json").read_bytes())
+        size = array["chunk_grid"]["configuration"]["chunk_shape"][0]
+        rows = range(chunk[0] * size, min((chunk[0] + 1) * size, array["shape"][0]))
+        dim = (array.get("dimension_names") or ["row"])[0]
+        return f"{variable!r} ({dim} {rows[0]} to {rows[-1]}, chunk {key})"
+    except (ValueError, KeyError, TypeError, IndexError, OSError, RecursionError):
+        return f"{variable!r} (chunk {key})"

@@ -1,0 +1,82 @@
+"""Checksums behind the end of a netCDF file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import xarray as xr
+
+from ctebm.files.netcdf import check_netcdf, seal_netcdf
+
+STATE = np.arange(4000.0).reshape(100, 40)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A sealed file."""
+    path = tmp_path / "r.nc"
+    data = {"state": (("sample", "unit"), STATE), "eps": ((), 0.1), "word": ("sample", ["a"] * 100)}
+    xr.Dataset(data).to_netcdf(path, engine="h5netcdf")
+    seal_netcdf(path)
+    return path
+
+
+def flip(path: Path, place: int) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[place] ^= 1
+    path.write_bytes(raw)
+
+
+def test_a_sealed_file_is_an_ordinary_one(path):
+    assert check_netcdf(path)
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["state"], STATE)
+
+
+@pytest.mark.parametrize("row", [0, 37, 99])
+def test_a_flip_names_the_variable_and_the_samples(path, row):
+    with h5py.File(path) as file:
+        place = file["state"].id.get_offset() + 8 * 40 * row + 11
+    flip(path, place)
+    with pytest.raises(ValueError, match=r"differ in 'state' \(sample (\d+) to (\d+)\)") as found:
+        check_netcdf(path)
+    first, last = (int(word.strip(")")) for word in str(found.value).split() if word[0].isdigit())
+    assert first <= row <= last < first + 6
+    assert not check_netcdf(path, verify=False)
+
+
+def test_a_flip_elsewhere_is_found(path):
+    flip(path, 9)
+    with pytest.raises(ValueError, match="names, texts or structure"):
+        check_netcdf(path)
+    flip(path, 9)
+    with h5py.File(path) as file:
+        place = file["eps"].id.get_offset()
+    flip(path, place)
+    with pytest.raises(ValueError, match="'eps'"):
+        check_netcdf(path)
+
+
+def test_the_checksums_are_checked_too(path):
+    flip(path, -150)
+    with pytest.raises(ValueError, match="don't agree with their own"):
+        check_netcdf(path)
+
+
+def test_a_longer_file_is_damaged(path):
+    raw = path.read_bytes()
+    path.write_bytes(raw[:500] + b"more" + raw[500:])
+    with pytest.raises(ValueError, match="bytes instead of"):
+        check_netcdf(path)
+
+
+def test_without_checksums_a_file_is_read_through(path):
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-1])
+    assert not check_netcdf(path)
+    path.write_bytes(raw[:3000])
+    with pytest.raises(ValueError, match="truncated file"):
+        check_netcdf(path)
