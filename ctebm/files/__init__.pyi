@@ -1,5 +1,6 @@
 # Every module of the wing; it is loaded when it is first used.
 
+from . import attributes as attributes
 from . import hdf5 as hdf5
 from . import lock as lock
 from . import netcdf as netcdf

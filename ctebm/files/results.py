@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
+from ctebm.files.attributes import plain, writable
 from ctebm.files.netcdf import check_netcdf, seal_netcdf
 from ctebm.files.replacement import former_of, replacing, restored
 from ctebm.files.store import MARK, check_store, seal_store
@@ -28,7 +29,6 @@ _BEGINNINGS = {
     ".png": (b"\x89PNG",),
     ".pdf": (b"%PDF",),
 }
-_REMEDIES = {bool: "write 0 or 1", dict: "write json.dumps of it", type(None): "leave it out"}
 
 
 def save(dataset: xr.Dataset, path: str | os.PathLike[str], overwrite: bool = False) -> None:
@@ -95,7 +95,7 @@ def saving(
             "to_dataset()."
         )
     path = _checked(path)
-    suffix, dataset = path.suffix, _writable(dataset)
+    suffix, dataset = path.suffix, writable(dataset)
     path = Path(os.path.realpath(path))
     if os.path.lexists(path):
         if not overwrite:
@@ -206,9 +206,9 @@ def open(path: str | os.PathLike[str], *, verify: bool = True) -> xr.Dataset:
             "add them.",
             stacklevel=2,
         )
-    dataset.attrs = {k: v for k, v in dataset.attrs.items() if k not in MARK}
     for item in (dataset, *dataset.variables.values()):
-        item.attrs = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in item.attrs.items()}
+        item.attrs = plain(item.attrs)
+    dataset.attrs = {k: v for k, v in dataset.attrs.items() if k not in MARK}
     indexed = [name for name in _INDEXED if name in dataset.coords and name not in dataset.xindexes]
     for name in indexed:  # files hold the index of a dimension's own coordinate only
         if dataset[name].ndim == 1:
@@ -271,38 +271,3 @@ def _checked(path: str | os.PathLike[str]) -> Path:
     if path.suffix not in _READERS:
         raise ValueError(f"a result's name ends in .nc or .zarr, got {str(path)!r}.")
     return path
-
-
-def _writable(dataset: xr.Dataset) -> xr.Dataset:
-    """Return `dataset` with plain attributes and without encodings of an earlier file."""
-    for name, index in dataset.indexes.items():
-        if index.nlevels > 1:
-            raise ValueError(
-                f"coordinate {name!r} is a MultiIndex, which files can't hold; "
-                f"call dataset.reset_index({name!r}) first."
-            )
-    dataset = dataset.drop_encoding()
-    dataset.attrs = _plain("the dataset", dataset.attrs)
-    for name in dataset.variables:
-        item = dataset[name]
-        item.attrs = _plain(f"variable {name!r}", item.attrs)
-        if item.dtype.kind in "UT":  # strings of no fixed length, which both formats hold
-            dataset[name] = item.astype(object)
-    return dataset
-
-
-def _plain(owner: str, attrs: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-    """Return attributes without numpy's types, or refuse those that files can't hold."""
-    plain = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in attrs.items()}
-    for name, value in plain.items():
-        items = list(value) if isinstance(value, list | tuple) else [value]
-        kinds = {*map(type, items)}
-        text = kinds <= {str} and "\0" not in "".join(items)
-        numbers = kinds <= {int, float} and all(abs(v) < 2**63 for v in items if type(v) is int)
-        if not (text or numbers):
-            remedy = _REMEDIES.get(type(value), "write str, int, float or a list of one of these")
-            raise ValueError(
-                f"attribute {name!r} of {owner} is {value!r} ({type(value).__name__}), which files "
-                f"can't hold; {remedy}."
-            )
-    return plain

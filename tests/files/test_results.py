@@ -124,42 +124,6 @@ class TestRefusals:
             with pytest.raises(ValueError, match=r"ends in \.nc or \.zarr"):
                 call(tmp_path / name)
 
-    @pytest.mark.parametrize(
-        ("value", "remedy"),
-        [
-            (True, "0 or 1"),
-            (None, "leave it out"),
-            ({"a": 1}, "json.dumps"),
-            (np.bool_(True), "0 or 1"),
-            ([1, "a"], "list of one of these"),
-            ([True], "list of one of these"),
-            ([[1]], "list of one of these"),
-            (1j, "list of one of these"),
-            (2**70, "list of one of these"),
-            ("a\0", "list of one of these"),
-            (np.zeros((2, 2)), "list of one of these"),
-        ],
-        ids=str,
-    )
-    def test_attributes(self, mixed: xr.Dataset, path: Path, value: object, remedy: str) -> None:
-        with pytest.raises(ValueError, match=f"'bad' of the dataset .*{remedy}"):
-            ctebm.save(mixed.assign_attrs(bad=value), path)
-        mixed["real"].attrs["bad"] = value
-        with pytest.raises(ValueError, match="'bad' of variable 'real'"):
-            ctebm.save(mixed, path)
-        assert list(path.parent.iterdir()) == []
-
-    def test_numpy_attributes_become_plain(self, mixed: xr.Dataset, path: Path) -> None:
-        numbers = {"i": np.int64(3), "f": np.float32(0.5), "s": np.str_("a"), "a": np.arange(2)}
-        ctebm.save(mixed.assign_attrs(numbers), path)
-        with ctebm.open(path) as back:
-            found = {name: back.attrs[name] for name in numbers}
-        assert found == {"i": 3, "f": 0.5, "s": "a", "a": [0, 1]}
-
-    def test_multi_index(self, mixed: xr.Dataset, path: Path) -> None:
-        with pytest.raises(ValueError, match="reset_index"):
-            ctebm.save(mixed.stack(both=("x", "unit")), path)
-
     def test_objects(self, path: Path) -> None:
         odd = xr.Dataset({"odd": ("x", np.array([{}, 1], object))})
         with pytest.raises(ValueError, match="can't hold this dataset"):
