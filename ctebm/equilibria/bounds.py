@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 from ctebm.equilibria.inertia import DENSE_UNITS, root_of_rounding
 from ctebm.equilibria.kkt import residual
 from ctebm.equilibria.settling import settle_from
+from ctebm.networks.activation import Activation
 from ctebm.networks.base import VectorField, count_units
 from ctebm.networks.hopfield import HopfieldNetwork
 from ctebm.networks.kinks import Box
@@ -20,11 +23,15 @@ __all__ = ["certify_unique", "state_bounds"]
 # they reach is stretched by a factor and an offset.
 SCALES, GUESSES, GUESS_TOL, STRETCH, OFFSET = (1.0, 10.0, 100.0), 8, 1e-6, 1.5, 0.5
 
+# Cells in which a state is looked for, how often those that are left are divided again, and how
+# many of them for all units together.
+CELLS, ROUNDS, CELL_NUMBERS = 500, 4, 10**6
+
 
 def state_bounds(network: VectorField) -> tuple[Tensor, Tensor]:
     r"""Return bounds ``(unit,)`` between which every fixed point lies.
 
-    With kinks the box. Else :math:`|s_i| \le \max|\rho'|\,\max|I_i|`, the currents being largest
+    With kinks the box. Else :math:`|s_i| \le |\rho'(s_i)|\,\max|I_i|`, the currents being largest
     when every rate is at its end; for the 1984 network :math:`\max|I_i|`. For a motion of the
     user's own the bounds of units without kinks are a guess: half as far again as where states of
     several scales settle. Equilibria may lie outside.
@@ -45,9 +52,30 @@ def _largest_state(network: VectorField) -> Tensor | None:
     if isinstance(network, HopfieldNetwork):
         return _largest_current(network.pairwise, *network.activation.rates)
     if isinstance(network, PairwiseField):
-        rho = network.activation
-        return rho.max_slope * _largest_current(network, *rho.rates)
+        current = _largest_current(network, *network.activation.rates)
+        return _balanced(network.activation, current)
     return None
+
+
+def _balanced(rho: Activation, current: Tensor) -> Tensor:
+    r"""Return a bound on the states with :math:`|s| \le |\rho'(s)| |I|`, ``(unit,)``.
+
+    A rate that saturates leaves a small part of :math:`|s| \le \max|\rho'| |I|`: cells are struck
+    off from above, in which the largest curvature keeps the slope too small.
+    """
+    reach = rho.max_slope * current
+    n_cells = min(CELLS, CELL_NUMBERS // len(current))
+    if n_cells < 2 or not bool(torch.isfinite(reach).all()) or not math.isfinite(rho.max_curvature):
+        return reach
+    share = torch.linspace(0, 1, n_cells + 1).to(current).unsqueeze(-1)
+    for _ in range(ROUNDS):
+        ends = share * reach
+        slope = torch.maximum(rho.derivative(ends).abs(), rho.derivative(-ends).abs())
+        between = rho.max_curvature * reach / n_cells / 2
+        possible = ends[:-1] <= (torch.maximum(slope[:-1], slope[1:]) + between) * current
+        top = (possible * torch.arange(1, n_cells + 1).to(current).unsqueeze(-1)).amax(0)
+        reach = ends.gather(0, top.long().unsqueeze(0)).squeeze(0)
+    return reach
 
 
 def _guessed_reach(network: VectorField, ones: Tensor) -> Tensor:

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import scipy.sparse
 import torch
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 from torch import Tensor
 
-from ctebm.equilibria.inertia import classify, hessian_on, root_of_rounding
+from ctebm.equilibria.inertia import classify_rows, hessian_on, root_of_rounding
 from ctebm.equilibria.kkt import pinned_units, project, residual, residual_vector
 from ctebm.equilibria.newton import NEWTON_UNITS, newton_from
 from ctebm.equilibria.record import FixedPoints, known_energy, points_at
+from ctebm.equilibria.rows import Rows
 from ctebm.networks.base import VectorField, count_units
 from ctebm.networks.energy import Network
 
@@ -94,9 +100,8 @@ class Catalogue:
             return
         states = torch.cat([self.states, s])
         counts = torch.cat([self.hits, torch.full((len(s),), hits)])
-        distance = torch.cdist(states, states, p=math.inf)
-        near = distance <= SAME_STATE * (1 + states.abs().amax())
-        groups = _linked(near, self._same_energy(states))
+        radius = SAME_STATE * (1 + float(states.abs().amax()))
+        groups = _linked(len(states), _near(states, radius, self._height(states)))
         self.states = states[_smallest(residual(self.network, states), groups)]
         self.hits = torch.stack([counts[g].sum() for g in groups])
 
@@ -104,7 +109,7 @@ class Catalogue:
         """Return the record of the points, polished, each group of degenerate ones as one."""
         s = _polished(self.network, self.states, self.tol)
         degenerate, continues = self._kinds(s)
-        groups = _linked(_same_point(s, degenerate, continues), self._same_energy(s))
+        groups = _linked(len(s), *_same_point(s, self._height(s), degenerate, continues))
         # a degenerate point stands for its group, then the one of the smallest force
         rank = residual(self.network, s) - degenerate.to(s.dtype)
         best = _smallest(rank, groups)
@@ -124,26 +129,49 @@ class Catalogue:
 
     def _kinds(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Return which states are degenerate, and which of these lie in a continuum."""
-        flat = [classify(self.network, u)[1] == "degenerate" for u in s]
+        kinds = classify_rows(Rows.repeated(self.network, len(s)), s)
+        flat = [kind == "degenerate" for _, kind in kinds]
         wide = [d and _continues(self.network, u) for d, u in zip(flat, s, strict=True)]
         degenerate, continues = torch.tensor([flat, wide], dtype=torch.bool, device=s.device)
         return degenerate, continues
 
-    def _same_energy(self, s: Tensor) -> Tensor:
-        """Return which pairs of states have one energy; all, if none is known."""
+    def _height(self, s: Tensor) -> Tensor:
+        """Return a function of the energy, ``(state,)``: one energy differs by less than 1 in it.
+
+        All are 0 where no energy is known.
+        """
         E = known_energy(self.network, s)
         if E is None:
-            return torch.ones(len(s), len(s), dtype=torch.bool, device=s.device)
-        return (E[:, None] - E).abs() <= SAME_ENERGY * (1 + E.abs())
+            return torch.zeros_like(s[:, 0])
+        return E.sign() * E.abs().log1p() / SAME_ENERGY  # its slope is that of E / (1 + |E|)
 
 
-def _same_point(s: Tensor, degenerate: Tensor, continues: Tensor) -> Tensor:
-    """Return which pairs of states of one energy are one point, or of one continuum."""
-    scale = 1 + (s.abs().amax() if len(s) else 0)
-    apart = torch.cdist(s, s, p=math.inf) / scale
-    flat = degenerate | degenerate[:, None]
-    near = (apart <= SAME_STATE) | ((apart <= SAME_DEGENERATE) & flat)
-    return near | (continues & degenerate[:, None]) | (degenerate & continues[:, None])
+def _same_point(
+    s: Tensor, height: Tensor, degenerate: Tensor, continues: Tensor
+) -> list[NDArray[np.intp]]:
+    """Return pairs of states of one energy that are one point, or of one continuum."""
+    scale = 1 + (float(s.abs().amax()) if len(s) else 0)
+    flat = torch.nonzero(degenerate).squeeze(-1)
+    several = flat.cpu().numpy()
+    near_flat = several[_near(s[flat], SAME_DEGENERATE * scale, height[flat])]
+    level = several[_near(s[flat, :0], 1.0, height[flat])]
+    wide = continues.cpu().numpy()[level].any(-1)
+    return [_near(s, SAME_STATE * scale, height), near_flat, level[wide]]
+
+
+def _near(s: Tensor, radius: float, height: Tensor) -> NDArray[np.intp]:
+    """Return pairs ``(pair, 2)`` of states that are near in every unit, and within 1 in height.
+
+    Of states in one cell of that size each is paired with the first, so that a thousand ends at one
+    point are not a million pairs.
+    """
+    at = torch.cat([s / radius, height.unsqueeze(-1)], -1).double().cpu().numpy()
+    _, first, cell = np.unique(np.floor(at), axis=0, return_index=True, return_inverse=True)
+    pairs = np.stack([np.arange(len(at)), first[cell.reshape(-1)]], -1)
+    if len(first) < 2:
+        return pairs
+    between = cKDTree(at[first]).query_pairs(1.0, p=math.inf, output_type="ndarray")
+    return np.concatenate([pairs, first[between]])
 
 
 def _smallest(size: Tensor, groups: list[Tensor]) -> list[int]:
@@ -151,17 +179,15 @@ def _smallest(size: Tensor, groups: list[Tensor]) -> list[int]:
     return [int(g[size[g].argmin()]) for g in groups]
 
 
-def _linked(*relations: Tensor) -> list[Tensor]:
-    """Return the groups that all relations together link, transitively."""
-    related = torch.stack(relations).all(0)
-    label = torch.arange(len(related), device=related.device)
-    while len(related):
-        lowest = torch.where(related, label, len(related)).amin(-1)
-        if bool((lowest == label).all()):
-            break
-        label = lowest
-    label = label.cpu()
-    return [torch.nonzero(label == k).squeeze(-1) for k in label.unique()]
+def _linked(n: int, *pairs: NDArray[np.intp]) -> list[Tensor]:
+    """Return the groups of `n` states that pairs of them link, transitively."""
+    if n == 0:
+        return []
+    i, j = np.concatenate(pairs).T
+    graph = scipy.sparse.coo_array((np.ones(len(i), bool), (i, j)), (n, n))
+    _, label = connected_components(graph, directed=False)
+    order = np.argsort(label, kind="stable")
+    return list(torch.as_tensor(order).split(np.bincount(label).tolist()))
 
 
 def _continues(network: VectorField, s: Tensor) -> bool:

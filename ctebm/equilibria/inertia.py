@@ -22,15 +22,26 @@ from torch import Tensor
 
 from ctebm.equilibria.kkt import pinned_units, residual
 from ctebm.equilibria.krylov import Spectrum, extremal_spectrum, generic_vector
+from ctebm.equilibria.rows import Rows
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
 from ctebm.networks.memory import free_memory
 from ctebm.networks.sparse import SparseNetwork
 
-__all__ = ["DENSE_UNITS", "classify", "count_below", "hessian_on", "restricted"]
+__all__ = [
+    "DENSE_UNITS",
+    "classify",
+    "classify_rows",
+    "count_below",
+    "hessian_on",
+    "restricted",
+    "root_of_rounding",
+]
 
 # Up to so many unpinned units the matrix is built and all eigenvalues are found.
 DENSE_UNITS = 4000
+# Matrices of so few units are found for many rows together, so many entries at a time.
+FEW_UNITS, PORTION = 64, 10**6
 # Relative accuracy of Lanczos' ends, of which the signs are asked for.
 LANCZOS_TOL = 1e-5
 # The lowest eigenvalues that are counted without the matrix.
@@ -94,10 +105,46 @@ def classify(network: VectorField, s: Tensor, spectrum: Spectrum | None = None) 
     weak = pinned & (f.abs() <= root_of_rounding(s.dtype))
     if bool(weak.any()):
         counts.append(_inertia(network, s, ~pinned | weak))
-    negative, zero = counts[0]
-    if zero or counts[-1] != counts[0]:
+    return _kind(counts[0], counts[-1])
+
+
+def classify_rows(rows: Rows[VectorField], s: Tensor) -> list[tuple[int, str]]:
+    """Return :func:`classify` of equilibria ``(row, unit)``, of few units many rows together."""
+    n = s.shape[-1]
+    if n > FEW_UNITS:
+        return [classify(rows.one(i), u) for i, u in enumerate(s)]
+    kinds = []
+    for some in torch.arange(len(s), device=s.device).split(max(1, PORTION // n**2)):
+        network, states = rows[some].network, s[some]
+        f = network.force(states)
+        pinned = pinned_units(network, states, f)
+        weak = pinned & (f.abs() <= root_of_rounding(s.dtype))
+        counts = _count_together(network, states, pinned)
+        released = _count_together(network, states, pinned & ~weak) if weak.any() else counts
+        kinds += map(_kind, counts, released)
+    return kinds
+
+
+def _kind(inertia: tuple[int, int], released: tuple[int, int]) -> tuple[int, str]:
+    """Return index and stability from the inertia, and that with units without margin free."""
+    negative, zero = inertia
+    if zero or released != inertia:
         return negative, "degenerate"
     return negative, "saddle" if negative else "stable"
+
+
+def _count_together(network: VectorField, s: Tensor, held: Tensor) -> list[tuple[int, int]]:
+    """Return the inertia of states ``(row, unit)``, those of whose units are held stay."""
+    J = network.jacobian(s).masked_fill(held.unsqueeze(-1) | held.unsqueeze(-2), 0.0)
+    J.diagonal(dim1=-2, dim2=-1).sub_(held.to(J.dtype))  # a curvature of 1, which is no zero
+    if isinstance(network, Network):
+        values = -torch.linalg.eigvalsh(J)
+    else:
+        values = -torch.linalg.eigvals(J).real
+    size = values.abs().amax(-1, keepdim=True)
+    zero = _zeros(network, residual(network, s).unsqueeze(-1), size)
+    negative, flat = (values < -zero).sum(-1), (values.abs() <= zero).sum(-1)
+    return list(zip(negative.tolist(), flat.tolist(), strict=True))
 
 
 def root_of_rounding(dtype: torch.dtype) -> float:
@@ -192,9 +239,15 @@ def _count_signs(network: VectorField, s: Tensor, values: Tensor) -> tuple[int, 
 
 def _zero(network: VectorField, s: Tensor, largest: float) -> float:
     """Return the absolute value below which an eigenvalue counts as zero."""
-    zero = root_of_rounding(s.dtype) * max(1.0, largest)
+    size = torch.tensor(largest, dtype=s.dtype, device=s.device)
+    return float(_zeros(network, residual(network, s), size))
+
+
+def _zeros(network: VectorField, r: Tensor, largest: Tensor) -> Tensor:
+    """Return what counts as zero at states of the residual `r`."""
+    zero = root_of_rounding(r.dtype) * largest.clamp(min=1)
     if network.box is None:  # between kinks the curvature is the same at every point
-        zero = max(zero, 2 * math.sqrt(float(residual(network, s))))
+        zero = torch.maximum(zero, 2 * r.sqrt())
     return zero
 
 

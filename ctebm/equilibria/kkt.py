@@ -18,7 +18,15 @@ from torch import Tensor
 from ctebm.networks.base import VectorField
 from ctebm.networks.numbers import finite
 
-__all__ = ["check_tolerance", "margin", "pinned_units", "project", "residual", "residual_vector"]
+__all__ = [
+    "check_tolerance",
+    "margin",
+    "on_kinks",
+    "pinned_units",
+    "project",
+    "residual",
+    "residual_vector",
+]
 
 # A force is a sum of terms of order 1: a few roundings of it are noise.
 ROUNDINGS = 8
@@ -65,6 +73,14 @@ def margin(network: VectorField, s: Tensor, f: Tensor) -> Tensor:
 def project(network: VectorField, s: Tensor) -> Tensor:
     """Return the nearest states between the kinks; the states themselves without kinks."""
     return s if network.box is None else network.box.project(s)
+
+
+def on_kinks(network: VectorField, s: Tensor) -> Tensor:
+    """Return states with units that a sum has left a rounding error from a kink put on it.
+
+    A unit that its current pins is told by its place.
+    """
+    return s if network.box is None else network.box.on_kinks(s)
 
 
 def check_tolerance(tol: float | None, dtype: torch.dtype, default: float = DEFAULT_TOL) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ctebm.equilibria.kkt import pinned_units, project, residual, residual_vector
+from ctebm.equilibria.kkt import on_kinks, pinned_units, project, residual, residual_vector
 from ctebm.equilibria.krylov import TINY
 from ctebm.equilibria.linear_systems import conjugate_gradients
 from ctebm.equilibria.rows import Iteration, Rows
@@ -94,7 +94,7 @@ def newton(
         if iteration.over:
             break
         s, polishing = s[going], polishing[going]
-    return iteration.ended, iteration.steps
+    return on_kinks(rows.whole, iteration.ended), iteration.steps
 
 
 def newton_from(
@@ -162,7 +162,7 @@ def polish(network: VectorField, s: Tensor, tol: float) -> Tensor:
         size = torch.where(polished, before, size)
         if bool(polished.all()):
             break
-    return s
+    return on_kinks(network, s)
 
 
 def _line_search(net: VectorField, s: Tensor, d: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
@@ -239,6 +239,7 @@ def _by_factors(J: Tensor, F: Tensor, mu: Tensor) -> Tensor:
 
     Not finite where the matrix is singular to rounding.
     """
-    shift = torch.diag_embed(mu.sqrt().expand_as(F))
-    solution, _ = torch.linalg.solve_ex(torch.complex(J, shift), F.to(torch.complex(F, F).dtype))
+    shifted = J.to(J.dtype.to_complex())
+    shifted.diagonal(dim1=-2, dim2=-1).add_(1j * mu.sqrt())
+    solution, _ = torch.linalg.solve_ex(shifted, F.to(shifted.dtype))
     return solution.real

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ctebm.equilibria.kkt import residual_vector
+from ctebm.equilibria.kkt import on_kinks, residual_vector
 from ctebm.networks.base import VectorField
 
 __all__ = ["Iterated", "picard"]
@@ -99,7 +99,7 @@ def picard(network: VectorField, s: Tensor, tol: float, max_iterations: int) -> 
     far = ~(size <= tol)
     if max_iterations <= STEPS * GRACE:
         s = torch.where(far.unsqueeze(-1), start, s)
-    return Iterated(s, steps, first, far, overshot)
+    return Iterated(on_kinks(network, s), steps, first, far, overshot)
 
 
 def _advance(

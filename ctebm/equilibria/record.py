@@ -13,8 +13,9 @@ import xarray as xr
 from torch import Tensor
 
 from ctebm.dataset import layer_of_unit, variable
-from ctebm.equilibria.inertia import classify
+from ctebm.equilibria.inertia import classify_rows
 from ctebm.equilibria.kkt import margin, pinned_units, residual
+from ctebm.equilibria.rows import Rows
 from ctebm.networks.base import LyapunovField, VectorField
 from ctebm.networks.energy import Network
 
@@ -99,17 +100,12 @@ class FixedPoints:
 
     @cached_property
     def _inertia(self) -> tuple[list[int], list[str]]:
-        n = self.state.shape[-1]
-        flat, batch = self.state.reshape(-1, n), self.state.shape[:-1]
-        index, stability = [], []
-        for i, (s, ok) in enumerate(zip(flat, self.converged.reshape(-1).tolist(), strict=True)):
-            if ok:
-                k, kind = classify(self.network.samples(batch, torch.tensor(i)), s)
-            else:
-                k, kind = -1, "unconverged"
-            index.append(k)
-            stability.append(kind)
-        return index, stability
+        flat, batch = self.state.reshape(-1, self.state.shape[-1]), self.state.shape[:-1]
+        converged = self.converged.reshape(-1)
+        good = torch.nonzero(converged).squeeze(-1)
+        kinds = iter(classify_rows(Rows.of(self.network, batch)[good], flat[good]))
+        known = [next(kinds) if ok else (-1, "unconverged") for ok in converged.tolist()]
+        return [k for k, _ in known], [kind for _, kind in known]
 
     @property
     def index(self) -> Tensor:

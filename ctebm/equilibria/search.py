@@ -9,7 +9,7 @@ Birkisson & Funke 2015), from the same starts and from where the basins of two m
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -23,7 +23,6 @@ from ctebm.equilibria.record import FixedPoints
 from ctebm.equilibria.settling import check_motion, settle_from
 from ctebm.networks.base import VectorField, count_units, single
 from ctebm.networks.energy import Network
-from ctebm.networks.kinks import Box
 from ctebm.networks.numbers import whole
 
 __all__ = ["enumerate_fixed_points", "find_fixed_points", "search"]
@@ -32,10 +31,9 @@ Bounds = tuple[Tensor | float, Tensor | float]
 
 # Up to here the search goes on, so many times, while the index sum says that points are missing.
 EXHAUSTIVE_UNITS, ATTEMPTS = 32, 4
-# Up to here every pattern of pinned and free hard sigmoids is tried, 3^12 = 531,441.
-ENUMERATED_UNITS = 12
-# Up to here they are tried always, which takes less than a search.
-ALWAYS_ENUMERATED = 8
+# Up to here every pattern of pinned and free hard sigmoids is tried, 3^12 = 531,441, which takes
+# less than a search; so many numbers of them at a time.
+ENUMERATED_UNITS, PORTION = 12, 10**6
 # Singular values below, relative to the largest, are 0: the pattern has a continuum of solutions.
 SINGULAR = 1e-12
 # Known states with one unit flipped that are settled in each attempt.
@@ -77,8 +75,7 @@ def find_fixed_points(
         ``stability``, ``isolated`` and ``index_sum``. Two are one if they agree in state and
         energy to the precision that their curvature allows; a continuum of equilibria is one entry
         that is not ``isolated``. Random starts that settled nowhere are counted in ``failed``. The
-        points of up to 8 units with kinks are complete, since they are enumerated too; so are
-        those of up to 12 if the index sum still says that some are missing. Without any
+        points of up to 12 units with kinks are complete, since they are enumerated. Without any
         equilibrium the record is empty.
 
     Raises
@@ -97,14 +94,7 @@ def find_fixed_points(
     >>> points.state[0].abs()
     tensor([0.7562, 0.7562], dtype=torch.float64)
     """
-    network = single(network)
-    catalogue = search(network, n_starts, seed, tol, bounds)
-    few = count_units(network) <= ALWAYS_ENUMERATED  # pairs may be missing whatever the index sum
-    if _can_enumerate(network) and (few or _incomplete(catalogue)):
-        exact = enumerate_fixed_points(network, tol)
-        if len(exact) > len(catalogue.points()):
-            catalogue.add(exact.state)
-    return catalogue.points()
+    return search(single(network), n_starts, seed, tol, bounds).points()
 
 
 def enumerate_fixed_points(network: VectorField, tol: float = 1e-10) -> FixedPoints:
@@ -141,14 +131,14 @@ def enumerate_fixed_points(network: VectorField, tol: float = 1e-10) -> FixedPoi
             [ 0.0000,  0.0000]], dtype=torch.float64)
     """
     network = single(network)
-    n, box = count_units(network), network.box
-    if box is None or not _can_enumerate(network):
+    if not _can_enumerate(network):
+        n, box = count_units(network), network.box
         raise ValueError(
             f"expected up to {ENUMERATED_UNITS} units with kinks, got {n} units and box {box}; "
             "use find_fixed_points."
         )
     catalogue = Catalogue(network, tol)
-    catalogue.add(torch.cat([s[residual(network, s) <= tol] for s in _patterns(network, box)]))
+    catalogue.add(_enumerated(network, tol))
     return catalogue.points()
 
 
@@ -166,16 +156,29 @@ def search(
         if attempt == 0:
             check_motion(network, starts)
         catalogue.count(settle_from(network, starts, tol))
+        if _can_enumerate(network):
+            catalogue.add(_enumerated(network, tol))
+            break
         catalogue.add(settle_from(network, _flips(catalogue.states, low, high, draw), tol))
         if n > NEWTON_UNITS:
             break
-        known = None if attempt == 0 else catalogue.states
-        catalogue.add(newton_from(network, starts, tol, known))
+        catalogue.add(newton_from(network, starts, tol))
         if isinstance(network, Network):
             catalogue.add(newton_from(network, _edges(network, catalogue.minima()), tol))
+        if n <= EXHAUSTIVE_UNITS:
+            _deflate(catalogue, starts)
         if not _incomplete(catalogue):
             break
     return catalogue
+
+
+def _deflate(catalogue: Catalogue, starts: Tensor) -> None:
+    """Look for further equilibria away from those that are known, while any are found."""
+    for _ in range(ATTEMPTS):
+        known = catalogue.states
+        catalogue.add(newton_from(catalogue.network, starts, catalogue.tol, known))
+        if len(catalogue.states) <= len(known):
+            return
 
 
 def _checked(bounds: Bounds) -> Bounds:
@@ -191,28 +194,44 @@ def _incomplete(catalogue: Catalogue) -> bool:
     return catalogue.points().index_sum not in (1, None)
 
 
-def _patterns(network: VectorField, box: Box) -> Iterator[Tensor]:
-    """Yield the states inside the box at which the free units of a pattern have no force.
+def _enumerated(network: VectorField, tol: float) -> Tensor:
+    """Return the solutions of all patterns of units that are free, pinned low or pinned high."""
+    return torch.cat([s[residual(network, s) <= tol] for s in _patterns(network)])
 
-    One batch ``(pins, unit)`` for each choice of free units: the others at every choice of kinks.
+
+def _patterns(network: VectorField) -> Iterator[Tensor]:
+    """Yield states inside the box, ``(state, unit)``, at which the free units have no force.
+
+    Of each number of free units every choice, with the others at every choice of kinks.
     """
-    n = count_units(network)
+    n, box = count_units(network), network.box
+    assert box is not None
     low, high = box.each(torch.zeros(n, dtype=network.dtype, device=network.device))
     origin = (low + high) / 2
     J, f0 = network.jacobian(origin), network.force(origin)
-    for choice in itertools.product([False, True], repeat=n):
-        free = torch.tensor(choice, device=origin.device)
-        up = list(itertools.product([False, True], repeat=int((~free).sum())))
-        s = origin.repeat(len(up), 1)
-        s[:, ~free] = torch.where(
-            torch.tensor(up, dtype=torch.bool, device=s.device), high[~free], low[~free]
-        )
-        if bool(free.any()):
+    for n_free in range(n + 1):
+        up = _choices(itertools.product([False, True], repeat=n - n_free), n - n_free, origin)
+        chosen = _choices(itertools.combinations(range(n), n_free), n_free, origin).long()
+        for free in chosen.split(max(1, PORTION // (n * len(up)))):
+            is_free = torch.zeros(len(free), n, dtype=torch.bool, device=free.device)
+            is_free = is_free.scatter(1, free, True)
+            held = torch.nonzero(~is_free)[:, 1].reshape(len(free), 1, n - n_free)
+            s = origin.repeat(len(free), len(up), 1)
+            at_kinks = torch.where(up.bool(), high[held], low[held])
+            s = s.scatter(2, held.expand_as(at_kinks), at_kinks)
             # force = f0 + J (s - origin), which is 0 on the free units
-            known = f0 + (s - origin).masked_fill(free, 0) @ J.mT
-            inverse = torch.linalg.pinv(J[free][:, free], rtol=SINGULAR)
-            s[:, free] = origin[free] - known[:, free] @ inverse.mT
-        yield s[box.contains(s).all(-1)]
+            known = f0 + (s - origin) @ J.mT
+            at = free.unsqueeze(1).expand(-1, len(up), -1)
+            inverse = torch.linalg.pinv(J[free.unsqueeze(-1), free.unsqueeze(1)], rtol=SINGULAR)
+            solved = origin[at] - known.gather(2, at) @ inverse.mT
+            s = s.scatter(2, at, solved).flatten(0, 1)
+            yield s[box.contains(s).all(-1)]
+
+
+def _choices(rows: Iterable[tuple[int, ...]], n: int, like: Tensor) -> Tensor:
+    """Return rows of `n` numbers as a tensor, ``(row, n)``, also where `n` is 0."""
+    chosen = list(rows)
+    return torch.tensor(chosen, device=like.device).reshape(len(chosen), n)
 
 
 def _can_enumerate(network: VectorField) -> bool:

@@ -123,7 +123,9 @@ class PairwiseField(VectorField):
 
     def jacobian(self, s: Tensor) -> Tensor:
         slope, diagonal = self._slope_and_diagonal(s)
-        return self._coupled(slope) - torch.diag_embed(diagonal)
+        J = self._coupled(slope)
+        J.diagonal(dim1=-2, dim2=-1).sub_(diagonal)  # in place, since it is new
+        return J
 
     def _coupled(self, slope: Tensor) -> Tensor:
         r"""Return :math:`\mathrm{diag}(\rho')\, W\, \mathrm{diag}(\rho')`."""
@@ -251,8 +253,7 @@ class PairwiseNetwork(PairwiseField, Network):  # pyright: ignore[reportIncompat
         return lambda v: diagonal * v - slope * self.coupling(slope * v)
 
     def hessian(self, s: Tensor) -> Tensor:
-        slope, diagonal = self._slope_and_diagonal(s)
-        return torch.diag_embed(diagonal) - self._coupled(slope)
+        return self.jacobian(s).neg_()
 
     def samples(self, batch: torch.Size, rows: Tensor) -> Self:
         network = super().samples(batch, rows)

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from analytic import HARD, TANH, all_to_all, pair, random_dense
+from scipy.optimize import brentq
 
 from ctebm import (
     AsymmetricNetwork,
     Custom,
+    DenseNetwork,
     FeedbackNetwork,
     HopfieldNetwork,
     LayeredNetwork,
@@ -37,11 +39,27 @@ def test_every_equilibrium_lies_in_the_bounds(activation):
         assert (points.state <= high).all()
 
 
+def largest_state(current):
+    """The state of a tanh unit that its slope lets a current hold."""
+    return brentq(lambda s: s - current / (2 * np.cosh(s) ** 2), 0.0, current, xtol=1e-12)
+
+
 def test_the_bounds_of_a_pair_by_hand():
-    """Largest current w/2, largest slope 1/2: states within w/4."""
+    """The largest current is w/2, the slope 1 / (2 cosh^2)."""
     low, high = state_bounds(pair(8.0, TANH))
-    assert high.tolist() == [2.0, 2.0]
-    assert low.tolist() == [-2.0, -2.0]
+    assert torch.equal(low, -high)
+    assert (high >= largest_state(4.0)).all()
+    assert (high < 1.01 * largest_state(4.0)).all()
+
+
+def test_a_steep_rate_is_bounded_where_it_saturates():
+    """A slope of 2.5 at 0 and a current of 10: 25, but at 0.53 the slope is 1/20."""
+    net = DenseNetwork(-5.0 * (np.ones((5, 5)) - np.eye(5)), np.zeros(5), Logistic(10.0))
+    high = state_bounds(net.centred())[1]
+    s = torch.linspace(0.0, 25.0, 100_001, dtype=torch.float64)
+    last = s[s <= 10 * Logistic(10.0).derivative(s)].max()
+    assert (high >= last).all()
+    assert (high < 1.02 * last).all()
 
 
 def test_a_users_energy_is_guessed():
@@ -51,9 +69,10 @@ def test_a_users_energy_is_guessed():
 
 
 def test_the_bounds_of_networks_without_an_energy_by_hand():
-    """The largest currents are 4 and 1, the largest slope 1/2; the 1984 state is its current."""
+    """The largest currents are 4 and 1; the 1984 state is its current."""
     one_way = AsymmetricNetwork([[0.0, 8.0], [2.0, 0.0]], [-4.0, -1.0], TANH)
-    assert state_bounds(one_way)[1].tolist() == [2.0, 0.5]
+    exact = [largest_state(4.0), largest_state(1.0)]
+    assert state_bounds(one_way)[1].tolist() == pytest.approx(exact, rel=0.01)
     assert state_bounds(HopfieldNetwork(pair(8.0, TANH)))[1].tolist() == [4.0, 4.0]
 
 

@@ -1,7 +1,9 @@
 """The search against closed forms, enumeration and brute force."""
 
+import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 import zoo
@@ -20,6 +22,11 @@ from ctebm import (
     settle,
 )
 from ctebm.equilibria import search as search_module
+from ctebm.equilibria.bounds import state_bounds
+from ctebm.equilibria.catalogue import Catalogue
+from ctebm.equilibria.kkt import residual
+from ctebm.equilibria.newton import newton_from
+from ctebm.networks.base import count_units
 
 
 class DoubleWell(Network):
@@ -100,17 +107,45 @@ def test_kinked_pair(w):
     assert points.index_sum == 1
 
 
+@pytest.fixture
+def not_enumerated(monkeypatch):
+    """The search as it is for more than 12 units."""
+    monkeypatch.setattr(search_module, "_can_enumerate", lambda network: False)
+
+
+@pytest.mark.usefixtures("not_enumerated")
 @pytest.mark.parametrize("n_units", [3, 5, 6])
 def test_search_finds_what_enumeration_finds(n_units):
     for seed in range(6):
         network = random_dense(n_units, seed, HARD, gain=3.0)
-        exact, found = enumerate_fixed_points(network), find_fixed_points(network, 100, seed=seed)
+        exact, found = enumerated(network), find_fixed_points(network, 100, seed=seed)
         assert exact.index_sum == 1
         between = distance(exact.state, found.state)
         stable = torch.tensor([kind == "stable" for kind in exact.stability])
         assert between[stable].amin(1).max() < 1e-9
         assert between.amin(0).max() < 1e-9
         assert found.index_sum == 1
+
+
+def enumerated(network):
+    """Every solution by patterns, one at a time."""
+    n, (low, high) = network.n_units, network.box
+    zero = torch.zeros(n, dtype=torch.float64)
+    J, f, found = network.jacobian(zero), network.force(zero), Catalogue(network, 1e-10)
+    for pattern in itertools.product([low, high, None], repeat=n):
+        free = torch.tensor([kink is None for kink in pattern])
+        s = torch.tensor([kink or 0.0 for kink in pattern], dtype=torch.float64)
+        s[free] = torch.linalg.solve(J[free][:, free], -(f + J @ s)[free])
+        if (s.abs() <= high).all():
+            found.add(s.unsqueeze(0))
+    return found.points()
+
+
+def test_enumeration_one_at_a_time():
+    for network in (random_dense(4, 1, HARD, gain=3.0), zoo.hard_asymmetric(1, 4)):
+        one, together = enumerated(network), enumerate_fixed_points(network)
+        assert len(one) == len(together)
+        assert distance(one.state, together.state).amin(1).max() < 1e-12
 
 
 def test_enumeration_against_brute_force():
@@ -227,34 +262,62 @@ def test_bad_input():
         enumerate_fixed_points(pair(1, TANH))
 
 
-@pytest.mark.parametrize("name", ["inhibition-3-2", "inhibited-layer", "excitation-3+8-hard"])
-def test_structured_networks_with_kinks_are_complete(name):
+def members(few, kinks):
+    """Return the names of the members of up to 12 units, with kinks or smooth."""
+    return [
+        pytest.param(name, marks=[pytest.mark.slow] * name.startswith(slow))
+        for name, member in zoo.zoo().items()
+        if (count_units(member.network) <= few) and ((member.network.box is not None) == kinks)
+    ]
+
+
+slow = ("inhibition-5",)
+
+
+@pytest.mark.parametrize("name", members(12, kinks=True))
+def test_structured_networks_with_kinks_are_complete(name, monkeypatch):
     network = zoo.zoo()[name].network
-    exact, found = enumerate_fixed_points(network), find_fixed_points(network, 20)
-    assert len(exact) == len(found)
-    assert distance(exact.state, found.state).amin(1).max() < 1e-9
+    exact = enumerate_fixed_points(network)
+    assert exact.index_sum == 1
+    for searched in (False, True):
+        if searched:  # as for more than 12 units
+            monkeypatch.setattr(search_module, "_can_enumerate", lambda network: False)
+        found = find_fixed_points(network)
+        assert len(exact) == len(found)
+        assert distance(exact.state, found.state).amin(1).max() < 1e-9
 
 
-def test_what_the_index_sum_does_not_show_is_enumerated(monkeypatch):
-    """A search that finds one minimum has the index sum 1, and two more points exist."""
-    monkeypatch.setattr(search_module, "_flips", lambda s, *_: s)
-    monkeypatch.setattr(search_module, "newton_from", lambda network, starts, *_: starts)
-    network = pair(2.0, HARD)
-    near = (torch.full((2,), 0.4), torch.full((2,), 0.5))
-    points = find_fixed_points(network, 4, bounds=near)
-    assert points.stability == ["stable", "stable", "saddle"]
-    assert sorted(points.hits.tolist()) == [0, 0, 4]
-
-
-@pytest.mark.parametrize(
-    ("name", "count"), [("identical-pairs", 27), ("clones-5", 3), ("inhibition-3-2-logistic", 13)]
-)
-def test_smooth_structured_networks_are_complete(name, count):
-    """Three independent pairs of three points each; one pitchfork; 13 as with kinks."""
+@pytest.mark.parametrize("name", members(12, kinks=False))
+def test_smooth_structured_networks_are_complete(name):
+    """Against Newton's method from many more states between the bounds."""
     member = zoo.zoo()[name]
-    points = find_fixed_points(member.network, 60)
-    assert (len(points), points.index_sum) == (count, 1)
-    if member.stable is not None:
-        stable = points.state[[kind == "stable" for kind in points.stability]]
+    network, counts = member.network, {"identical-pairs": 27, "inhibition-3-2-logistic": 13}
+    found = find_fixed_points(network)
+    low, high = state_bounds(network)
+    draw = torch.as_tensor(np.random.default_rng(5).random((600, len(low))))
+    more = newton_from(network, low + (high - low) * draw, 1e-10)
+    more = more[residual(network, more) <= 1e-10]
+    assert distance(more, found.state).amin(1).max() < 1e-3  # as exact as a degenerate one is
+    assert len(found) == counts.get(name, len(found))
+    assert found.index_sum == (None if name == "edge" else 1)
+    if member.stable is not None and name != "edge":
+        stable = found.state[[kind == "stable" for kind in found.stability]]
         assert len(stable) == len(member.stable)
         assert distance(member.stable, stable).amin(1).max() < 1e-6
+
+
+def test_twelve_units_with_kinks_are_enumerated():
+    """A search that finds one minimum has the index sum 1, and two more points exist."""
+    near = (torch.full((2,), 0.4), torch.full((2,), 0.5))
+    points = find_fixed_points(pair(2.0, HARD), 4, bounds=near)
+    assert points.stability == ["stable", "stable", "saddle"]
+    assert sorted(points.hits.tolist()) == [0, 0, 4]
+    assert find_fixed_points(zoo.inhibition(7, -2.0), 10).index_sum == 1
+
+
+def test_a_unit_a_rounding_error_from_its_kink_is_pinned():
+    """Newton's step to a kink is a difference; with it, 60 starts lost a saddle's index."""
+    network, s = zoo.inhibition(3, -5.0), torch.tensor([[0.5 - 1e-16, 0.0, -0.5]]).double()
+    points = settle(network, s + torch.tensor([0.0, 1e-3, 0.0]), tol=1e-12)
+    assert points.pinned.tolist() == [[True, False, True]]
+    assert points.stability == ["stable"]
