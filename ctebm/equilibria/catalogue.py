@@ -13,7 +13,7 @@ import scipy.sparse
 import torch
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from ctebm.equilibria.inertia import classify_rows, hessian_on, root_of_rounding
@@ -170,7 +170,7 @@ def _near(s: Tensor, radius: float, height: Tensor) -> NDArray[np.intp]:
     pairs = np.stack([np.arange(len(at)), first[cell.reshape(-1)]], -1)
     if len(first) < 2:
         return pairs
-    between = cKDTree(at[first]).query_pairs(1.0, p=math.inf, output_type="ndarray")
+    between = KDTree(at[first]).query_pairs(1.0, p=math.inf, output_type="ndarray")
     return np.concatenate([pairs, first[between]])
 
 
