@@ -1,6 +1,10 @@
 """Checkpoints: whole or not there, with the one before kept."""
 
 import dataclasses
+import hashlib
+import io
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -38,3 +42,107 @@ def test_a_checkpoint_holds_what_it_was_given(tmp_path):
     assert content is not None
     assert content["t"].tolist() == [0, 1, 2]
     assert content["n"] == [1, None]
+
+
+def holds(path):
+    """Return the number in a checkpoint of these tests, or None if it is not whole."""
+    try:
+        content = load_checkpoint(path, {})
+    except ValueError:
+        return None
+    return content and content["n"]
+
+
+def save_two(path):
+    for n in (1, 2):
+        save_checkpoint(path, {"n": n}, {})
+
+
+def damage(path):
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+
+def test_there_is_a_whole_one_under_its_name_at_any_moment(tmp_path, monkeypatch):
+    path, previous = tmp_path / "c.ckpt", tmp_path / "c.ckpt.previous"
+    save_two(path)
+    seen, sync = [], os.fsync
+
+    def look(descriptor):
+        (tmp_path / "copy").write_bytes(path.read_bytes())
+        seen.append((holds(tmp_path / "copy"), holds(previous)))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", look)
+    save_checkpoint(path, {"n": 3}, {})
+    assert seen[0] == (2, 1) and seen[-1] == (3, 2)
+    assert set(seen) <= {(2, 1), (2, 2), (3, 2)}
+    assert {p.name for p in tmp_path.iterdir()} == {"c.ckpt", "c.ckpt.previous", "copy"}
+
+
+def test_a_damaged_one_does_not_take_the_place_of_the_good_one_before_it(tmp_path):
+    path, previous = tmp_path / "c.ckpt", tmp_path / "c.ckpt.previous"
+    save_two(path)
+    damage(path)
+    save_checkpoint(path, {"n": 3}, {})
+    assert (holds(path), holds(previous)) == (3, 1)
+
+
+def test_without_hard_links_the_one_before_is_a_copy(tmp_path, monkeypatch):
+    def no_links(*_):
+        raise OSError("no hard links")
+
+    monkeypatch.setattr(os, "link", no_links)
+    save_two(tmp_path / "c.ckpt")
+    assert (holds(tmp_path / "c.ckpt"), holds(tmp_path / "c.ckpt.previous")) == (2, 1)
+
+
+def test_a_link_stays_and_its_target_is_written(tmp_path):
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "scratch" / "c.ckpt")
+    save_two(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert holds(tmp_path / "link") == holds(tmp_path / "scratch" / "c.ckpt") == 2
+    damage(tmp_path / "link")
+    with pytest.warns(UserWarning, match="going on"):
+        assert holds(tmp_path / "link") == 1
+
+
+def test_what_may_not_be_read_is_not_damaged(tmp_path, monkeypatch):
+    save_two(tmp_path / "c.ckpt")
+
+    def forbidden(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", forbidden)
+        with pytest.raises(OSError, match=r"can't be read \(Permission denied\); make it readable"):
+            load_checkpoint(tmp_path / "c.ckpt", {})
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="Is a directory"):
+        load_checkpoint(tmp_path / "folder", {})
+
+
+@pytest.mark.parametrize("content", [{"n": 1}, [1], {"identity": "no json"}, {"identity": 3}])
+def test_what_belongs_to_no_training_is_refused(tmp_path, content):
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest().encode()
+    path = tmp_path / "c.ckpt"
+    path.write_bytes(b"ctebm checkpoint " + digest + b"\n" + buffer.getvalue())
+    with pytest.raises(ValueError, match="delete it to begin anew"):
+        load_checkpoint(path, {})
+
+
+def test_a_checkpoint_that_lacks_a_part_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "c.ckpt"
+    content = ctebm.learning.trainer.Trainer.content
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            ctebm.learning.trainer.Trainer,
+            "content",
+            lambda self: {k: v for k, v in content(self).items() if k != "kept"},
+        )
+        plan = dataclasses.replace(PLAN, epochs=1)
+        ctebm.train(small_network(), *samples(), plan, checkpoint=path)
+    with pytest.raises(ValueError, match="lacks kept of a training"):
+        ctebm.train(small_network(), *samples(), PLAN, checkpoint=path)

@@ -155,6 +155,8 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.01)
+        with pytest.raises(BlockingIOError, match=f"in use by process {process.pid} on"):
+            ctebm.train(small_network(), *samples(), PLAN, checkpoint=path)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -164,6 +166,12 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path):
     plan = dataclasses.replace(PLAN, epochs=done + 2)
     resumed = ctebm.train(small_network(), *samples(), plan, checkpoint=path)
     assert same_weights(resumed, ctebm.train(small_network(), *samples(), plan))
+    assert {p.name for p in tmp_path.iterdir()} == {"c.ckpt", "c.ckpt.previous"}
+
+
+def test_what_has_no_layers_is_refused():
+    with pytest.raises(TypeError, match="expected a layered network to train, got int"):
+        ctebm.train(42, *samples(), PLAN)
 
 
 @pytest.mark.parametrize(

@@ -62,3 +62,16 @@ def test_what_clamping_took_away_is_left_out():
     assert set(dataset) == {"weight_0", "weight_1"}  # each sample has biases of its own
     with pytest.raises(ValueError, match="got no bias_0"):
         ctebm.load_network(dataset)
+
+
+@pytest.mark.parametrize("text", ["{", '{"width": 1}', "3", "[" * 10**5])
+def test_parameters_that_the_activation_does_not_have_are_refused(text):
+    dataset = network_dataset(ctebm.LayeredNetwork.random([4, 3, 2], ctebm.Tanh()))
+    dataset.attrs["activation_parameters"] = text
+    with pytest.raises(ValueError, match="expected the parameters of Tanh"):
+        ctebm.load_network(dataset)
+
+
+def test_a_source_that_is_neither_dataset_nor_path_is_refused():
+    with pytest.raises(TypeError, match="expected the path of a result, got int"):
+        ctebm.load_network(42)

@@ -196,6 +196,87 @@ class TestResults:
         assert seen == [2]
 
 
+class TestDrawing:
+    """Figures of a result that is there."""
+
+    def test_figures_are_drawn_again_without_computing(
+        self, toy: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert main(toy) == 0
+        figures = {s: Path(f"results/toy{s}").read_bytes() for s in (".png", ".pdf")}
+        Path("results/toy.png").unlink()
+        Path("results/toy.pdf").write_bytes(b"%PDF of something else")
+        monkeypatch.setattr(toy, "run", None)
+        assert main(toy, "draw", "results/toy.nc") == 0
+        assert {s: Path(f"results/toy{s}").read_bytes() for s in figures} == figures
+        assert capsys.readouterr().out.endswith("wrote results/toy.png, results/toy.pdf\n")
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            ([], "draw takes one result, such as draw results/toy.nc"),
+            (["results/toy.nc", "--overwrite"], "draw takes one result"),
+            (["nowhere.nc"], "there is no result at nowhere.nc"),
+            (["toy.py"], "a result's name ends in .nc or .zarr"),
+            (["other.nc"], "other.nc is a result of no study, not of toy"),
+            (["mine.nc"], "mine.png is not a .png result and is kept"),
+        ],
+    )
+    def test_mistakes(
+        self, toy: ModuleType, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+    ) -> None:
+        import xarray as xr
+
+        for name in ("other.nc", "mine.nc"):
+            ctebm.save(xr.Dataset({"eps": 0.1}), name)
+        Path("mine.png").write_text("my own")
+        assert main(toy, "draw", *words) == 2
+        assert f"error: {message}" in capsys.readouterr().err
+
+    def test_no_kill_leaves_figures_beside_data_that_they_do_not_show(
+        self, toy: ModuleType
+    ) -> None:
+        shown = {}
+        for eps in ("0.5", "0.25"):
+            assert main(toy, "--eps", eps, "--out", "a", "--overwrite") == 0
+            shown[float(eps)] = {s: Path(f"a{s}").read_bytes() for s in (".png", ".pdf")}
+        seen = set()
+        for n in (1, 2, 3, 4, 6, 8):
+            assert main(toy, "--eps", "0.5", "--out", "a", "--overwrite") == 0
+            assert files(Path()) - {"toy.py", "__pycache__"} == {"a.nc", "a.png", "a.pdf"}
+            self.killed_at(n, toy, "--eps", "0.25", "--out", "a", "--overwrite")
+            with ctebm.open("a.nc") as dataset:
+                eps = float(dataset.eps[0])
+            figures = {s: Path(f"a{s}") for s in (".png", ".pdf")}
+            there = {s: p.read_bytes() for s, p in figures.items() if p.exists()}
+            assert there.items() <= shown[eps].items()
+            seen.add((eps, len(there)))
+        assert {(0.5, 2), (0.25, 0)} <= seen
+
+    def killed_at(self, n: int, toy: ModuleType, *words: str) -> None:
+        """Run the study in a process that is killed before its n-th change of files."""
+        child = os.fork()
+        if child:
+            assert os.waitpid(child, 0)[1] == signal.SIGKILL
+            return
+        done = 0
+
+        def counted(change):
+            def before(*args, **options):
+                nonlocal done
+                done += 1
+                if done == n:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return change(*args, **options)
+
+            return before
+
+        for name in ("fsync", "unlink", "replace", "rename"):
+            setattr(os, name, counted(getattr(os, name)))
+        main(toy, *words)
+        os._exit(0)
+
+
 class TestExitCodes:
     @pytest.mark.parametrize(
         ("mode", "code"), [("", 0), ("claim", 1), ("some", 3), ("some and claim", 1)]
@@ -300,6 +381,19 @@ class TestBeforeTheComputation:
         assert "did you mean 'eps'" in capsys.readouterr().err
         assert main(toy, "--config", "no.toml") == 2
         assert capsys.readouterr().err == "error: No such file or directory: no.toml\n"
+
+    def test_nested_toml(self, toy: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+        Path("a.toml").write_text("eps = " + "[" * 10**5)
+        assert main(toy, "--config", "a.toml") == 2
+        assert "a.toml is not TOML" in capsys.readouterr().err
+
+    def test_what_is_no_result_is_kept(
+        self, toy: ModuleType, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Path("mine.png").write_text("my own")
+        assert main(toy, "--out", "mine", "--overwrite") == 2
+        assert "mine.png is not a .png result and is kept" in capsys.readouterr().err
+        assert Path("mine.png").read_text() == "my own"
 
     def test_print_config(self, toy: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(toy, "--print-config", "--eps", "0.25", "--device", "cuda:9") == 0

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import io
+import tracemalloc
+import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import xarray as xr
@@ -116,6 +120,52 @@ class TestRefusals:
             pair[0].write_bytes(content)
             with pytest.raises(ValueError, match="is damaged or not gzip"):
                 load_images(*pair)
+
+    def test_no_more_is_inflated_than_the_header_asks_for(self, pair: tuple[Path, Path]) -> None:
+        pair[0].write_bytes(gzip.compress(idx(PIXELS) + bytes(3 * 10**7), 1))
+        tracemalloc.start()
+        try:
+            with pytest.raises(ValueError, match="got more than"):
+                load_images(*pair)
+            assert tracemalloc.get_traced_memory()[1] < 10**6
+        finally:
+            tracemalloc.stop()
+
+    def test_a_header_that_asks_for_more_than_can_be_inflated(
+        self, pair: tuple[Path, Path]
+    ) -> None:
+        pair[0].write_bytes(gzip.compress(b"\0\0\x08\3" + b"\xff" * 12))
+        with pytest.raises(ValueError, match="is damaged: its IDX header asks for"):
+            load_images(*pair)
+
+    def test_a_header_of_an_npz_that_claims_terabytes(self, tmp_path: Path) -> None:
+        array = io.BytesIO()
+        claim = {"descr": "<f8", "fortran_order": False, "shape": (10**12,)}
+        np.lib.format.write_array_header_1_0(array, claim)
+        with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
+            file.writestr("x.npy", array.getvalue() + bytes(80))
+        with pytest.raises(ValueError, match="is damaged or not npz"):
+            load_images(tmp_path / "a.npz")
+
+    @pytest.mark.parametrize("suffix", [".npz", ".nc"])
+    def test_a_file_without_permission_is_not_damaged(
+        self, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def forbidden(*_: object, **__: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(np, "load", forbidden)
+        monkeypatch.setattr("ctebm.study.image_files.check_netcdf", forbidden)
+        (tmp_path / f"a{suffix}").write_text("")
+        with pytest.raises(PermissionError):
+            load_images(tmp_path / f"a{suffix}")
+
+    def test_netcdf_that_leads_into_another_file(self, tmp_path: Path) -> None:
+        (tmp_path / "secret").write_bytes(b"password")
+        with h5py.File(tmp_path / "a.nc", "w") as file:
+            file.create_dataset("input", (8,), "u1", external=[(str(tmp_path / "secret"), 0, 8)])
+        with pytest.raises(ValueError, match="in another file"):
+            load_images(tmp_path / "a.nc")
 
     @pytest.mark.parametrize("suffix", [".npz", ".nc", ".csv"])
     def test_damaged_containers(self, tmp_path: Path, suffix: str) -> None:
