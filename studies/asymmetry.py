@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 class Settings(ExactSettings):
     """What if the feedback weights are not those of the forward path?"""
 
+    example = "--degrees 0 45 90 135 180 --out results/five_angles"
+
     degrees: tuple[float, ...] = (0.0, 10.0, 30.0, 60.0, 90.0, 120.0, 150.0, 180.0)
     """Angles between feedback and forward weights."""
     gamma: tuple[float, ...] = (0.4, 0.2, 0.1, 0.05, 0.025)
@@ -41,7 +43,7 @@ class Settings(ExactSettings):
     hidden: tuple[int, ...] = (32, 32)
     """Units of the hidden layers, input side first."""
     gain: float = 0.25
-    """Of the Glorot weights; biases are centred on the mean input."""
+    """Gain of the random (Glorot) weights; biases are centred on the mean input."""
     eps: float = 0.2
     """Step size, in membrane time constants."""
     n_steps: int = 40

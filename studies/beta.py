@@ -30,18 +30,20 @@ HIDDEN_BY_ROUNDING = 1e-11  # relative errors below it are left out of the fit o
 class Settings(ExactSettings):
     """What does a nudge of finite strength cost, and what do more points of beta buy?"""
 
+    example = "--activation logistic --out results/logistic"
+
     beta: tuple[float, ...] = (0.1, 0.07, 0.05, 0.035, 0.025, 0.0175, 0.012)
     """Strengths of the nudge."""
     points: tuple[int, ...] = (1, 2, 3, 4)
     """Numbers of strengths around the circle; 1 is one-sided, 2 symmetric."""
     activation: str = "tanh"
-    """An analytic one: tanh or logistic[:gain=4]."""
+    """Rate of a unit, an analytic one: tanh or logistic[:gain=4]."""
     hidden: tuple[int, ...] = (32, 32)
     """Units of the hidden layers, input side first."""
     gain: float = 1.5
-    """Of the Glorot weights; biases are centred on the mean input."""
+    """Gain of the random (Glorot) weights; biases are centred on the mean input."""
     eps: float = 0.2
-    """Step size."""
+    """Step size, in membrane time constants."""
     t_end: float = 6.0
     """Time to run, in membrane time constants."""
 
@@ -66,6 +68,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
             f"{one.network.activation} has kinks, and a nudge of complex strength needs an "
             "analytic activation; give a network of tanh or logistic units."
         )
+    study.check_t_end(settings.t_end, settings.eps, len(one.hidden) + 1)
     error, records = [], []
     for n in progress(settings.points, "points"):
         records = [_nudged(settings, one, n, beta) for beta in settings.beta]
@@ -88,7 +91,7 @@ def _nudged(settings: Settings, one: Problem, points: int, beta: float) -> Corre
 
     return ctebm.correspondence(
         one.network, one.x, one.target, settings.eps,
-        n_steps=max(1, round(settings.t_end / settings.eps)), drive="nudge", beta=beta,
+        n_steps=round(settings.t_end / settings.eps), drive="nudge", beta=beta,
         points=points,
     )  # fmt: skip
 

@@ -32,6 +32,8 @@ PLANES = ("smooth", "kinked")
 class Settings(study.Settings):
     """Where do equilibria of the pair, and of N units, appear, vanish and change stability?"""
 
+    example = "--n-units 30 --step 0.005 --out results/thirty_units"
+
     n_units: int = 12
     """Units of the all-to-all network beside the pair."""
     w: float = 8.0
@@ -42,6 +44,8 @@ class Settings(study.Settings):
     """Longest step along a branch, as a share of the range."""
 
     def __post_init__(self) -> None:
+        reason = "nothing here is random, and all is float64 on the CPU; leave it out"
+        study.refuse_ignored(self, ["seed", "device", "dtype"], reason)
         if self.n_units < 2:
             raise ValueError(f"--n-units needs 2 or more, got {self.n_units}.")
         if not 4.5 <= self.w <= 30:

@@ -41,6 +41,8 @@ AGREES = 1e-5  # relative; the nudge is not infinitely weak
 class Settings(ExactSettings):
     """Is a weak nudge, step by step, back-propagation through time?"""
 
+    example = "--n-steps 100 --eps 0.1 --out results/fine"
+
     beta: float = 1e-6
     """Strength of the nudge in the layered networks; +beta and -beta are combined."""
     eps: float = 0.2
@@ -50,8 +52,8 @@ class Settings(ExactSettings):
     hidden: tuple[int, ...] = (32, 32)
     """Units of the hidden layers of the layered networks, input side first."""
     gain: float = 0.25
-    """Of their Glorot weights with the hard sigmoid; the curved ones get 4 times it. Biases are
-    centred on the mean input."""
+    """Gain of their random (Glorot) weights with the hard sigmoid; the curved ones get 4 times it.
+    Biases are centred on the mean input."""
     gains: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
     """Gains at which the chain gradient is compared with the implicit one."""
     n_seeds: int = 20
@@ -71,6 +73,9 @@ class Settings(ExactSettings):
         super().__post_init__()
         if self.beta == 0 or self.toy_beta == 0:
             raise ValueError("--beta and --toy-beta must not be 0, or nothing moves.")
+        if self.weights is not None:
+            reason = "--weights is one network; leave it out"
+            study.refuse_ignored(self, ["n_seeds"], reason)
         study.check_eps(self.eps)
         study.check_eps(self.toy_eps)
         study.check_positive("--gain", self.gain)

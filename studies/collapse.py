@@ -49,6 +49,8 @@ NAIVE, STABLE = -0.6, 0.4  # eigenvalues; Glorot weights of gain 0.7 have about 
 class Settings(study.Settings):
     """Why does a naive deep run collapse, with nearly all hidden units pinned and dead?"""
 
+    example = "--width 256 --depths 1 3 --out results/wide"
+
     eigenvalues: tuple[float, ...] = (-0.6, -0.3, -0.1, 0.1, 0.4)
     """Smallest eigenvalues of the Hessian at the centred state."""
     depths: tuple[int, ...] = (1, 2, 3, 4)
@@ -56,23 +58,24 @@ class Settings(study.Settings):
     rates: tuple[float, ...] = (0.01, 0.03, 0.1)
     """Learning rates of every layer, in networks of three hidden layers."""
     rate: float = 0.1
-    """Of the first layer in the naive run and its cures."""
+    """Learning rate of the first layer in the naive run and its cures."""
     width: int = 128
     """Units in each hidden layer."""
     n_samples: int = 64
-    """Images looked at before and after learning."""
+    """Number of images that are looked at before and after learning."""
     epochs: int = 1
     """Passes over the training images."""
     batch: int = 10
-    """Images a step."""
+    """Images in a step of the optimiser."""
     eps: float = 0.1
     """Step size of the early phase, in membrane time constants."""
     data: Path | None = None
-    """Images: IDX (.gz), npz, csv or netCDF, instead of scikit-learn's digits."""
+    """File of images (IDX, also .gz; npz, csv or netCDF) in place of scikit-learn's digits."""
     labels: Path | None = None
-    """Labels of IDX images."""
+    """File of the labels, if the images are IDX."""
     n_training: int | None = None
-    """The first images only, of which a fifth is tested on; all by default."""
+    """Number of images; the first of the data are taken, all without this, and a fifth is set
+    aside to test on."""
 
     def __post_init__(self) -> None:
         if len(set(self.eigenvalues)) < 3 or not all(-10 < e < 1 for e in self.eigenvalues):

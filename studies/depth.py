@@ -30,16 +30,18 @@ if TYPE_CHECKING:
 class Settings(ExactSettings):
     """When does the gradient reach layer k, and how deep can it be followed?"""
 
+    example = "--depth 6 --gain 0.25 --out results/six_layers"
+
     depth: int = 10
-    """Hidden layers."""
+    """Number of hidden layers."""
     width: int = 32
-    """Units in each."""
+    """Units in each hidden layer."""
     eps: float = 0.02
-    """Step size."""
+    """Step size, in membrane time constants."""
     t_end: float = 20.0
     """Time to run, in membrane time constants."""
     gain: tuple[float, ...] = (0.25, 0.125, 0.0625)
-    """Of the Glorot weights; biases are centred on the mean input."""
+    """Gain of the random (Glorot) weights; biases are centred on the mean input."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,6 +57,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
 
     hidden, gains = (settings.width,) * settings.depth, gains_to_compare(settings, settings.gain)
     problems = [images_problem(settings, hidden, "hard-sigmoid", gain) for gain in gains]
+    study.check_t_end(settings.t_end, settings.eps, len(problems[0].hidden) + 1)
     n_steps = round(settings.t_end / settings.eps)
     records = [
         ctebm.correspondence(

@@ -30,30 +30,32 @@ TOL = {"float64": 1e-12, "float32": 2e-6}  # of the equilibria, a little above r
 class Settings(ImageSettings):
     """How does the step eps affect the correspondence of early inference with back-propagation?"""
 
+    example = "--gain 1 --eps 0.5 0.1 0.02 --out results/strong"
+
     eps: tuple[float, ...] = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
     """Step sizes, in membrane time constants."""
     n_samples: int = 64
-    """Images, the first of the data."""
+    """Number of images; the first of the data are taken."""
     sizes: tuple[int, ...] = (64, 32, 32, 10)
     """Units of each layer, input first."""
     activation: str = "hard-sigmoid"
-    """hard-sigmoid[:lower=-0.5], logistic[:gain=4], tanh or
+    """Rate of a unit: hard-sigmoid[:lower=-0.5], logistic[:gain=4], tanh or
     smooth-hard-sigmoid[:lower=-0.5,width=0.1]."""
     gain: float = 0.25
-    """Of the Glorot weights; biases are centred on the mean input."""
+    """Gain of the random (Glorot) weights; biases are centred on the mean input."""
     t_end: float = 8.0
     """Time to run, in membrane time constants."""
     solver: Literal["euler", "heun", "midpoint", "rk4", "dopri5"] = "euler"
-    """Integrator; dopri5 for smooth activations only."""
+    """Integrator; dopri5 is for smooth activations only."""
     sigma: float = 0.0
-    """Langevin noise."""
+    """Intensity of Langevin noise."""
     replicates: int = 16
-    """Noisy runs of each image, if there is noise."""
+    """Noisy runs of each image; for --sigma > 0 only."""
     baseline: Literal["undriven", "held", "equilibrium"] = "undriven"
-    """With noise, measure from the undriven run on the same noise, from a run on the same noise
-    whose output is held at its equilibrium, or from the equilibrium."""
+    """What a noisy run is measured from, for --sigma > 0 only: the undriven run on the same noise,
+    a run on the same noise whose output is held at its equilibrium, or the equilibrium."""
     save_all: bool = False
-    """Keep every step instead of about 48."""
+    """Keep every step; without this about 48 of each run are kept."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,6 +69,9 @@ class Settings(ImageSettings):
             raise ValueError(f"--sigma must be >= 0, got {self.sigma}.")
         if self.sigma and self.solver != "euler":
             raise ValueError(f"--solver {self.solver} takes no noise; use euler with --sigma.")
+        if not self.sigma:
+            reason = "there is no noise; give --sigma too, or leave it out"
+            study.refuse_ignored(self, ["replicates", "baseline"], reason)
         if self.solver == "dopri5" and self.activation.startswith("hard-sigmoid"):
             raise ValueError(
                 "--solver dopri5 stalls where units chatter around the kinks of a hard sigmoid; "
@@ -76,6 +81,7 @@ class Settings(ImageSettings):
 
 def run(settings: Settings, progress: Progress) -> xr.Dataset:
     import ctebm
+    from ctebm.early_inference.plan import AFTER_ARRIVAL
 
     images = study_images(settings)
     one = problem_of(settings, images, settings.sizes, settings.activation, settings.gain)
@@ -84,6 +90,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
             "dopri5 stalls where units chatter around kinks, which the network of --weights has; "
             "use euler, heun or rk4."
         )
+    study.check_t_end(settings.t_end, settings.eps, len(one.hidden) + 1 + AFTER_ARRIVAL)
     record = ctebm.correspondence(
         one.network, one.x, one.target, settings.eps, t_end=settings.t_end,
         method=settings.solver, save_all=settings.save_all, tol=TOL[settings.dtype],
@@ -289,10 +296,11 @@ def _refuse_hidden(dataset: xr.Dataset, settings: Settings) -> None:
     floor = np.nanmedian(dataset.rounding_floor.values, axis=0)
     if np.nanmax(floor) > 0.1:
         e, layer = np.unravel_index(np.nanargmax(floor), floor.shape)
+        remedy = "use --dtype float64, " if settings.dtype == "float32" else "use "
         raise ValueError(
             f"{settings.dtype} can't measure depth {int(dataset.depth[layer])} at eps = "
             f"{float(dataset.eps[e]):g}: rounding alone is {floor[e, layer]:.1e} of the first "
-            "arrival; use --dtype float64, a larger --eps or fewer layers."
+            f"arrival; {remedy}a smaller --gain, a larger --eps or fewer layers."
         )
 
 

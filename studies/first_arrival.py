@@ -37,15 +37,17 @@ VISIBLE = 100  # remainders are fitted where they are as many times the rounding
 class Settings(ExactSettings):
     """Is the first change of every layer -eps^(k+1) times its back-propagated gradient?"""
 
+    example = "--depth 3 --width 40 --out results/shallow"
+
     eps: tuple[float, ...] = (0.2, 0.14, 0.1, 0.07, 0.05, 0.035, 0.025, 0.0125, 0.006)
     """Step sizes, in membrane time constants."""
     depth: int = 5
-    """Hidden layers."""
+    """Number of hidden layers."""
     width: int = 24
-    """Units in each."""
+    """Units in each hidden layer."""
     gain: float = 0.25
-    """Of the Glorot weights with the hard sigmoid; the curved ones get 4 times it, and biases
-    that take them from the middle of the sigmoid, where it has no curvature."""
+    """Gain of the random (Glorot) weights with the hard sigmoid; the curved ones get 4 times it,
+    and biases that take them from the middle of the sigmoid, where it has no curvature."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

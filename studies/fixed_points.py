@@ -37,10 +37,12 @@ OPEN_RATES = (0.01, 0.99)  # of all activations, so that equilibria are those of
 class Settings(ImageSettings):
     """How many equilibria has a layered network, of which kind, and how stiff are they?"""
 
+    example = "--gain 0.5 1 2 --n-starts 64 --out results/many_starts"
+
     gain: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-    """Of the Glorot weights; biases are centred on the mean input."""
+    """Gain of the random (Glorot) weights; biases are centred on the mean input."""
     activations: tuple[str, ...] = ("hard-sigmoid", "smooth-hard-sigmoid", "logistic")
-    """hard-sigmoid[:lower=-0.5], logistic[:gain=4], tanh or
+    """Rates to compare: hard-sigmoid[:lower=-0.5], logistic[:gain=4], tanh or
     smooth-hard-sigmoid[:lower=-0.5,width=0.1]."""
     sizes: tuple[int, ...] = (64, 32, 32, 10)
     """Units of each layer, input first."""
@@ -56,6 +58,9 @@ class Settings(ImageSettings):
         for name in self.activations:
             study.check_activation(name)
         study.check_eps(self.eps)
+        if self.weights is None and not any(a.startswith("hard") for a in self.activations):
+            reason = "Euler chatters at kinks alone; add hard-sigmoid, or leave it out"
+            study.refuse_ignored(self, ["eps"], reason)
         study.check_layers(self.sizes)
         study.check_positive("--gain", self.gain)
         study.check_positive("--n-starts", self.n_starts)

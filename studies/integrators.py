@@ -40,14 +40,16 @@ STEP = r"step $\epsilon$ (time constants)"
 class Settings(ExactSettings):
     """Which layers move in one step of a solver, and by how much?"""
 
+    example = "--depth 6 --out results/deep"
+
     eps: tuple[float, ...] = (0.4, 0.2, 0.1, 0.05, 0.025)
     """Step sizes, in membrane time constants."""
     depth: int = 4
-    """Hidden layers."""
+    """Number of hidden layers."""
     width: int = 24
-    """Units in each."""
+    """Units in each hidden layer."""
     gain: float = 0.25
-    """Of the Glorot weights; biases are centred on the mean input."""
+    """Gain of the random (Glorot) weights; biases are centred on the mean input."""
     corner: float = 0.02
     """Width of the smooth hard sigmoid's corners, for the adaptive solver."""
 

@@ -29,14 +29,17 @@ RULES = Literal[
     "early", "early-with-slope", "symmetric", "xie-seung", "equilibrium-propagation",
     "equilibrium-propagation-one-sided", "chain", "implicit", "through-time",
 ]  # fmt: skip
+WITHOUT_EPS = ("equilibrium-propagation", "equilibrium-propagation-one-sided", "chain", "implicit")
 
 
 @dataclass(frozen=True)
 class Settings(study.Settings):
     """Does the rule of eq. 26, read in the first moments, learn as back-propagation does?"""
 
+    example = "--rule equilibrium-propagation --epochs 10 --out results/ep"
+
     rule: RULES = "early"
-    """What the weights follow."""
+    """Rule that the weights follow."""
     eps: float = 0.1
     """Step size of the early phase, in membrane time constants."""
     n_steps: int | None = None
@@ -44,38 +47,38 @@ class Settings(study.Settings):
     sizes: tuple[int, ...] = (64, 64, 10)
     """Units of each layer, input first."""
     activation: str = "hard-sigmoid:lower=-0.1"
-    """hard-sigmoid[:lower=-0.5], logistic[:gain=4], tanh or
+    """Rate of a unit: hard-sigmoid[:lower=-0.5], logistic[:gain=4], tanh or
     smooth-hard-sigmoid[:lower=-0.5,width=0.1]."""
     gain: float = 0.3
-    """Of the Glorot weights; biases are centred on the mean input."""
+    """Gain of the random (Glorot) weights; biases are centred on the mean input."""
     stability: float = 0.4
     """Smallest eigenvalue of the Hessian at the centred start, which scales the weights above
     the input down."""
     epochs: int = 30
     """Passes over the training images."""
     batch: int = 20
-    """Images a step."""
+    """Images in a step of the optimiser."""
     rate: tuple[float, ...] = (3e-3,)
     """Learning rate, or one for each pair of neighbouring layers, input first."""
     decay: float = 0.9
     """Factor of the rates from epoch to epoch."""
     optimizer: str = "Adam"
-    """A class of torch.optim."""
+    """Name of a class of torch.optim."""
     weight_decay: float = 0.0
-    """Of the optimiser."""
+    """Weight decay of the optimiser."""
     tol: float = 1e-4
-    """Residual of the equilibria."""
+    """Largest residual of an equilibrium."""
     warm: bool = False
     """Start from the equilibria of the epoch before."""
     separate: bool = False
     """Let the weights of the two directions learn separately."""
     angle: float = 0.0
-    """With --separate, the angle in degrees between the two directions at the start."""
+    """Angle in degrees between the two directions at the start; for --separate only."""
     validate: bool = False
     """Judge by a stratified sixth of the training images, which are not learned from, and leave
-    the test images alone: for choosing settings."""
+    the test images alone; for choosing settings."""
     patience: int | None = None
-    """With --validate, stop after so many epochs without a smaller error."""
+    """Stop after so many epochs without a smaller error; for --validate only."""
     back_propagation: bool = True
     """Train the feed-forward network too."""
     allowance: float = 0.5
@@ -83,13 +86,13 @@ class Settings(study.Settings):
     max_error: float = 3.0
     """Test error that must be reached, in per cent."""
     data: Path | None = None
-    """Images: IDX (.gz), npz, csv or netCDF, instead of scikit-learn's digits."""
+    """File of images (IDX, also .gz; npz, csv or netCDF) in place of scikit-learn's digits."""
     labels: Path | None = None
-    """Labels of IDX images."""
+    """File of the labels, if the images are IDX."""
     test_data: Path | None = None
-    """Images to test on; by default a stratified fifth of the data is set aside."""
+    """File of images to test on; without it a stratified fifth of the data is set aside."""
     test_labels: Path | None = None
-    """Labels of IDX test images."""
+    """File of the labels, if the images to test on are IDX."""
     checkpoint: Path | None = None
     """File to resume from if it is there, and to write after every epoch."""
 
@@ -102,6 +105,15 @@ class Settings(study.Settings):
             raise ValueError(
                 f"--rate needs 1 or {len(self.sizes) - 1} values, got {len(self.rate)}."
             )
+        if self.epochs < 1:
+            raise ValueError(f"--epochs needs 1 or more, got {self.epochs}.")
+        if self.batch < 1:
+            raise ValueError(f"--batch needs 1 or more, got {self.batch}.")
+        if not 0 < self.decay <= 1:
+            raise ValueError(f"--decay needs 0 < value <= 1, got {self.decay}.")
+        study.check_positive("--rate", self.rate)
+        study.check_positive("--tol", self.tol)
+        self._refuse_ignored()
         if not 0 <= self.weight_decay < 1:
             raise ValueError(f"--weight-decay needs 0 <= value < 1, got {self.weight_decay}.")
         if self.angle and not self.separate:
@@ -112,6 +124,17 @@ class Settings(study.Settings):
             raise ValueError("--patience must not look at the images to test on; give --validate.")
         if self.test_labels is not None and self.test_data is None:
             raise ValueError("--test-labels was given without --test-data.")
+
+    def _refuse_ignored(self) -> None:
+        """Refuse what the rule, or a run without back-propagation, would not read."""
+        if self.rule in WITHOUT_EPS:
+            reason = f"--rule {self.rule} takes no steps; leave it out"
+            study.refuse_ignored(self, ["eps", "n_steps"], reason)
+        if not self.back_propagation:
+            reason = (
+                "--no-back-propagation leaves nothing to compare with; leave one of the two out"
+            )
+            study.refuse_ignored(self, ["allowance"], reason)
 
 
 def run(settings: Settings, progress: Progress) -> xr.Dataset:

@@ -36,6 +36,8 @@ BASELINES: tuple[Baseline, ...] = ("held", "undriven", "equilibrium")
 class Settings(ExactSettings):
     """How much noise does early inference bear, and how do pairs of runs beat it?"""
 
+    example = "--replicates 64 --out results/more_runs"
+
     eps: tuple[float, ...] = (0.5, 0.25, 0.12, 0.06, 0.03)
     """Step sizes, in membrane time constants."""
     sigma: tuple[float, ...] = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3)
@@ -43,11 +45,11 @@ class Settings(ExactSettings):
     replicates: int = 16
     """Noisy runs of each image."""
     n_samples: int = 8
-    """Images, the first of the data."""
+    """Number of images; the first of the data are taken."""
     hidden: tuple[int, ...] = (32, 32)
     """Units of the hidden layers, input side first."""
     gain: float = 0.25
-    """Of the Glorot weights; biases are centred on the mean input."""
+    """Gain of the random (Glorot) weights; biases are centred on the mean input."""
     t_end: float = 8.0
     """Time to run, in membrane time constants."""
     linear: float = 0.03
@@ -65,8 +67,10 @@ class Settings(ExactSettings):
 
 def run(settings: Settings, progress: Progress) -> xr.Dataset:
     import ctebm
+    from ctebm.early_inference.plan import AFTER_ARRIVAL
 
     one = images_problem(settings, settings.hidden, "hard-sigmoid", settings.gain)
+    study.check_t_end(settings.t_end, settings.eps, len(one.hidden) + 1 + AFTER_ARRIVAL)
     quiet = ctebm.correspondence(one.network, one.x, one.target, settings.eps, t_end=settings.t_end)
     rows = [
         _noisy(settings, one, quiet, sigma, settings.seed + i)

@@ -33,20 +33,24 @@ FALLEN = 0.05  # share of the way to baseline at which a rate has begun to fall
 class Settings(study.Settings):
     """Does a saturated neuron return to its baseline, and do its weights stop changing?"""
 
+    example = "--activation logistic --out results/logistic"
+
     activation: str = "hard-sigmoid"
-    """hard-sigmoid[:lower=-0.5], logistic[:gain=4] or tanh."""
+    """Rate of the unit: hard-sigmoid[:lower=-0.5], logistic[:gain=4] or tanh."""
     pulse: float = 3.0
-    """Current while it is on, in (a)."""
+    """Current while it is on."""
     on: float = 4.0
     """Time for which it is on, in membrane time constants."""
     currents: tuple[float, ...] = (0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 1.0, 1.5, 2.0, 3.0)
-    """Currents at which the unit rests, in (b)."""
+    """Currents at which the unit rests before they change a little."""
     change: float = -0.01
-    """Of the current, in (b)."""
+    """Little change of the current."""
     eps: float = 0.01
     """Step size, in membrane time constants."""
 
     def __post_init__(self) -> None:
+        reason = "nothing here is random, and all is float64 on the CPU; leave it out"
+        study.refuse_ignored(self, ["seed", "device", "dtype"], reason)
         name, _ = study.check_activation(self.activation)
         if name == "SmoothHardSigmoid":
             raise ValueError(

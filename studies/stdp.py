@@ -31,22 +31,26 @@ SHOWN = 10.0  # time of one run that is kept for the figure
 class Settings(study.Settings):
     """Does the rule of eq. 26 look like spike-timing-dependent plasticity?"""
 
+    example = "--n-runs 4096 --seed 1 --out results/more_spikes"
+
     sigma: float = 0.2
-    """Noise of the units."""
+    """Intensity of the units' Langevin noise."""
     spike_rate: float = 10.0
-    """Spikes a time constant at the rate 1."""
+    """Spikes in a membrane time constant of a unit whose rate is 1."""
     eps: float = 0.05
     """Step size, in membrane time constants."""
     duration: float = 100.0
-    """Of a run, in membrane time constants."""
+    """Length of a run, in membrane time constants."""
     n_runs: int = 1024
-    """Independent runs."""
+    """Number of independent runs."""
     window: float = 3.0
-    """Largest difference of spike times."""
+    """Largest difference of spike times, in membrane time constants."""
     bins: int = 12
-    """On either side of it."""
+    """Bins of spike times on either side of 0."""
 
     def __post_init__(self) -> None:
+        reason = "all is float64 on the CPU; leave it out"
+        study.refuse_ignored(self, ["device", "dtype"], reason)
         if not 0 < self.sigma <= 0.3:
             raise ValueError(
                 f"--sigma needs 0 < sigma <= 0.3, so that units stay between their kinks at "

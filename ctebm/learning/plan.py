@@ -114,7 +114,11 @@ class Plan:
 
     def _check_optimizer(self) -> None:
         if not issubclass(getattr(torch.optim, self.optimizer, object), torch.optim.Optimizer):
-            raise ValueError(f"expected an optimiser of torch.optim, got {self.optimizer!r}.")
+            near = [name for name in dir(torch.optim) if name.lower() == self.optimizer.lower()]
+            remedy = f"write {near[0]!r}" if near else "write its name, as in 'Adam'"
+            raise ValueError(
+                f"expected an optimiser of torch.optim, got {self.optimizer!r}; {remedy}."
+            )
         known = inspect.signature(getattr(torch.optim, self.optimizer)).parameters
         for name in self.options:
             if name not in known or name in ("params", "lr"):

@@ -7,7 +7,14 @@ against a number, and says whether it holds.
 from ctebm.study.activations import check_activation, parse_activation
 from ctebm.study.frame import main
 from ctebm.study.progress import Progress
-from ctebm.study.settings import Settings, check_eps, check_layers, check_positive
+from ctebm.study.settings import (
+    Settings,
+    check_eps,
+    check_layers,
+    check_positive,
+    check_t_end,
+    refuse_ignored,
+)
 from ctebm.study.verdict import Verdict
 
 __all__ = [
@@ -18,6 +25,8 @@ __all__ = [
     "check_eps",
     "check_layers",
     "check_positive",
+    "check_t_end",
     "main",
     "parse_activation",
+    "refuse_ignored",
 ]

@@ -6,24 +6,44 @@ Nothing here imports torch, so that ``--help`` and mistakes are answered at once
 from __future__ import annotations
 
 import argparse
+import ast
 import dataclasses
+import difflib
 import inspect
+import itertools
 import json
 import re
+import sys
+import textwrap
 import tomllib
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ctebm import __version__
 from ctebm.study.activations import suggest
 from ctebm.study.settings import Settings
 
 if TYPE_CHECKING:
     from cattrs import Converter
 
-__all__ = ["as_toml", "read_settings"]
+__all__ = ["as_toml", "help_texts", "read_settings"]
 
 S = TypeVar("S", bound="Settings")
+
+OWN_GROUP = "this study"
+GROUPS = {
+    "images": ("data", "labels", "test_data", "test_labels", "n_samples", "n_training", "weights"),
+    "computation": ("seed", "device", "dtype", "threads"),
+    "files": ("out", "overwrite", "figure", "pdf", "checkpoint", "config", "print_config"),
+}
+_WORDS: dict[type, tuple[str, str]] = {
+    int: ("INT", "a whole number"),
+    float: ("NUMBER", "a number"),
+    str: ("TEXT", "text"),
+    Path: ("PATH", "a path"),
+}
 
 
 def read_settings(settings_type: type[S], words: list[str]) -> S:
@@ -39,10 +59,9 @@ def read_settings(settings_type: type[S], words: list[str]) -> S:
     Raises
     ------
     SystemExit
-        With code 2 if the flags can't be read or ``__post_init__`` refuses the settings, and with
-        code 0 after ``--help``.
+        With code 0 after ``--help`` and ``--version``.
     ValueError
-        If the TOML file or a setting is wrong.
+        If a flag, the TOML file or a setting is wrong.
 
     Examples
     --------
@@ -51,20 +70,119 @@ def read_settings(settings_type: type[S], words: list[str]) -> S:
     >>> read_settings(Settings, ["--seed", "3"]).seed
     3
     """
-    import tyro
-
     values = {f.name: _default(f) for f in dataclasses.fields(settings_type)}
     values["out"] = Path("results") / Path(inspect.getfile(settings_type)).stem
-    config = _config_flag(words)
-    if config is not None:
-        values |= _read_toml(Path(config), settings_type)
-    # An instance whose __post_init__ did not run yet: a flag may correct what it would refuse.
-    defaults = object.__new__(settings_type)
-    for name, value in values.items():
-        object.__setattr__(defaults, name, value)
-    settings = tyro.cli(settings_type, args=words, default=defaults)
+    given = vars(_parser(settings_type, values).parse_args(_unmistakable(words)))
+    if "config" in given:
+        values |= _read_toml(given["config"], settings_type)
+    found = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+    settings = settings_type(**values | found)
     _check(settings)
     return settings
+
+
+def _parser(settings_type: type[Settings], defaults: dict[str, Any]) -> _Parser:
+    """Return a parser whose flags are the settings, in groups, and that keeps no defaults."""
+    parser = _Parser(
+        prog=f"python {sys.argv[0]}",
+        usage="%(prog)s [flags]",
+        description=inspect.getdoc(settings_type),
+        epilog=f"Example: python {sys.argv[0]} {settings_type.example}",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"ctebm {__version__}")
+    text, hints = help_texts(settings_type), typing.get_type_hints(settings_type)
+    title = {name: group for group, names in GROUPS.items() for name in names}
+    groups = {group: parser.add_argument_group(group) for group in (OWN_GROUP, *GROUPS)}
+    for name, default in defaults.items():
+        words = text.get(name, "") + _default_in_words(default)
+        flag = "--" + name.replace("_", "-")
+        group = groups[title.get(name, OWN_GROUP)]
+        group.add_argument(flag, dest=name, help=words.replace("%", "%%"), **_kind(hints[name]))
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are ValueErrors of one sentence, as all others are."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        raise ValueError(f"{message.removeprefix('argument ')}; --help lists the flags.")
+
+    def parse_args(self, args: list[str]) -> argparse.Namespace:  # pyright: ignore
+        found, left = self.parse_known_args(args)
+        if not left:
+            return found
+        flag = left[0].partition("=")[0]
+        flags = [word for action in self._actions for word in action.option_strings]
+        if not flag.startswith("-"):
+            raise ValueError(f"expected a flag, got {flag!r}; --help lists the flags.")
+        near = difflib.get_close_matches(flag, flags, 1)
+        remedy = f"did you mean {near[0]}" if near else "--help lists the flags"
+        raise ValueError(f"unknown flag {flag}; {remedy}.")
+
+
+def _kind(hint: Any) -> dict[str, Any]:
+    """Return how argparse reads a setting of this type."""
+    inner = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+    if typing.get_origin(hint) is typing.Literal:
+        names = ", ".join(inner)
+        return {"type": _reader({name: name for name in inner}.__getitem__, f"one of {names}"),
+                "metavar": f"{{{','.join(inner)}}}"}  # fmt: skip
+    if typing.get_origin(hint) is tuple:
+        if inner[-1] is ...:
+            return {"nargs": "+"} | _kind(inner[0])
+        return {"nargs": len(inner)} | _kind(float if float in inner else inner[0])
+    if inner:
+        return _kind(inner[0])
+    if hint is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    metavar, expected = _WORDS[hint]
+    return {"type": _reader(hint, expected), "metavar": metavar}
+
+
+def _reader(read: Callable[[str], Any], expected: str) -> Callable[[str], Any]:
+    def reader(word: str) -> Any:
+        try:
+            return read(word.strip())
+        except (ValueError, KeyError):
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {word.strip()!r}") from None
+
+    return reader
+
+
+def help_texts(settings_type: type[Settings]) -> dict[str, str]:
+    """Return the string that stands below each field in the source of its class.
+
+    Examples
+    --------
+    >>> from ctebm.study import Settings
+    >>> from ctebm.study.command_line import help_texts
+    >>> help_texts(Settings)["pdf"]
+    'Draw OUT.pdf too.'
+    """
+    found: dict[str, str] = {}
+    for one in reversed(settings_type.__mro__[:-1]):
+        body = ast.parse(textwrap.dedent(inspect.getsource(one))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, text in itertools.pairwise(body.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                known = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+                if known:
+                    found[field.target.id] = " ".join(str(text.value.value).split())
+    return found
+
+
+def _default_in_words(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return "" if not value else " (default: yes)"
+    several = isinstance(value, tuple)
+    return f" (default: {' '.join(map(str, value)) if several else value})"
+
+
+def _unmistakable(words: list[str]) -> list[str]:
+    """Return words in which no negative number, such as -1e-3, looks like a flag."""
+    return [f" {word}" if re.match(r"-(\.?\d|inf|nan)", word) else word for word in words]
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -73,13 +191,6 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default is dataclasses.MISSING:
         raise TypeError(f"the setting {field.name} of a study needs a default")
     return field.default
-
-
-def _config_flag(words: list[str]) -> str | None:
-    """Return the file named by --config, before the other flags are read."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config", nargs="?")
-    return parser.parse_known_args(words)[0].config
 
 
 def _read_toml(path: Path, settings_type: type[Settings]) -> dict[str, Any]:
@@ -179,3 +290,5 @@ def _check(settings: Settings) -> None:
         raise ValueError(f"--device must be cpu, cuda or cuda:N, got {settings.device!r}.")
     if settings.stem.name in ("", ".."):
         raise ValueError(f"--out must end in a name for the files, got {str(settings.out)!r}.")
+    if settings.pdf and not settings.figure:
+        raise ValueError("--pdf draws what --no-figure forbids; leave one of the two out.")

@@ -3,8 +3,9 @@
 A study is a frozen dataclass of settings and three functions: `run` computes a dataset, `judge`
 holds its claims against the numbers, `draw` shows them. :func:`main` reads the settings (defaults,
 then a TOML file, then flags), refuses bad ones before anything is computed, writes ``OUT.nc``,
-``OUT.png`` and ``OUT.pdf`` and prints the verdicts. Figures are never beside data that they don't
-show: old ones go before new data come. ``draw FILE.nc`` makes them again. The exit code is
+``OUT.png`` and, if asked, ``OUT.pdf``, and prints the verdicts. Figures are never beside data that
+they don't show: old ones go before new data come. ``draw FILE.nc`` makes them again. The exit code
+is
 
 === =====================================================================
 0   every claim holds
@@ -46,7 +47,7 @@ __all__ = ["main"]
 S = TypeVar("S", bound="Settings")
 
 # settings that say where results go, not what they are
-_HOUSEKEEPING = ("out", "overwrite", "config", "print_config")
+_HOUSEKEEPING = ("out", "overwrite", "figure", "pdf", "config", "print_config")
 _FIGURES = (".png", ".pdf")
 
 
@@ -77,7 +78,7 @@ def main(
         Returns the verdicts from the dataset alone.
     args : sequence of str, optional
         The words of the command line; those of the process if None. ``draw FILE.nc`` draws the
-        figures of a result again, in place of those beside it.
+        figure of a result again, with ``--pdf`` as a PDF too, in place of those beside it.
 
     Returns
     -------
@@ -133,9 +134,10 @@ def _main(
         verdicts = judge(dataset)
     finally:  # a bug in the judge doesn't cost the computation
         _save_dataset(dataset, verdicts, settings, words)
-    _save_figure(draw(dataset), settings.stem)
+    if settings.figure:
+        _save_figure(draw(dataset), settings.stem, settings.pdf)
     print(verdict_table(verdicts))
-    print("wrote " + ", ".join(str(settings.output(suffix)) for suffix in SUFFIXES))
+    print("wrote " + ", ".join(str(settings.output(suffix)) for suffix in settings.suffixes))
     n_failed = int(dataset.attrs.get("n_failed", 0))
     if n_failed:
         print(f"{n_failed} points failed; the dataset says which", file=sys.stderr)
@@ -153,9 +155,10 @@ def _draw_again(
 
     name = _study_name(settings_type)
     with _mistakes_in_one_sentence():
-        if len(words) != 1:
-            raise ValueError(f"draw takes one result, such as draw results/{name}.nc, got {words}.")
-        path = Path(words[0])
+        files = [word for word in words if word != "--pdf"]
+        if len(files) != 1:
+            raise ValueError(f"draw takes one result, such as draw results/{name}.nc, got {files}.")
+        path = Path(files[0])
         for suffix in _FIGURES:
             check_replaceable(path.with_suffix(suffix))
         with open_dataset(path) as dataset:
@@ -163,8 +166,9 @@ def _draw_again(
         made_by = dataset.attrs.get("study")
         if made_by != name:
             raise ValueError(f"{path} is a result of {made_by or 'no study'}, not of {name}.")
-    _save_figure(draw(dataset), path.with_suffix(""))
-    print("wrote " + ", ".join(str(path.with_suffix(suffix)) for suffix in _FIGURES))
+    pdf = "--pdf" in words or path.with_suffix(".pdf").exists()
+    _save_figure(draw(dataset), path.with_suffix(""), pdf)
+    print("wrote " + ", ".join(str(path.with_suffix(suffix)) for suffix in _FIGURES[: 1 + pdf]))
     return 0
 
 
@@ -234,16 +238,17 @@ def _save_dataset(
             settings.output(suffix).unlink(missing_ok=True)  # of the data that now go
 
 
-def _save_figure(figure: Figure, stem: Path) -> None:
+def _save_figure(figure: Figure, stem: Path, pdf: bool) -> None:
     """Save the figure without dates or versions, so that equal figures are equal files."""
     from ctebm.files.replacement import replacing
 
     with _mistakes_in_one_sentence():
         with replacing(stem.with_name(stem.name + ".png")) as aside:
             figure.savefig(aside, format="png", dpi=200, metadata={"Software": None})
-        with replacing(stem.with_name(stem.name + ".pdf")) as aside:
-            undated = {"CreationDate": None, "Creator": None, "Producer": None}
-            figure.savefig(aside, format="pdf", metadata=undated)
+        if pdf:
+            with replacing(stem.with_name(stem.name + ".pdf")) as aside:
+                undated = {"CreationDate": None, "Creator": None, "Producer": None}
+                figure.savefig(aside, format="pdf", metadata=undated)
 
 
 class _Refusal(Exception):

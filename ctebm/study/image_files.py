@@ -22,6 +22,7 @@ __all__ = ["read_image_file"]
 
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _LARGEST_RATIO = 1100  # of gzip's compression; zlib's bound is 1032
+_OTHER = (".npy", ".txt", ".tsv", ".mat", ".pt", ".pkl", ".png", ".jpg", ".zip", ".h5", ".parquet")
 _INPUT_NAMES = ("input", "images", "x")
 _LABEL_NAMES = ("label", "labels", "y")
 
@@ -58,8 +59,15 @@ def read_image_file(data: Path, labels: Path | None = None) -> tuple[np.ndarray,
     """
     reader = {".npz": _read_npz, ".csv": _read_csv, ".nc": _read_netcdf}.get(data.suffix)
     for path in (data, labels):
+        if path is not None and path.is_dir():
+            raise IsADirectoryError(f"expected a file of images, got the folder {path}.")
         if path is not None and not path.is_file():
             raise FileNotFoundError(f"there is no file {path}; check the path.")
+    if reader is None and data.suffix in _OTHER:
+        raise ValueError(
+            f"expected an IDX file or a name ending in .npz, .csv or .nc, got {data}; write the "
+            "images with numpy.savez(path, images=..., labels=...)."
+        )
     if reader is None:
         if labels is None:
             raise ValueError(f"{data} is read as IDX, whose labels are a second file; name it too.")
@@ -106,7 +114,9 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     except PermissionError:
         raise
     except Exception as error:  # of a damaged file numpy and zipfile raise whatever they come upon
-        raise _damaged(path, "npz", error) from error
+        # numpy's own words advise to load what may run code
+        reason = "it is no archive of plain arrays"
+        raise _damaged(path, "npz", ValueError(reason)) from error
     return _pick(arrays, _INPUT_NAMES, path), _pick(arrays, _LABEL_NAMES, path)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ctebm.study.settings import Settings
+from ctebm.study.settings import Settings, refuse_ignored
 
 __all__ = ["ExactSettings", "ImageSettings", "curved_gain", "gains_to_compare"]
 
@@ -31,29 +30,21 @@ class ImageSettings(Settings):
     """
 
     n_samples: int = 16
-    """Images, the first of the data."""
+    """Number of images; the first of the data are taken."""
     data: Path | None = None
-    """Images: IDX (.gz), npz, csv or netCDF, instead of scikit-learn's digits."""
+    """File of images (IDX, also .gz; npz, csv or netCDF) in place of scikit-learn's digits."""
     labels: Path | None = None
-    """Labels of IDX images."""
+    """File of the labels, if the images are IDX."""
     weights: Path | None = None
-    """A trained network, as studies/learning.py writes it, instead of random weights; layers and
-    activation are then those of the file."""
+    """File of a trained network, as studies/learning.py writes it, in place of random weights;
+    layers and activation are then those of the file."""
 
     def __post_init__(self) -> None:
         if self.n_samples < 1:
             raise ValueError(f"--n-samples needs at least 1, got {self.n_samples}.")
         if self.weights is not None:
-            self._refuse_random_weights()
-
-    def _refuse_random_weights(self) -> None:
-        """Refuse a setting of random weights beside ``--weights``, unless it has its default."""
-        for field in dataclasses.fields(self):
-            if field.name in OF_RANDOM_WEIGHTS and getattr(self, field.name) != field.default:
-                raise ValueError(
-                    f"--{field.name} describes random weights, those of --weights are given; "
-                    "leave one of the two out."
-                )
+            reason = "it describes random weights, and those of --weights are given; leave it out"
+            refuse_ignored(self, OF_RANDOM_WEIGHTS, reason)
 
 
 @dataclass(frozen=True)

@@ -234,7 +234,7 @@ def _as_labels(target: np.ndarray, path: Path) -> tuple[np.ndarray, int]:
         if not (np.isin(target, (0, 1)).all() and (target.sum(axis=1) == 1).all()):
             raise ValueError(f"{path} has rows of labels that aren't one-hot; write a single 1.")
         return target.argmax(axis=1).astype(np.int64), target.shape[1]
-    if not _is_whole(target) or target.min() < 0 or target.max() >= 2**31:
+    if not _is_whole(target) or target.min() != 0 or target.max() >= 2**31:
         raise ValueError(
             f"{path} has labels from {target.min():g} to {target.max():g}; expected whole numbers "
             "from 0: renumber the classes."

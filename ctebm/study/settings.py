@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
-__all__ = ["Settings", "check_eps", "check_layers", "check_positive"]
+__all__ = [
+    "Settings",
+    "check_eps",
+    "check_layers",
+    "check_positive",
+    "check_t_end",
+    "refuse_ignored",
+]
 
 SUFFIXES = (".nc", ".png", ".pdf")
 
@@ -26,16 +34,23 @@ class Settings:
     'mine.nc'
     """
 
+    example: ClassVar[str] = "--seed 1 --out results/seed_1"
+    """Flags that the help shows as an example."""
+
     out: Path = Path("results/study")
-    """Stem of the files written: OUT.nc, OUT.png and OUT.pdf."""
+    """Path of the files that are written, without a suffix: OUT.nc and OUT.png."""
     overwrite: bool = False
-    """Replace existing results."""
+    """Replace results that are there; without this they are kept."""
+    figure: bool = True
+    """Draw OUT.png."""
+    pdf: bool = False
+    """Draw OUT.pdf too."""
     seed: int = 0
     """Root seed of everything random."""
     device: str = "cpu"
     """Where to compute: cpu, cuda or cuda:N."""
     dtype: Literal["float64", "float32"] = "float64"
-    """Floating-point type."""
+    """Floating-point type of the computation."""
     threads: int = 1
     """Threads of torch; the last bits of a result depend on their number."""
     config: Path | None = None
@@ -47,6 +62,11 @@ class Settings:
     def stem(self) -> Path:
         """`out`, without a suffix that one of the files has."""
         return self.out.with_suffix("") if self.out.suffix in SUFFIXES else self.out
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Those of the files that are written."""
+        return (".nc", *[".png"] * self.figure, *[".pdf"] * self.pdf)
 
     def output(self, suffix: str) -> Path:
         """Return the path of the file with this suffix."""
@@ -82,9 +102,9 @@ def check_eps(eps: float | Sequence[float], at_least: int = 1, *, upper: float =
     values = tuple(eps) if several else (eps,)
     number = f"{at_least} or more of " if at_least > 1 else ""
     if len(set(values)) < at_least or not all(0 < e <= upper for e in values):
-        raise ValueError(f"--eps needs {number}0 < eps <= {upper:g}, got {eps}.")
+        raise ValueError(f"--eps needs {number}0 < eps <= {upper:g}, got {_shown(eps)}.")
     if len(set(values)) < len(values):
-        raise ValueError(f"--eps needs different steps, got {eps}.")
+        raise ValueError(f"--eps needs different steps, got {_shown(eps)}.")
 
 
 def check_positive(flag: str, values: float | Sequence[float]) -> None:
@@ -111,7 +131,7 @@ def check_positive(flag: str, values: float | Sequence[float]) -> None:
     """
     several = values if isinstance(values, Sequence) else (values,)
     if not several or not all(0 < v < float("inf") for v in several):
-        raise ValueError(f"{flag} must be > 0, got {values}.")
+        raise ValueError(f"{flag} must be > 0, got {_shown(values)}.")
 
 
 def check_layers(sizes: Sequence[int]) -> None:
@@ -132,7 +152,78 @@ def check_layers(sizes: Sequence[int]) -> None:
     >>> from ctebm.study import check_layers
     >>> check_layers((64, 10))
     Traceback (most recent call last):
-    ValueError: --sizes needs input, hidden and output layers, got (64, 10).
+    ValueError: --sizes needs input, hidden and output layers, got 64 10.
     """
-    if len(sizes) < 3 or min(sizes) < 1:
-        raise ValueError(f"--sizes needs input, hidden and output layers, got {sizes}.")
+    if min(sizes, default=1) < 1:
+        raise ValueError(f"--sizes needs 1 or more units in each layer, got {_shown(sizes)}.")
+    if len(sizes) < 3:
+        raise ValueError(f"--sizes needs input, hidden and output layers, got {_shown(sizes)}.")
+
+
+def check_t_end(t_end: float, eps: float | Sequence[float], steps: int) -> None:
+    """Refuse a time that does not hold the steps that a gradient needs.
+
+    Parameters
+    ----------
+    t_end : float
+        In membrane time constants.
+    eps : float or sequence of float
+        One step size, or those that a study compares.
+    steps : int
+        How many steps are needed at the largest of them.
+
+    Raises
+    ------
+    ValueError
+        If the time is shorter.
+
+    Examples
+    --------
+    >>> from ctebm.study import check_t_end
+    >>> check_t_end(8.0, (0.5, 0.1), 5)
+    >>> check_t_end(1.0, (0.5, 0.1), 5)
+    Traceback (most recent call last):
+    ValueError: --t-end 1 is shorter than the 5 steps of 0.5 that the gradient needs; give 2.5 ...
+    """
+    largest = max(eps) if isinstance(eps, Sequence) else eps
+    if round(t_end / largest) < steps:
+        raise ValueError(
+            f"--t-end {t_end:g} is shorter than the {steps} steps of {largest:g} that the gradient "
+            f"needs; give {steps * largest:g} or more, or smaller steps."
+        )
+
+
+def refuse_ignored(settings: Settings, names: Sequence[str], reason: str) -> None:
+    """Refuse settings that nothing would read, unless they have their defaults.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of a study.
+    names : sequence of str
+        Fields that have no effect; one that the study lacks is passed over.
+    reason : str
+        Why, and what to do, as half a sentence.
+
+    Raises
+    ------
+    ValueError
+        If one of them was changed.
+
+    Examples
+    --------
+    >>> from ctebm.study import Settings, refuse_ignored
+    >>> refuse_ignored(Settings(seed=3), ["seed"], "nothing here is random; leave it out")
+    Traceback (most recent call last):
+    ValueError: --seed 3 would have no effect: nothing here is random; leave it out.
+    """
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.name in names and value != field.default:
+            flag = "--" + field.name.replace("_", "-")
+            raise ValueError(f"{flag} {_shown(value)} would have no effect: {reason}.")
+
+
+def _shown(value: Any) -> str:
+    """Return a value as a command line has it."""
+    return " ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)

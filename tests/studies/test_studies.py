@@ -76,8 +76,8 @@ def test_beta_takes_curved_weights_only(trained, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["kinked.nc", "--gain", "0.5"], "--gain describes random weights"),
-        (["kinked.nc", "--hidden", "8"], "--hidden describes random weights"),
+        (["kinked.nc", "--gain", "0.5"], "it describes random weights"),
+        (["kinked.nc", "--hidden", "8"], "it describes random weights"),
         (["flat.nc"], "needs a hidden layer"),
         (["apart.nc"], "train without --separate"),
         (["small.npz"], "holds no trained network"),
@@ -106,7 +106,7 @@ def test_every_claim_holds_at_a_small_size(name, tmp_path, capsys):
     said = capsys.readouterr().out
     assert code == 0, said
     assert "FAILS" not in said and "holds" in said
-    assert {p.suffix for p in tmp_path.iterdir()} == {".nc", ".png", ".pdf"}
+    assert {p.suffix for p in tmp_path.iterdir()} == {".nc", ".png"}
 
 
 @pytest.mark.parametrize(
@@ -170,6 +170,5 @@ def test_collapse(tmp_path, capsys):
 
 @pytest.mark.parametrize("words", [["--eigenvalues", "0.1", "0.2", "0.3"], ["--rates", "0.1", "0"]])
 def test_collapse_refuses(words, tmp_path, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        call(import_module("collapse"), "--out", str(tmp_path / "r"), *words)
+    assert call(import_module("collapse"), "--out", str(tmp_path / "r"), *words) == 2
     assert not list(tmp_path.iterdir())

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ctebm
 from ctebm import study
 from ctebm.study.command_line import as_toml, read_settings
 
@@ -90,6 +91,25 @@ class TestOrder:
         assert read_settings(Made, []).sizes == (1, 2)
 
 
+class TestHelp:
+    def test_help_has_groups_an_example_and_plain_words(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit) as caught:
+            read("--help")
+        assert caught.value.code == 0
+        text = " ".join(capsys.readouterr().out.split())
+        headings = ["this study:", "images:", "computation:", "files:", "Example: python"]
+        assert sorted(headings, key=text.index) == headings
+        assert "--eps NUMBER [NUMBER ...] Step sizes. (default: 0.5 0.1)" in text
+        assert "--data PATH A file." in text and "None" not in text
+
+    def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            read("--version")
+        assert capsys.readouterr().out == f"ctebm {ctebm.__version__}\n"
+
+
 class TestToml:
     @given(
         s=st.builds(
@@ -158,23 +178,31 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("words", "message"),
         [
-            ("--esp 0.1", "--eps"),
-            ("--n-sample 3", "--n-samples"),
-            ("--eps abc", "abc"),
+            ("--esp 0.1", "unknown flag --esp; did you mean --eps."),
+            ("--n-sample 3", "did you mean --n-samples."),
+            ("--eps abc", "--eps: expected a number, got 'abc'"),
+            ("--eps", "--eps: expected at least one argument"),
             ("--eps 2", "eps must lie in (0, 1]"),
             ("--eps nan", "eps must lie in (0, 1]"),
             ("--eps -0.5", "eps must lie in (0, 1]"),
-            ("--dtype float16", "float16"),
-            ("--n-samples 1e3", "1e3"),
-            ("--config", "--config"),
-            ("stray", "stray"),
+            ("--dtype float16", "--dtype: expected one of float64, float32, got 'float16'"),
+            ("--n-samples 1e3", "--n-samples: expected a whole number, got '1e3'"),
+            ("--config", "--config: expected one argument"),
+            ("stray", "expected a flag, got 'stray'"),
+            ("--xyzzy 1", "unknown flag --xyzzy; --help lists the flags."),
+            ("--span 1 2 3", "expected a flag, got '3'"),
+            ("--no-figure --pdf", "--pdf draws what --no-figure forbids"),
         ],
     )
-    def test_flags(self, words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-        with pytest.raises(SystemExit) as caught:
+    def test_flags(self, words: str, message: str) -> None:
+        with pytest.raises(ValueError) as caught:
             read(*words.split())
-        assert caught.value.code == 2
-        assert message in capsys.readouterr().err
+        text = str(caught.value)
+        assert message in text
+        assert text.endswith(".") and "\n" not in text
+
+    def test_negative_numbers_are_no_flags(self) -> None:
+        assert read("--span", "-1", "-1e-3").span == (-1, -1e-3)
 
     @pytest.mark.parametrize(
         ("words", "message"),

@@ -128,7 +128,7 @@ def files(folder: Path) -> set[str]:
     return {p.name for p in folder.iterdir()} if folder.exists() else set()
 
 
-ALL = {"toy.nc", "toy.png", "toy.pdf"}
+ALL = {"toy.nc", "toy.png"}
 
 
 def heed_interrupts() -> None:
@@ -142,7 +142,7 @@ class TestResults:
         assert files(Path("results")) == ALL
         out, err = capsys.readouterr()
         assert "computing: done in" in err
-        assert "wrote results/toy.nc, results/toy.png, results/toy.pdf" in out
+        assert "wrote results/toy.nc, results/toy.png\n" in out
         with ctebm.open("results/toy.nc") as dataset:
             attrs = dataset.attrs
         assert json.loads(attrs["settings"]) == {
@@ -159,6 +159,12 @@ class TestResults:
         assert (first["value"], first["bound"], first["ok"]) == (1.0, 1.5, True)
         assert (second["value"], second["bound"]) == ("nan", None)
 
+    def test_figures_are_drawn_as_asked(self, toy: ModuleType) -> None:
+        assert main(toy, "--no-figure", "--mode", "draw") == 0
+        assert files(Path("results")) == {"toy.nc"}
+        assert main(toy, "--pdf", "--out", "all/toy") == 0
+        assert files(Path("all")) == ALL | {"toy.pdf"}
+
     def test_digest_does_not_depend_on_where_results_go(self, toy: ModuleType) -> None:
         digests = set()
         for words in (["--out", "a"], ["--out", "b.nc"], ["--out", "a", "--overwrite"]):
@@ -170,9 +176,9 @@ class TestResults:
     def test_equal_figures_are_equal_files(
         self, toy: ModuleType, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        main(toy, "--out", "a")
+        main(toy, "--out", "a", "--pdf")
         monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
-        main(toy, "--out", "b")
+        main(toy, "--out", "b", "--pdf")
         for suffix in (".png", ".pdf"):
             assert Path(f"a{suffix}").read_bytes() == Path(f"b{suffix}").read_bytes()
 
@@ -352,13 +358,13 @@ class TestBeforeTheComputation:
         [
             ("toy.py/a", "can't write to the folder toy.py (it is a file)"),
             ("toy.py/a/b", "can't write to the folder toy.py/a (Not a directory)"),
-            ("folder", "folder.pdf is a folder"),
+            ("folder", "folder.png is a folder"),
         ],
     )
     def test_unwritable_out(
         self, toy: ModuleType, capsys: pytest.CaptureFixture[str], out: str, message: str
     ) -> None:
-        Path("folder.pdf").mkdir()
+        Path("folder.png").mkdir()
         assert main(toy, "--out", out, "--overwrite") == 2
         assert f"{message}; choose another --out" in " ".join(capsys.readouterr().err.split())
 

@@ -179,8 +179,9 @@ class TestRefusals:
 
     def test_npz_of_objects_is_not_unpickled(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "a.npz", x=np.array([{}], object), y=[0])
-        with pytest.raises(ValueError, match="is damaged or not npz"):
+        with pytest.raises(ValueError, match="is damaged or not npz") as caught:
             load_images(tmp_path / "a.npz")
+        assert "pickle" not in str(caught.value)  # numpy's advice is to load it unsafely
 
     def test_npy_named_npz(self, tmp_path: Path) -> None:
         with (tmp_path / "a.npz").open("wb") as file:
@@ -195,3 +196,21 @@ class TestRefusals:
         xr.Dataset({"input": ("sample", [1.0])}).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
         with pytest.raises(ValueError, match="needs an array target, got input"):
             load_images(tmp_path / "a.nc")
+
+    @pytest.mark.parametrize("suffix", [".npy", ".txt"])
+    def test_other_files_are_not_taken_for_idx(self, tmp_path: Path, suffix: str) -> None:
+        path = tmp_path / f"a{suffix}"
+        path.write_bytes(b"1 2 3")
+        with pytest.raises(ValueError, match=rf"expected an IDX file .* got .*a\{suffix}"):
+            load_images(path)
+
+    def test_a_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(IsADirectoryError, match="expected a file of images, got the folder"):
+            load_images(tmp_path)
+
+    def test_labels_from_1(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "a.npz", x=np.zeros((10, 4)), y=np.arange(1, 11))
+        with pytest.raises(
+            ValueError, match="has labels from 1 to 10; expected whole numbers from 0"
+        ):
+            load_images(tmp_path / "a.npz")

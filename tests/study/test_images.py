@@ -70,7 +70,7 @@ class TestRefusals:
             (tmp_path / "a.csv").write_text(text)
             with pytest.raises(ValueError, match="holds no labels"):
                 load_images(tmp_path / "a.csv")
-        (tmp_path / "a.csv").write_text("1\n2\n")
+        (tmp_path / "a.csv").write_text("0\n1\n")
         with pytest.raises(ValueError, match="holds no images"):
             load_images(tmp_path / "a.csv")
 
