@@ -70,13 +70,13 @@ def read_settings(settings_type: type[S], words: list[str]) -> S:
     >>> read_settings(Settings, ["--seed", "3"]).seed
     3
     """
-    values = {f.name: _default(f) for f in dataclasses.fields(settings_type)}
+    values: dict[str, Any] = {f.name: _default(f) for f in dataclasses.fields(settings_type)}
     values["out"] = Path("results") / Path(inspect.getfile(settings_type)).stem
     given = vars(_parser(settings_type, values).parse_args(_unmistakable(words)))
     if "config" in given:
         values |= _read_toml(given["config"], settings_type)
-    found = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
-    settings = settings_type(**values | found)
+    values |= {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+    settings = settings_type(**values)
     _check(settings)
     return settings
 
@@ -167,8 +167,7 @@ def help_texts(settings_type: type[Settings]) -> dict[str, str]:
         assert isinstance(body, ast.ClassDef)
         for field, text in itertools.pairwise(body.body):
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-                known = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
-                if known:
+                if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
                     found[field.target.id] = " ".join(str(text.value.value).split())
     return found
 
