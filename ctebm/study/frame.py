@@ -4,8 +4,7 @@ A study is a frozen dataclass of settings and three functions: `run` computes a 
 holds its claims against the numbers, `draw` shows them. :func:`main` reads the settings (defaults,
 then a TOML file, then flags), refuses bad ones before anything is computed, writes ``OUT.nc``,
 ``OUT.png`` and, if asked, ``OUT.pdf``, and prints the verdicts. Figures are never beside data that
-they don't show: old ones go before new data come. ``draw FILE.nc`` makes them again. The exit code
-is
+they don't show: old ones go before new data come. ``draw FILE.nc`` makes them again. Exit codes:
 
 === =====================================================================
 0   every claim holds
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 S = TypeVar("S", bound="Settings")
-
 # settings that say where results go, not what they are
 _HOUSEKEEPING = ("out", "overwrite", "figure", "pdf", "config", "print_config")
 _FIGURES = (".png", ".pdf")
