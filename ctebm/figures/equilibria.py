@@ -18,6 +18,8 @@ EVENTS = {
     "fold": ("o", VERMILION, "fold"),
     "pitchfork": ("D", GREEN, "pitchfork"),
     "transcritical": ("^", GREEN, "transcritical point"),
+    "symmetric pitchfork": ("d", GREEN, "symmetric pitchfork"),
+    "multiple zero": ("v", GREEN, "multiple zero"),
     "hopf": ("*", ORANGE, "Hopf point"),
     "border collision": ("s", ORANGE, "border collision"),
 }

@@ -18,7 +18,7 @@ from ctebm.equilibria.kkt import residual
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
 from ctebm.stability.curve import Curve, Point
-from ctebm.stability.events import Event
+from ctebm.stability.events import BRANCH_POINTS, Event
 
 __all__ = ["Branch"]
 
@@ -66,7 +66,7 @@ class Branch:
     >>> branch.status, branch.message
     ('complete', "reached the end 2 of the parameter's range.")
     >>> branch.branch_points
-    [Event(kind='pitchfork', parameter=1.0..., point=..., transversality=0.0)]
+    [Event(kind='pitchfork', parameter=1.0..., point=..., transversality=0.0, multiplicity=1)]
     """
 
     parameter: Tensor
@@ -149,8 +149,8 @@ class Branch:
 
     @property
     def branch_points(self) -> list[Event]:
-        """Where another branch crosses: pitchforks and transcritical points."""
-        return [event for event in self.events if event.kind in ("pitchfork", "transcritical")]
+        """Where other branches cross: pitchforks, transcritical points and multiple zeros."""
+        return [event for event in self.events if event.kind in BRANCH_POINTS]
 
     def raise_for_status(self) -> Self:
         """Return the branch itself, or raise RuntimeError if it is incomplete."""
@@ -186,6 +186,9 @@ class Branch:
                 ),
                 "event_transversality": variable(
                     events, [e.transversality for e in self.events], "null vector on df/dp"
+                ),
+                "event_multiplicity": variable(
+                    events, [e.multiplicity for e in self.events], "number of zero eigenvalues"
                 ),
             },
             layer_of_unit(self.family(float(self.parameter[0])).layers, n).assign(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -16,9 +17,11 @@ from ctebm.equilibria.kkt import check_tolerance, pinned_units, residual
 from ctebm.equilibria.newton import newton_from
 from ctebm.equilibria.settling import start_state
 from ctebm.networks.base import StateLike, VectorField
+from ctebm.stability.bifurcations import Found, Signs, apart, bifurcations
 from ctebm.stability.branch import Branch
 from ctebm.stability.curve import Curve, Point, Step
-from ctebm.stability.events import Border, Event, bifurcations
+from ctebm.stability.events import BRANCH_POINTS, Border, Event
+from ctebm.stability.null_space import across, on_null_space
 
 __all__ = ["continue_branch", "switch_branch"]
 
@@ -72,8 +75,8 @@ def continue_branch(
     Raises
     ------
     ValueError
-        If the start leads to no equilibrium, the range is empty, or there are too many units to
-        factor their Jacobian.
+        If the start leads to no equilibrium, the range is empty, the networks are not in float64,
+        or there are too many units to factor their Jacobian.
 
     Examples
     --------
@@ -93,6 +96,11 @@ def continue_branch(
         raise ValueError(f"expected 0 < step <= 1 and max_points >= 2, got {step}, {max_points}.")
     curve = Curve(family, abs(last - first), tol)
     network = curve.network(first)
+    if network.dtype != torch.float64:
+        raise ValueError(
+            f"expected networks in float64, got {network.dtype}: derivatives by the parameter and "
+            "the kinds of events come from differences; let the family return float64."
+        )
     check_tolerance(tol, network.dtype)
     s = start_state(network, start)
     if s.ndim != 1 or len(s) > CONTINUATION_UNITS:
@@ -114,28 +122,38 @@ def continue_branch(
 
 
 def switch_branch(
-    branch: Branch, event: Event, *, step: float = 0.02, max_points: int = 2000
+    branch: Branch,
+    event: Event,
+    *,
+    direction: StateLike | None = None,
+    step: float = 0.02,
+    max_points: int = 2000,
 ) -> tuple[Branch, Branch]:
-    """Follow the other branch at a branch point, both ways along the null vector.
+    """Follow another branch at a branch point, both ways along a null vector.
+
+    Where several eigenvalues are zero several branches cross, or a whole circle of them: one is
+    followed, near the `direction`.
 
     Parameters
     ----------
     branch : Branch
         Where the event is.
     event : Event
-        A pitchfork or transcritical point.
+        One of ``branch.branch_points``.
+    direction : array, (unit,), optional
+        Where to leave to, by default ``event.direction``; its share of the null space is taken.
     step, max_points
         As for :func:`continue_branch`.
 
     Returns
     -------
     tuple of Branch
-        The arm along ``event.direction``, and the one against it.
+        The arm along the direction, and the one against it.
 
     Raises
     ------
     ValueError
-        If no other branch crosses at the event.
+        If no other branch crosses at the event, or the direction is across the null space.
 
     Examples
     --------
@@ -147,17 +165,27 @@ def switch_branch(
     >>> sorted(arm.state[-1].tolist() for arm in arms)
     [[-0.5, -0.5], [0.5, 0.5]]
     """
-    if event.kind not in ("pitchfork", "transcritical"):
+    if event.kind not in BRANCH_POINTS:
         raise ValueError(f"expected a branch point, got a {event.kind}; no other branch is there.")
     first, last = branch.parameter_range
     curve = Curve(branch.family, abs(last - first), branch.tol)
     point = Point(event.state, event.parameter, branch.pinned[event.point])
+    along = event.direction
+    if direction is not None:
+        along = on_null_space(curve, point, curve.network(point.p).as_state(direction))
     arms = []
     for sign in (1.0, -1.0):
-        aim = torch.cat([sign * event.direction, event.direction.new_zeros(1)])
+        aim = torch.cat([sign * along, along.new_zeros(1)])
         t = curve.tangent(point, aim) if event.kind == "transcritical" else aim
         t = aim if float(t @ aim) < ALONG else t
-        arms.append(_Follower(curve, point, branch.parameter_range, step, max_points).follow(t))
+        arm = _Follower(curve, point, branch.parameter_range, step, max_points).follow(t)
+        if len(arm.parameter) == 1 and event.multiplicity > 1:
+            message = (
+                f"no arm was met along this one of the {event.multiplicity} null vectors at "
+                f"parameter {event.parameter:.6g}; give another direction."
+            )
+            arm = replace(arm, message=message)
+        arms.append(arm)
     return arms[0], arms[1]
 
 
@@ -175,51 +203,79 @@ class _Follower:
         self.curve, self.ends = curve, ends
         self.longest, self.max_points = longest, max_points
         self.points: list[Point] = [start]
-        self.events: list[Event] = []
+        self.events: list[tuple[Point, Event]] = []
+        self.signs, self.open_steps = Signs.of(curve.eigenvalues(start)), list[Step]()
 
     def follow(self, t: Tensor) -> Branch:
         """Return the branch that leaves the start along `t`."""
         curve, point, length = self.curve, self.points[0], FIRST * self.longest
         while len(self.points) < self.max_points:
-            step = Step(point, t, length)
-            new, iterations = curve.end(step)
-            if iterations == 0 or curve.jumped(step, new):
+            if length < SHORTEST:
+                return self._branch(f"Newton's method fails beyond parameter {point.p:.6g}.")
+            whole = Step(point, t, length)
+            new, iterations = curve.end(whole)
+            if iterations == 0 or curve.jumped(whole, new):
                 length /= 2
-                if length < SHORTEST:
-                    return self._branch(f"Newton's method fails beyond parameter {point.p:.6g}.")
                 continue
-            border = Border.before(curve, step, new)
-            new = new if border is None else border.at
+            step, new, border = self._shortened(whole, new)
             t_new = curve.tangent(new, t)
-            found, events = bifurcations(curve, step, new, t_new, first=len(self.points))
-            self.points += found
-            self.events += events
-            if not min(self.ends) <= new.p <= max(self.ends):
-                return self._leave(step, new)
-            self.points.append(new)
+            found = bifurcations(curve, [*self.open_steps, step], self.signs, new, t_new)
+            if found is None:
+                length /= 2
+                continue
+            self._keep(step, new, *found)
             if border is not None:
-                self.events.append(border.event(len(self.points) - 1))
+                self.events.append((new, border.event()))
                 beyond = border.beyond(curve)
                 if beyond is None:
                     return self._branch(
                         f"the units at their kinks at parameter {new.p:.6g} have no common way on."
                     )
                 new, t_new = beyond
+                self.signs, self.open_steps = Signs.of(curve.eigenvalues(new)), []
+            elif step is not whole:
+                return self._branch(
+                    f"reached the end {new.p:g} of the parameter's range.", "complete"
+                )
             if self._closed(point, new, length):
                 return self._branch("closed: back at its start.", "complete")
-            point, t = new, t_new
+            point, t = new, across(curve, new, t_new, self.signs.unknown)
             length = self._next_length(length, iterations)
         return self._branch(f"stopped after {self.max_points} points; raise max_points.")
 
-    def _branch(self, message: str, status: str = "incomplete") -> Branch:
-        return Branch.through(self.curve, self.points, self.events, self.ends, status, message)
+    def _shortened(self, step: Step, new: Point) -> tuple[Step, Point, Border | None]:
+        """Return the step up to the first border or the end of the range, and what is there."""
+        curve = self.curve
+        border = Border.before(curve, step, new)
+        new = new if border is None else border.at
+        low, high = sorted(self.ends)
+        if low <= new.p <= high:
+            if border is not None:
+                step = Step(step.start, step.t, step.along(curve, new))
+            return step, new, border
+        end = low if new.p < low else high
+        at = curve.locate(step, lambda x: x.p - end) or new
+        at = Point(at.s, end, at.pinned)
+        return Step(step.start, step.t, step.along(curve, at)), at, None
 
-    def _leave(self, step: Step, new: Point) -> Branch:
-        """Return the branch up to the end of the range that it has passed."""
-        end = min(self.ends) if new.p < min(self.ends) else max(self.ends)
-        new = self.curve.locate(step, lambda x: x.p - end) or new
-        self.points.append(Point(new.s, end, new.pinned))
-        return self._branch(f"reached the end {end:g} of the parameter's range.", "complete")
+    def _keep(self, step: Step, new: Point, found: list[Found], signs: Signs) -> None:
+        """Add what was found on the last steps to the branch, and the last step's end."""
+        for one in found:
+            place = self.points.index(one.step.start) + 1
+            far = one.step.along(self.curve, one.at)
+            while place < len(self.points) and one.step.along(self.curve, self.points[place]) < far:
+                place += 1
+            self.points.insert(place, one.at)
+            self.events = [e for e in self.events if apart(self.curve, e[0], one.at)]
+            self.events.append((one.at, one.event))
+        self.points.append(new)
+        self.signs = signs
+        self.open_steps = [*self.open_steps, step] if signs.open else []
+
+    def _branch(self, message: str, status: str = "incomplete") -> Branch:
+        events = [replace(event, point=self.points.index(at)) for at, event in self.events]
+        events.sort(key=lambda event: event.point)
+        return Branch.through(self.curve, self.points, events, self.ends, status, message)
 
     def _closed(self, point: Point, new: Point, length: float) -> bool:
         """Return whether the last step came back to the start and went past it."""

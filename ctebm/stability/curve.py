@@ -24,8 +24,11 @@ __all__ = ["Curve", "Point", "Step"]
 
 # df/dp is a central difference over this share of the range, near the cube root of rounding.
 PARAMETER_DIFFERENCE = 1e-6
-# At a branch point the curve's matrix is singular: values below this share of its largest are zero.
-SINGULAR = 1e-13
+# The curve's matrix is singular at a branch point, and along a symmetry that moves an equilibrium
+# to others. Differences leave 1e-10 of df/dp wrong and rounding 1e-16 of a force: divided by a
+# singular value below these shares of the largest they would be steps that mean nothing, and the
+# shortest solution goes without.
+SINGULAR_TANGENT, SINGULAR_STEP = 1e-7, 1e-10
 # Newton's method has failed when the force grows by this factor.
 DIVERGING = 1e3
 # A force that no step makes smaller.
@@ -75,6 +78,10 @@ class Step:
     start: Point
     t: Tensor
     length: float
+
+    def along(self, curve: Curve, point: Point) -> float:
+        """Return how far along the tangent a point is."""
+        return float(curve.secant(self.start, point) @ self.t)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,27 +138,12 @@ class Curve:
         lam = -torch.linalg.eigvals(J)
         return lam[lam.real.argsort()]
 
-    def null_vectors(self, point: Point, k: int = 0) -> tuple[Tensor, Tensor]:
-        """Return right and left vectors of J's (k + 1)-th smallest singular value, ``(unit,)``.
-
-        At a zero eigenvalue they span its null spaces, which are one with an energy.
-        """
-        free = ~point.pinned
-        left, _, right = torch.linalg.svd(self.jacobian(point)[free][:, free])
-        v, w = torch.zeros_like(point.s), torch.zeros_like(point.s)
-        v[free] = right[-1 - k]
-        if isinstance(self.network(point.p), Network):
-            return v, v
-        w[free] = left[:, -1 - k]
-        return v, -w if float(v @ w) < 0 else w
-
     def tangent(self, point: Point, along: Tensor) -> Tensor:
         """Return the unit tangent ``(ds, dp)`` in scaled lengths, turned like `along`."""
         A = torch.cat([self._jacobian(point), along.unsqueeze(0)])
         right = torch.zeros(len(A), dtype=A.dtype, device=A.device)
         right[-1] = 1
-        # least squares, since the matrix is singular at a branch point
-        t = torch.linalg.pinv(A, rtol=SINGULAR) @ right
+        t = torch.linalg.pinv(A, rtol=SINGULAR_TANGENT) @ right
         return t / t.norm()
 
     def unsigned_tangent(self, point: Point) -> Tensor:
@@ -185,7 +177,9 @@ class Curve:
             if size <= ROUNDING or (size <= self.tol and size > STALLED * last):
                 return point, k
             A = torch.cat([self._jacobian(point), along.unsqueeze(0)])
-            change = -torch.linalg.lstsq(A, F.unsqueeze(-1), driver="gelsd").solution.squeeze(-1)
+            change = -torch.linalg.lstsq(
+                A, F.unsqueeze(-1), rcond=SINGULAR_STEP, driver="gelsd"
+            ).solution.squeeze(-1)
             moved, point, last = moved + change, self.move(point, change), size
         return point, max_iterations if last <= self.tol else 0
 
@@ -200,21 +194,39 @@ class Curve:
         return float(self.tangent(end, step.t) @ step.t) < SHARPEST
 
     def locate(self, step: Step, test: Callable[[Point], float]) -> Point | None:
-        """Return where a test function crosses zero on a step, or None."""
+        """Return where a test function crosses zero on a step, or None.
+
+        Newton's method begins on the cubic through both ends and their tangents: beside a branch
+        point it would go over to the other branch from further away.
+        """
+        end, _ = self.end(step)
+        chord, t_end = self.secant(step.start, end), self.tangent(end, step.t)
+        slope = step.length * t_end / (t_end @ step.t)
 
         def at(length: float) -> Point:
-            return self.end(Step(step.start, step.t, length))[0]
+            x = length / step.length
+            by = x**2 * (3 - 2 * x) * chord
+            by += x * (1 - x) ** 2 * step.length * step.t - x**2 * (1 - x) * slope
+            return self.correct(self.move(step.start, by), step.t)[0]
 
-        ends = test(step.start), test(at(step.length))
+        ends = test(step.start), test(end)
         if not (math.isfinite(ends[0]) and math.isfinite(ends[1])) or ends[0] * ends[1] > 0:
             return None
         if ends[0] == 0:
             return step.start
+        if ends[1] == 0:
+            return end
         root = scipy.optimize.brentq(
             lambda x: test(at(float(x))), 0.0, step.length, xtol=LOCATED, maxiter=EVALUATIONS,
             disp=False,
         )  # fmt: skip
         return at(float(root))  # pyright: ignore[reportArgumentType]
+
+    def reaches(self, step: Step, point: Point) -> bool:
+        """Return whether a point located on a step is an equilibrium of the same branch."""
+        far = Step(step.start, step.t, step.along(self, point))
+        at_rest = float(self._residual(point).abs().max()) <= self.tol
+        return at_rest and (point is step.start or not self.jumped(far, point))
 
     def nearest_kink(self, point: Point) -> Tensor:
         """Return the kink that each unit's state is nearer to, ``(unit,)``."""

@@ -19,9 +19,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ctebm.equilibria.krylov import generic_vector
 from ctebm.stability.curve import PARAMETER_DIFFERENCE, Curve, Point
+from ctebm.stability.null_space import ZERO
 
-__all__ = ["NormalForm", "normal_form"]
+__all__ = ["NormalForm", "kind_of_zero", "normal_form", "transversality"]
 
 # At a branch point the force is flat along the null vector up to third order: with a rounding unit
 # u, x is known to a few u^(1/3) of its length on the second branch, and p to some u^(2/3) of the
@@ -29,8 +31,6 @@ __all__ = ["NormalForm", "normal_form"]
 STATE_ROUNDINGS, PARAMETER_ROUNDINGS = 4, 40
 # df/dp is orthogonal to a null vector within this share of its length.
 ORTHOGONAL = 1e-5
-# Further eigenvalues within this share of the largest are zero too.
-MULTIPLE = 1e-6
 # Rounding of an entry of a force or of a Jacobian, in units of the last place of the largest.
 ENTRY_ROUNDINGS = 100
 
@@ -38,6 +38,8 @@ ENTRY_ROUNDINGS = 100
 @dataclass(frozen=True, eq=False)
 class NormalForm:
     r"""Coefficients of the force along a null vector, and what is known of them.
+
+    On several left null vectors they are the lengths of what is a number on one.
 
     Attributes
     ----------
@@ -70,28 +72,29 @@ class NormalForm:
 
 
 def normal_form(curve: Curve, point: Point, v: Tensor, w: Tensor) -> NormalForm:
-    r"""Return the normal form at a zero eigenvalue with null vectors `v` and `w`, ``(unit,)``.
+    r"""Return the normal form at a zero eigenvalue with a null vector `v`, ``(unit,)``.
 
-    By central differences of :math:`w \cdot J v`, over steps that balance rounding against
-    truncation. An arm with `a` and `c` turns back at :math:`p = 3a^2/(8bc)`: as long as this is no
-    longer than `p` is known, the crossing is a pitchfork.
+    The left null vector `w` is ``(unit,)``, or ``(multiplicity, unit)`` for all of them. By central
+    differences of :math:`w \cdot J v`, over steps that balance rounding against truncation. An arm
+    with `a` and `c` turns back at :math:`p = 3a^2/(8bc)`: as long as this is no longer than `p` is
+    known, the crossing is a pitchfork.
     """
     u, root_n, span = torch.finfo(v.dtype).eps, math.sqrt(len(v)), curve.span
     J, f_p = curve.jacobian(point), curve.parameter_force(point)
 
-    def slope(ds: Tensor, dp: float = 0.0) -> float:
+    def slope(ds: Tensor, dp: float = 0.0) -> Tensor:
         moved = Point(point.s + ds, point.p + dp, point.pinned)
-        return float(w @ curve.jacobian(moved) @ v)
+        return w @ curve.jacobian(moved) @ v
 
     h = u ** (1 / 4)
     behind, here, ahead = (slope(k * h * v) for k in (-1, 0, 1))
-    a, c = (ahead - behind) / (2 * h), (ahead - 2 * here + behind) / h**2
-    h_p, z = u ** (1 / 3) * span, _branch_direction(J, f_p, point.pinned, v, w)
-    b = (slope(h_p * z, h_p) - slope(-h_p * z, -h_p)) / (2 * h_p)
+    a, c = _size((ahead - behind) / (2 * h)), _size((ahead - 2 * here + behind) / h**2)
+    h_p, z = u ** (1 / 3) * span, _branch_direction(J, f_p, point.pinned)
+    b = _size((slope(h_p * z, h_p) - slope(-h_p * z, -h_p)) / (2 * h_p))
 
     entry = ENTRY_ROUNDINGS * u * max(float(torch.linalg.matrix_norm(J, math.inf)), abs(b) * span)
     return NormalForm(
-        q=float(w @ f_p), b=b, a=a, c=c,
+        q=_size(w @ f_p), b=b, a=a, c=c,
         q_error=max(
             ORTHOGONAL * float(f_p.norm()),
             STATE_ROUNDINGS * u ** (1 / 3) * abs(b) * _arm(a, b, c, span, root_n),
@@ -104,6 +107,11 @@ def normal_form(curve: Curve, point: Point, v: Tensor, w: Tensor) -> NormalForm:
     )  # fmt: skip
 
 
+def _size(x: Tensor) -> float:
+    """Return a number, or the length of a vector."""
+    return float(x) if x.ndim == 0 else float(x.norm())
+
+
 def _arm(a: float, b: float, c: float, span: float, longest: float) -> float:
     """Return the `x` that the second branch reaches within the range."""
     lengths = [longest]
@@ -114,16 +122,35 @@ def _arm(a: float, b: float, c: float, span: float, longest: float) -> float:
     return min(lengths)
 
 
-def _branch_direction(J: Tensor, f_p: Tensor, pinned: Tensor, v: Tensor, w: Tensor) -> Tensor:
-    """Return ``ds/dp`` along the branch, across `v`: the solution of ``J z = -f_p``.
-
-    J is singular; bordered by its null vectors it is not, unless the eigenvalue is multiple.
-    """
-    free, n = ~pinned, int((~pinned).sum())
-    size = float(J[free][:, free].abs().max()) or 1.0
-    A = J.new_zeros(n + 1, n + 1)
-    A[:n, :n], A[:n, n], A[n, :n] = J[free][:, free], size * w[free], size * v[free]
-    right = torch.cat([-f_p[free], f_p.new_zeros(1)])
-    z = torch.zeros_like(v)
-    z[free] = (torch.linalg.pinv(A, rtol=MULTIPLE) @ right)[:n]
+def _branch_direction(J: Tensor, f_p: Tensor, pinned: Tensor) -> Tensor:
+    """Return ``ds/dp`` along the branch, across the null space: the solution of ``J z = -f_p``."""
+    z = torch.zeros_like(f_p)
+    z[~pinned] = -torch.linalg.pinv(J[~pinned][:, ~pinned], rtol=ZERO) @ f_p[~pinned]
     return z
+
+
+def transversality(curve: Curve, point: Point, w: Tensor) -> float:
+    r"""Return :math:`w \cdot \partial f/\partial p`, of several `w` the length of all of them."""
+    return _size((w @ curve.parameter_force(point)).squeeze(0))
+
+
+def kind_of_zero(curve: Curve, point: Point, v: Tensor, w: Tensor) -> str:
+    """Return the kind of a zero eigenvalue, as :class:`ctebm.Event` names it.
+
+    Parameters
+    ----------
+    curve : Curve
+        The curve.
+    point : Point
+        Where the eigenvalue is zero.
+    v, w : Tensor
+        Orthonormal right and left null vectors, ``(multiplicity, unit)``.
+    """
+    if len(v) == 1:
+        return normal_form(curve, point, v[0], w[0]).kind
+    # quadratic terms that vanish along generic null vectors vanish along all
+    generic = generic_vector(len(v), v) @ v
+    kinds = {normal_form(curve, point, u / u.norm(), w).kind for u in (v[0], v[-1], generic)}
+    if "fold" in kinds:
+        return "fold"
+    return "multiple zero" if "transcritical" in kinds else "symmetric pitchfork"

@@ -170,6 +170,8 @@ def test_bad_input():
         continue_branch(family, [0.0, 0.0], (2.0, 3.0), step=0)
     with pytest.raises(ValueError, match="one start"):
         continue_branch(family, torch.zeros(2, 2), (2.0, 3.0))
+    with pytest.raises(ValueError, match="float64"):
+        continue_branch(lambda w: family(w).to(torch.float32), [0.0, 0.0], (2.0, 3.0), tol=1e-5)
     with pytest.raises(ValueError, match="rounding floor"):
         continue_branch(family, [0.0, 0.0], (2.0, 3.0), tol=1e-18)
     branch = continue_branch(lambda h: pair(8, TANH, -4 + h), [-1.0, -1.0], (-1.5, 1.5))

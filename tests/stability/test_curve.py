@@ -91,16 +91,6 @@ def test_eigenvalues_are_those_of_the_linearisation(kind):
     torch.testing.assert_close(found, linearize(family(6.0), [0, 0]).eigenvalues)
 
 
-def test_null_vectors_without_an_energy():
-    """J = [[0, 1], [0, -1]]: right null vector (1, 0), left (1, 1)."""
-    W = [[1, 1], [0, 0]]
-    curve = Curve(lambda p: AsymmetricNetwork(W, [p, 0], HARD).centred(), 1.0, 1e-12)
-    v, w = curve.null_vectors(Point(tensor(0, 0), 0.0, FREE[:2]))
-    side = float(v[0].sign())
-    torch.testing.assert_close(side * v, tensor(1, 0))
-    torch.testing.assert_close(side * w, tensor(1, 1) / math.sqrt(2))
-
-
 class TestKinks:
     curve = Curve(lambda h: pair(2.0, HARD, -1 + h), 4.0, 1e-12)
 
