@@ -232,8 +232,7 @@ def _recorded(
     step = _filled([torch.tensor(steps) for steps in schedule.steps], dim=0, fill=-1)
     finite = torch.isfinite(moved).all(-1) | (step < 0).to(moved.device)
     implicit = implicit_gradient(run.network, fixed.state, run.target)
-    unstable = torch.isnan(implicit).any(-1)
-    status, message = outcomes(fixed, run, finite.flatten(1).all(-1), unstable)
+    status, message = outcomes(fixed, run, finite.flatten(1).all(-1), _unstable(fixed, implicit))
     moved[~fixed.converged] = torch.nan
     return Correspondence(
         network=network,
@@ -264,6 +263,16 @@ def _recorded(
         seed=displacements[-1].seed,
         layers=list(run.network.layers),
     )
+
+
+def _unstable(fixed: FixedPoints, implicit: Tensor) -> Tensor:
+    """Return which equilibria are known not to be stable, ``(sample,)``.
+
+    With an energy the implicit gradient has found out on its way; without one by the eigenvalues.
+    """
+    if isinstance(fixed.network, Network):
+        return torch.isnan(implicit).any(-1)
+    return (fixed.index > 0).reshape(-1)
 
 
 def _filled(rows: list[Tensor], dim: int, fill: float = torch.nan) -> Tensor:

@@ -274,6 +274,41 @@ def test_an_equilibrium_that_is_not_stable_is_said():
     assert "not stable" in record.message[0] and record.message[1] == ""
 
 
+@pytest.mark.parametrize("kind", ["asymmetric", "feedback", "hopfield", "own"])
+@pytest.mark.parametrize("given", ["start", "state"])
+def test_nor_is_it_passed_over_without_an_energy(kind, given):
+    """The same saddle and well, in a motion without an energy and started exactly there."""
+    layered = ctebm.LayeredNetwork([[[8.0]], [[8.0]]], [[0.0]] * 3, ctebm.Tanh()).centred()
+    dense = ctebm.AsymmetricNetwork(
+        [[0, 8, 0], [8, 0, 8], [0, 8, 0]], [0, 0, 0], ctebm.Tanh(), layers=layered.layers
+    )
+
+    class Own(ctebm.VectorField):
+        def __init__(self, h_and_y):
+            layers = {"h1": slice(0, 1), "y": slice(1, 2)}
+            super().__init__(2, layers=layers)
+            self.net = h_and_y
+
+        def force(self, s):
+            return self.net.force(s)
+
+    net = {
+        "asymmetric": dense.centred(),
+        "feedback": ctebm.FeedbackNetwork(
+            [[[8.0]], [[8.0]]], [[[8.0]], [[8.0]]], [[0.0]] * 3, ctebm.Tanh()
+        ).centred(),
+        "hopfield": ctebm.HopfieldNetwork(layered),
+        "own": Own(layered.clamp({"x": [0.0]})),
+    }[kind]
+    x, target = (None if kind == "own" else [[0.0], [0.0]]), [[0.3], [0.3]]
+    well = ctebm.settle(net if x is None else net.clamp({"x": [0.0]}), [0.5, 0.5], tol=1e-12).state
+    starts = torch.stack([torch.zeros_like(well), well])
+    record = ctebm.correspondence(net, x, target, [0.1], n_steps=4, **{given: starts})
+    assert record.fixed.stability == ["saddle", "stable"]
+    assert record.status.tolist() == [4, 0]
+    assert "not stable" in record.message[0] and record.message[1] == ""
+
+
 def test_single_precision_has_a_tolerance_of_its_own():
     """What it measures is that of double precision, to its rounding floor."""
     net = ctebm.LayeredNetwork.random((5, 6, 4, 3), HARD, gain=0.3, seed=4)
