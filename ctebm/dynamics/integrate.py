@@ -174,7 +174,10 @@ def simulate(
     check_method(method, motions, steady)
     solver, noisy = METHODS[method], any(motion.noisy for motion in motions)
     s = first_state(motions, start, eps)
-    room = Room(s, states=not observe, stages=solver.stages if differentiable else 0)
+    room = Room(
+        s, states=not observe, stages=solver.stages if differentiable else 0,
+        observed=len(observe or ()), each=1 if eps is None else torch.as_tensor(eps).numel(),
+    )  # fmt: skip
     with _threads(threads, s) as used, torch.set_grad_enabled(differentiable):
         if solver.adaptive:
             fixed = {

@@ -20,6 +20,8 @@ from ctebm.networks.memory import check_memory
 __all__ = ["Room", "check_adaptive", "check_method", "clock_of", "first_state", "motions_of"]
 
 _GRAPH_STATES = 6  # states' worth of memory that a drift keeps for its gradient, about
+_OBSERVED_BYTES = 600  # of a number that is observed, a tensor until the run ends
+_TIME_BYTES = 16  # of a time, twice
 _SAVE_BYTES = 128  # of a save's number, time and phase, as lists of Python hold them
 
 
@@ -112,17 +114,24 @@ class Room:
         Whether states are kept, and not only functions of them.
     stages : int
         Evaluations of the drift in a step whose graph is kept.
+    observed : int
+        Functions of the state that are kept.
+    each : int
+        Step sizes, each of which has a time of its own at every save.
     """
 
     state: Tensor
     states: bool
     stages: int
+    observed: int = 0
+    each: int = 1
 
     def check(self, n_saves: int, n_steps: int) -> None:
         """Refuse a run whose saves do not fit the free memory."""
         a_state = self.state.numel() * self.state.element_size()
         graph = _GRAPH_STATES * self.stages * n_steps
-        needed = a_state * (n_saves * self.states + graph) + _SAVE_BYTES * n_saves
+        a_save = _SAVE_BYTES + _TIME_BYTES * self.each + _OBSERVED_BYTES * self.observed
+        needed = a_state * (n_saves * self.states + graph) + a_save * n_saves
         remedy = "take fewer steps" if graph else "save fewer (save_every) or use observe"
         check_memory("the states that this run keeps", needed, remedy, self.state.device)
 

@@ -15,9 +15,12 @@ from ctebm.equilibria.record import known_energy
 from ctebm.equilibria.search import find_fixed_points
 from ctebm.networks.base import StateLike, VectorField, single
 from ctebm.networks.kinks import Box
+from ctebm.networks.memory import check_memory
 from ctebm.networks.numbers import finite, whole
 
 __all__ = ["phase_plane"]
+
+_STATES = 12  # of each point, about, while force and energy are computed
 
 
 def phase_plane(
@@ -66,7 +69,8 @@ def phase_plane(
     ------
     ValueError
         If the units are not two different ones of the network, for paths of more than two units,
-        a network of several samples, limits that are not finite, or less than two grid points.
+        a network of several samples, limits that are not finite, or less than two grid points
+        or more than fit the free memory.
 
     Examples
     --------
@@ -85,6 +89,11 @@ def phase_plane(
         raise ValueError(f"expected two different units below {n}, got {units}.")
     if n > 2 and len(starts):
         raise ValueError(f"paths of {n} units leave the plane of two; leave out starts.")
+    check_memory(
+        f"a plane of {n_grid:,} by {n_grid:,} points",
+        _STATES * n_grid**2 * n * network.dtype.itemsize,
+        "use a smaller n_grid",
+    )
     axis = torch.linspace(*limits, n_grid, dtype=network.dtype, device=network.device)
     s = network.as_state(torch.zeros(n) if base is None else base)
     s = s.expand(n_grid, n_grid, n).clone()

@@ -13,8 +13,11 @@ from ctebm.equilibria.sweeps import Equilibrium
 from ctebm.learning.plastic import PlasticNetwork
 from ctebm.learning.rules import Rule, WeightGradient, check_steps, check_tied, outer, products
 from ctebm.networks.blocks import Blocks
+from ctebm.networks.memory import check_memory
 
 __all__ = ["Chain", "EquilibriumPropagation", "Implicit", "ThroughTime"]
+
+_GRAPH_STATES = 5  # that a step keeps for its gradient, about
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,10 @@ class ThroughTime(Rule):
         self, network: PlasticNetwork, equilibrium: Equilibrium, target: Tensor
     ) -> WeightGradient:
         check_tied(network, "ThroughTime")
+        states = sum(s.numel() for s in equilibrium.states) * target.element_size()
+        what = f"the graph of {self.n_steps:,} steps of {len(target):,} samples"
+        n_bytes = _GRAPH_STATES * self.n_steps * states
+        check_memory(what, n_bytes, "take fewer steps or a smaller batch", target.device)
         copy = network.to(dtype=network.dtype)
         leaves = [*copy.weights, *copy.biases[1:]]
         with torch.enable_grad():

@@ -26,6 +26,7 @@ from torch import Tensor
 from ctebm.networks.arrays import check_float, mapped, real_tensor, refuse_integers
 from ctebm.networks.kinks import Box
 from ctebm.networks.layout import consecutive, covering, rows_of, size_of
+from ctebm.networks.memory import check_matrices
 
 __all__ = ["ClampedField", "LyapunovField", "StateLike", "VectorField", "count_units", "single"]
 
@@ -465,6 +466,7 @@ def columns(product: Callable[[Tensor, Tensor], Tensor], s: Tensor) -> Tensor:
     """Return a matrix ``(*batch, unit, unit)`` from its products with unit vectors."""
     if s.shape[-1] == 0:
         return s.unsqueeze(-1)
+    check_matrices(s)
     basis = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device)
     return torch.stack([product(s, e.expand_as(s)) for e in basis], dim=-1)
 

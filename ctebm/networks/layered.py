@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +17,7 @@ from ctebm.networks.activation import Activation, as_activation
 from ctebm.networks.arrays import finite_tensor
 from ctebm.networks.blocks import Blocks, product
 from ctebm.networks.layout import consecutive, layer_names, without_layer
+from ctebm.networks.memory import check_matrices, check_memory
 from ctebm.networks.numbers import finite, whole
 from ctebm.networks.pairwise import PairwiseField, PairwiseNetwork, affine
 
@@ -94,6 +96,7 @@ class LayeredField(PairwiseField):
     def dense_weight(self) -> Tensor:
         if not self.layers:  # all are held
             return self.bias.new_zeros(0, 0)
+        check_matrices(self.bias[(0,) * (self.bias.ndim - 1)])
         return self.blocks.matrix()
 
     def _restrict(self, clamped: str, bias: Tensor) -> Self:
@@ -189,16 +192,20 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
         Raises
         ------
         ValueError
-            For less than two layers, an empty one, or a gain that is negative or not finite.
+            For less than two layers, an empty one, a gain that is negative or not finite, or
+            weights that do not fit the free memory.
         """
         sizes = [whole("size", n, least=1, remedy="a layer has units") for n in sizes]
         if len(sizes) < 2:
             raise ValueError(f"expected two or more layers, got sizes {sizes}.")
         gain = finite("gain", gain, low=0)
+        blocks = [m * n for m, n in pairwise(sizes)]
+        what = f"a network of {' - '.join(f'{n:,}' for n in sizes)} units"
+        check_memory(what, 8 * (2 * sum(blocks) + 2 * max(blocks)), "use smaller layers")
         streams = np.random.SeedSequence(seed).spawn(len(sizes) - 1)
         weights = [
             np.random.default_rng(stream).uniform(-1, 1, (m, n)) * gain * np.sqrt(6 / (m + n))
-            for stream, m, n in zip(streams, sizes[:-1], sizes[1:], strict=True)
+            for stream, (m, n) in zip(streams, pairwise(sizes), strict=True)
         ]
         network = cls(weights, [np.zeros(n) for n in sizes], activation, dtype=dtype)
         return network.centred() if centred else network

@@ -17,6 +17,7 @@ from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
 from ctebm.networks.kinks import Box
 from ctebm.networks.layout import drop_units, rows_of
+from ctebm.networks.memory import check_matrices
 
 __all__ = ["PairwiseField", "PairwiseNetwork", "affine"]
 
@@ -129,6 +130,7 @@ class PairwiseField(VectorField):
 
     def _coupled(self, slope: Tensor) -> Tensor:
         r"""Return :math:`\mathrm{diag}(\rho')\, W\, \mathrm{diag}(\rho')`."""
+        check_matrices(slope)
         return slope.unsqueeze(-1) * self.dense_weight() * slope.unsqueeze(-2)
 
     def _slope_and_diagonal(self, s: Tensor) -> tuple[Tensor, Tensor]:

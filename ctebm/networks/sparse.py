@@ -20,6 +20,8 @@ from ctebm.networks.pairwise import PairwiseNetwork
 
 __all__ = ["SparseNetwork"]
 
+_RING_BYTES = 256  # a unit, while its weights are laid out
+
 
 class SparseNetwork(MatrixField, PairwiseNetwork):
     r"""Sparse couplings of eq. 6, up to some 10^5 units and more.
@@ -82,9 +84,12 @@ class SparseNetwork(MatrixField, PairwiseNetwork):
         Raises
         ------
         ValueError
-            For less than three units, or a weight that is not finite.
+            For less than three units, a weight that is not finite, or units that do not fit the
+            free memory.
         """
         n_units = whole("n_units", n_units, least=3, remedy="two units are a pair, no ring")
+        what = f"a ring of {n_units:,} units"
+        check_memory(what, _RING_BYTES * n_units, "use fewer units, or give few weights yourself")
         i = np.arange(n_units)
         rows, columns = np.r_[i, i], np.r_[(i + 1) % n_units, (i - 1) % n_units]
         weights = np.full(2 * n_units, finite("weight", weight))

@@ -19,6 +19,8 @@ from ctebm.stability.record import Linearization
 
 __all__ = ["linearize"]
 
+_WORK = 8  # matrices that the solver and the residuals of one sample take, about
+
 
 def linearize(
     network: VectorField,
@@ -73,7 +75,7 @@ def linearize(
         raise ValueError(f"expected one state or more, got {tuple(s.shape)}.")
     f = network.force(s)
     pinned = pinned_units(network, s, f)
-    whole = _whole(network, int((~pinned).sum(-1).max()), dense)
+    whole = _whole(network, int((~pinned).sum(-1).max()), batch.numel(), dense)
     spectra, kinds = _spectra(network, s, ~pinned, whole, tol)
     values, vectors, errors = stacked(spectra, s.reshape(-1, s.shape[-1]))
     index = torch.tensor([k for k, _ in kinds])
@@ -99,7 +101,7 @@ def linearize(
     return found
 
 
-def _whole(network: VectorField, n_free: int, dense: bool | None) -> bool:
+def _whole(network: VectorField, n_free: int, n_samples: int, dense: bool | None) -> bool:
     """Return whether all eigenpairs are computed; refuse what does not fit."""
     if not isinstance(network, Network):
         if dense is False:
@@ -107,15 +109,16 @@ def _whole(network: VectorField, n_free: int, dense: bool | None) -> bool:
                 "expected a network with an energy for dense=False, since the ends of a spectrum "
                 "without the matrix are those of a symmetric one; leave dense=None."
             )
-        remedy = "clamp some layers, or use a smaller network"
+        remedy, size = "clamp some layers, or use a smaller network", 16  # bytes, of complex ones
     else:
         if dense is None:
             dense = n_free <= DENSE_UNITS
         if not dense:
             return False
-        remedy = "leave dense=None for both ends of the spectrum without the matrix"
-    # the matrix, its vectors and the solver's work space
-    check_memory(f"all {n_free:,} eigenpairs", 4 * 8 * n_free**2, remedy)
+        remedy, size = "leave dense=None for both ends of the spectrum without the matrix", 8
+    # the vectors of every sample are there twice while they are put together
+    what = f"all {n_free:,} eigenpairs of {n_samples:,} samples"
+    check_memory(what, (2 * n_samples + _WORK) * size * n_free**2, remedy)
     return True
 
 

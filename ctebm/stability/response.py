@@ -14,11 +14,14 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.networks.base import VectorField
+from ctebm.networks.memory import check_memory
 from ctebm.stability import modes
 from ctebm.stability.hessian import HessianMotion
 from ctebm.stability.jacobian import JacobianMotion
 
 __all__ = ["LinearResponse"]
+
+_POWER_COPIES = 4  # of a power spectrum while it is computed, about
 
 
 class LinearResponse(ABC):
@@ -145,11 +148,16 @@ class LinearResponse(ABC):
         Raises
         ------
         ValueError
-            If the point is no equilibrium or not stable.
+            If the point is no equilibrium or not stable, or the spectrum does not fit the free
+            memory.
         """
         modes.check_noise("a power spectrum", sigma, self.residual, self.stability)
         self._check_whole("a power spectrum")
         f = torch.as_tensor(frequency, dtype=self.state.dtype, device=self.state.device)
+        numbers = _POWER_COPIES * self.state.numel() * f.numel()
+        what = f"the power of every unit at {f.numel():,} frequencies"
+        n_bytes = numbers * self.state.element_size()
+        check_memory(what, n_bytes, "ask for fewer at a time", self.state.device)
         power = self._motion.power_spectrum(sigma, 2 * math.pi * f.reshape(-1))
         return power.reshape(*self.state.shape[:-1], *f.shape, self.state.shape[-1])
 

@@ -1,0 +1,302 @@
+"""Mutants of the package that its own tests do not notice.
+
+``python benchmarks/mutation.py equilibria learning --n 40 --seed 1`` changes one operator, number,
+condition or call of a module at a time, at places drawn with the seed, and runs the tests that
+mirror the module and the examples in its docstrings. It prints a line for each mutant and the
+survivors in a table, and exits with 1 where fewer than 90 % are killed.
+
+The tree is copied; nothing is written into it. Each mutant is a fork of one process that has
+loaded the libraries, so that a mutant costs its tests alone. A mutant is killed by a failing test,
+by a crash, and by tests that take three times as long as they should. Annotations, docstrings,
+decorators, errors' words, named constants of a module (tolerances, sizes of portions), and what no
+right program notices (``strict``, ``stacklevel``) are left as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import compileall
+import copy
+import importlib
+import os
+import pkgutil
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from py_compile import PycInvalidationMode
+
+ROOT = Path(__file__).resolve().parents[1]
+GOAL = 0.9  # of the mutants are killed
+SLOWER, GRACE = 3.0, 20.0  # a mutant's tests may take so many times their time, and seconds more
+MEMORY = 24 * 2**30  # bytes of addresses that a mutant may take
+COPIED = ("ctebm", "tests", "studies", "docs", "conftest.py", "pyproject.toml")
+
+OTHER_OPERATOR: dict[type[ast.AST], type[ast.AST]] = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult, ast.Mod: ast.FloorDiv, ast.Pow: ast.Mult,
+    ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.And: ast.Or, ast.Or: ast.And,
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
+    ast.In: ast.NotIn, ast.NotIn: ast.In,
+}  # fmt: skip
+_PAIRS = ("min max", "any all", "amin amax", "minimum maximum", "floor ceil", "argmin argmax")
+OTHER_NAME = {a: b for pair in _PAIRS for a, b in (pair.split(), pair.split()[::-1])}
+WITHOUT = {"abs", "clamp", "square", "sqrt", "neg", "flip", "cumsum", "mT", "conj"}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A module with one change."""
+
+    file: Path
+    line: int
+    before: str
+    after: str
+    source: str
+
+
+def places(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of a module that may change."""
+    match node:
+        case ast.Raise() | ast.Assert() | ast.JoinedStr() | ast.Expr(value=ast.Constant()):
+            return
+        case ast.keyword(arg="strict" | "stacklevel"):
+            return
+        case ast.FunctionDef() | ast.ClassDef():
+            inside = [*node.body]
+            if isinstance(node, ast.FunctionDef):
+                inside += [*node.args.defaults, *filter(None, node.args.kw_defaults)]
+        case ast.AnnAssign():
+            inside = [node.value] if node.value else []
+        case ast.Module():
+            named = ast.Assign | ast.AnnAssign | ast.If  # constants, and imports for types
+            inside = [part for part in node.body if not isinstance(part, named)]
+        case _:
+            inside = list(ast.iter_child_nodes(node))
+    if not isinstance(node, ast.Module):
+        yield node
+    for part in inside:
+        yield from places(part)
+
+
+def changes(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what a node may become."""
+    match node:
+        case ast.BinOp(op=op) | ast.BoolOp(op=op) | ast.AugAssign(op=op) if (
+            type(op) in OTHER_OPERATOR
+        ):
+            yield _with(node, op=OTHER_OPERATOR[type(op)]())
+        case ast.Compare(ops=[op, *more]) if type(op) in OTHER_OPERATOR:
+            yield _with(node, ops=[OTHER_OPERATOR[type(op)](), *more])
+        case ast.UnaryOp(op=ast.Not() | ast.USub(), operand=operand):
+            yield operand
+        case ast.Constant(value=bool(value)):
+            yield ast.Constant(not value)
+        case ast.Constant(value=int() | float() as value):
+            yield ast.Constant(value + 1)
+        case ast.If(test=test) | ast.While(test=test) | ast.IfExp(test=test) if not _flips(test):
+            yield _with(node, test=ast.UnaryOp(ast.Not(), test))
+        case ast.Attribute(attr=name) if name in OTHER_NAME:
+            yield _with(node, attr=OTHER_NAME[name])
+        case ast.Name(id=name) if name in OTHER_NAME:
+            yield _with(node, id=OTHER_NAME[name])
+        case ast.Call(func=ast.Attribute(value=value, attr=name)) if name in WITHOUT:
+            if not (isinstance(value, ast.Name) and value.id in ("torch", "np", "math")):
+                yield value
+        case ast.Expr(value=ast.Call()):
+            yield ast.Pass()
+
+
+def _flips(test: ast.AST) -> bool:
+    """Return whether a condition is negated by another change already."""
+    kinds = ast.Is | ast.IsNot | ast.Eq | ast.NotEq | ast.In | ast.NotIn
+    match test:
+        case ast.UnaryOp(op=ast.Not()):
+            return True
+        case ast.Compare(ops=[op]):
+            return isinstance(op, kinds)
+    return False
+
+
+def _with(node: ast.AST, **fields: object) -> ast.AST:
+    changed = copy.copy(node)
+    for name, value in fields.items():
+        setattr(changed, name, value)
+    return changed
+
+
+class _Replace(ast.NodeTransformer):
+    def __init__(self, old: ast.AST, new: ast.AST) -> None:
+        self.old, self.new = old, new
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        return self.new if node is self.old else self.generic_visit(node)
+
+
+def mutants_of(file: Path) -> Iterator[Mutant]:
+    """Yield every mutant of a module whose text differs from its own."""
+    text = file.read_text()
+    plain = ast.unparse(ast.parse(text))
+    kinds = [len(list(changes(node))) for node in places(ast.parse(text))]
+    for place, kind in [(p, k) for p, n in enumerate(kinds) for k in range(n)]:
+        tree = ast.parse(text)
+        old = next(islice(places(tree), place, None))
+        new = next(islice(changes(old), kind, None))
+        line, before, after = getattr(old, "lineno", 0), _words(old), _words(new)
+        source = ast.unparse(ast.fix_missing_locations(_Replace(old, new).visit(tree)))
+        if source != plain:
+            yield Mutant(file, line, before, after, source)
+
+
+def _words(node: ast.AST) -> str:
+    if isinstance(node, ast.If | ast.While):
+        return f"{type(node).__name__.lower()} {ast.unparse(node.test)}"
+    return " ".join(ast.unparse(node).split())
+
+
+class Bench:
+    """A copy of the tree in which mutants are tried."""
+
+    def __init__(self, where: Path) -> None:
+        self.where = where
+        for name in COPIED:
+            source = ROOT / name
+            if source.is_dir():
+                ignored = shutil.ignore_patterns("__pycache__", "_build")
+                shutil.copytree(source, where / name, ignore=ignored)
+            else:
+                shutil.copy(source, where / name)
+        # hashes, since a mutant may have the size and the second of what it replaces
+        compileall.compile_dir(
+            where / "ctebm", quiet=1, invalidation_mode=PycInvalidationMode.CHECKED_HASH
+        )
+        _load_libraries()
+
+    def tests_of(self, file: Path) -> list[str]:
+        """Return what mirrors a module: its own examples, and its tests if there are any."""
+        tests = Path("tests", *file.parts[1:-1], f"test_{file.stem}.py")
+        return [str(path) for path in (file, tests) if (self.where / path).exists()]
+
+    def outcome(self, file: Path, source: str, limit: float) -> tuple[str, float]:
+        """Return how the tests of a module end when it reads so, and the seconds they took."""
+        path = self.where / file
+        before, start = path.read_text(), time.monotonic()
+        path.write_text(source)
+        try:
+            child = os.fork()
+            if child == 0:
+                _run_tests(self.where, self.tests_of(file))
+            while True:
+                ended, status = os.waitpid(child, os.WNOHANG)
+                seconds = time.monotonic() - start
+                if ended:
+                    survived = os.WIFEXITED(status) and os.WEXITSTATUS(status) in (0, 5)
+                    return ("survived" if survived else "killed"), seconds
+                if seconds > limit:
+                    os.killpg(child, signal.SIGKILL)
+                    os.waitpid(child, 0)
+                    return "too slow", seconds
+                time.sleep(0.02)
+        finally:
+            path.write_text(before)
+
+
+def _load_libraries() -> None:
+    """Load what the package and its tests import, and forget the package."""
+    import hypothesis  # noqa: F401
+    import pytest  # noqa: F401
+    import sybil  # noqa: F401
+
+    import ctebm
+
+    for module in pkgutil.walk_packages(ctebm.__path__, "ctebm."):
+        importlib.import_module(module.name)
+    for name in [name for name in sys.modules if name.split(".")[0] == "ctebm"]:
+        del sys.modules[name]
+
+
+def _run_tests(where: Path, tests: list[str]) -> None:
+    """Run tests in this process, a child, and end it."""
+    os.setsid()
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    log = os.open(where / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.chdir(where)
+    sys.path[:] = [str(where), *(path for path in sys.path if path not in ("", str(ROOT)))]
+    import pytest
+
+    quiet = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0"]
+    code = 3
+    try:
+        code = int(pytest.main([*quiet, *tests]))
+    finally:
+        os._exit(code)
+
+
+def main() -> int:
+    """Print what survives, and return 1 where too much does."""
+    ask = argparse.ArgumentParser(description=__doc__)
+    ask.add_argument("wings", nargs="+", help="wings or modules, as equilibria or networks/base")
+    ask.add_argument("--n", type=int, default=40, help="mutants of each")
+    ask.add_argument("--seed", type=int, default=0)
+    a = ask.parse_args()
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1")
+    os.environ.pop("PYTHONPATH", None)
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(ROOT))
+    survivors, counts = [], Counter()
+    with tempfile.TemporaryDirectory() as where:
+        bench = Bench(Path(where).resolve())
+        for wing in a.wings:
+            for mutant, outcome, seconds in trial(bench, wing, a.n, a.seed):
+                counts[wing, outcome != "survived"] += 1
+                survivors += [(wing, mutant)] if outcome == "survived" else []
+                words = f"{mutant.file}:{mutant.line}  {mutant.before}  ->  {mutant.after}"
+                print(f"{outcome:8} {seconds:5.1f} s  {words}", flush=True)
+    print(f"\n{'survivor':44} change")
+    for _, mutant in survivors:
+        print(f"{mutant.file!s:>38}:{mutant.line:<5} {mutant.before}  ->  {mutant.after}")
+        print(f"{'':45}in {(ROOT / mutant.file).read_text().splitlines()[mutant.line - 1].strip()}")
+    print(f"\n{'wing':20} {'mutants':>7} {'killed':>6} {'share':>6}")
+    shares = []
+    for wing in a.wings:
+        killed, n = counts[wing, True], counts[wing, True] + counts[wing, False]
+        shares.append(killed / n if n else 0.0)
+        print(f"{wing:20} {n:7} {killed:6} {shares[-1]:6.2f}")
+    return int(min(shares) < GOAL)
+
+
+def trial(bench: Bench, wing: str, n: int, seed: int) -> Iterator[tuple[Mutant, str, float]]:
+    """Yield mutants of a wing, drawn with the seed, with what came of each."""
+    here = bench.where / "ctebm" / wing
+    files = sorted(here.rglob("*.py")) if here.is_dir() else [here.with_suffix(".py")]
+    mutants = [m for f in files if f.stem != "__init__" for m in mutants_of(f)]
+    chosen = random.Random(seed).sample(mutants, min(n, len(mutants)))
+    limits: dict[Path, float] = {}
+    for mutant in sorted(chosen, key=lambda mutant: mutant.file):
+        file = mutant.file.relative_to(bench.where)
+        if file not in limits:
+            plain = ast.unparse(ast.parse(mutant.file.read_text()))
+            outcome, seconds = bench.outcome(file, plain, 600)
+            if outcome != "survived":
+                raise SystemExit(
+                    f"the tests of {file} fail without a change: {bench.where}/log.txt"
+                )
+            limits[file] = SLOWER * seconds + GRACE
+        found = replace(mutant, file=file)
+        yield found, *bench.outcome(file, mutant.source, limits[file])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
