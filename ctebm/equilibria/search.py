@@ -23,6 +23,7 @@ from ctebm.equilibria.record import FixedPoints
 from ctebm.equilibria.settling import check_motion, settle_from
 from ctebm.networks.base import VectorField, count_units, single
 from ctebm.networks.energy import Network
+from ctebm.networks.memory import check_memory
 from ctebm.networks.numbers import whole
 
 __all__ = ["enumerate_fixed_points", "find_fixed_points", "search"]
@@ -34,6 +35,8 @@ EXHAUSTIVE_UNITS, ATTEMPTS = 32, 4
 # Up to here every pattern of pinned and free hard sigmoids is tried, 3^12 = 531,441, which takes
 # less than a search; so many numbers of them at a time.
 ENUMERATED_UNITS, PORTION = 12, 10**6
+# States' worth of memory that is used for each start, about.
+START_STATES = 40
 # Singular values below, relative to the largest, are 0: the pattern has a continuum of solutions.
 SINGULAR = 1e-12
 # Known states with one unit flipped that are settled in each attempt.
@@ -81,8 +84,8 @@ def find_fixed_points(
     Raises
     ------
     ValueError
-        If `n_starts` < 1, the network has more than one sample, `tol` is below rounding, or the
-        bounds are not finite or not in order.
+        If `n_starts` < 1 or more than fit the free memory, the network has more than one sample,
+        `tol` is below rounding, or the bounds are not finite or not in order.
 
     Examples
     --------
@@ -151,7 +154,14 @@ def search(
     draw = np.random.default_rng(np.random.SeedSequence(seed))
     low, high = state_bounds(network) if bounds is None else _checked(bounds)
     n, catalogue = count_units(network), Catalogue(network, tol)
-    for attempt in range(ATTEMPTS if n <= EXHAUSTIVE_UNITS else 1):
+    attempts = ATTEMPTS if n <= EXHAUSTIVE_UNITS else 1
+    check_memory(
+        f"a search from {n_starts:,} starts, doubled up to {attempts - 1} times,",
+        START_STATES * (n_starts << (attempts - 1)) * n * network.dtype.itemsize,
+        "give fewer n_starts",
+        network.device,
+    )
+    for attempt in range(attempts):
         starts = _starts(network, n_starts << attempt, low, high, draw)
         if attempt == 0:
             check_motion(network, starts)

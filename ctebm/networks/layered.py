@@ -96,7 +96,7 @@ class LayeredField(PairwiseField):
     def dense_weight(self) -> Tensor:
         if not self.layers:  # all are held
             return self.bias.new_zeros(0, 0)
-        check_matrices(self.bias[(0,) * (self.bias.ndim - 1)])
+        check_matrices(self.bias.new_empty(self.bias.shape[-1]))
         return self.blocks.matrix()
 
     def _restrict(self, clamped: str, bias: Tensor) -> Self:
