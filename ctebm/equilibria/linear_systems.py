@@ -66,9 +66,9 @@ def conjugate_gradients(product: Product, right: Tensor, tol: float = 0.0) -> Te
         definite &= ~running | positive
         running &= positive
         alpha = torch.where(running, rr / curvature, 0.0)
-        x, r = x + alpha * p, r - alpha * q
+        x, r = torch.addcmul(x, alpha, p), torch.addcmul(r, alpha, q, value=-1)
         rr_new = r.square().sum(-1, keepdim=True)
-        p = torch.where(running, r + rr_new / rr * p, p)
+        p = torch.addcmul(r, torch.where(running, rr_new / rr, 0.0), p)
         rr = torch.where(running, rr_new, rr)
         running = running & (rr > goal)
     return torch.where(definite, x * size, torch.nan)

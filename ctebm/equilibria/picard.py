@@ -110,11 +110,12 @@ def _advance(
     Return the states, where the next step would lead from there, the residual, and in which rows
     it rose, over them all or, if `watched`, in any of them.
     """
-    rose = torch.zeros_like(size, dtype=torch.bool)
-    for step in range(STEPS):
+    rose, square = torch.zeros_like(size, dtype=torch.bool), move.square().sum(-1)
+    for _ in range(STEPS):
         s = s + move
         move = residual_vector(network, s, network.force(s))
-        if watched or step == STEPS - 1:
-            before, size = size, move.abs().amax(-1)
-            rose |= ~(size <= OVERSHOOT * before)
-    return s, move, size, rose
+        if watched:
+            before, square = square, move.square().sum(-1)
+            rose |= ~(square <= OVERSHOOT**2 * before)
+    before, size = size, move.abs().amax(-1)
+    return s, move, size, rose | ~(size <= OVERSHOOT * before)

@@ -18,6 +18,7 @@ from ctebm.equilibria.linear_systems import positive_definite
 from ctebm.equilibria.rows import Rows, has_energy
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
+from ctebm.networks.pairwise import PairwiseNetwork
 
 __all__ = ["downhill_from", "is_unstable"]
 
@@ -25,6 +26,8 @@ __all__ = ["downhill_from", "is_unstable"]
 DENSE_UNITS = 300
 # Relative accuracy of the lowest eigenvalue, of which sign and direction are used.
 LANCZOS_TOL = 1e-4
+# Of more rows it pays to look first whether the couplings alone decide.
+FEW_ROWS = 8
 # The step away from a saddle, at first and at last, in its largest unit.
 LONGEST, SHORTEST = 0.1, 1e-6
 # Of sqrt(unit) times the share that a generic vector has in the directions of negative curvature:
@@ -81,13 +84,27 @@ def downhill_from(rows: Rows[Network], s: Tensor) -> tuple[Tensor, Tensor]:
 
 def _suspects(rows: Rows[Network], s: Tensor) -> list[int]:
     """Return the rows whose Hessian is not positive on all unpinned units."""
-    if not len(s):
+    share = GENERIC_SHARE / math.sqrt(s.shape[-1])
+    if not len(s) or (len(s) > FEW_ROWS and _convex(rows, share)):
         return []
     free = (~pinned_units(rows.network, s)).to(s.dtype)
     H = rows.network.hessian_operator(s)
-    share = GENERIC_SHARE / math.sqrt(s.shape[-1])
     definite = positive_definite(lambda v: free * H(v), free, share)
     return torch.nonzero(~definite).squeeze(-1).tolist()
+
+
+def _convex(rows: Rows[Network], share: float) -> bool:
+    """Return whether the Hessian is positive on all units together, and one matrix everywhere.
+
+    So it is between the kinks of pairwise couplings; then it is positive in every row, whichever
+    units are pinned.
+    """
+    network = rows.one(0)
+    if not isinstance(network, PairwiseNetwork) or network.box is None:
+        return False
+    inside = network.bias.new_zeros(network.bias.shape[-1])
+    one = torch.ones_like(inside)
+    return bool(positive_definite(network.hessian_operator(inside), one, share))
 
 
 def _negative_direction(network: Network, s: Tensor) -> tuple[Tensor, float] | None:

@@ -139,12 +139,12 @@ def settle_rows(
     ends, moving = Ends(found.state, found.steps, {}), found.first > tol
     if has_energy(rows):
         # a step that overshoots may end anywhere: above the start, or at a saddle
-        doubtful = _places(found.overshot & ~found.far & moving)
+        doubtful = _places((found.overshot | found.far) & moving)
         above = doubtful[_is_above(rows[doubtful], found.state[doubtful], s[doubtful])]
-        back = found.far.index_fill(0, above, True)
-        ends.state[back] = s[back]
-        doubtful = doubtful[~back[doubtful]]
-        _descend(rows, ends, _places(back & moving), doubtful, tol, max_iterations)
+        ends.state[above] = s[above]
+        far = found.far.index_fill(0, above, True)
+        doubtful = doubtful[~far[doubtful]]
+        _descend(rows, ends, _places(far & moving), doubtful, tol, max_iterations)
     else:
         back = found.far | found.overshot
         ends.state[back] = s[back]
@@ -182,9 +182,9 @@ def _descend(
         if not len(far):
             break
         ends.state[far], ends.steps[far] = beside, ends.steps[far] + 1
-    size = residual(rows[tried].network, ends.state[tried])
+    size, end = residual(rows[tried].network, ends.state[tried]), _scale(ends.state)
     for i, r in zip(tried.tolist(), size.tolist(), strict=True):
-        grown, n = float(_scale(ends.state)[i]), int(ends.steps[i])
+        grown, n = float(end[i]), int(ends.steps[i])
         if not grown < GROWTH * float(start[i]):
             E = float(rows.one(i).energy(ends.state[i]))
             ends.why[i] = (
@@ -216,9 +216,9 @@ def _follow(
             f"an equilibrium with {k} unstable directions: the motion from this start ends there, "
             "from beside it it does not; move the start a little."
         )
+    growth = _scale(found.state) / _scale(start)
     for i in _places(~(size <= tol)).tolist():
-        t, n = float(found.time[i]), int(found.steps[i])
-        grown = float(_scale(found.state)[i] / _scale(start)[i])
+        t, n, grown = float(found.time[i]), int(found.steps[i]), float(growth[i])
         ends.why[int(at[i])] = (
             f"the state grows without bound: by a factor {grown:.3g} in time {t:.3g}; bound the "
             "force."

@@ -54,8 +54,8 @@ class HardSigmoid(Activation):
         return (s - self.lower).clamp(0.0, 1.0)
 
     def derivative(self, s: Tensor) -> Tensor:
-        low, high = self.kinks
-        return (s == s.clamp(low, high)).to(s.dtype)
+        s = s.detach()  # piecewise constant
+        return s.clamp(*self.kinks).sub_(s).eq_(0)  # a third of the time of a mask made numbers
 
     def second_derivative(self, s: Tensor) -> Tensor:
         return torch.zeros_like(s)

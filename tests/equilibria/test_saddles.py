@@ -5,6 +5,7 @@ import torch
 from analytic import HARD, TANH, all_to_all, pair, pitchfork_state
 from zoo import cyclic, identical_pairs, inhibition, lattice, winners
 
+from ctebm import settle
 from ctebm.equilibria.rows import Rows
 from ctebm.equilibria.saddles import downhill_from, is_unstable
 
@@ -62,3 +63,12 @@ def test_no_rows():
         rows, s = Rows.repeated(network, 0), torch.zeros(0, network.n_units, dtype=torch.float64)
         assert is_unstable(rows, s).shape == (0,)
     assert len(downhill_from(Rows.repeated(pair(8.0, TANH), 0), torch.zeros(0, 2))[0]) == 0
+
+
+@pytest.mark.parametrize("w", [0.6, 2.0])
+def test_many_rows_are_judged_as_few(w):
+    """Up to w = 1 the couplings alone say that none is a saddle, in one product for all rows."""
+    network = all_to_all(4, w, HARD)
+    end = settle(network, torch.full((4,), 0.3)).state.tolist()
+    rows, s = at(network, *([[0.0] * 4, end] * 10))
+    assert is_unstable(rows, s).tolist() == [w > 1, False] * 10
