@@ -113,3 +113,28 @@ def test_pinned_units_change_no_weights():
 def test_refuses_early_phases_without_meaning(options):
     with pytest.raises(ValueError, match="step"):
         ctebm.Early(**options)
+
+
+@pytest.mark.parametrize("rule", [ctebm.Early(), ctebm.XieSeung(), ctebm.Symmetric()], ids=repr)
+def test_feedback_is_there_for_separate_weights_alone(rule):
+    for tied in (True, False):
+        plastic, found, target = settled(tied=tied)
+        shapes = [V.shape for V in rule.gradient(plastic, found, target).feedback]
+        assert shapes == ([] if tied else [V.shape for V in plastic.weights])
+
+
+def test_biases_of_the_symmetric_rule_get_the_mean_change_of_rates():
+    plastic, found, target = settled(ctebm.Logistic(2.0))
+    gradient = ctebm.Symmetric(eps=0.3, n_steps=5).gradient(plastic, found, target)
+    moved = plastic.drive(found, target, eps=0.3, n_steps=5)
+    rho = plastic.activation
+    for b, s, d in zip(gradient.biases, found.states[1:], moved[1:], strict=True):
+        torch.testing.assert_close(b, (rho(s) - rho(s + d)).mean(0), rtol=0, atol=1e-14)
+
+
+def test_compensation_is_one_where_nothing_has_arrived():
+    plastic, _, _ = settled()
+    assert ctebm.Early(eps=0.1, n_steps=2).coefficients(plastic) == pytest.approx(
+        [1.0, 1.0, 0.01, 0.19]
+    )
+    assert ctebm.Early(eps=0.1).coefficients(plastic) == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1])

@@ -108,3 +108,18 @@ def test_refuses_two_directions_as_one():
     network = ctebm.FeedbackNetwork.at_angle(states((9, 7, 5), ctebm.HardSigmoid())[0], 40)
     with pytest.raises(ValueError, match="tied=False"):
         PlasticNetwork(network)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_what_learns_stands_by_pairs_of_layers(tied):
+    network, _, _ = states((9, 8, 7, 5), ctebm.HardSigmoid())
+    plastic = PlasticNetwork(network, tied=tied)
+    groups = plastic.parameters
+    assert plastic.sizes == [9, 8, 7, 5]
+    for i, group in enumerate(groups):
+        own = [plastic.weights[i], plastic.biases[i + 1]]
+        expected = own if tied else [*own, plastic.feedback[i]]
+        assert len(group) == len(expected)
+        assert all(p is q for p, q in zip(group, expected, strict=True))
+    assert (plastic.feedback[0] is plastic.weights[0]) == tied
+    assert (plastic.to(dtype=torch.float32).feedback[0].dtype) == torch.float32

@@ -41,3 +41,24 @@ def test_early_and_mirrored_rule_swap_the_ends_of_the_synapse():
         torch.testing.assert_close(V, W, rtol=0, atol=1e-15)
     for V, W in zip(mirror.feedback, early.weights, strict=True):
         torch.testing.assert_close(V, W, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_tied_weights_have_no_feedback_of_their_own(name):
+    plastic, found, target = settled()
+    assert RULES[name]().gradient(plastic, found, target).feedback == []
+
+
+def test_one_step_and_a_step_of_one_time_constant_are_early_phases():
+    assert ctebm.Early(eps=1.0, n_steps=1) == ctebm.Early(1.0, 1)
+
+
+def test_gradients_are_means_over_the_batch():
+    plastic, found, target = settled(n=2)
+    twice = plastic.settle(found.states[0].repeat(3, 1), tol=1e-14, max_sweeps=2000)
+    once, more = (
+        ctebm.Early().gradient(plastic, *both)
+        for both in ((found, target), (twice, target.repeat(3, 1)))
+    )
+    for a, b in zip([*once.weights, *once.biases], [*more.weights, *more.biases], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-13)

@@ -189,3 +189,24 @@ def test_another_runs_checkpoint_is_refused(tmp_path, network, change, name):
     ctebm.train(small_network(), *samples(), dataclasses.replace(PLAN, epochs=1), checkpoint=path)
     with pytest.raises(ValueError, match=f"made with {name}"):
         ctebm.train(network, *samples(), dataclasses.replace(PLAN, **change), checkpoint=path)
+
+
+def test_an_epoch_is_reported_in_one_sentence():
+    said = []
+    plan = dataclasses.replace(PLAN, epochs=2)
+    found = ctebm.train(
+        small_network(), *samples(), plan, held_out=samples(seed=1), report=said.append
+    )
+    assert len(said) == 2
+    for i, sentence in enumerate(said):
+        row = {name: values[i] for name, values in found.history.items()}
+        assert sentence.startswith(
+            f"epoch {i + 1}: training error {row['train_error']:.2f} %, held-out "
+            f"{row['test_error']:.2f} %, {row['sweeps']:.1f} sweeps to a residual of "
+            f"{row['residual']:.1e}, pinned {100 * row['pinned'][0]:.0f} %, "
+        )
+
+
+def test_early_stopping_asks_for_held_out_samples():
+    with pytest.raises(ValueError, match="give held_out"):
+        ctebm.train(small_network(), *samples(), dataclasses.replace(PLAN, patience=2))
