@@ -75,7 +75,7 @@ def test_every_sample_comes_once_in_an_order_of_the_epoch():
     assert [label for label, _ in seen] == ["epoch 1", "epoch 2"]
     for _, batches in seen:
         assert [len(chosen) for chosen in batches] == [20, 20, 10]
-        assert sorted(sum(batches, [])) == list(range(50))
+        assert sorted(i for chosen in batches for i in chosen) == list(range(50))
     assert seen[0][1] != seen[1][1]
     assert notes[0] == ""
     said = f"error {rows[0]['train_error']:.2f} %, residual {rows[0]['residual']:.1e}"

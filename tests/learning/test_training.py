@@ -45,7 +45,7 @@ def test_smooth_networks_settle_and_learn(activation):
     network = ctebm.LayeredNetwork.random(SIZES, activation, gain=0.5, seed=1)
     network = network.centred({"x": np.full(SIZES[0], 0.5)})
     rule = ctebm.Early(slope=True)
-    (x, label), plan = samples(), dataclasses.replace(PLAN, epochs=12, rate=0.03, rule=rule)
+    (x, label), plan = samples(96), dataclasses.replace(PLAN, epochs=10, rate=0.1, rule=rule)
     found = ctebm.train(network, x.clip(0.01, 0.99), label, plan)
     assert found.history["unsettled"].max() == 0
     assert found.history["train_error"][-1] <= 2
