@@ -59,3 +59,22 @@ def test_a_dataset_says_how_the_target_arrived_and_what_failed():
     attrs = nudged.to_dataset().attrs
     assert (attrs["drive"], attrs["beta"], attrs["points"]) == ("nudge", 0.2, 2)
     assert attrs["kinks"] == ""
+
+
+def test_inputs_are_kept_where_there_are_any():
+    net = ctebm.LayeredNetwork.random((3, 4, 2), ctebm.Tanh(), gain=0.3)
+    x, y = torch.full((2, 3), 0.1), torch.zeros(2, 2)
+    data = ctebm.correspondence(net, x, y, 0.1, n_steps=2).to_dataset()
+    assert data.input.dims == ("sample", "pixel")
+    np.testing.assert_allclose(data.input, x)
+    clamped = ctebm.correspondence(net.clamp({"x": x}), None, y, 0.1, n_steps=2).to_dataset()
+    assert "input" not in clamped
+    np.testing.assert_allclose(clamped.displacement, data.displacement, atol=1e-12)
+
+
+def test_a_seed_is_kept_where_there_was_noise():
+    quiet, noisy = (
+        measured(eps=[0.1], n_steps=2, sigma=sigma, seed=7).to_dataset() for sigma in (0.0, 0.1)
+    )
+    assert "noise_seed" not in quiet.attrs
+    assert noisy.attrs["noise_seed"] == "7"

@@ -161,3 +161,42 @@ def test_both_signs_of_a_nudge_share_their_noise():
     moved = run.displacement(0.1, [0, 1], seed=3)
     assert moved.seed == 3
     assert moved.standard_error[1].max() < 1e-13  # the first step's noise is no response
+
+
+def test_complex_nudges_together_give_the_response_for_unit_strength():
+    """With an error of the fourth order in beta (Laborieux & Zenke 2022)."""
+    net, fixed, target = settled(ctebm.Tanh())
+    errors = []
+    for beta in (0.2, 0.1):
+        run = DrivenRun(net, fixed.state, target, Nudge(beta, points=4), "euler", Replicates())
+        moved = run.displacement(0.1, [0, 1, 5, 20])
+        assert not moved.mean.is_complex()
+        errors.append(float((moved.mean - moved.linear_response).abs().max()))
+    assert float(moved.linear_response.abs().max()) > 0.01
+    assert errors[1] < 2e-6 and 12 < errors[0] / errors[1] < 20
+
+
+def test_one_noisy_run_has_no_error_of_its_mean():
+    net, fixed, target = settled(ctebm.Tanh())
+    noisy = Replicates(0.05, n=1, baseline="equilibrium")
+    moved = DrivenRun(net, fixed.state, target, Replace(), "euler", noisy).displacement(
+        0.1, [0, 3], seed=5
+    )
+    again = ctebm.simulate(
+        ctebm.Dynamics(net, sigma=0.05, drive=target), fixed.state, n_steps=3, eps=0.1, seed=5
+    )
+    assert moved.standard_error is not None and moved.standard_error.isnan().all()
+    torch.testing.assert_close(moved.mean[-1], again.state[-1] - fixed.state)
+
+
+def test_standard_errors_are_those_of_independent_runs():
+    net, fixed, target = settled(ctebm.Tanh())
+    noisy = Replicates(0.05, n=5, baseline="equilibrium")
+    run = DrivenRun(net, fixed.state, target, Replace(), "euler", noisy)
+    moved = run.displacement(0.1, [0, 2, 3], seed=5)
+    many = ctebm.simulate(
+        ctebm.Dynamics(net, sigma=0.05, drive=target), fixed.state.expand(5, *fixed.state.shape),
+        n_steps=3, eps=0.1, seed=5,
+    ).state[[0, 2, 3]]  # fmt: skip
+    torch.testing.assert_close(moved.mean, many.mean(1) - fixed.state)
+    torch.testing.assert_close(moved.standard_error, many.std(1) / 5**0.5)

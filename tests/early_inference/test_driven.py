@@ -145,3 +145,22 @@ def test_a_tangent_field_is_the_jacobian_of_the_units_that_move():
     torch.testing.assert_close(tangent.force(v), expected + free * push)
     torch.testing.assert_close(tangent.jacobian_product(v, v), expected)
     torch.testing.assert_close(tangent.adjoint_product(v, v), (J.mT @ v.unsqueeze(-1)).squeeze(-1))
+
+
+def test_complex_motions_of_batches_of_any_shape_are_those_of_their_samples():
+    net, _, target = settled(ctebm.Tanh())
+    motion = ComplexNudge(net, target, 0.2 + 0.1j)
+    draw = torch.Generator().manual_seed(0)
+    s = torch.randn(3, 8, 2 * net.n_units, generator=draw, dtype=torch.float64)
+    f = motion.force(s)
+    for sample in range(8):
+        one = motion.samples(motion.batch, torch.tensor(sample))
+        assert one.batch == ()
+        torch.testing.assert_close(one.force(s[1, sample]), f[1, sample])
+    z = torch.complex(s[..., : net.n_units], s[..., net.n_units :])
+    y = net.layers["y"]
+    pull = (0.2 + 0.1j) * (target - z[..., y])
+    plain = ComplexNudge(net, target, 0j).force(s)
+    moved = torch.complex(*(f - plain).split(net.n_units, -1))
+    torch.testing.assert_close(moved[..., y], pull)
+    assert not moved[..., : y.start].any()

@@ -9,6 +9,7 @@ import torch
 from cases import ACTIVATIONS, measured, settled
 
 import ctebm
+from ctebm.early_inference import measurement
 
 HARD = ctebm.HardSigmoid()
 
@@ -319,3 +320,20 @@ def test_single_precision_has_a_tolerance_of_its_own():
     assert single.displacement.dtype == torch.float32 and single.status.tolist() == [0, 0]
     assert single.fixed.residual.max() < 1.2e-5 and double.fixed.residual.max() < 1e-12
     torch.testing.assert_close(single.displacement.double(), double.displacement, rtol=0, atol=3e-5)
+
+
+def test_the_estimate_of_memory_counts_runs_saves_samples_and_pairs_of_runs(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        measurement, "check_memory", lambda what, n_bytes, *_: asked.append(n_bytes)
+    )
+    saves, units = 4, 13  # steps 0 to 3 of 6 + 4 + 3 units
+    one = {"eps": [0.5, 0.1], "n_steps": 3, "save_all": True, "sizes": (5, 6, 4, 3), "n": 2}
+    measured(**one)
+    quiet = 8 * 4 * (2 * saves) * 2 * units
+    assert asked.pop() == quiet
+    measured(**one, sigma=0.1, replicates=5, seed=1)
+    noisy = quiet + 8 * 2 * saves * 5 * 2 * units
+    assert asked.pop() == noisy
+    measured(**one, sigma=0.1, replicates=5, seed=1, intervals=True)
+    assert asked.pop() == noisy + 8 * saves * 2 * 5**2

@@ -186,3 +186,16 @@ def test_one_replicate_has_no_interval():
 def test_powers_of_what_are_no_numbers_are_refused(x, y, words):
     with pytest.raises(ValueError, match=words):
         metric.fit_exponent(x, y)
+
+
+def test_metrics_of_batches_are_those_of_their_vectors():
+    draw = torch.Generator().manual_seed(0)
+    d = torch.randn(2, 3, 5, 4, generator=draw, dtype=torch.float64)
+    g = torch.randn(2, 1, 1, 4, generator=draw, dtype=torch.float64)
+    g[1, ..., 2] = 0
+    for of in (metric.projection, metric.cosine, metric.tangent, metric.sign_agreement,
+               metric.relative_error):  # fmt: skip
+        found = of(d, g)
+        assert found.shape == (2, 3, 5)
+        for i, j, k in [(0, 1, 2), (1, 2, 4), (1, 0, 0)]:
+            torch.testing.assert_close(found[i, j, k], of(d[i, j, k], g[i, 0, 0]))

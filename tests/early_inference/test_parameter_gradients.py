@@ -5,6 +5,7 @@ import torch
 from cases import ACTIVATIONS, layered
 
 import ctebm
+from ctebm.early_inference.gradients import responsive_units
 
 
 def whole_network(rho, gain=0.6, sizes=(5, 6, 4, 3), n=4):
@@ -133,3 +134,21 @@ def test_no_steps_have_no_gradient_in_any_batch():
     found = ctebm.parameter_gradient(net, x[0], fixed.state[0], y, "bptt", eps=0.1, n_steps=0)
     assert found.weights[0].shape == (len(y), *net.weights[0].shape)
     assert not any(W.any() for W in found.weights)
+
+
+def test_a_pinned_unit_passes_no_chain_gradient_to_its_weights():
+    net, x, fixed, y = whole_network("hard", gain=2.0)
+    clamped = net.clamp({"x": x})
+    out = clamped.layers["y"]
+    y = torch.where(fixed.pinned[:, out], 3 * fixed.state[:, out], y)  # pulled out of the box
+    found = ctebm.parameter_gradient(net, x, fixed.state, y)
+    carries = responsive_units(clamped, fixed.state, y)
+    g = ctebm.chain_gradient(clamped, fixed.state, y)
+    assert 0 < int((~carries).sum()) < carries.numel()
+    assert bool((g[~carries] != 0).any())  # an error comes to it, and goes no further
+    for name, where in clamped.layers.items():
+        biases = found.biases[list(net.layers).index(name)]
+        torch.testing.assert_close(biases, torch.where(carries, g, 0.0)[:, where])
+    for i, where in enumerate(clamped.layers.values()):
+        held = ~carries[:, where]
+        assert not found.weights[i].mT[held].any()

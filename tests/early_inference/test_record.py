@@ -118,3 +118,20 @@ def test_the_rounding_floor_is_roundings_of_states_over_the_signal(options, lead
             unit * (record.fixed.state[:, where].norm(dim=-1) + 2 * signal) + 0.2 * residual
         )
         torch.testing.assert_close(floor[:, layer], noise / (signal * strength))
+
+
+def test_layers_first_move_when_the_solver_can_have_reached_them():
+    expected = {"euler": [3, 2, 1], "midpoint": [2, 1, 1], "rk4": [1, 1, 1]}
+    for method, steps in expected.items():
+        record = measured(ctebm.Tanh(), eps=[0.1], n_steps=5, method=method)
+        assert record.first_arrival == steps
+        for layer, (n, where) in enumerate(
+            zip(steps, record.fixed.network.layers.values(), strict=True)
+        ):
+            moved = record.displacement[:, 0, :, where].abs().amax((0, -1))
+            assert moved[n] > 1e-9 and (n == 0 or moved[n - 1] < 1e-12), layer
+    adaptive = measured(ctebm.Tanh(), eps=[0.1], n_steps=5, method="dopri5")
+    assert adaptive.order == 0 and adaptive.first_arrival == [0, 0, 0]
+    assert adaptive.rounding_floor.shape == (6, 1, 3) and adaptive.rounding_floor.isnan().all()
+    clamped = measured(ctebm.Tanh(), eps=[0.1], n_steps=5, drive="clamp")
+    assert clamped.first_arrival == [2, 1, 0]
