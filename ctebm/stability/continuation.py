@@ -21,6 +21,7 @@ from ctebm.stability.bifurcations import Found, Signs, apart, bifurcations
 from ctebm.stability.branch import Branch
 from ctebm.stability.curve import Curve, Point, Step
 from ctebm.stability.events import BRANCH_POINTS, Border, Event
+from ctebm.stability.normal_form import other_tangent
 from ctebm.stability.null_space import across, on_null_space
 
 __all__ = ["continue_branch", "switch_branch"]
@@ -34,8 +35,6 @@ FIRST, SHORTEST = 1 / 4, 1e-7
 EASY, LONGER, HARD, SHORTER = 4, 1.5, 6, 0.6
 # A branch has closed at this share of a step from its start, after so many points.
 CLOSED, CLOSING_POINTS = 0.5, 10
-# An arm leaves along the null vector where its tangent has less than this of it.
-ALONG = 0.1
 
 
 def continue_branch(
@@ -173,12 +172,10 @@ def switch_branch(
     along = event.direction
     if direction is not None:
         along = on_null_space(curve, point, curve.network(point.p).as_state(direction))
+    t = other_tangent(curve, point, along, straight="pitchfork" in event.kind)
     arms = []
     for sign in (1.0, -1.0):
-        aim = torch.cat([sign * along, along.new_zeros(1)])
-        t = curve.tangent(point, aim) if event.kind == "transcritical" else aim
-        t = aim if float(t @ aim) < ALONG else t
-        arm = _Follower(curve, point, branch.parameter_range, step, max_points).follow(t)
+        arm = _Follower(curve, point, branch.parameter_range, step, max_points).follow(sign * t)
         if len(arm.parameter) == 1 and event.multiplicity > 1:
             message = (
                 f"no arm was met along this one of the {event.multiplicity} null vectors at "
@@ -211,7 +208,10 @@ class _Follower:
         curve, point, length = self.curve, self.points[0], FIRST * self.longest
         while len(self.points) < self.max_points:
             if length < SHORTEST:
-                return self._branch(f"Newton's method fails beyond parameter {point.p:.6g}.")
+                return self._branch(
+                    f"Newton's method fails beyond parameter {point.p:.6g}: the branch ends there, "
+                    "or the family is not smooth in its parameter."
+                )
             whole = Step(point, t, length)
             new, iterations = curve.end(whole)
             if iterations == 0 or curve.jumped(whole, new):

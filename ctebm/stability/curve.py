@@ -168,7 +168,7 @@ class Curve:
         Also the number of iterations, 0 if Newton's method has failed.
         """
         point, moved = guess, torch.zeros_like(along)
-        last = math.inf
+        last, last_point = math.inf, guess
         for k in range(1, max_iterations + 1):
             F = torch.cat([self._residual(point), (moved @ along).reshape(1)])
             size = float(F[:-1].abs().max())
@@ -180,8 +180,9 @@ class Curve:
             change = -torch.linalg.lstsq(
                 A, F.unsqueeze(-1), rcond=SINGULAR_STEP, driver="gelsd"
             ).solution.squeeze(-1)
-            moved, point, last = moved + change, self.move(point, change), size
-        return point, max_iterations if last <= self.tol else 0
+            last, last_point = size, point
+            moved, point = moved + change, self.move(point, change)
+        return (last_point, max_iterations) if last <= self.tol else (guess, 0)
 
     def end(self, step: Step) -> tuple[Point, int]:
         """Return where a step ends, and Newton's iterations as in :meth:`correct`."""

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from ctebm.equilibria.krylov import generic_vector
 from ctebm.stability.curve import PARAMETER_DIFFERENCE, Curve, Point
-from ctebm.stability.null_space import ZERO
+from ctebm.stability.null_space import ZERO, null_vectors
 
-__all__ = ["NormalForm", "kind_of_zero", "normal_form", "transversality"]
+__all__ = ["NormalForm", "kind_of_zero", "normal_form", "other_tangent", "transversality"]
 
 # At a branch point the force is flat along the null vector up to third order: with a rounding unit
 # u, x is known to a few u^(1/3) of its length on the second branch, and p to some u^(2/3) of the
@@ -127,6 +127,32 @@ def _branch_direction(J: Tensor, f_p: Tensor, pinned: Tensor) -> Tensor:
     z = torch.zeros_like(f_p)
     z[~pinned] = -torch.linalg.pinv(J[~pinned][:, ~pinned], rtol=ZERO) @ f_p[~pinned]
     return z
+
+
+def other_tangent(curve: Curve, point: Point, v: Tensor, straight: bool) -> Tensor:
+    """Return the tangent of the other branch at a branch point, in scaled lengths.
+
+    Parameters
+    ----------
+    curve : Curve
+        The curve.
+    point : Point
+        The branch point.
+    v : Tensor
+        The null vector that the other branch has a share of, ``(unit,)``.
+    straight : bool
+        Whether it leaves along `v`, as in a pitchfork; else the parameter changes with it.
+    """
+    ds, dp = v, 0.0
+    if not straight:
+        _, W = null_vectors(curve, point)
+        w = W.mT @ (W @ v)
+        form = normal_form(curve, point, v, w / w.norm())
+        z = _branch_direction(curve.jacobian(point), curve.parameter_force(point), point.pinned)
+        dp = -form.a / (2 * form.b)
+        ds = v + dp * z
+    t = torch.cat([ds / math.sqrt(len(v)), v.new_tensor([dp / curve.span])])
+    return t / t.norm()
 
 
 def transversality(curve: Curve, point: Point, w: Tensor) -> float:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import zoo
 from analytic import HARD, TANH, all_to_all, fold_state, pair, pitchfork_state, random_dense
 
 from ctebm import (
@@ -148,6 +149,18 @@ def test_kinked_branch_is_what_settling_finds(seed):
             assert (again.state - s).abs().max() < 1e-7
 
 
+def test_a_family_that_jumps_ends_its_branch():
+    """No point of the branch is off the equilibria, and the message says where they end."""
+
+    def family(w):
+        return pair(w, TANH, -w / 2 + (0.5 if w > 3 else 0.0))
+
+    branch = continue_branch(family, [0.0, 0.0], (2.0, 4.0), step=0.1)
+    assert not branch.complete and "not smooth" in branch.message
+    assert branch.residual.max() <= 1e-10
+    assert float(branch.parameter.max()) == pytest.approx(3, abs=1e-5)
+
+
 def test_between_two_inputs():
     whole = LayeredNetwork.random([3, 6, 4], Logistic(), gain=0.5, seed=1)
     a, b = torch.rand(2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -177,3 +190,86 @@ def test_bad_input():
     branch = continue_branch(lambda h: pair(8, TANH, -4 + h), [-1.0, -1.0], (-1.5, 1.5))
     with pytest.raises(ValueError, match="branch point"):
         switch_branch(branch, branch.folds[0])
+
+
+def growing(weight, activation=TANH):
+    """The family of centred networks with p times these couplings."""
+    W = np.asarray(weight, float)
+    if (W == W.T).all():
+        return lambda p: zoo.dense(p * W, activation)
+    return lambda p: zoo.asymmetric(p * W, activation)
+
+
+def crossings(weight, ends):
+    """What is known of the state 0 of `growing` tanh units: 1 = p mu / 4 for eigenvalues mu.
+
+    Kind, multiplicity and place, in the order in which they come.
+    """
+    mu = np.linalg.eigvals(np.asarray(weight, float))
+    found = []
+    for one in np.unique(mu[(mu.real > 0) & (mu.imag >= -1e-9)].round(9)):
+        same = int((abs(mu - one) < 1e-6).sum())
+        kind = "pitchfork" if same == 1 else "symmetric pitchfork"
+        found.append((4 / one.real, "hopf" if one.imag > 1e-9 else kind, same))
+    return sorted(one for one in found if ends[0] < one[0] < ends[1])
+
+
+def torus(side):
+    """The couplings of a lattice."""
+    return np.asarray(zoo.lattice(side, 1.0).dense_weight())
+
+
+ZOO = {
+    "ring attractor": (np.asarray(zoo.cosine_ring(8, 1.0).dense_weight()), (9.0, 12.0)),
+    "winner takes all": (-zoo.off_diagonal(4), (3.0, 5.0)),
+    "Hebbian memory": (np.asarray(zoo.hebbian(20, 2)[0].dense_weight()), (0.4, 0.8)),
+    "Dale's law": (zoo.excitation_inhibition(8, 2).dense_weight().numpy(), (0.2, 1.2)),
+    "lattice": (torus(4), (0.8, 2.4)),
+    "identical units": (zoo.off_diagonal(5), (0.5, 2.0)),
+    "identical pairs": (np.kron(np.eye(3), zoo.off_diagonal(2)), (3.0, 5.0)),
+    "identical cycles": (np.kron(np.eye(2), [[1.0, -1.0], [1.0, 1.0]]), (3.0, 5.0)),
+    "16 decades": (np.asarray(zoo.sixteen_decades().dense_weight()), (0.01, 1.0)),
+    "edge of stability": (zoo.off_diagonal(2), (3.999, 4.001)),
+    "cyclic": (np.roll(np.eye(3), 1, axis=0), (2.0, 10.0)),
+    "cyclic inhibition": (-np.roll(np.eye(5), 1, axis=0), (3.0, 16.0)),
+}
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_state_0_of_the_zoo(name):
+    """Every event once, where the eigenvalues of the couplings say it is, and no other."""
+    weight, ends = ZOO[name]
+    expected = crossings(weight, ends)
+    branch = continue_branch(growing(weight), [0.0] * len(weight), ends, step=0.1)
+    assert branch.complete and len(expected) > 0
+    assert [(e.kind, e.multiplicity) for e in branch.events] == [one[1:] for one in expected]
+    assert [e.parameter for e in branch.events] == pytest.approx([p for p, *_ in expected])
+    steps = {"hopf": 2}
+    unstable = sum(steps.get(kind, 1) * m for _, kind, m in expected)
+    assert branch.index[-1] - branch.index[0] == unstable
+
+
+def test_layers_of_clones_stay_clones():
+    branch = continue_branch(zoo.clones, settle(zoo.clones(1.0)), (1.0, 6.0), step=0.1)
+    assert branch.complete and branch.events == [] and set(branch.stability) == {"stable"}
+    for where in branch.family(6.0).layers.values():
+        same = branch.state[:, where]
+        torch.testing.assert_close(same, same[:, :1].expand_as(same), atol=1e-9, rtol=0)
+
+
+def test_a_chain_is_followed_unit_by_unit():
+    def family(w):
+        return zoo.chain(8, w)
+
+    branch = continue_branch(family, zoo.chain_state(family(0.5)), (0.5, 3.0), step=0.1)
+    assert branch.complete and branch.events == [] and set(branch.stability) == {"stable"}
+    for w, s in zip(branch.parameter[::6].tolist(), branch.state[::6], strict=True):
+        torch.testing.assert_close(s, zoo.chain_state(family(w)), atol=1e-9, rtol=0)
+
+
+def test_hard_units_that_inhibit_each_other():
+    """1 = w for both eigenvalues of the units between their kinks."""
+    branch = continue_branch(lambda w: zoo.inhibition(3, -w), [0.0] * 3, (0.5, 1.5), step=0.1)
+    (event,) = branch.events
+    assert (event.kind, event.multiplicity) == ("symmetric pitchfork", 2)
+    assert event.parameter == pytest.approx(1, abs=1e-12)

@@ -7,7 +7,15 @@ import pytest
 import torch
 from analytic import HARD, TANH, pair
 
-from ctebm import AsymmetricNetwork, Network, continue_branch, switch_branch
+from ctebm import (
+    AsymmetricNetwork,
+    DenseNetwork,
+    Logistic,
+    Network,
+    continue_branch,
+    settle,
+    switch_branch,
+)
 from ctebm.stability.curve import Curve, Point, Step
 from ctebm.stability.events import Border
 
@@ -32,6 +40,50 @@ def test_transcritical():
     assert {round(float(arm.parameter[-1]), 9) for arm in arms} == {-1.0, 1.3}
     for arm in arms:
         assert torch.allclose(arm.state[:, 0], arm.parameter, atol=1e-8)
+
+
+def test_transcritical_of_two_units_with_a_threshold():
+    """The state s* < 0 stays an equilibrium if the bias takes up what the coupling gives.
+
+    With the current I = s*/rho'(s*), 1 - rho'' I - w rho'^2 is zero at w_c; no symmetry of signs.
+    """
+    s = -0.3
+    r = 1 / (1 + math.exp(-4 * s))
+    slope, bend = 4 * r * (1 - r), 16 * r * (1 - r) * (1 - 2 * r)
+    w_c = (1 - bend * s / slope) / slope**2
+
+    def family(w):
+        return DenseNetwork([[0, w], [w, 0]], [s / slope - w * r] * 2, Logistic(4.0))
+
+    branch = continue_branch(family, [s, s], (0.8 * w_c, 1.2 * w_c), step=0.1)
+    (event,) = branch.events
+    assert event.kind == "transcritical" and event.parameter == pytest.approx(w_c, abs=1e-9)
+    arms = switch_branch(branch, event, step=0.1)
+    # beyond the point the other branch is the stable one, and the unstable one before
+    assert {arm.stability[2] for arm in arms} == {"saddle", "stable"}
+    for arm in arms:
+        assert arm.complete and arm.residual.max() <= 1e-10
+        assert (arm.stability[2] == "stable") == (float(arm.parameter[2]) > w_c)
+
+
+def test_hopf_of_excitation_and_inhibition():
+    """J = -1 + p W / 4: its trace is zero at p = 8 / (3 - 1), where the determinant is positive."""
+
+    def family(p):
+        W = p * np.array([[3.0, -4.0], [4.0, -1.0]])
+        return AsymmetricNetwork(W, [0, 0], TANH).centred()
+
+    for ends in ((2.0, 6.0), (6.0, 2.0)):
+        (event,) = continue_branch(family, [0.0, 0.0], ends, step=0.1).events
+        assert (event.kind, event.multiplicity) == ("hopf", 1)
+        assert event.parameter == pytest.approx(4, abs=1e-12)
+
+
+def test_no_event_at_a_cusp():
+    """At w = 4 the two folds of a pair have met: an eigenvalue is zero and goes back."""
+    start = settle(pair(4.0, TANH, -3.0))
+    branch = continue_branch(lambda h: pair(4.0, TANH, -2 + h), start, (-1.0, 1.0), step=0.05)
+    assert branch.complete and branch.events == []
 
 
 @pytest.mark.parametrize(("activation", "critical"), [(HARD, 2.0), (TANH, 8.0)])
