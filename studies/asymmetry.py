@@ -216,16 +216,22 @@ def draw(dataset: xr.Dataset) -> Figure:
             Series(gamma, float(one.gap[-1]) * gamma / gamma[-1], line=True, colour=k),
             Series(gamma, one.gap, f"depth {k}", colour=k),
         ]
-    far.append(Series(angle, dataset.symmetry.mean("network"), "symmetry", line=True, colour=6))
-    turned = "feedback to forward weights (degrees)"
+    symmetry = [Series(angle, dataset.symmetry.mean("network"), colour=6)]
+    turned = "angle of the feedback (degrees)"
     return panel_figure(
         [
-            Panel("nudged steps against BPTT", turned, "relative distance (RMSE)", far),
-            Panel("their sums", turned, "cosine", near),
-            Panel(r"weak feedback, lines $\propto\gamma$",
-                  r"scale $\gamma$ of the feedback",
-                  "implicit - chain, relative", meet, "xy"),
-        ]
+            Panel("steps, distance from BPTT", turned, "relative distance", far),
+            Panel("sums of the steps", turned, "cosine with BPTT", near),
+            Panel("symmetry of the couplings", turned, "symmetric share", symmetry),
+            Panel("implicit minus chain gradient", r"scale $\gamma$ of the feedback",
+                  "relative distance of gradients", meet, "xy"),
+        ],
+        2,
+        question="What if the feedback weights are not those of the forward path?",
+        see="a, b: the nudged motion moves away from back-propagation through time as the "
+        "feedback turns. At 180 degrees it has the opposite sign: odd depths move the wrong way, "
+        "and at even depths two signs cancel, so that depth 2 is right again. d, lines: in "
+        "proportion to the scale of the feedback.",
     )  # fmt: skip
 
 

@@ -118,7 +118,7 @@ def _errors(record: Correspondence, limit: Tensor) -> list[float]:
 def draw(dataset: xr.Dataset) -> Figure:
     from ctebm.figures.panels import Panel, Series, panel_figure
 
-    panels = []
+    panels, error_label = [], "error of the response"
     beta = dataset.beta.values
     for k, one in by_depth(dataset):
         series = []
@@ -130,9 +130,13 @@ def draw(dataset: xr.Dataset) -> Figure:
                 Series(beta, line, line=True, colour=i),
                 Series(beta, error, f"N = {n}", colour=i),
             ]
-        title = f"depth {k}, lines $\\beta^N$"
-        panels.append(Panel(title, r"strength $\beta$", "error of the response", series, "xy"))
-    return panel_figure(panels)
+        panels.append(Panel(f"depth {k}", r"strength $\beta$", error_label, series, "xy"))
+    return panel_figure(
+        panels,
+        question="What does a nudge of finite strength cost, and what do more points of beta buy?",
+        see="Points: relative distance from the limit of a weak nudge, N strengths around the "
+        "circle. Lines: $\\beta^N$ through the weakest nudge.",
+    )
 
 
 def judge(dataset: xr.Dataset) -> list[Verdict]:

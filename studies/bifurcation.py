@@ -120,27 +120,34 @@ def draw(dataset: xr.Dataset) -> Figure:
     from matplotlib.lines import Line2D
 
     from ctebm.figures import equilibria as portrait
-    from ctebm.figures.panels import STYLE
+    from ctebm.figures.style import MM, STYLE, WIDE, ask, name_panel
 
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.4, 5.6), layout="constrained")
+        figure = Figure(figsize=(WIDE, 140 * MM), layout="constrained")
         axes = list(figure.subplots(2, 3).flat)
         kinds = _draw_branches(axes[:4], dataset)
         _draw_closed_forms(axes[:3], dataset)
         titles = f"tanh, w = {dataset.w:g}", f"hard sigmoid, w = {dataset.hard_w:g}"
-        for name, ax, title in zip(PLANES, axes[4:], titles, strict=True):
+        for i, (name, ax, title) in enumerate(zip(PLANES, axes[4:], titles, strict=True)):
             portrait.phase_portrait(ax, _part(dataset, f"{name}_"))
-            ax.set_title(title)
+            name_panel(ax, 4 + i, title, WIDE / 3)
         handles = portrait.diagram_handles(kinds)
         handles.append(Line2D([], [], color="black", marker="+", lw=0, label="closed form"))
         handles += portrait.portrait_handles({"stable", "saddle"})
-        figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+        figure.legend(handles=handles, loc="outside lower center", ncols=4)
+        ask(
+            figure,
+            "Where do equilibria of the pair, and of N units, appear, vanish and change stability?",
+            "a to d: branches of equilibria, crosses: closed forms. e, f: the planes "
+            "of two units; all paths end at stable points.",
+        )
     return figure
 
 
 def _draw_branches(axes: Sequence[Axes], dataset: xr.Dataset) -> set[str]:
     """Draw the four diagrams and return the kinds of their events."""
     from ctebm.figures.equilibria import bifurcation_diagram
+    from ctebm.figures.style import WIDE, name_panel
 
     titles = {
         "pair": "pair, tanh",
@@ -149,12 +156,13 @@ def _draw_branches(axes: Sequence[Axes], dataset: xr.Dataset) -> set[str]:
         "hard": f"pair, hard sigmoid, w = {dataset.hard_w:g}",
     }
     kinds: set[str] = set()
-    for name, ax in zip(PANELS, axes, strict=True):
+    for i, (name, ax) in enumerate(zip(PANELS, axes, strict=True)):
         for branch in _branches(dataset, name):
             bifurcation_diagram(ax, branch)
             kinds |= {str(k) for k in branch.event_kind.values}
         xlabel = "coupling $w$" if name in ("pair", "all") else "bias offset $h$"
-        ax.set(xlabel=xlabel, ylabel="state of unit 0", title=titles[name])
+        ax.set(xlabel=xlabel, ylabel="state of unit 0")
+        name_panel(ax, i, titles[name], WIDE / 3)
     return kinds
 
 

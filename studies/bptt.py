@@ -204,7 +204,14 @@ def draw(dataset: xr.Dataset) -> Figure:
     toy = [_toy_panel(dataset, i) for i in range(3)]
     n_gains = dataset.sizes["gain_activation"]
     gains = [_gain_panel(dataset.isel(gain_activation=i)) for i in range(n_gains)]
-    return panel_figure([*toy, _error_panel(dataset), *gains])
+    return panel_figure(
+        [*toy, _error_panel(dataset), *gains],
+        question="Is a weak nudge, step by step, back-propagation through time?",
+        see="a to c, three units or synapses each of the toy of Ernoult et al.; points: nudged "
+        "steps; lines: back-propagation through time. d, lines: what rounding hides. e, f: how far "
+        "the chain gradient has the direction of the implicit one; bars: one standard deviation "
+        "over networks.",
+    )
 
 
 def _toy_panel(dataset: xr.Dataset, i: int) -> Panel:
@@ -215,10 +222,11 @@ def _toy_panel(dataset: xr.Dataset, i: int) -> Panel:
     step, series = np.arange(dataset.sizes["toy_step"]), []
     for j in range(3):
         one = dataset.isel(curve=3 * i + j)
-        series += against_theory(step, one.toy_bptt, one.toy_nudged, colour=j, every=4)
+        label = f"curve {j + 1}"
+        series += against_theory(step, one.toy_bptt, one.toy_nudged, label, colour=j, every=4)
     name = ("hidden units", "output units", "synapses")[i]
-    title = f"toy: {name}; points nudged, lines BPTT"
-    return Panel(title, "nudged step", r"change / $\beta$", series)
+    of = ("state", "output", "weight")[i]
+    return Panel(f"toy: {name}", "nudged step", rf"change of the {of} / $\beta$", series)
 
 
 def _error_panel(dataset: xr.Dataset) -> Panel:
@@ -232,14 +240,15 @@ def _error_panel(dataset: xr.Dataset) -> Panel:
         error, floor = one.step_error.median("sample"), one.step_floor.median("sample")
         n = np.arange(len(error))
         series += against_theory(n, floor, error, str(name), colour=i, every=3)
-    title = "deepest layer, lines: rounding"
-    return Panel(title, "nudged step", "relative error to BPTT", series, "y")
+    return Panel(
+        "layered networks, deepest layer", "nudged step", "relative error to BPTT", series, "y"
+    )
 
 
 def _gain_panel(one: xr.Dataset) -> Panel:
     from ctebm.figures.panels import Panel, Series
 
-    title = f"chain against implicit, {one.gain_activation.values}"
+    title = f"chain and implicit, {one.gain_activation.values}"
     if one.sizes["gain"] == 1:  # a given network
         series = [Series(one.depth.values, one.cosine.isel(gain=0).mean("network"))]
         return Panel(title, "depth $k$", "cosine", series)

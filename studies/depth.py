@@ -134,7 +134,13 @@ def _recorded(
 def draw(dataset: xr.Dataset) -> Figure:
     from ctebm.figures.panels import panel_figure
 
-    return panel_figure([_curve_panel(dataset), _arrival_panel(dataset), _direction_panel(dataset)])
+    return panel_figure(
+        [_curve_panel(dataset), _arrival_panel(dataset), _direction_panel(dataset)],
+        question="When does the gradient reach layer k, and how deep can it be followed?",
+        see="Points: measured, bars: the central 90 % of the samples. Lines: a bare cascade in a, "
+        "the linear response of the whole network in b. What reverberates between layers comes "
+        "earlier and adds to the share, which may then pass 1; the direction stays.",
+    )
 
 
 def _name(dataset: xr.Dataset, gain: float) -> str:
@@ -155,7 +161,7 @@ def _curve_panel(dataset: xr.Dataset) -> Panel:
             Series(t, continuous_coefficient(k, t), line=True, colour=i),
             Series(t[seen], middle[seen], f"depth {k}", colour=i, low=low[seen], high=high[seen]),
         ]
-    title = f"{_name(dataset, float(first.gain))}, lines $P(k+1,t)$"
+    title = f"share of the gradient, {_name(dataset, float(first.gain))}"
     return Panel(title, "time (time constants)", "share of the chain gradient", curves)
 
 
@@ -172,8 +178,7 @@ def _arrival_panel(dataset: xr.Dataset) -> Panel:
             Series(depth, one.linear_half_time.median("sample"), line=True, colour=i),
             Series(depth, middle, _name(dataset, gain), colour=i, low=low, high=high),
         ]
-    title = "arrival, lines: linear response"
-    return Panel(title, "depth $k$", "time of half (time constants)", times)
+    return Panel("time at which half is there", "depth $k$", "time (time constants)", times)
 
 
 def _direction_panel(dataset: xr.Dataset) -> Panel:

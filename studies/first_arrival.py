@@ -143,8 +143,7 @@ def draw(dataset: xr.Dataset) -> Figure:
                 Series(eps, eps ** (k + 1), line=True, colour=int(k)),
                 Series(eps[seen], size.isel(depth=k)[seen], f"depth {k}", colour=int(k)),
             ]
-        title = f"{name}: size, line $\\epsilon^{{k+1}}$"
-        panels.append(Panel(title, STEP, "coefficient of the gradient", series, "xy"))
+        panels.append(Panel(f"{name}: size", STEP, "coefficient of the gradient", series, "xy"))
     for i, name in enumerate(dataset.activation.values):
         series = []
         for k in dataset.depth.values:
@@ -154,9 +153,15 @@ def draw(dataset: xr.Dataset) -> Figure:
                 Series(eps, floor, line=True, colour=int(k)),
                 Series(eps, error, colour=int(k)),
             ]
-        title = f"{name}: error, line rounding"
-        panels.append(Panel(title, STEP, "relative error", series, "xy"))
-    return panel_figure(panels, min(4, len(panels)))
+        panels.append(Panel(f"{name}: error", STEP, "relative error", series, "xy"))
+    return panel_figure(
+        panels, min(4, len(panels)),
+        question="Is the first change of every layer $-\\epsilon^{k+1}$ times its back-propagated "
+        "gradient?",
+        see="Above, points: its size; lines: $\\epsilon^{k+1}$. Below, points: its distance from "
+        "the formula; lines: what rounding hides. The hard sigmoid is exact, curved rates are "
+        "right to first order in the step.",
+    )  # fmt: skip
 
 
 def judge(dataset: xr.Dataset) -> list[Verdict]:

@@ -179,7 +179,11 @@ def draw(dataset: xr.Dataset) -> Figure:
 
     first = [_first_step_panel(dataset, i) for i in range(dataset.sizes["method"])]
     return panel_figure(
-        [*first, _size_panel(dataset), _angle_panel(dataset), _adaptive_panel(dataset)]
+        [*first, _size_panel(dataset), _angle_panel(dataset), _adaptive_panel(dataset)],
+        question="Which layers move in one step of a solver, and by how much?",
+        see="a to c: as many layers as the method has stages; lines: its law, black: the exact "
+        "flow. d: Euler's size does not converge to the flow's, lines: its limit. e: the direction "
+        "does, lines: in proportion to the step. f: the adaptive solver follows the flow, lines.",
     )
 
 
@@ -195,8 +199,9 @@ def _first_step_panel(dataset: xr.Dataset, i: int) -> Panel:
         size = one.first_step.median("sample")
         label = f"$\\epsilon$ = {eps[j]:g}"
         series += against_theory(depth[seen], one.law[seen], size[seen], label, colour=j)
-    title = f"{dataset.method.values[i]}: first step, lines: its law"
-    return Panel(title, "depth $k$", "share of the gradient", series, "y")
+    return Panel(
+        f"{dataset.method.values[i]}: first step", "depth $k$", "share of the gradient", series, "y"
+    )
 
 
 def _size_panel(dataset: xr.Dataset) -> Panel:
@@ -207,8 +212,8 @@ def _size_panel(dataset: xr.Dataset) -> Panel:
     for k, one in by_depth(dataset):
         at = [float(continuous_coefficient(k, (k + 1) * e)) for e in eps]
         ratio = one.arrival.isel(method=0).median("sample") / at
-        series += against_theory(eps, eps * 0 + _limit(k), ratio, colour=k)
-    return Panel("euler: size at first arrival / flow", STEP, "ratio", series, "x")
+        series += against_theory(eps, eps * 0 + _limit(k), ratio, f"depth {k}", colour=k)
+    return Panel("euler: first arrival / flow", STEP, "ratio", series, "x")
 
 
 def _angle_panel(dataset: xr.Dataset) -> Panel:
@@ -218,8 +223,7 @@ def _angle_panel(dataset: xr.Dataset) -> Panel:
     for k, one in list(by_depth(dataset))[1:]:
         line = float(one.curved_angle[-1]) * eps / eps[-1]
         series += against_theory(eps, line, one.curved_angle, f"depth {k}", colour=k)
-    title = r"euler, tanh: angle at arrival, lines $\propto\epsilon$"
-    return Panel(title, STEP, "angle (rad)", series, "xy")
+    return Panel("euler, tanh: first arrival", STEP, "angle to the gradient (rad)", series, "xy")
 
 
 def _adaptive_panel(dataset: xr.Dataset) -> Panel:
@@ -231,7 +235,7 @@ def _adaptive_panel(dataset: xr.Dataset) -> Panel:
         law = continuous_coefficient(k, t)
         series += against_theory(t, law, one.adaptive, f"depth {k}", colour=k, every=3)
     time, share = "time (time constants)", "share of the gradient"
-    return Panel("dopri5, lines $P(k+1, t)$", time, share, series, "xy")
+    return Panel("dopri5", time, share, series, "xy")
 
 
 def _limit(k: int) -> float:

@@ -198,7 +198,14 @@ def draw(dataset: xr.Dataset) -> Figure:
     from ctebm.figures.panels import panel_figure
 
     maps = [_map_panel(k, one) for k, one in by_depth(dataset)]
-    return panel_figure([*maps, _time_panel(dataset), _pairs_panel(dataset)])
+    return panel_figure(
+        [*maps, _time_panel(dataset), _pairs_panel(dataset)],
+        question="How much noise does early inference bear, and how do pairs of runs beat it?",
+        see="Maps: cosine of the mean displacement with the chain gradient at first arrival; "
+        "dashed: where signal and noise predict 0.7. d, lines: the predicted cosine. e: how far "
+        "runs with noise 1 and a linear rate are off the quiet run; the held "
+        "twin leaves rounding alone.",
+    )
 
 
 def _map_panel(k: int, one: xr.Dataset) -> Panel:
@@ -210,7 +217,7 @@ def _map_panel(k: int, one: xr.Dataset) -> Panel:
     eps, sigma = one.eps.values, one.sigma.values
     field = (eps, sigma, at_arrival(one.cosine).clip(0), "cosine at first arrival")
     step, noise = r"step $\epsilon$ (time constants)", r"noise $\sigma$"
-    return Panel(f"depth {k}, dashed: predicted 0.7", step, noise, log="xy", field=field,
+    return Panel(f"depth {k}", step, noise, log="xy", field=field,
                  contour=(eps, sigma, at_arrival(one.predicted), 0.7))  # fmt: skip
 
 
@@ -225,8 +232,8 @@ def _time_panel(dataset: xr.Dataset) -> Panel:
     for k, run in by_depth(dataset.isel(sigma=i, eps=j)):
         predicted, cosine = run.predicted.mean("sample"), run.cosine.mean("sample")
         series += against_theory(run.time.values, predicted, cosine, f"depth {k}", colour=k)
-    title = f"$\\sigma$ = {sigma[i]:g}, $\\epsilon$ = {eps[j]:g}, lines predicted"
-    return Panel(title, "time (time constants)", "cosine", series, "x")
+    title = f"over time, $\\sigma$ = {sigma[i]:g}, $\\epsilon$ = {eps[j]:g}"
+    return Panel(title, "time (time constants)", "cosine with the chain gradient", series, "x")
 
 
 def _pairs_panel(dataset: xr.Dataset) -> Panel:
@@ -236,8 +243,9 @@ def _pairs_panel(dataset: xr.Dataset) -> Panel:
         Series(dataset.depth, dataset.pairs.isel(baseline=i), str(name), colour=i)
         for i, name in enumerate(dataset.baseline.values)
     ]
-    title = r"linear rate, $\sigma$ = 1, minus:"
-    return Panel(title, "depth $k$", "tangent to quiet run", series, "y")
+    return Panel(
+        "linear rate, by what is subtracted", "depth $k$", "tangent to the quiet run", series, "y"
+    )
 
 
 def judge(dataset: xr.Dataset) -> list[Verdict]:

@@ -6,6 +6,7 @@ from . import equilibria as equilibria
 from . import fixed_points as fixed_points
 from . import learning as learning
 from . import panels as panels
+from . import style as style
 from .collapse import collapse_figure as collapse_figure
 from .correspondence import correspondence_figure as correspondence_figure
 from .equilibria import bifurcation_diagram as bifurcation_diagram

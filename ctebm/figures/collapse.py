@@ -52,7 +52,12 @@ def collapse_figure(dataset: xr.Dataset) -> Figure:
     }
     by_kink["hessian"].append(Series(value, value, "centred state", line=True, colour=6))
     runs = [
-        Series(dataset.push.sel(eigenvalue=e), dataset.dead.sel(eigenvalue=e), f"{e:g}", colour=i)
+        Series(
+            dataset.push.sel(eigenvalue=e),
+            dataset.dead.sel(eigenvalue=e),
+            f"$\\lambda$ = {e:g}",
+            colour=i,
+        )
         for i, e in enumerate(value)
     ]
     level = dataset.push.sel(eigenvalue=value).values
@@ -60,17 +65,22 @@ def collapse_figure(dataset: xr.Dataset) -> Figure:
     field = (rate, value, dataset.dead.values, "dead share of the worst layer")
     return panel_figure(
         [
-            Panel("before learning, lower kink -0.5", start, "share of hidden units pinned",
+            Panel("before learning, lower kink -0.5", start, "pinned hidden units, share",
                   by_depth("pinned", -0.5)),
-            Panel("before learning, lower kink -0.1", start, "share of hidden units pinned",
+            Panel("before learning, lower kink -0.1", start, "pinned hidden units, share",
                   by_depth("pinned", -0.1)),
             Panel(f"{int(deepest.depth)} hidden layers, as settled", start,
                   "smallest eigenvalue, free units", by_kink["hessian"]),
-            Panel("after an epoch, dashed: push 0.1", "learning rate of every layer", start,
+            Panel("after an epoch", "learning rate of every layer", start,
                   log="x", field=field, contour=(rate, value, level, 0.1)),
-            Panel("by eigenvalue at the start", "push of the last hidden layer by a step",
+            Panel("after an epoch, by eigenvalue", "push of the last layer by a step",
                   "dead share of the worst layer", runs, "x"),
             Panel(f"{int(deepest.depth)} hidden layers", start,
-                  "last rates linear in the input, share", by_kink["linear"]),
-        ]
+                  "share of last rates linear in x", by_kink["linear"]),
+        ],
+        2,
+        question="Why does a naive deep run collapse, with most hidden units pinned and dead?",
+        see="a, b, c, f: networks as they settle before they learn; below an eigenvalue of about "
+        "-0.2 they fall to their kinks. d, e: after an epoch of steps; the dashed line is a "
+        "push of 0.1 a step, beyond which the last layers die.",
     )  # fmt: skip

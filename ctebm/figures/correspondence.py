@@ -16,7 +16,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ctebm.figures.panels import MARKERS, STYLE
+from ctebm.figures.style import DASHES, MARKERS, MM, NARROW, STYLE, WIDE, ask, name_panel
 
 __all__ = ["correspondence_figure", "step_colours"]
 
@@ -48,33 +48,39 @@ def correspondence_figure(dataset: xr.Dataset) -> Figure:
     >>> net = ctebm.LayeredNetwork.random([3, 4, 2], ctebm.HardSigmoid(), gain=0.2)
     >>> record = ctebm.correspondence(net, [[0.1, 0.2, 0.3]], [[0.2, -0.2]], eps=[0.5, 0.1])
     >>> figure = ctebm.figures.correspondence_figure(record.to_dataset())
-    >>> [ax.get_title() for ax in figure.axes[:2]]
-    ['$y$, depth 0', '$h_{1}$, depth 1']
+    >>> [ax.get_title("left") for ax in figure.axes[:2]]
+    ['$\\mathbf{a}$  $y$, depth 0', '$\\mathbf{b}$  $h_{1}$, depth 1']
     """
     layers = np.argsort(dataset.depth.values)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(2.4 * max(len(layers), 2) + 0.4, 4.9), layout="constrained")
+        width = NARROW if len(layers) < 2 else WIDE
+        figure = Figure(figsize=(width, 125 * MM), layout="constrained")
         axes = figure.subplots(2, len(layers), sharex=True, sharey="row", squeeze=False)
         colours = step_colours(dataset.sizes["eps"])
-        for column, layer in zip(axes.T, layers, strict=True):
+        for i, (column, layer) in enumerate(zip(axes.T, layers, strict=True)):
             one = dataset.isel(layer=layer)
             _coefficients(column[0], one, colours)
             _angles(column[1], one, colours)
             depth = int(one.depth)
             name = str(one.layer.values)
             shown = f"${name[0]}_{{{name[1:]}}}$" if name[1:] else f"${name}$"
-            column[0].set_title(f"{shown}, depth {depth}")
-            column[1].set_xlabel("time $t = n\\epsilon$ (time constants)")
+            name_panel(column[0], i, f"{shown}, depth {depth}", width / len(layers))
+            name_panel(column[1], i + len(layers), "", width)
+            column[1].set_xlabel("time (time constants)")
         axes[0, 0].set_ylabel("share of the chain gradient $a_k$")
-        axes[1, 0].set_ylabel("angle to the chain gradient (degrees)")
+        axes[1, 0].set_ylabel("angle to it (degrees)")
         axes[0, 0].set_ylim(_lowest_power(dataset), 3)
         _legend(figure, dataset, colours)
+        ask(figure, "How much of the chain gradient has arrived in each layer, and how far is its "
+            "direction off?",
+            "Points: medians over samples, bars: their central 90 %. Lines: the law. Where the law "
+            "holds, points lie on lines above and within rounding below.")  # fmt: skip
     return figure
 
 
 def step_colours(n: int) -> list[str]:
     """Return colours that order step sizes by lightness as well as by hue."""
-    return [to_hex(c) for c in mpl.colormaps["viridis"](np.linspace(0.85, 0.0, n))]
+    return [to_hex(c) for c in mpl.colormaps["viridis"](np.linspace(0.8, 0.0, n))]
 
 
 def _coefficients(ax: Axes, one: xr.Dataset, colours: Sequence[str]) -> None:
@@ -83,7 +89,8 @@ def _coefficients(ax: Axes, one: xr.Dataset, colours: Sequence[str]) -> None:
         n, time = run.step.values, run.time.values
         law = run.law_coefficient.values
         seen = (n > 0) & (law > 0)
-        ax.plot(time[seen], law[seen], color=colour, lw=1.0, zorder=2)
+        dashes = DASHES[i % len(DASHES)]
+        ax.plot(time[seen], law[seen], color=colour, lw=0.9, ls=dashes, zorder=2)
         _points(ax, time[seen], run.coefficient.values[:, seen], colour, i)
         first = np.flatnonzero(seen)[:1]
         ax.plot(time[first], law[first], "o", ms=8, mfc="none", mec=colour, mew=0.9, zorder=3)
@@ -133,16 +140,15 @@ def _lowest_power(dataset: xr.Dataset) -> float:
 def _legend(figure: Figure, dataset: xr.Dataset, colours: Sequence[str]) -> None:
     handles = [
         Line2D([], [], color=c, marker=MARKERS[i % len(MARKERS)], ms=4, lw=1, mew=0,
-               label=f"$\\epsilon$ = {e:g}")
+               ls=DASHES[i % len(DASHES)], label=f"$\\epsilon$ = {e:g}")
         for i, (e, c) in enumerate(zip(dataset.eps.values, colours, strict=True))
     ]  # fmt: skip
     handles += [
-        Line2D([], [], color="0.3", lw=1, label="law of the solver"),
-        Line2D([], [], color="black", lw=1.2, ls="--", label=r"its limit $\epsilon \to 0$"),
+        Line2D([], [], color="black", lw=1.2, ls="--", label=r"law as $\epsilon \to 0$"),
         Line2D([], [], color="0.3", marker="o", ms=8, mfc="none", lw=0, label="first arrival"),
         Line2D([], [], color="0.75", lw=6, label="hidden by rounding"),
     ]
     if (dataset.first_crossing.values > 0).mean() > 0.5:
         handles.append(Line2D([], [], color="0.3", lw=0.8, ls=":", label="median first crossing"))
-    columns = 5 if dataset.sizes["layer"] > 2 else 3
+    columns = 5 if dataset.sizes["layer"] > 1 else 3
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ctebm.figures.panels import OKABE_ITO, STYLE
+from ctebm.figures.style import MM, NARROW, OKABE_ITO, STYLE
 
 __all__ = ["bifurcation_diagram", "bifurcation_figure", "phase_portrait", "phase_portrait_figure"]
 
@@ -88,7 +88,7 @@ def bifurcation_figure(
     'w'
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.6, 2.8), layout="constrained")
+        figure = Figure(figsize=(NARROW, 72 * MM), layout="constrained")
         ax = figure.subplots()
         for branch in branches:
             bifurcation_diagram(ax, branch, unit)
@@ -164,11 +164,12 @@ def phase_portrait_figure(plane: xr.Dataset) -> Figure:
     1.0
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.4, 3.8), layout="constrained")
+        figure = Figure(figsize=(NARROW, 100 * MM), layout="constrained")
         phase_portrait(figure.subplots(), plane)
         kinds = {str(k) for k in plane.stability.values} if "stability" in plane else set()
-        handles = portrait_handles(kinds)[0 if "energy" in plane else 1 :]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+        absent = {"energy contour": "energy" not in plane, "path": "path" not in plane.sizes}
+        handles = [h for h in portrait_handles(kinds) if not absent.get(str(h.get_label()))]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
 
 

@@ -7,11 +7,12 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from ctebm.figures.correspondence import step_colours
 from ctebm.figures.equilibria import BLUE, GREEN, VERMILION
-from ctebm.figures.panels import MARKERS, STYLE
+from ctebm.figures.style import DASHES, MARKERS, MM, STYLE, WIDE, ask, name_panel
 
 __all__ = ["fixed_points_figure"]
 
@@ -36,25 +37,31 @@ def fixed_points_figure(dataset: xr.Dataset) -> Figure:
     6
     """
     panels = {
-        "n_stable": f"stable equilibria of {dataset.n_starts} starts",
-        "pinned_share": "share of pinned units",
-        "lambda_min": "smallest eigenvalue $\\lambda_{min}$",
-        "lambda_max": "largest eigenvalue $\\lambda_{max}$",
-        "eps_max": "Euler's limit $\\epsilon_{max}$ (time constants)",
+        "n_stable": ("stable equilibria", f"found from {dataset.n_starts} starts"),
+        "pinned_share": ("pinned units", "share"),
+        "lambda_min": ("slowest mode", "eigenvalue $\\lambda_{min}$"),
+        "lambda_max": ("fastest mode", "eigenvalue $\\lambda_{max}$"),
+        "eps_max": ("Euler's limit", "$\\epsilon_{max}$ (time constants)"),
     }
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.4, 4.9), layout="constrained")
+        figure = Figure(figsize=(WIDE, 125 * MM), layout="constrained")
         *axes, last = figure.subplots(2, 3).ravel()
-        for (name, label), ax in zip(panels.items(), axes, strict=True):
+        for i, ((name, (title, label)), ax) in enumerate(zip(panels.items(), axes, strict=True)):
+            name_panel(ax, i, title, WIDE / 3)
             _draw_by_gain(ax, dataset[name], "linear" if name == "pinned_share" else "log")
             ax.set(ylabel=label)
         axes[0].axhline(dataset.n_starts, color="0.6", lw=0.7, ls="--")
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5,
-                      frameon=False)  # fmt: skip
+        handles = axes[0].get_legend_handles_labels()[0]
         if "plain" in dataset:
-            _draw_chatter(last, dataset)
+            name_panel(last, 5, "Euler at kinks", WIDE / 3)
+            handles += _draw_chatter(last, dataset)
         else:
             last.set_axis_off()
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+        ask(figure, "How many equilibria has a layered network, of which kind, and how stiff are "
+            "they?", "a to e: medians over images, bars their central 90 %, against the gain of "
+            "the weights. f: plain Euler chatters around the kinks with an amplitude of the order "
+            "of the step; projected steps come to rest.")  # fmt: skip
     return figure
 
 
@@ -72,7 +79,7 @@ def _draw_by_gain(ax: Axes, values: xr.DataArray, scale: str) -> None:
         low, middle, high = (one.quantile(q, "sample") for q in (0.05, 0.5, 0.95))
         gain = values.gain.values * (1 + 0.02 * a)
         ax.vlines(gain, low, high, color=style["color"], lw=0.8, alpha=0.6)
-        ax.plot(gain, middle, marker, ls="-", lw=0.6, **style)
+        ax.plot(gain, middle, marker, ls=DASHES[a % len(DASHES)], lw=0.6, **style)
     if scale == "log":
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
@@ -83,19 +90,19 @@ def _draw_by_gain(ax: Axes, values: xr.DataArray, scale: str) -> None:
         ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
         return
     ax.set(xscale="log", xlabel="gain")
-    ax.xaxis.set_major_locator(FixedLocator(values.gain.values[::2]))
+    ax.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _draw_chatter(ax: Axes, dataset: xr.Dataset) -> None:
+def _draw_chatter(ax: Axes, dataset: xr.Dataset) -> list[Line2D]:
+    """Draw plain and projected runs and return the entries of their legend."""
     steps = np.arange(dataset.sizes["step"])
     colours = step_colours(dataset.sizes["eps"])
     for i, (eps, colour) in enumerate(zip(dataset.eps.values, colours, strict=True)):
         for kind, style in (("plain", "-"), ("projected", "--")):
             distance = np.maximum(dataset[kind].isel(eps=i).values, 1e-17)
             ax.plot(steps * eps, distance, style, color=colour, lw=1.0,
-                    label=f"{kind}, $\\epsilon$ = {eps:g}")  # fmt: skip
+                    label=f"f: {kind}, $\\epsilon$ = {eps:g}")  # fmt: skip
     ax.set(yscale="log", xlabel="time (time constants)", ylabel="distance from equilibrium")
-    ax.set(title="plain Euler chatters at kinks")
-    ax.legend(frameon=False, fontsize=6)
+    return ax.get_legend_handles_labels()[0]

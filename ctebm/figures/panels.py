@@ -1,37 +1,36 @@
-"""Panels of points and lines, and the style that figures share.
-
-Theory is a line, measurement is points.
-"""
+"""Panels of points, lines and maps in a grid, with one legend."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
-__all__ = ["MARKERS", "OKABE_ITO", "STYLE", "Panel", "Series", "against_theory", "panel_figure"]
+from ctebm.figures.style import (
+    LINE,
+    MM,
+    NARROW,
+    OKABE_ITO,
+    STYLE,
+    WIDE,
+    ask,
+    look,
+    name_panel,
+    wrapped,
+)
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
+__all__ = ["Panel", "Series", "against_theory", "panel_figure"]
 
-STYLE: dict[Any, Any] = {
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "legend.fontsize": 7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "xtick.direction": "in",
-    "ytick.direction": "in",
-    "svg.hashsalt": "ctebm",
-}
-
-OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_ROW = 47 * MM  # height of a row of panels
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Series:
     line : bool
         Theory, drawn as a line; else points.
     colour : int
-        Place in the Okabe-Ito palette and in the list of markers.
+        Place in the Okabe-Ito palette and in the lists of markers and dashes.
     low, high : array or None
         Ends of bars.
     """
@@ -117,8 +116,12 @@ def against_theory(
     ]
 
 
-def panel_figure(panels: Sequence[Panel], columns: int = 3) -> Figure:
-    """Draw panels in a grid, each with its legend.
+def panel_figure(
+    panels: Sequence[Panel], columns: int = 3, *, question: str = "", see: str = ""
+) -> Figure:
+    """Draw panels in a grid, with letters, one legend, and what they are about.
+
+    Panels with one label of the y axis have one range, and maps of one quantity one colour bar.
 
     Parameters
     ----------
@@ -126,6 +129,10 @@ def panel_figure(panels: Sequence[Panel], columns: int = 3) -> Figure:
         In the order of reading.
     columns : int
         Panels in a row.
+    question : str
+        What the figure asks, in a sentence that stands above it.
+    see : str
+        What to see in it, in the next.
 
     Returns
     -------
@@ -142,41 +149,123 @@ def panel_figure(panels: Sequence[Panel], columns: int = 3) -> Figure:
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(2.9 * columns + 0.2, 2.6 * rows + 0.1), layout="constrained")
+        width = WIDE if columns > 1 else NARROW
+        entries = _legend_entries(panels)
+        spare = rows * columns - len(panels)
+        below = 0 if spare or not entries else 1 + len(entries)
+        lines = len(wrapped(question, width) + wrapped(see, width))
+        height = _ROW * rows + LINE * (lines + below)
+        figure = Figure(figsize=(width, height), layout="constrained")
         axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-        for ax, panel in zip(axes, panels, strict=False):
-            _panel(figure, ax, panel)
+        for i, (ax, panel) in enumerate(zip(axes, panels, strict=False)):
+            _panel(ax, panel)
+            name_panel(ax, i, panel.title, width / columns)
+        _share_ranges(axes, panels)
+        _colour_bars(figure, axes, panels)
         for ax in axes[len(panels) :]:
             ax.set_axis_off()
+        if entries and spare:
+            axes[-1].legend(handles=[*itertools.chain(*entries)], loc="center")
+        elif entries:
+            _legend_below(figure, entries)
+        ask(figure, question, see)
     return figure
 
 
-def _panel(figure: Figure, ax: Axes, panel: Panel) -> None:
-    ax.set(title=panel.title, xlabel=panel.xlabel, ylabel=panel.ylabel)
+def _legend_entries(panels: Sequence[Panel]) -> list[list[Artist]]:
+    """Return the entries of a legend: one group for all panels, or one for each set of labels."""
+    groups: dict[tuple[tuple[str, int], ...], list[int]] = {}
+    for i, panel in enumerate(panels):
+        labels = tuple((s.label, s.colour) for s in panel.series if s.label)
+        if not labels:
+            continue
+        known = next((g for g in groups if set(labels) <= set(g)), None)
+        inside = [g for g in groups if set(g) < set(labels)]
+        members = [i for g in inside for i in groups.pop(g)]
+        groups.setdefault(known or labels, []).extend([*members, i])
+    columns = []
+    for labels, members in groups.items():
+        series = [s for i in members for s in panels[i].series]
+        column: list[Artist] = [_entry(label, series) for label, _ in labels]
+        if len(groups) > 1:
+            letters = ", ".join(chr(ord("a") + i) for i in sorted(members))
+            column.insert(
+                0, Line2D([], [], lw=0, label=f"panel{'s' * (len(members) > 1)} {letters}")
+            )
+        columns.append(column)
+    return columns
+
+
+def _entry(label: str, series: Sequence[Series]) -> Line2D:
+    """Return how a label is drawn: its points, and the line of their theory if there is one."""
+    named = next(s for s in series if s.label == label)
+    alike = [s for s in series if s.colour == named.colour]
+    line = any(s.line for s in alike if s.label in ("", label))
+    points = any(not s.line for s in alike if s.label == label)
+    style = look(named.colour, line=True) if line else {"lw": 0}
+    marker = look(named.colour, line=False) if points else {}
+    return Line2D([], [], **({k: v for k, v in marker.items() if k != "lw"} | style), label=label)
+
+
+def _legend_below(figure: Figure, groups: list[list[Artist]]) -> None:
+    """Put a legend below the panels, a row for each group of labels."""
+    if len(groups) == 1:
+        (handles,) = groups
+        longest = max(len(str(h.get_label())) for h in handles)
+        columns = max(1, int(figure.get_size_inches()[0] / MM / (1.3 * longest + 11)))
+    else:
+        columns, blank = max(map(len, groups)), Line2D([], [], lw=0, label=" ")
+        rows = [[*group, *[blank] * (columns - len(group))] for group in groups]
+        handles = [row[i] for i in range(columns) for row in rows]
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+
+
+def _share_ranges(axes: Sequence[Axes], panels: Sequence[Panel]) -> None:
+    """Give panels of one quantity one range."""
+    for i, panel in enumerate(panels):
+        alike = [
+            ax for ax, other in zip(axes, panels, strict=False)
+            if other.field is None
+            and (other.ylabel, "y" in other.log) == (panel.ylabel, "y" in panel.log)
+        ]  # fmt: skip
+        if len(alike) > 1 and panel.field is None:
+            low, high = zip(*(ax.get_ylim() for ax in alike), strict=True)
+            axes[i].set_ylim(min(low), max(high))
+
+
+def _colour_bars(figure: Figure, axes: Sequence[Axes], panels: Sequence[Panel]) -> None:
+    for label in dict.fromkeys(p.field[3] for p in panels if p.field is not None):
+        of = [
+            ax for ax, p in zip(axes, panels, strict=False)
+            if p.field is not None and p.field[3] == label
+        ]  # fmt: skip
+        figure.colorbar(of[0].collections[0], ax=of, label=label, shrink=0.9, pad=0.02)
+
+
+def _panel(ax: Axes, panel: Panel) -> None:
+    ax.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
     ax.set_xscale("log" if "x" in panel.log else "linear")
     ax.set_yscale("log" if "y" in panel.log else "linear")
     if panel.field is not None:
-        x, y, values, label = panel.field
+        x, y, values, _ = panel.field
         edges = _edges(x, "x" in panel.log), _edges(y, "y" in panel.log)
-        drawn = ax.pcolormesh(*edges, values, cmap="cividis", vmin=0, vmax=1)
-        figure.colorbar(drawn, ax=ax, label=label, shrink=0.9)
+        ax.pcolormesh(*edges, values, cmap="cividis", vmin=0, vmax=1)
     if panel.contour is not None:
         x, y, values, level = panel.contour
         ax.contour(x, y, values, levels=[level], colors="white", linewidths=1.4)
         ax.contour(x, y, values, levels=[level], colors="black", linewidths=0.7, linestyles="--")
     for s in panel.series:
-        colour, marker = OKABE_ITO[s.colour % 7], MARKERS[s.colour % len(MARKERS)]
         if s.low is not None:
+            colour = OKABE_ITO[s.colour % 7]
             ax.vlines(s.x, s.low, s.high, color=colour, lw=0.8, alpha=0.7)
-        style: dict[str, Any] = {"lw": 1.1} if s.line else {"marker": marker, "ms": 3.6, "lw": 0}
-        ax.plot(s.x, s.y, color=colour, mew=0, label=s.label or None, **style)
-    if any(s.label for s in panel.series):
-        ax.legend(frameon=False, handlelength=1.4, borderaxespad=0.2, labelspacing=0.3)
+        ax.plot(s.x, s.y, label=s.label or None, **look(s.colour, line=s.line))
     if "x" not in panel.log and all(np.asarray(s.x).dtype.kind in "iu" for s in panel.series):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     for scale, axis, limits in (("x", ax.xaxis, ax.get_xlim()), ("y", ax.yaxis, ax.get_ylim())):
         if scale in panel.log and limits[1] < 100 * limits[0]:  # few powers of ten to label
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_locator(
+                LogLocator(subs=(1, 2, 5) if limits[1] < 20 * limits[0] else (1, 3))
+            )
             axis.set_major_formatter(FormatStrFormatter("%g"))
             axis.set_minor_formatter(NullFormatter())
 

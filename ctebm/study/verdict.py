@@ -209,7 +209,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> str:
     """
     rows = [("claim", "value", "bound", "verdict", "")]
     for v in verdicts:
-        bound = "" if v.bound is None else f"{v.relation} {v.bound:.3g}"
+        bound = f"{v.relation} {v.bound:.3g}" if v.must_hold and v.bound is not None else ""
         rows.append((v.claim, f"{v.value:.3g}", bound, v.word, v.note))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [

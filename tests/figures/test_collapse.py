@@ -40,7 +40,7 @@ def test_the_deepest_network_is_the_one_that_is_shown_by_its_kink():
     data = collapses()
     axes = {ax.get_ylabel(): ax for ax in collapse_figure(data).axes}
     for label, name in (("smallest eigenvalue, free units", "start_hessian"),
-                        ("last rates linear in the input, share", "start_linear")):  # fmt: skip
+                        ("share of last rates linear in x", "start_linear")):  # fmt: skip
         for lower in (-0.5, -0.1):
             expected = data[name].sel(lower=lower, depth=3)
             np.testing.assert_array_equal(points(axes[label])[f"lower kink {lower:g}"], expected)
@@ -50,6 +50,6 @@ def test_dead_shares_against_the_push_of_each_run():
     data = collapses()
     ax = next(ax for ax in collapse_figure(data).axes if "by a step" in ax.get_xlabel())
     for value in VALUE:
-        line = next(line for line in ax.lines if line.get_label() == f"{value:g}")
+        line = next(line for line in ax.lines if line.get_label() == f"$\\lambda$ = {value:g}")
         np.testing.assert_array_equal(line.get_xdata(), data.push.sel(eigenvalue=value))
         np.testing.assert_array_equal(line.get_ydata(), data.dead.sel(eigenvalue=value))

@@ -13,17 +13,17 @@ def test_points_are_medians_and_lines_are_laws(drive):
     data = measured(eps=(0.5, 0.1), t_end=4.0, drive=drive).to_dataset()
     figure = correspondence_figure(data)
     top = figure.axes[: data.sizes["layer"]]
-    assert [ax.get_title() for ax in top] == [
-        "$y$, depth 0",
-        "$h_{1}$, depth 1",
-        "$h_{2}$, depth 2",
+    assert [ax.get_title("left") for ax in top] == [
+        r"$\mathbf{a}$  $y$, depth 0",
+        r"$\mathbf{b}$  $h_{1}$, depth 1",
+        r"$\mathbf{c}$  $h_{2}$, depth 2",
     ]
     one = data.sel(layer="h1", eps=0.1)
     seen = (one.step > 0) & (one.law_coefficient > 0)
     law, points = (
         [line for line in top[1].lines if len(line.get_xdata()) == int(seen.sum()) and
-         (line.get_linestyle() == "-") == solid]
-        for solid in (True, False)
+         (line.get_linestyle() != "None") == drawn]
+        for drawn in (True, False)
     )  # fmt: skip
     np.testing.assert_allclose(law[0].get_ydata(), one.law_coefficient[seen])
     median = one.coefficient.median("sample")[seen]
@@ -34,7 +34,7 @@ def test_points_are_medians_and_lines_are_laws(drive):
 @pytest.mark.parametrize("drive, lead", [("replace", 0), ("clamp", 1)])
 def test_the_dashed_line_is_the_continuous_law_of_the_drive(drive, lead):
     figure = correspondence_figure(measured(eps=(0.5, 0.1), drive=drive).to_dataset())
-    (limit,) = [line for line in figure.axes[1].lines if line.get_linestyle() == "--"]
+    (limit,) = [line for line in figure.axes[1].lines if line.get_color() == "black"]
     time, value = limit.get_xdata(), limit.get_ydata()
     assert len(time) > 40 and (np.diff(time) >= 0).all()
     np.testing.assert_allclose(value, ctebm.continuous_coefficient(1 - lead, time))

@@ -48,6 +48,6 @@ def test_chattering_is_drawn_where_it_was_measured(kind):
         data[name] = (("eps", "step"), 10.0 ** -np.arange(8).reshape(2, 4) / (i + 1))
     drawn = {line.get_label(): line for line in fixed_points_figure(data).axes[5].lines}
     for eps in (0.1, 0.2):
-        line = drawn[f"{kind}, $\\epsilon$ = {eps:g}"]
+        line = drawn[f"f: {kind}, $\\epsilon$ = {eps:g}"]
         np.testing.assert_array_equal(line.get_ydata(), data[kind].sel(eps=eps))
         np.testing.assert_allclose(line.get_xdata(), eps * np.arange(4))

@@ -44,7 +44,7 @@ def test_learning_shows_errors_angles_and_kinks():
 
 def test_a_training_that_failed_at_once_says_so():
     errors = learning_figure(xr.Dataset()).axes[0]
-    assert "failed in its first epoch" in errors.get_title()
+    assert "failed in its first epoch" in errors.get_title("left")
 
 
 def test_saturation_shows_both_energies():

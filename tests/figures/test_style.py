@@ -1,0 +1,26 @@
+"""What every figure says in the same way."""
+
+from matplotlib.figure import Figure
+
+from ctebm.figures.style import MM, ask, look, name_panel, wrapped
+
+
+def test_text_is_broken_to_the_width_of_the_figure():
+    text = "the gradient arrives " * 20
+    lines = wrapped(text, 85 * MM)
+    assert " ".join(lines) == text.strip()
+    assert max(map(len, lines)) <= len(max(wrapped(text, 170 * MM), key=len)) / 1.8
+
+
+def test_a_figure_without_a_question_has_none():
+    figure = Figure()
+    ask(figure, "")
+    assert not figure.get_suptitle()
+    name_panel(figure.subplots(), 2, "title", 3)
+    assert figure.axes[0].get_title("left") == r"$\mathbf{c}$  title"
+
+
+def test_theory_has_no_marker_and_a_measurement_no_line():
+    assert "marker" not in look(3, line=True)
+    assert look(3, line=False)["lw"] == 0
+    assert look(3, line=True)["color"] == look(3, line=False)["color"]
