@@ -5,9 +5,9 @@ from __future__ import annotations
 import matplotlib as mpl
 import numpy as np
 import xarray as xr
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from ctebm.figures.correspondence import step_colours
@@ -95,7 +95,7 @@ def _draw_by_gain(ax: Axes, values: xr.DataArray, scale: str) -> None:
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _draw_chatter(ax: Axes, dataset: xr.Dataset) -> list[Line2D]:
+def _draw_chatter(ax: Axes, dataset: xr.Dataset) -> list[Artist]:
     """Draw plain and projected runs and return the entries of their legend."""
     steps = np.arange(dataset.sizes["step"])
     colours = step_colours(dataset.sizes["eps"])

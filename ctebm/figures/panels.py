@@ -202,7 +202,7 @@ def _entry(label: str, series: Sequence[Series]) -> Line2D:
     alike = [s for s in series if s.colour == named.colour]
     line = any(s.line for s in alike if s.label in ("", label))
     points = any(not s.line for s in alike if s.label == label)
-    style = look(named.colour, line=True) if line else {"lw": 0}
+    style: dict[str, Any] = look(named.colour, line=True) if line else {"lw": 0}
     marker = look(named.colour, line=False) if points else {}
     return Line2D([], [], **({k: v for k, v in marker.items() if k != "lw"} | style), label=label)
 
