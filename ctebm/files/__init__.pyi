@@ -7,4 +7,5 @@ from . import netcdf as netcdf
 from . import process as process
 from . import replacement as replacement
 from . import results as results
+from . import signals as signals
 from . import store as store

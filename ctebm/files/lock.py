@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ctebm.files.process import Process, this_process
-from ctebm.files.replacement import stopping_tidily
+from ctebm.files.signals import stopping_tidily, undisturbed
 
 __all__ = ["locked"]
 
@@ -77,8 +77,9 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
             beside.write_text(this_process().tag())
             yield
         finally:
-            beside.unlink(missing_ok=True)
-            lock.release()
+            with undisturbed():
+                beside.unlink(missing_ok=True)
+                lock.release()
 
 
 def _holder(beside: Path) -> Process | str:

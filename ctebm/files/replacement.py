@@ -12,19 +12,17 @@ import hashlib
 import os
 import re
 import shutil
-import signal
 import stat
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from ctebm.files.process import Process, this_process
+from ctebm.files.signals import stopping_tidily, undisturbed
 
-__all__ = ["former_of", "replacing", "restored", "stopping_tidily"]
+__all__ = ["former_of", "replacing", "restored"]
 
 _LONGEST_NAME = 120  # bytes; with the process beside it a longer one may pass a system's 255
 _FORGOTTEN_AFTER = 7 * 86400  # seconds; nothing takes so long to write, on whatever machine
@@ -70,12 +68,14 @@ def replacing(path: str | os.PathLike[str], overwrite: bool = True) -> Iterator[
     with stopping_tidily():
         try:
             yield own[0]
-            if own[0].is_dir():
-                _place_folder(own, path, overwrite)
-            else:
-                _place_file(own[0], path, overwrite)
+            with undisturbed():
+                if own[0].is_dir():
+                    _place_folder(own, path, overwrite)
+                else:
+                    _place_file(own[0], path, overwrite)
         finally:
-            _clear(path, own)
+            with undisturbed():
+                _clear(path, own)
 
 
 def _place_file(aside: Path, path: Path, overwrite: bool) -> None:
@@ -226,42 +226,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-class _Stopped(SystemExit):
-    """A signal that ends the process; what is under way tidies up first."""
-
-
-@contextmanager
-def stopping_tidily() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP leave the block as an exception does, and end the process after it.
-
-    Signals that the program handles or ignores itself are left to it, and so are threads other
-    than the main one.
-
-    Examples
-    --------
-    >>> from ctebm.files.replacement import stopping_tidily
-    >>> with stopping_tidily():
-    ...     pass  # here SIGTERM runs every `finally` before it ends the process
-    """
-    caught: list[int] = []
-
-    def stop(number: int, _: Any) -> None:
-        caught.append(number)
-        if len(caught) == 1:  # a second one must not interrupt the tidying up
-            raise _Stopped(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
-    for number in numbers:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
-        if caught:
-            signal.raise_signal(caught[0])

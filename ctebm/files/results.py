@@ -110,6 +110,8 @@ def saving(
                 raise ValueError(f"{path} can't hold this dataset: {error}") from error
             yield
     except FileExistsError as error:
+        if overwrite:
+            raise
         raise _kept(path) from error
 
 

@@ -19,20 +19,17 @@ torch is imported once the settings are known, so that ``--help`` answers at onc
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-import json
 import os
 import shlex
 import sys
-import tempfile
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from ctebm.study.command_line import as_toml, read_settings
+from ctebm.study.outputs import FIGURES, claimed, save_dataset, save_figure, study_name
 from ctebm.study.progress import Progress
 from ctebm.study.settings import SUFFIXES, Settings
 from ctebm.study.verdict import Verdict, verdict_table
@@ -44,9 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 S = TypeVar("S", bound="Settings")
-# settings that say where results go, not what they are
-_HOUSEKEEPING = ("out", "overwrite", "figure", "pdf", "config", "print_config")
-_FIGURES = (".png", ".pdf")
 
 
 def main(
@@ -98,7 +92,8 @@ def main(
     out, err = (typing.cast(TextIO, _Unbroken(stream)) for stream in (sys.stdout, sys.stderr))
     with redirect_stdout(out), redirect_stderr(err):
         try:
-            return _main(settings_type, run, draw, judge, words)
+            with ExitStack() as held:
+                return _main(settings_type, run, draw, judge, words, held)
         except _Refusal as refusal:
             print(f"error: {refusal}", file=err)
             return 2
@@ -116,24 +111,28 @@ def _main(
     draw: Callable[[xr.Dataset], Figure],
     judge: Callable[[xr.Dataset], list[Verdict]],
     words: list[str],
+    held: ExitStack,
 ) -> int:
     if words[:1] == ["draw"]:
-        return _draw_again(settings_type, draw, words[1:])
+        return _draw_again(settings_type, draw, words[1:], held)
     with _mistakes_in_one_sentence():
         settings = read_settings(settings_type, words)
         if settings.print_config:
             print(as_toml(settings), end="")
             return 0
-        _claim(settings)
+        held.enter_context(claimed(settings))
         _set_up_torch(settings)
         dataset = run(settings, Progress())
     verdicts: list[Verdict] = []
     try:
         verdicts = judge(dataset)
     finally:  # a bug in the judge doesn't cost the computation
-        _save_dataset(dataset, verdicts, settings, words)
+        with _mistakes_in_one_sentence():
+            save_dataset(dataset, verdicts, settings, shlex.join([*sys.argv[:1], *words]))
     if settings.figure:
-        _save_figure(draw(dataset), settings.stem, settings.pdf)
+        figure = draw(dataset)
+        with _mistakes_in_one_sentence():
+            save_figure(figure, settings.stem, settings.pdf)
     print(verdict_table(verdicts))
     print("wrote " + ", ".join(str(settings.output(suffix)) for suffix in settings.suffixes))
     n_failed = int(dataset.attrs.get("n_failed", 0))
@@ -145,33 +144,37 @@ def _main(
 
 
 def _draw_again(
-    settings_type: type[Settings], draw: Callable[[xr.Dataset], Figure], words: list[str]
+    settings_type: type[Settings],
+    draw: Callable[[xr.Dataset], Figure],
+    words: list[str],
+    held: ExitStack,
 ) -> int:
     """Draw a result that is there, without computing anything."""
+    from ctebm.files.lock import locked
     from ctebm.files.results import check_replaceable
     from ctebm.files.results import open as open_dataset
 
-    name = _study_name(settings_type)
+    name = study_name(settings_type)
     with _mistakes_in_one_sentence():
         files = [word for word in words if word != "--pdf"]
         if len(files) != 1:
             raise ValueError(f"draw takes one result, such as draw results/{name}.nc, got {files}.")
         path = Path(files[0])
-        for suffix in _FIGURES:
+        for suffix in FIGURES:
             check_replaceable(path.with_suffix(suffix))
+        if path.exists():  # else opening says so
+            held.enter_context(locked(path))
         with open_dataset(path) as dataset:
             dataset.load()
         made_by = dataset.attrs.get("study")
         if made_by != name:
             raise ValueError(f"{path} is a result of {made_by or 'no study'}, not of {name}.")
     pdf = "--pdf" in words or path.with_suffix(".pdf").exists()
-    _save_figure(draw(dataset), path.with_suffix(""), pdf)
-    print("wrote " + ", ".join(str(path.with_suffix(suffix)) for suffix in _FIGURES[: 1 + pdf]))
+    figure = draw(dataset)
+    with _mistakes_in_one_sentence():
+        save_figure(figure, path.with_suffix(""), pdf)
+    print("wrote " + ", ".join(str(path.with_suffix(suffix)) for suffix in FIGURES[: 1 + pdf]))
     return 0
-
-
-def _study_name(settings_type: type[Settings]) -> str:
-    return Path(inspect.getfile(settings_type)).stem
 
 
 def _set_up_torch(settings: Settings) -> None:
@@ -185,68 +188,6 @@ def _set_up_torch(settings: Settings) -> None:
                 "use --device cpu."
             )
     torch.set_num_threads(settings.threads)
-
-
-def _claim(settings: Settings) -> None:
-    """Refuse a place where the results can't be written, before they are computed."""
-    from ctebm.files.results import check_replaceable
-
-    for path in map(settings.output, SUFFIXES):
-        if path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder; choose another --out.")
-        if path.exists() and not settings.overwrite:
-            raise FileExistsError(
-                f"{path} exists and is kept; give --overwrite to replace it, or another --out."
-            )
-        check_replaceable(path)
-    folder = settings.stem.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        reason = "it is a file" if isinstance(error, FileExistsError) else error.strerror
-        raise OSError(
-            f"can't write to the folder {folder} ({reason}); choose another --out."
-        ) from (error)
-
-
-def _save_dataset(
-    dataset: xr.Dataset, verdicts: list[Verdict], settings: Settings, words: list[str]
-) -> None:
-    from ctebm.dataset import provenance
-    from ctebm.files.results import saving
-
-    kept = {k: v for k, v in dataclasses.asdict(settings).items() if k not in _HOUSEKEEPING}
-    dataset.attrs |= provenance(
-        settings=kept,
-        seed=settings.seed,
-        device=settings.device,
-        dtype=settings.dtype,
-        threads=settings.threads,
-    )
-    dataset.attrs["study"] = _study_name(type(settings))
-    dataset.attrs["history"] = shlex.join([*sys.argv[:1], *words])
-    dataset.attrs["verdicts"] = json.dumps([v.to_record() for v in verdicts])
-    with (
-        _mistakes_in_one_sentence(),
-        saving(dataset, settings.output(".nc"), overwrite=settings.overwrite),
-    ):
-        for suffix in _FIGURES if settings.overwrite else ():
-            settings.output(suffix).unlink(missing_ok=True)  # of the data that now go
-
-
-def _save_figure(figure: Figure, stem: Path, pdf: bool) -> None:
-    """Save the figure without dates or versions, so that equal figures are equal files."""
-    from ctebm.files.replacement import replacing
-
-    with _mistakes_in_one_sentence():
-        with replacing(stem.with_name(stem.name + ".png")) as aside:
-            figure.savefig(aside, format="png", dpi=200, metadata={"Software": None})
-        if pdf:
-            with replacing(stem.with_name(stem.name + ".pdf")) as aside:
-                undated = {"CreationDate": None, "Creator": None, "Producer": None}
-                figure.savefig(aside, format="pdf", metadata=undated)
 
 
 class _Refusal(Exception):

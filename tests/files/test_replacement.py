@@ -8,15 +8,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 import ctebm
-from ctebm.files import replacement
 from ctebm.files.process import Process, this_process
-from ctebm.files.replacement import former_of, replacing, restored, stopping_tidily
+from ctebm.files.replacement import former_of, replacing, restored
 
 ROOT = Path(ctebm.__file__).parents[1]
 ELSEWHERE = Process(1, 0, "elsewhere")
@@ -200,48 +198,3 @@ def test_an_ignored_signal_stays_ignored(tmp_path):
     code = stop_a_writer(tmp_path / "r", signal.SIGHUP, signal.SIGTERM, ignored=signal.SIGHUP)
     assert code == -signal.SIGTERM
     assert names(tmp_path) == []
-
-
-def test_a_second_signal_does_not_interrupt_the_tidying_up():
-    tidied = []
-    numbers: list[int] = []
-
-    def final(number: int, _: object) -> None:
-        numbers.append(number)
-
-    raised = signal.raise_signal
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(replacement.signal, "raise_signal", numbers.append)
-            with pytest.raises(SystemExit), stopping_tidily():
-                try:
-                    raised(signal.SIGTERM)
-                finally:
-                    raised(signal.SIGTERM)
-                    time.sleep(0)
-                    tidied.append(True)
-        assert tidied == [True] and numbers == [signal.SIGTERM]
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def test_handlers_of_the_program_and_other_threads_are_left_alone():
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
-    try:
-        own = signal.getsignal(signal.SIGTERM)
-        with stopping_tidily():
-            assert signal.getsignal(signal.SIGTERM) is own
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    ended = []
-
-    def inside() -> None:
-        with stopping_tidily():
-            ended.append(True)
-
-    thread = threading.Thread(target=inside)
-    thread.start()
-    thread.join()
-    assert ended == [True]

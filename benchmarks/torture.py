@@ -1,0 +1,374 @@
+"""Kill, damage and race what ctebm writes, and count what is lost.
+
+Saves, studies and trainings are killed at random moments with SIGKILL, SIGTERM and SIGHUP, files
+and checkpoints are damaged, processes save one result at once. A row of the table says what was
+tried how often, and how often it went wrong; all goals are 0, and the exit code is 1 if one is
+missed.
+
+    python benchmarks/torture.py                           # 200 kills, 500 damaged files
+    python benchmarks/torture.py --kills 30 --files 60     # a few seconds of each
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import signal
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+import xarray as xr
+
+import ctebm
+from ctebm import study
+from ctebm.dataset import variable
+from ctebm.figures.panels import Panel, Series, panel_figure
+from ctebm.learning.checkpoint import load_checkpoint, save_checkpoint
+from ctebm.study import Progress, Verdict
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
+EPOCHS = 60  # of a training that is killed
+SLOWEST = 20.0  # seconds that an answer about a damaged file may take
+Report = Callable[[int], None]
+
+
+class Tally:
+    """What was tried, and what went wrong with it."""
+
+    def __init__(self) -> None:
+        self.tried: Counter[str] = Counter()
+        self.wrong: Counter[str] = Counter()
+
+    def count(self, what: str, wrong: bool, detail: str = "") -> None:
+        self.tried[what] += 1
+        self.wrong[what] += wrong
+        if wrong:
+            print(f"WRONG: {what} {detail}", file=sys.stderr)
+
+    def table(self) -> str:
+        width = max(map(len, self.tried))
+        lines = [f"{'what':{width}}  tried  wrong  goal"]
+        lines += [f"{w:{width}}  {n:5}  {self.wrong[w]:5}     0" for w, n in self.tried.items()]
+        return "\n".join(lines)
+
+
+# Processes
+
+
+def start(work: Callable[[Report], None]) -> tuple[int, int]:
+    """Run `work` in a child; return its number and a pipe of what it reports."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(writing)
+        return child, reading
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    try:
+        work(lambda n: (os.write(writing, n.to_bytes(4, "big")), None)[1])
+    finally:
+        os._exit(0)
+
+
+def reported(reading: int) -> list[int]:
+    """Return what an ended child reported."""
+    content = b""
+    while part := os.read(reading, 2**16):
+        content += part
+    os.close(reading)
+    return [int.from_bytes(content[i : i + 4], "big") for i in range(0, len(content), 4)]
+
+
+def kill(work: Callable[[Report], None], number: int, delay: float) -> list[int]:
+    """Send a child a signal some time after its first report; return its reports."""
+    child, reading = start(work)
+    first = os.read(reading, 4)
+    time.sleep(delay)
+    os.kill(child, number)
+    os.waitpid(child, 0)
+    return [int.from_bytes(first, "big"), *reported(reading)]
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [p.name for p in folder.iterdir() if p.name.startswith(".")]
+
+
+# What is killed
+
+
+def result(n: int) -> xr.Dataset:
+    """Return a dataset of which every part says which one it is."""
+    numbers = np.full((40, 50), float(n))
+    data = {f"v{i}": variable(("sample", "unit"), numbers + i, "numbers") for i in range(4)}
+    return xr.Dataset(data, {"word": variable("sample", [str(n)] * 40, "words")}, {"n": n})
+
+
+def which(dataset: xr.Dataset) -> int | None:
+    """Return which dataset this is, or None if its parts disagree."""
+    n = dataset.attrs.get("n", -1)
+    return n if dataset.load().identical(plain(result(n))) else None
+
+
+def plain(dataset: xr.Dataset) -> xr.Dataset:
+    return dataset.assign_coords(word=dataset.word.astype(object))
+
+
+def kill_saves(tally: Tally, rng: np.random.Generator, n_kills: int) -> None:
+    with TemporaryDirectory() as folder:  # children need not import the libraries
+        for suffix in (".nc", ".zarr"):
+            ctebm.save(result(0), Path(folder, f"r{suffix}"))
+    for i in range(n_kills):
+        number = SIGNALS[i % 3]
+        with TemporaryDirectory() as folder:
+            path = Path(folder, f"r{('.nc', '.zarr')[i % 2]}")
+
+            def work(report: Report, path: Path = path) -> None:
+                for n in range(10**6):
+                    ctebm.save(result(n), path, overwrite=True)
+                    report(n)
+
+            done = kill(work, number, rng.uniform(0, 0.3))
+            if number != signal.SIGKILL:
+                left = leftovers(path.parent)
+                tally.count("leftovers of SIGTERM and SIGHUP", bool(left), str(left))
+            try:
+                with ctebm.open(path) as dataset:
+                    found = which(dataset)
+            except (OSError, ValueError) as error:
+                found = None
+                print(error, file=sys.stderr)
+            lost = found is None or found < done[-1]
+            tally.count(f"killed saves lost ({path.suffix})", lost, str((found, done[-1])))
+            ctebm.save(result(0), path, overwrite=True)
+            left = leftovers(path.parent)
+            tally.count("leftovers after the next run", bool(left), str(left))
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(study.Settings):
+    """A study of nothing."""
+
+
+def run(settings: Settings, progress: Progress) -> xr.Dataset:
+    return xr.Dataset({"a": variable("x", np.arange(3) * (1.0 + settings.seed), "a line")})
+
+
+def draw(dataset: xr.Dataset):
+    x = np.arange(3.0)
+    return panel_figure([Panel("a line", "x", "a", [Series(x, dataset.a.values, "a", line=True)])])
+
+
+def judge(dataset: xr.Dataset) -> list[Verdict]:
+    return [Verdict.at_most("is zero at zero", float(dataset.a[0]), 0.0)]
+
+
+def run_study(stem: Path, seed: int) -> None:
+    words = ["--out", str(stem), "--seed", str(seed), "--overwrite"]
+    study.main(Settings, run=run, draw=draw, judge=judge, args=words)
+
+
+def figures_of(stem: Path) -> dict[str, bytes]:
+    paths = {suffix: stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf")}
+    return {suffix: path.read_bytes() for suffix, path in paths.items() if path.exists()}
+
+
+def kill_studies(tally: Tally, rng: np.random.Generator, n_kills: int) -> None:
+    with TemporaryDirectory() as folder:
+        stem, shown, seconds = Path(folder, "s"), {}, 0.0
+        for seed in (0, 1):
+            begun = time.perf_counter()
+            quietly(lambda seed=seed: run_study(stem, seed))
+            seconds, shown[seed] = time.perf_counter() - begun, figures_of(stem)
+        for i in range(n_kills):
+            quietly(lambda: run_study(stem, 0))
+            left = leftovers(stem.parent)
+            tally.count("leftovers after the next run", bool(left), str(left))
+
+            def work(report: Report) -> None:
+                report(0)
+                run_study(stem, 1)
+
+            kill(work, SIGNALS[i % 3], rng.uniform(0, 1.2 * seconds))
+            with ctebm.open(f"{stem}.nc") as dataset:
+                seed, slope = int(dataset.attrs["seed"]), float(dataset.a[1])
+            tally.count("killed studies lost", slope != 1.0 + seed)
+            other = not figures_of(stem).items() <= shown[seed].items()
+            tally.count("figures beside other data", other)
+
+
+def quietly(work: Callable[[], None]) -> None:
+    child, reading = start(lambda report: work())
+    os.waitpid(child, 0)
+    os.close(reading)
+
+
+def train(epochs: int, path: Path | None, report: Report | None = None) -> np.ndarray:
+    """Train a small network; return its cost after each epoch."""
+    rng = np.random.default_rng(0)
+    net = ctebm.LayeredNetwork.random([6, 5, 3], ctebm.HardSigmoid(), gain=0.5, seed=1)
+    plan = ctebm.Plan(epochs=epochs, batch=20, rate=0.01)
+    said = None if report is None else lambda text: report(int(text.split(":")[0].split()[1]))
+    found = ctebm.train(
+        net, rng.uniform(size=(60, 6)), np.arange(60) % 3, plan, checkpoint=path, report=said
+    )
+    return found.history["cost"]
+
+
+def kill_trainings(tally: Tally, rng: np.random.Generator, n_kills: int) -> None:
+    whole = train(EPOCHS + 2, None)
+    for i in range(n_kills):
+        number = SIGNALS[i % 3]
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "c.ckpt")
+            work = lambda report, path=path: train(EPOCHS, path, report)  # noqa: E731
+            done = kill(work, number, rng.uniform(0, 0.5))
+            if number != signal.SIGKILL:
+                left = leftovers(path.parent)
+                tally.count("leftovers of SIGTERM and SIGHUP", bool(left), str(left))
+            # an epoch is reported before it is written
+            epochs = len(train(0, path)) if path.exists() else 0
+            resumed = train(epochs + 2, path)
+            wrong = epochs < done[-1] - 1 or not np.array_equal(resumed, whole[: epochs + 2])
+            tally.count(
+                "killed trainings lost or resumed otherwise", wrong, str((epochs, done[-1]))
+            )
+            left = leftovers(path.parent)
+            tally.count("leftovers after the next run", bool(left), str(left))
+
+
+# What is damaged
+
+
+def damaged(raw: bytes, rng: np.random.Generator, how: int) -> bytes:
+    """Return a file with a bit or a block of it changed, cut or longer."""
+    place, content = int(rng.integers(len(raw))), bytearray(raw)
+    if how == 0:
+        return raw[:place]
+    if how == 1:
+        return raw[:place] + bytes(rng.integers(0, 256, 8, dtype=np.uint8)) + raw[place:]
+    if how == 2:
+        content[place : place + 64] = bytes(len(content[place : place + 64]))
+    else:
+        content[place] ^= 1 << int(rng.integers(8))
+    return bytes(content)
+
+
+def damage_files(tally: Tally, rng: np.random.Generator, n_files: int) -> None:
+    with TemporaryDirectory() as folder:
+        paths = [Path(folder, name) for name in ("r.nc", "r.zarr", "c.ckpt")]
+        for path in paths[:2]:
+            ctebm.save(result(3), path)
+        for _ in range(2):
+            save_checkpoint(paths[2], {"a": torch.arange(500.0)}, {"who": "torture"})
+        slowest = 0.0
+        for i in range(n_files):
+            path = paths[i % 3]
+            files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+            chosen = files[int(rng.integers(len(files)))]
+            raw = chosen.read_bytes()
+            changed = damaged(raw, rng, int(rng.integers(8)))
+            if path.is_dir() and i % 7 == 0:
+                chosen.unlink()
+            else:
+                chosen.write_bytes(changed)
+            begun = time.perf_counter()
+            outcome = look(path)
+            slowest = max(slowest, time.perf_counter() - begun)
+            kind = path.suffix
+            tally.count(f"damaged {kind} opened as other data", outcome == "other", chosen.name)
+            tally.count(f"raw errors of damaged {kind}", outcome.startswith("raw"), outcome)
+            chosen.write_bytes(raw)
+        tally.count(f"answers in more than {SLOWEST:.0f} s", slowest > SLOWEST)
+        print(f"slowest answer about a damaged file: {slowest:.2f} s")
+
+
+def look(path: Path) -> str:
+    """Return what became of opening a damaged file: refused, right, other data, or a raw error."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            if path.suffix == ".ckpt":
+                content = load_checkpoint(path, {"who": "torture"})
+                right = content is not None and torch.equal(content["a"], torch.arange(500.0))
+            else:
+                with ctebm.open(path) as dataset:
+                    right = which(dataset) == 3
+        return "right" if right else "other"
+    except ValueError as error:
+        return "refused" if str(path) in str(error) else f"raw {error!r}"
+    except Exception as error:
+        return f"raw {error!r}"
+
+
+# Two at once
+
+
+def race(tally: Tally, n_races: int) -> None:
+    with TemporaryDirectory() as folder:
+        for i in range(n_races):
+            path = Path(folder, f"{i}{('.nc', '.zarr')[i % 2]}")
+            at = time.monotonic() + 0.05
+
+            def work(report: Report, path: Path = path, at: float = at) -> None:
+                time.sleep(max(0.0, at - time.monotonic()))
+                try:
+                    ctebm.save(result(os.getpid()), path)
+                    report(os.getpid())
+                except FileExistsError:
+                    pass
+
+            children = [start(work) for _ in range(2)]
+            for child, _ in children:
+                os.waitpid(child, 0)
+            winners = [n for _, reading in children for n in reported(reading)]
+            with ctebm.open(path) as dataset:
+                wrong = len(winners) != 1 or which(dataset) != winners[0]
+            tally.count("two saves of one result", wrong, str(winners))
+        path = Path(folder, "c.ckpt")
+        child, reading = start(lambda report: train(10**6, path, report))
+        os.read(reading, 4)
+        for _ in range(n_races):
+            try:
+                train(1, path)
+                told = False
+            except BlockingIOError as error:
+                told = f"process {child} on" in str(error)
+            tally.count("two trainings on one checkpoint", not told)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(reading)
+        train(1, path)  # a dead process locks nothing
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--files", type=int, default=500)
+    parser.add_argument("--races", type=int, default=24)
+    parser.add_argument("--seed", type=int, default=0)
+    choice = parser.parse_args()
+    torch.set_num_threads(1)
+    tally, rng, begun = Tally(), np.random.default_rng(choice.seed), time.perf_counter()
+    studies, trainings = choice.kills // 8, choice.kills // 4
+    kill_saves(tally, rng, choice.kills - studies - trainings)
+    kill_studies(tally, rng, studies)
+    kill_trainings(tally, rng, trainings)
+    damage_files(tally, rng, choice.files)
+    race(tally, choice.races)
+    print(tally.table())
+    print(f"seed {choice.seed}, {time.perf_counter() - begun:.0f} s")
+    return int(bool(tally.wrong.total()))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,89 @@
+"""Signals that end a process, kept back until what is under way has been tidied up."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["stopping_tidily", "undisturbed"]
+
+
+class _Stopped(SystemExit):
+    """A signal that ends the process, on its way through what tidies up."""
+
+
+class _Stop:
+    """What SIGTERM and SIGHUP do: the first is raised, once nothing is being tidied up."""
+
+    def __init__(self) -> None:
+        self.caught: list[int] = []
+        self.busy = 0
+
+    def __call__(self, number: int, _: Any) -> None:
+        self.caught.append(number)
+        if len(self.caught) == 1:
+            self.raise_caught()
+
+    def raise_caught(self) -> None:
+        if self.caught and not self.busy:
+            raise _Stopped(128 + self.caught[0])
+
+
+_stop = _Stop()
+
+
+@contextmanager
+def stopping_tidily() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP leave the block as an exception does, and end the process after it.
+
+    Signals that the program handles or ignores itself are left to it, and so are threads other
+    than the main one.
+
+    Examples
+    --------
+    >>> from ctebm.files.signals import stopping_tidily
+    >>> with stopping_tidily():
+    ...     pass  # here SIGTERM runs every `finally` before it ends the process
+    """
+    numbers = []
+    if _is_main():
+        both = (signal.SIGTERM, signal.SIGHUP)
+        numbers = [number for number in both if signal.getsignal(number) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+        if numbers and _stop.caught:
+            first = _stop.caught[0]
+            _stop.caught.clear()
+            signal.raise_signal(first)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Keep the signals of :func:`stopping_tidily` back until the block is over.
+
+    Examples
+    --------
+    >>> from ctebm.files.signals import stopping_tidily, undisturbed
+    >>> with stopping_tidily(), undisturbed():
+    ...     pass  # here SIGTERM waits
+    """
+    main = _is_main()
+    _stop.busy += main
+    try:
+        yield
+    finally:
+        _stop.busy -= main
+        if main:
+            _stop.raise_caught()
+
+
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()
