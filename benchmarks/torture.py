@@ -174,7 +174,7 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
 
 
 def run_study(stem: Path, seed: int) -> None:
-    words = ["--out", str(stem), "--seed", str(seed), "--overwrite"]
+    words = ["--out", str(stem), "--seed", str(seed), "--overwrite", "--pdf"]
     study.main(Settings, run=run, draw=draw, judge=judge, args=words)
 
 

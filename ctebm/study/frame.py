@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 from ctebm.study.command_line import as_toml, read_settings
 from ctebm.study.outputs import FIGURES, claimed, save_dataset, save_figure, study_name
 from ctebm.study.progress import Progress
-from ctebm.study.settings import SUFFIXES, Settings
+from ctebm.study.settings import Settings
 from ctebm.study.verdict import Verdict, verdict_table
 
 if TYPE_CHECKING:
