@@ -83,7 +83,6 @@ def main(
     >>> study.main(study.Settings, run=..., draw=..., judge=..., args=["--print-config"])
     out = "results/settings"
     overwrite = false
-    seed = 0
     ...
     threads = 1
     0

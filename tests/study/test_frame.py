@@ -208,7 +208,7 @@ class TestDrawing:
     def test_figures_are_drawn_again_without_computing(
         self, toy: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        assert main(toy) == 0
+        assert main(toy, "--pdf") == 0
         figures = {s: Path(f"results/toy{s}").read_bytes() for s in (".png", ".pdf")}
         Path("results/toy.png").unlink()
         Path("results/toy.pdf").write_bytes(b"%PDF of something else")
@@ -244,13 +244,13 @@ class TestDrawing:
     ) -> None:
         shown = {}
         for eps in ("0.5", "0.25"):
-            assert main(toy, "--eps", eps, "--out", "a", "--overwrite") == 0
+            assert main(toy, "--eps", eps, "--out", "a", "--overwrite", "--pdf") == 0
             shown[float(eps)] = {s: Path(f"a{s}").read_bytes() for s in (".png", ".pdf")}
         seen = set()
         for n in (1, 2, 3, 4, 6, 8):
-            assert main(toy, "--eps", "0.5", "--out", "a", "--overwrite") == 0
+            assert main(toy, "--eps", "0.5", "--out", "a", "--overwrite", "--pdf") == 0
             assert files(Path()) - {"toy.py", "__pycache__"} == {"a.nc", "a.png", "a.pdf"}
-            self.killed_at(n, toy, "--eps", "0.25", "--out", "a", "--overwrite")
+            self.killed_at(n, toy, "--eps", "0.25", "--out", "a", "--overwrite", "--pdf")
             with ctebm.open("a.nc") as dataset:
                 eps = float(dataset.eps[0])
             figures = {s: Path(f"a{s}") for s in (".png", ".pdf")}
