@@ -6,6 +6,7 @@ from . import networks as networks
 from . import dynamics as dynamics
 from . import equilibria as equilibria
 from . import stability as stability
+from . import sampling as sampling
 from . import early_inference as early_inference
 from . import learning as learning
 from . import figures as figures
@@ -48,6 +49,14 @@ from .stability.continuation import continue_branch as continue_branch
 from .stability.continuation import switch_branch as switch_branch
 from .stability.branch import Branch as Branch
 from .stability.events import Event as Event
+
+from .sampling.chains import sample as sample
+from .sampling.samples import Samples as Samples
+from .sampling.density import stationary_density as stationary_density
+from .sampling.fluctuation import fluctuation_response as fluctuation_response
+from .sampling.passage import first_passage as first_passage
+from .sampling.passage import Passage as Passage
+from .sampling.response import FluctuationResponse as FluctuationResponse
 
 from .early_inference.gradients import chain_gradient as chain_gradient
 from .early_inference.gradients import implicit_gradient as implicit_gradient

@@ -15,5 +15,6 @@ from . import sde as sde
 from . import seeding as seeding
 from . import step_limit as step_limit
 from . import streams as streams
+from . import threads as threads
 from . import trajectory as trajectory
 from . import unit_steps as unit_steps

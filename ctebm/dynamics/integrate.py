@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from numpy.typing import ArrayLike
@@ -26,14 +25,13 @@ from ctebm.dynamics.run import Callback, Run
 from ctebm.dynamics.sde import Dynamics, Phase
 from ctebm.dynamics.seeding import root_seed, seeding
 from ctebm.dynamics.step_limit import exceeded_limit
+from ctebm.dynamics.threads import torch_threads
 from ctebm.dynamics.trajectory import Trajectory
 from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.energy import Network
-from ctebm.networks.numbers import whole
 
 __all__ = ["simulate"]
 
-_SMALL_STATE = 2**16  # numbers in a state below which one thread is faster than many
 _SYMMETRIC_UNITS = 512  # units up to which eigenvalues at the start cost little beside a run
 _GENERAL_UNITS = 256  # likewise, where the Jacobian is not symmetric
 
@@ -178,7 +176,7 @@ def simulate(
         s, states=not observe, stages=solver.stages if differentiable else 0,
         observed=len(observe or ()), each=1 if eps is None else torch.as_tensor(eps).numel(),
     )  # fmt: skip
-    with _threads(threads, s) as used, torch.set_grad_enabled(differentiable):
+    with torch_threads(threads, s) as used, torch.set_grad_enabled(differentiable):
         if solver.adaptive:
             fixed = {
                 "phases": phases or None, "n_steps": n_steps, "eps": eps, "save_steps": save_steps,
@@ -220,17 +218,3 @@ def _warn_unstable(dynamics: Dynamics, s: Tensor, eps: Tensor) -> None:
             "plain steps oscillate instead of settling.",
             stacklevel=3,
         )
-
-
-@contextmanager
-def _threads(threads: int | None, s: Tensor) -> Iterator[int]:
-    """Set the threads of torch for a while."""
-    before = torch.get_num_threads()
-    used = 1 if s.numel() < _SMALL_STATE else before
-    if threads is not None:
-        used = whole("threads", threads, least=1)
-    torch.set_num_threads(used)
-    try:
-        yield used
-    finally:
-        torch.set_num_threads(before)

@@ -9,6 +9,7 @@ layer's own force (equilibrium propagation).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -127,6 +128,12 @@ class Dynamics:
             where = self.network.layers[name]
             low[where], high[where] = -torch.inf, torch.inf
         return Box(low, high)
+
+    def without_noise(self) -> Dynamics:
+        """Return the same motion and targets without the noise."""
+        quiet = copy.copy(self)
+        quiet.sigma = torch.zeros((), dtype=self.network.dtype, device=self.network.device)
+        return quiet
 
     @property
     def noisy(self) -> bool:

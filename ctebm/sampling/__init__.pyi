@@ -1,0 +1,12 @@
+# Every module of the wing; it is loaded when it is first used.
+
+from . import chains as chains
+from . import density as density
+from . import fluctuation as fluctuation
+from . import kinks as kinks
+from . import mala as mala
+from . import moments as moments
+from . import passage as passage
+from . import recorded as recorded
+from . import response as response
+from . import samples as samples

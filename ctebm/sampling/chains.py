@@ -1,0 +1,164 @@
+"""Sample what a network with noise visits: many chains, their moments, and how sure these are."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ctebm.dynamics.clock import step_size
+from ctebm.dynamics.methods import Stream
+from ctebm.dynamics.recorder import Observables
+from ctebm.dynamics.request import check_method, first_state
+from ctebm.dynamics.sde import Dynamics
+from ctebm.dynamics.seeding import seeding
+from ctebm.dynamics.step_limit import exceeded_limit
+from ctebm.dynamics.threads import torch_threads
+from ctebm.networks.base import StateLike
+from ctebm.networks.energy import Network
+from ctebm.networks.memory import check_memory
+from ctebm.networks.numbers import whole
+from ctebm.sampling.kinks import kink_number
+from ctebm.sampling.mala import adjusted_chains, check_energy
+from ctebm.sampling.moments import MOST_BLOCKS, Moments
+from ctebm.sampling.recorded import recorded_run
+from ctebm.sampling.samples import Samples
+
+__all__ = ["sample"]
+
+_JUDGED_UNITS = 512  # units up to which the eigenvalues at the start cost little beside a run
+
+
+def sample(
+    dynamics: Dynamics,
+    start: StateLike,
+    *,
+    n_steps: int,
+    eps: float | Tensor,
+    burn_in: int,
+    every: int = 10,
+    method: Literal["euler", "heun", "srk", "mala"] = "euler",
+    seed: int | None = None,
+    stream: Stream = "host",
+    observe: Observables | None = None,
+    threads: int | None = None,
+    progress: bool = False,
+) -> Samples:
+    r"""Run chains of the noisy motion, and return the moments of what they visit.
+
+    In continuous time chains visit states with the density :math:`e^{-2E/\sigma^2}` (section
+    2.2). Steps have another stationary law, at a distance that grows with `eps`; that of the
+    paper's map is not near it in any limit (N3). ``"mala"`` corrects each Euler-Maruyama step by
+    accepting or rejecting it, and has this density at every `eps`. Moments are gathered during
+    the run, so that its length costs no memory.
+
+    Parameters
+    ----------
+    dynamics : Dynamics
+        A motion with noise. Clamp layers of its network to sample the others given them.
+    start : array or record, (chain, *sample, unit)
+        The first state of each chain; a single state is one chain. Further dimensions are samples
+        with laws of their own, such as clamped inputs.
+    n_steps : int
+        Steps after `burn_in`.
+    eps : float or Tensor
+        Step size; one for each chain and sample if of shape ``(chain, *sample)``.
+    burn_in : int
+        Steps before the first draw; 0 if the chains start in their stationary law.
+    every : int
+        Steps between draws.
+    method : {"euler", "heun", "srk", "mala"}
+        How a step is taken.
+    seed : int, optional
+        Root seed of the noise; drawn freshly, and recorded, if None.
+    stream : {"host", "philox"}
+        As in :func:`~ctebm.simulate`.
+    observe : mapping of str to callable, optional
+        Functions of a state ``(chain, *sample, unit)`` whose means are wanted too, with errors;
+        each returns ``(chain, *sample, ...)``.
+    threads : int, optional
+        Threads of torch, as in :func:`~ctebm.simulate`.
+    progress : bool
+        Show a bar (not with ``"mala"``).
+
+    Returns
+    -------
+    Samples
+        Chains that disagree, or that left the finite numbers, are reported in its ``status``.
+
+    Raises
+    ------
+    ValueError
+        Without noise in some sample; for ``"mala"`` without an energy or with synaptic noise.
+
+    Examples
+    --------
+    >>> import torch, ctebm
+    >>> unit = ctebm.DenseNetwork([[0.0]], [0.2], ctebm.HardSigmoid())
+    >>> noisy, start = ctebm.Dynamics(unit, sigma=0.05), torch.full((256, 1), 0.2)
+    >>> found = ctebm.sample(noisy, start, n_steps=500, eps=0.1, burn_in=100, seed=1)
+    >>> abs(float(found.mean) - 0.2) < 4 * float(found.mean_error)
+    True
+    """
+    n_steps = whole("n_steps", n_steps, least=1)
+    burn_in, every = (
+        whole("burn_in", burn_in, least=0),
+        whole("every", every, least=1, most=n_steps),
+    )
+    check_noise(dynamics)
+    if method == "mala":
+        check_energy(dynamics)
+    else:
+        check_method(method, [dynamics], None)
+    s = first_state([dynamics], start, eps)
+    s = s.unsqueeze(0) if s.ndim == 1 else s
+    step = step_size(eps, method)
+    step = step.expand(s.shape[:-1]) if step.ndim else step
+    source = seeding(s, step, seed, None, None, True, stream)
+    kept = MOST_BLOCKS * s.numel() * s.element_size() + s.shape[-1] ** 2 * s.element_size()
+    check_memory("the sums of these chains", kept, "take fewer chains", s.device)
+    moments = Moments(s, int(burn_in > 0 or method == "mala"), observe)
+    as_factor = step.to(s) if step.ndim == 0 else step.to(s).unsqueeze(-1)
+    with torch_threads(threads, s) as used, torch.no_grad():
+        if method == "mala":
+            draws = [n for n in range(every, burn_in + n_steps + 1, every) if n > burn_in]
+            last, acceptance = adjusted_chains(
+                dynamics, s, as_factor, draws, burn_in, source, moments
+            )
+            failed = torch.full(s.shape[:-1], -1, device=s.device)
+        else:
+            run = recorded_run(dynamics, s, step, n_steps, burn_in, every, method, source, moments)
+            run.go(progress)
+            last, acceptance = run.state, torch.full(s.shape[:-1], torch.nan, dtype=torch.float64)
+            failed = run.failures.step.reshape(s.shape[:-1])
+        kappa = s.new_zeros(s.shape[1:-1])
+        if dynamics.noise == "langevin" and bool((failed < 0).all()):
+            kappa = kink_number(dynamics, last, as_factor)
+        limit = _limit(dynamics, s, float(step.max()))
+    return Samples.of(
+        moments, dynamics=dynamics, eps=step, every=every, burn_in=burn_in, n_steps=n_steps,
+        method=method, seed=source.seed, stream=stream, threads=used, acceptance=acceptance,
+        kink_number=kappa, failed_step=failed, eps_limit=limit, state=last,
+    )  # fmt: skip
+
+
+def check_noise(dynamics: Dynamics) -> None:
+    """Refuse a motion without noise, which has no law to sample."""
+    if not isinstance(dynamics, Dynamics):
+        raise ValueError(
+            f"expected dynamics with noise, got {type(dynamics).__name__}; give "
+            "Dynamics(network, sigma=...)."
+        )
+    if not bool((dynamics.sigma > 0).all()):
+        raise ValueError(
+            "expected sigma > 0 in every sample, got 0; without noise a network visits no more "
+            "than its way to rest, see ctebm.simulate."
+        )
+
+
+def _limit(dynamics: Dynamics, s: Tensor, eps: float) -> float | None:
+    """Return the largest stable step at the start if `eps` is above it."""
+    if not isinstance(dynamics.network, Network) or s.shape[-1] > _JUDGED_UNITS:
+        return None
+    return exceeded_limit(dynamics.network, s, eps)

@@ -1,0 +1,257 @@
+"""The record of sampled chains: moments of their draws, and how sure they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+import xarray as xr
+from torch import Tensor
+
+from ctebm.dataset import layer_of_unit, provenance, variable
+from ctebm.dynamics.sde import Dynamics
+from ctebm.networks.base import VectorField
+from ctebm.sampling.kinks import ACCEPTED
+from ctebm.sampling.moments import Moments
+
+__all__ = ["Samples"]
+
+# Chains that agree have a split R-hat of block means within one or two per cent of 1.
+MIXED = 1.05
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Samples:
+    r"""Moments of what chains of a noisy motion visit, from :func:`~ctebm.sample`.
+
+    Attributes
+    ----------
+    mean : Tensor
+        Mean state over draws and chains, ``(*sample, unit)``.
+    mean_error : Tensor
+        Its standard error, ``(*sample, unit)``; 0 for a unit that never moved.
+    covariance : Tensor
+        Over draws and chains, ``(*sample, unit, unit)``.
+    observed, observed_error : dict of str to Tensor
+        Means of the functions that were observed, and their standard errors.
+    chain_mean : Tensor
+        Mean of each chain, ``(chain, *sample, unit)``.
+    ess : Tensor
+        Effective sample size, the variance over the squared error of the mean, ``(*sample,
+        unit)``; NaN for a unit that never moved.
+    rhat : Tensor
+        Split :math:`\hat R` of block means, ``(*sample, unit)``, near 1 where chains agree; NaN
+        for a unit that never moved, or with fewer than four blocks.
+    acceptance : Tensor
+        Share of the steps that ``"mala"`` accepted, ``(chain, *sample)``; NaN for other methods.
+    kink_number : Tensor
+        :math:`\kappa = \epsilon a^2/\sigma^2`, the largest over pinned units, ``(*sample)``; above
+        0.05 Euler-Maruyama widens their law by more than 6 % (N6). 0 if no unit is pinned.
+    state : Tensor
+        Last state of each chain, ``(chain, *sample, unit)``, from which to go on.
+    status : Tensor
+        0 if chains agree, 1 if one left the finite numbers, 2 if they have not mixed,
+        ``(*sample)``, int8.
+    message : list of str
+        For each sample what is wrong or to be borne in mind, else ``""``.
+    failed_step : Tensor
+        First step at which a chain was not finite, or -1, ``(chain, *sample)``.
+    eps : Tensor
+        Step size, ``()`` or ``(chain, *sample)``.
+    n_draws, every, burn_in, n_steps : int
+        Draws of each chain, steps between them, steps before the first, steps after that.
+    method, stream, seed, threads : str, str, int, int
+        How the steps and their noise were made.
+    dynamics : Dynamics
+        The motion.
+
+    Examples
+    --------
+    >>> import torch, ctebm
+    >>> net = ctebm.DenseNetwork([[0, 3], [3, 0]], [-1.5, -1.5], ctebm.Tanh())
+    >>> start = torch.zeros(64, 2, dtype=torch.float64)
+    >>> found = ctebm.sample(
+    ...     ctebm.Dynamics(net, sigma=0.5), start, n_steps=400, eps=0.4, burn_in=100, seed=0,
+    ...     method="mala",
+    ... )
+    >>> found.covariance.shape, bool((found.acceptance > 0.8).all()), found.to_dataset().sizes
+    (torch.Size([2, 2]), True, Frozen({'unit': 2, 'other_unit': 2, 'chain': 64}))
+    """
+
+    mean: Tensor
+    mean_error: Tensor
+    covariance: Tensor
+    observed: dict[str, Tensor]
+    observed_error: dict[str, Tensor]
+    chain_mean: Tensor
+    ess: Tensor
+    rhat: Tensor
+    acceptance: Tensor
+    kink_number: Tensor
+    state: Tensor
+    status: Tensor
+    message: list[str]
+    failed_step: Tensor
+    eps: Tensor
+    n_draws: int
+    every: int
+    burn_in: int
+    n_steps: int
+    method: str
+    stream: str
+    seed: int | None
+    threads: int
+    dynamics: Dynamics = field(repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        moments: Moments,
+        *,
+        dynamics: Dynamics,
+        eps: Tensor,
+        every: int,
+        burn_in: int,
+        n_steps: int,
+        method: str,
+        stream: str,
+        seed: int | None,
+        threads: int,
+        acceptance: Tensor,
+        kink_number: Tensor,
+        failed_step: Tensor,
+        eps_limit: float | None,
+        state: Tensor,
+    ) -> Samples:
+        """Return the record of chains whose moments were gathered, with its judgement of them."""
+        error, rhat = (torch.as_tensor(x) for x in (moments.state.error(), moments.state.rhat()))
+        covariance = moments.covariance
+        variance = covariance.diagonal(dim1=-2, dim2=-1)
+        ess = variance.cpu() / error.square()
+        lost = (failed_step >= 0).any(0)
+        unmixed = (rhat > MIXED).any(-1).to(lost.device)
+        status = torch.where(lost, 1, torch.where(unmixed, 2, 0)).to(torch.int8)
+        kappa = torch.zeros_like(kink_number) if method == "mala" else kink_number
+        notes = _notes(rhat, failed_step, kappa, eps, eps_limit)
+        return cls(
+            mean=moments.mean, mean_error=error, covariance=covariance,
+            observed={name: x.mean for name, x in moments.observed.items()},
+            observed_error={
+                name: torch.as_tensor(x.error()) for name, x in moments.observed.items()
+            },
+            chain_mean=moments.chain_mean, ess=ess.where(error > 0, torch.nan), rhat=rhat,
+            acceptance=acceptance, kink_number=kink_number, state=state, status=status,
+            message=notes, failed_step=failed_step, eps=eps, n_draws=moments.state.n_draws,
+            every=every, burn_in=burn_in, n_steps=n_steps, method=method, stream=stream, seed=seed,
+            threads=threads, dynamics=dynamics,
+        )  # fmt: skip
+
+    @property
+    def network(self) -> VectorField:
+        """What moved."""
+        return self.dynamics.network
+
+    def raise_for_status(self) -> Samples:
+        """Return the record, or raise RuntimeError if chains failed or have not mixed."""
+        bad = [m for m, code in zip(self.message, self.status.reshape(-1), strict=True) if code]
+        if bad:
+            raise RuntimeError(bad[0])
+        return self
+
+    def to_dataset(self) -> xr.Dataset:
+        """Return a dataset with dimensions ``chain``, ``unit``, ``other_unit``, and ``sample``.
+
+        ``sample`` is the flattened batch of laws; it is missing where there is one.
+        """
+        n = self.mean.shape[-1]
+        each = ("sample",) if self.mean.ndim > 1 else ()
+        m = self.status.numel() if each else None
+
+        def of_samples(x: Tensor, long_name: str, units: str = "1", *dims: str) -> xr.Variable:
+            inner = x.shape[self.status.ndim :]
+            flat = x.reshape(m, *inner) if m else x.reshape(inner)
+            return variable((*each, *dims), flat, long_name, units)
+
+        def of_chains(x: Tensor, long_name: str, *dims: str) -> xr.Variable:
+            inner, k = x.shape[self.status.ndim + 1 :], len(self.chain_mean)
+            flat = x.reshape(k, m, *inner) if m else x.reshape(k, *inner)
+            return variable(("chain", *each, *dims), flat, long_name)
+
+        data = {
+            "mean": of_samples(self.mean, "mean state", "1", "unit"),
+            "mean_error": of_samples(self.mean_error, "standard error of the mean", "1", "unit"),
+            "covariance": of_samples(self.covariance, "covariance", "1", "unit", "other_unit"),
+            "ess": of_samples(self.ess, "effective sample size of the mean", "1", "unit"),
+            "rhat": of_samples(self.rhat, "split R-hat of block means", "1", "unit"),
+            "kink_number": of_samples(
+                self.kink_number, "largest eps a^2 / sigma^2"
+            ),
+            "status": of_samples(self.status, "0 mixed, 1 not finite, 2 not mixed"),
+            "message": variable(each, self.message if each else self.message[0], "what is wrong"),
+            "chain_mean": of_chains(self.chain_mean, "mean state of a chain", "unit"),
+            "last_state": of_chains(self.state, "last state of a chain", "unit"),
+            "acceptance": of_chains(self.acceptance, "share of accepted steps"),
+            "failed_step": of_chains(self.failed_step, "first step that is not finite, or -1"),
+        }
+        for name, x in self.observed.items():
+            own = [f"{name}_axis{i}" for i in range(x.ndim - self.status.ndim)]
+            data[name] = of_samples(x, f"mean of {name}", "1", *own)
+            error = self.observed_error[name]
+            data[f"{name}_error"] = of_samples(error, f"standard error of {name}", "1", *own)
+        s = self.state
+        attrs = provenance(seed=self.seed, device=s.device, dtype=s.dtype, threads=self.threads)
+        attrs |= {
+            "title": "moments of sampled chains", "method": self.method,
+            "noise": self.dynamics.noise, "noise_stream": self.stream, "n_draws": self.n_draws, "every": self.every,
+            "burn_in": self.burn_in, "n_steps": self.n_steps,
+        }  # fmt: skip
+        each_chain = ("chain", *each) if self.eps.ndim else ()
+        eps = self.eps.reshape(len(s), m) if each and self.eps.ndim else self.eps
+        coords = {"eps": variable(each_chain, eps, "step size", "membrane time constant")}
+        return xr.Dataset(data, coords, attrs).assign_coords(layer_of_unit(self.network.layers, n))
+
+
+def _notes(
+    rhat: Tensor,
+    failed_step: Tensor,
+    kappa: Tensor,
+    eps: Tensor,
+    eps_limit: float | None,
+) -> list[str]:
+    """Return a sentence or some for each sample, in the order of the flattened batch."""
+    failed_step = failed_step.reshape(len(failed_step), -1)
+    rhat, kappa = rhat.reshape(-1, rhat.shape[-1]), kappa.reshape(-1)
+    notes = []
+    for i in range(failed_step.shape[1]):
+        said, lost = [], torch.nonzero(failed_step[:, i] >= 0).flatten()
+        if len(lost):
+            said.append(
+                f"{len(lost)} of {len(failed_step)} chains left the finite numbers, chain "
+                f"{int(lost[0])} at step {int(failed_step[lost[0], i])}: these steps have no "
+                "stationary law; use a smaller eps."
+            )
+        elif bool((rhat[i] > MIXED).any()):
+            unit = int(rhat[i].nan_to_num(0.0).argmax())
+            said.append(
+                f"chains have not mixed: R-hat is {float(rhat[i, unit]):.3g} in unit {unit}, so "
+                "that the mean is one of valleys that few chains left; run longer, or start all chains "
+                "in one valley and speak of that."
+            )
+        elif len(failed_step) == 1:
+            said.append(
+                "one chain: R-hat compares its halves, and knows nothing of valleys that it did "
+                "not visit; start several chains."
+            )
+        if eps_limit is not None:
+            said.append(
+                f"eps = {float(eps.max()):g} is at or above 2/lambda_max = {eps_limit:.6g} at the "
+                "start: steps overshoot the equilibrium, and their law is not the motion's."
+            )
+        if float(kappa[i]) > ACCEPTED:
+            step = float(eps.max()) * ACCEPTED / float(kappa[i])
+            said.append(
+                f"kink number {float(kappa[i]):.3g}: Euler-Maruyama widens the law of pinned units "
+                f"by more than 6 %; take eps <= {step:.2g}, or method='mala'."
+            )
+        notes.append(" ".join(said))
+    return notes
