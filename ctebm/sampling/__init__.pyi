@@ -7,6 +7,8 @@ from . import kinks as kinks
 from . import mala as mala
 from . import moments as moments
 from . import passage as passage
+from . import path as path
+from . import rates as rates
 from . import recorded as recorded
 from . import response as response
 from . import samples as samples

@@ -1,0 +1,327 @@
+r"""The path of least energy between two valleys: over which saddles noise leads from one to another.
+
+A string of states between two minima slides down the force and is spread evenly along its length
+again after each step (E, Ren & Vanden-Eijnden 2007). Its tops are made saddles by Newton's method.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from ctebm.dataset import layer_of_unit, provenance, variable
+from ctebm.equilibria.kkt import check_tolerance, project
+from ctebm.equilibria.newton import newton_from
+from ctebm.equilibria.record import FixedPoints, points_at
+from ctebm.equilibria.settling import settle
+from ctebm.networks.base import StateLike
+from ctebm.networks.energy import Network
+from ctebm.networks.numbers import finite, whole
+from ctebm.sampling.rates import mean_passage_time
+
+__all__ = ["Path", "minimum_energy_path"]
+
+# The string has come to rest when it moves this little across itself, in states per time.
+_AT_REST = 1e-5
+# Share of the largest stable Euler step that the string takes.
+_SHARE = 0.5
+# A top of the string that Newton's method moves further than this many images is another point.
+_NEAR = 4.0
+# Ends nearer than this are one equilibrium, in units of the state.
+_SAME = 1e-6
+# Straight strings between symmetric valleys can rest on a ridge; this much noise leads them off it.
+_NUDGE = 1e-3
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Path:
+    r"""A path of least energy between two minima, from :func:`~ctebm.minimum_energy_path`.
+
+    Attributes
+    ----------
+    state : Tensor
+        States along the path, ``(image, unit)``, the minima and saddles on it among them.
+    energy : Tensor
+        Their energies, ``(image,)``.
+    length : Tensor
+        Length of the path up to each, ``(image,)``.
+    wells, saddles : FixedPoints
+        The minima in order, from first to last, and the saddles between neighbours.
+    barrier : float
+        Energy of the highest saddle above the first minimum.
+    status : Tensor
+        0 if the path has come to rest and every top is a saddle of index 1; 1 if it still moves;
+        2 if a top is another kind of point, such as a part of a continuum; ``()``, int8.
+    message : list of str
+        One sentence, ``""`` where nothing is wrong.
+    iterations : int
+        Steps of the string.
+    network : Network
+        Whose energy it is.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> pair = ctebm.DenseNetwork([[0, 8], [8, 0]], [-4, -4], ctebm.Tanh())
+    >>> path = ctebm.minimum_energy_path(pair, [-0.7, -0.7], [0.7, 0.7])
+    >>> round(path.barrier, 9), round(path.rate(sigma=0.35) * 1e3, 2)
+    (0.24437735, 3.1...)
+    """
+
+    state: Tensor
+    energy: Tensor
+    length: Tensor
+    wells: FixedPoints
+    saddles: FixedPoints
+    barrier: float
+    status: Tensor
+    message: list[str]
+    iterations: int
+    network: Network = field(repr=False)
+
+    def rate(self, sigma: float) -> float:
+        r"""Return how often noise carries the network from the first well to the last.
+
+        One over the mean time of :mod:`ctebm.sampling.rates`: the law of Eyring and Kramers, with
+        pinned units by their kinks (N8). It holds for :math:`D = \sigma^2/2` far below the
+        barrier, with an error of order `D`; other paths between the same wells add to it.
+
+        Parameters
+        ----------
+        sigma : float
+            Intensity of the noise.
+
+        Returns
+        -------
+        float
+            In exits per membrane time constant; NaN where there is no law, see `status`.
+        """
+        sigma = finite("sigma", sigma, above=0.0)
+        if int(self.status):
+            return float("nan")
+        return 1 / mean_passage_time(self.network, self.wells.state, self.saddles.state, sigma)
+
+    def raise_for_status(self) -> Path:
+        """Return the path, or raise RuntimeError if something is wrong with it."""
+        if int(self.status):
+            raise RuntimeError(self.message[0])
+        return self
+
+    def to_dataset(self) -> xr.Dataset:
+        """Return a dataset with dimensions ``image``, ``unit``, ``well`` and ``saddle``."""
+        data = {
+            "state": variable(("image", "unit"), self.state, "state"),
+            "energy": variable("image", self.energy, "energy"),
+            "well": variable(("well", "unit"), self.wells.state, "minimum"),
+            "well_energy": variable("well", self.wells.energy, "energy of a minimum"),
+            "saddle": variable(("saddle", "unit"), self.saddles.state, "saddle"),
+            "saddle_energy": variable("saddle", self.saddles.energy, "energy of a saddle"),
+            "barrier": variable((), self.barrier, "highest saddle above the first minimum"),
+            "message": variable((), self.message[0], "what is wrong"),
+        }
+        data["minimum"], data["saddle_state"] = data.pop("well"), data.pop("saddle")
+        coords = {"length": variable("image", self.length, "length of the path")}
+        s = self.state
+        attrs = provenance(device=s.device, dtype=s.dtype) | {
+            "title": "path of least energy", "iterations": self.iterations,
+        }  # fmt: skip
+        found = xr.Dataset(data, coords, attrs)
+        return found.assign_coords(layer_of_unit(self.network.layers, s.shape[-1]))
+
+
+def minimum_energy_path(
+    network: Network,
+    a: StateLike,
+    b: StateLike,
+    *,
+    n_images: int = 41,
+    max_iterations: int = 5000,
+    tol: float | None = None,
+    seed: int = 0,
+) -> Path:
+    r"""Return the path of least energy between two minima, and the saddles on it.
+
+    Along the path the force has no part across it. Noise of small intensity goes from one valley
+    to the other along it, over its highest saddle at a rate that :meth:`Path.rate` gives.
+
+    Parameters
+    ----------
+    network : Network
+        With an energy; one sample.
+    a, b : array or record, (unit)
+        States in the valleys; the path goes between the minima where they settle.
+    n_images : int
+        States along the path.
+    max_iterations : int
+        Bound on the steps of the string.
+    tol : float, optional
+        Bound on the force at minima and saddles.
+    seed : int
+        Of the small displacement that keeps a straight string off a ridge.
+
+    Returns
+    -------
+    Path
+        Of several paths the one that the straight line slides to; another way round is found from
+        a minimum in between.
+
+    Raises
+    ------
+    ValueError
+        For a network without an energy, or states that settle at one minimum.
+    RuntimeError
+        If a state does not settle.
+
+    References
+    ----------
+    W. E, W. Ren and E. Vanden-Eijnden, J. Chem. Phys. 126, 164103 (2007).
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> pair = ctebm.DenseNetwork([[0, 2], [2, 0]], [-1, -1], ctebm.HardSigmoid())
+    >>> path = ctebm.minimum_energy_path(pair, [-0.5, -0.5], [0.5, 0.5])
+    >>> path.saddles.state, path.barrier  # the wells are pinned at kinks
+    (tensor([[0., 0.]], dtype=torch.float64), 0.25)
+    """
+    if not isinstance(network, Network):
+        raise ValueError(
+            f"expected a network with an energy, got {type(network).__name__}, which has no path "
+            "of least energy; watch its exits by ctebm.first_passage."
+        )
+    n_images = whole("n_images", n_images, least=5)
+    max_iterations = whole("max_iterations", max_iterations, least=1)
+    tol = check_tolerance(tol, network.dtype)
+    ends = [_end(network, s, tol) for s in (a, b)]
+    distance = float((ends[1] - ends[0]).abs().max())
+    if distance <= _SAME:
+        raise ValueError(
+            "expected states in two valleys, got two that settle at one minimum, "
+            f"energy {float(network.energy(ends[0])):.6g}; see find_fixed_points for others."
+        )
+    with torch.no_grad():
+        string, moved, steps = _slid(network, *ends, n_images, max_iterations, seed)
+        wells, saddles, why = _landmarks(network, string, tol)
+        state = _with_landmarks(string, wells, saddles)
+        energy = network.energy(state)
+        highest = float(saddles.energy.max()) if len(saddles) else float(energy.max())
+    status = 2 if why else int(moved > _AT_REST)
+    if status == 1:
+        why = (
+            f"the path still moves by {moved:.2g} a time constant after {steps} steps; take more "
+            "max_iterations."
+        )
+    return Path(
+        state=state, energy=energy, length=_length(state), wells=wells, saddles=saddles,
+        barrier=highest - float(wells.energy[0]), status=torch.tensor(status, dtype=torch.int8),
+        message=[why], iterations=steps, network=network,
+    )  # fmt: skip
+
+
+def _end(network: Network, s: StateLike, tol: float) -> Tensor:
+    """Return the minimum at which a state settles."""
+    rest = settle(network, network.finite_state(s), tol=tol).raise_for_status()
+    if rest.state.ndim != 1:
+        raise ValueError(
+            f"expected one state at each end, got {tuple(rest.state.shape)}; go sample by sample."
+        )
+    if rest.stability[0] == "saddle":
+        raise ValueError(
+            "expected a state in a valley, got one that settles at a saddle; move it off the ridge."
+        )
+    return rest.state
+
+
+def _slid(
+    network: Network, a: Tensor, b: Tensor, n_images: int, max_iterations: int, seed: int
+) -> tuple[Tensor, float, int]:
+    """Slide a straight string down the force; return it, how fast it still moves, and the steps."""
+    share = torch.linspace(0, 1, n_images, dtype=a.dtype, device=a.device).unsqueeze(-1)
+    noise = np.random.default_rng(seed).standard_normal(len(a))
+    bend = _NUDGE * torch.sin(torch.pi * share) * torch.as_tensor(noise).to(a)
+    string = project(network, a + share * (b - a) + bend)
+    moved = torch.inf
+    for step in range(max_iterations):
+        if step % 100 == 0:
+            h = _SHARE / _steepest(network, string)
+        slid = project(network, string + h * network.force(string))
+        slid[0], slid[-1] = a, b
+        before, string = string, _spread(slid)
+        moved = float((string - before).abs().max()) / h
+        if moved <= _AT_REST:
+            return string, moved, step + 1
+    return string, moved, max_iterations
+
+
+def _steepest(network: Network, string: Tensor) -> float:
+    """Return the largest curvature met along a string, by power iterations at a few states."""
+    s = string[:: max(len(string) // 8, 1)]
+    v = torch.ones_like(s) / s.shape[-1] ** 0.5
+    size = torch.ones_like(s[..., :1])
+    for _ in range(12):
+        v = network.hessian_product(s, v)
+        size = v.norm(dim=-1, keepdim=True)
+        v = v / size.clamp(min=1e-300)
+    return max(1.1 * float(size.max()), 1.0)
+
+
+def _length(string: Tensor) -> Tensor:
+    """Return the length of a string up to each of its states, ``(image,)``."""
+    steps = string.diff(dim=0).norm(dim=-1)
+    return torch.cat([steps.new_zeros(1), steps.cumsum(0)])
+
+
+def _spread(string: Tensor) -> Tensor:
+    """Return states at equal distances along a string."""
+    along = _length(string)
+    at = torch.linspace(0, 1, len(string), dtype=along.dtype, device=along.device) * along[-1]
+    after = torch.searchsorted(along, at).clamp(1, len(string) - 1)
+    before = after - 1
+    width = (along[after] - along[before]).clamp(min=torch.finfo(along.dtype).tiny)
+    share = ((at - along[before]) / width).clamp(0, 1).unsqueeze(-1)
+    return string[before] + share * (string[after] - string[before])
+
+
+def _landmarks(network: Network, string: Tensor, tol: float) -> tuple[FixedPoints, FixedPoints, str]:
+    """Return the minima and saddles of a string in order, and what is wrong with them."""
+    energy, spacing = network.energy(string), float(_length(string)[1])
+    inner = torch.arange(1, len(string) - 1)
+    low = inner[(energy[inner] < energy[inner - 1]) & (energy[inner] < energy[inner + 1])]
+    bottoms = [string[0], *(settle(network, string[i], tol=tol).state for i in low), string[-1]]
+    wells = points_at(network, torch.stack(bottoms), tol, torch.zeros(len(bottoms)))
+    bounds = [0, *low.tolist(), len(string) - 1]
+    tops = [
+        low_end + int(energy[low_end : high_end + 1].argmax())
+        for low_end, high_end in zip(bounds[:-1], bounds[1:], strict=True)
+    ]
+    guesses = string[tops]
+    polished = newton_from(network, guesses, tol)
+    saddles = points_at(network, polished, tol, torch.zeros(len(tops)))
+    away = (polished - guesses).norm(dim=-1) / spacing
+    for i, kind in enumerate(saddles.stability):
+        index = int(saddles.index.reshape(-1)[i])
+        if not bool(saddles.converged[i]) or float(away[i]) > _NEAR:
+            return wells, saddles, (
+                f"no saddle was found near the top of the path at image {tops[i]}; take more "
+                "n_images."
+            )
+        if kind != "saddle" or index != 1:
+            return wells, saddles, (
+                f"the top of the path at image {tops[i]} is a {kind} point with {index} unstable "
+                "directions, not a saddle with one: a continuum, or a ridge between two saddles; "
+                "give another seed or a minimum in between."
+            )  # fmt: skip
+    return wells, saddles, ""
+
+
+def _with_landmarks(string: Tensor, wells: FixedPoints, saddles: FixedPoints) -> Tensor:
+    """Return the string with the images nearest to its minima and saddles put on them."""
+    string = string.clone()
+    for s in (*wells.state[1:-1], *saddles.state[saddles.converged]):
+        nearest = int((string[1:-1] - s).norm(dim=-1).argmin()) + 1
+        string[nearest] = s
+    return string
