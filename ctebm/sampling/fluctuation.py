@@ -112,7 +112,7 @@ def fluctuation_response(
     >>> net = ctebm.LayeredNetwork.random([3, 2], ctebm.HardSigmoid(), gain=0.5, seed=0).centred()
     >>> rest = ctebm.settle(net)
     >>> found = ctebm.fluctuation_response(
-    ...     net, rest, [0, 0, 0, 1.0, 0], eps=0.1, n_steps=3, sigma=0.01, chains=64, time=200, seed=0
+    ...     net, rest, [0, 0, 0, 1, 0], eps=0.1, n_steps=3, sigma=0.01, chains=64, time=99, seed=0
     ... )
     >>> bool(((found.displacement - found.exact).abs() < 5 * found.error).all())
     True

@@ -114,7 +114,9 @@ class Passage:
             "state": variable(("chain", "unit"), self.state, "state at the exit"),
             "status": variable("chain", self.status, "0 left, 1 not finite, 2 inside, 3 not begun"),
             "mean": variable((), self.mean, "mean time of the exit", tau),
-            "mean_interval": variable("bound", self.mean_interval, "95 % interval of the mean", tau),
+            "mean_interval": variable(
+                "bound", self.mean_interval, "95 % interval of the mean", tau
+            ),
             "message": variable((), self.message[0], "what to bear in mind"),
         }
         s = self.state
@@ -200,7 +202,9 @@ def first_passage(
     s = first_state([dynamics], start, eps)
     s = s.unsqueeze(0) if s.ndim == 1 else s
     if s.ndim != 2:
-        raise ValueError(f"expected starts (chain, unit), got {tuple(s.shape)}; go sample by sample.")
+        raise ValueError(
+            f"expected starts (chain, unit), got {tuple(s.shape)}; go sample by sample."
+        )
     step = step_size(eps, method)
     source = seeding(s, step, seed, None, None, True, stream)
     with torch_threads(threads, s) as used, torch.no_grad():
@@ -289,9 +293,7 @@ class Exits:
         if shared:
             self._rows = torch.nonzero((self.step < 0) & ~self.lost).flatten()
         streams = Streams(self._seed, self._rows.tolist(), _BRIDGING, 1, torch.float64)
-        self._deciding = Blocks(
-            streams, torch.float64, self.state.device, first, None, None, None
-        )
+        self._deciding = Blocks(streams, torch.float64, self.state.device, first, None, None, None)
         return self._rows
 
     def save(self, steps: Sequence[int], states: Tensor, phase: int) -> None:

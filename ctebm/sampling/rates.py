@@ -17,15 +17,14 @@ import math
 import torch
 from torch import Tensor
 
+from ctebm.equilibria.inertia import root_of_rounding
 from ctebm.networks.energy import Network
 from ctebm.sampling.kinks import margins
 
 __all__ = ["log_weight", "mean_passage_time"]
 
 
-def mean_passage_time(
-    network: Network, wells: Tensor, saddles: Tensor, sigma: float
-) -> float:
+def mean_passage_time(network: Network, wells: Tensor, saddles: Tensor, sigma: float) -> float:
     r"""Return the mean time from the first well over all saddles to the last well.
 
     Over saddles in a row the times add, each with the weight of the wells before it,
@@ -94,14 +93,14 @@ def log_weight(network: Network, s: Tensor, D: float) -> tuple[float, float]:
     >>> log_weight(unit, torch.tensor([0.2]).double(), D=0.5)
     (0.572..., 0.0)
     """
-    pinned, a_in, a_out = margins(network, s)
+    pinned, a_in, a_out = margins(network.force, network.box, s)
     free = torch.nonzero(~pinned).flatten()
     lam = torch.linalg.eigvalsh(network.hessian(s)[free][:, free])
     negative = lam[lam < 0]
-    if len(negative) > 1 or bool((lam == 0).any()):
+    zero = root_of_rounding(s.dtype)
+    sides = torch.cat([a_in[pinned], a_out[pinned]])
+    if len(negative) > 1 or bool((lam.abs() <= zero).any() | (sides <= zero).any()):
         return math.nan, math.nan
     kinked = D * (1 / a_in[pinned] + 1 / a_out[pinned])
-    if bool((a_in[pinned] <= 0).any() | (a_out[pinned] <= 0).any()):
-        return math.nan, math.nan
     log_Z = (2 * math.pi * D / lam[lam > 0]).log().sum() / 2 + kinked.log().sum()
-    return float(log_Z), float(-negative.sum())
+    return float(log_Z), float(negative.abs().sum())

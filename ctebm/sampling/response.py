@@ -157,9 +157,7 @@ class FluctuationResponse:
             "cosine": "cosine of minus the displacement with the gradient",
             "coefficient": "minus the displacement along the gradient, over its square",
         }
-        data = {
-            key: variable("layer", x, _long_name(key, names)) for key, x in rows.items()
-        }
+        data = {key: variable("layer", x, _long_name(key, names)) for key, x in rows.items()}
         return xr.Dataset(data, {"layer": list(layers)})
 
     def time_needed(self, cosine: float, gradient: ArrayLike | Tensor) -> dict[str, float]:

@@ -183,9 +183,7 @@ class Samples:
             "covariance": of_samples(self.covariance, "covariance", "1", "unit", "other_unit"),
             "ess": of_samples(self.ess, "effective sample size of the mean", "1", "unit"),
             "rhat": of_samples(self.rhat, "split R-hat of block means", "1", "unit"),
-            "kink_number": of_samples(
-                self.kink_number, "largest eps a^2 / sigma^2"
-            ),
+            "kink_number": of_samples(self.kink_number, "largest eps a^2 / sigma^2"),
             "status": of_samples(self.status, "0 mixed, 1 not finite, 2 not mixed"),
             "message": variable(each, self.message if each else self.message[0], "what is wrong"),
             "chain_mean": of_chains(self.chain_mean, "mean state of a chain", "unit"),

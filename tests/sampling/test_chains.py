@@ -1,0 +1,163 @@
+"""Stationary laws of steps against quadrature; values computed independently to nine digits."""
+
+import math
+
+import pytest
+import torch
+from analytic import HARD, TANH, pair
+
+import ctebm
+from ctebm import AsymmetricNetwork, DenseNetwork, Dynamics, LayeredNetwork, sample, settle
+
+SIGMA = 0.5
+SECOND = {"squares": torch.square, "product": lambda s: s[..., 0] * s[..., 1],
+          "fourth": lambda s: s[..., 0] ** 4}  # fmt: skip
+
+
+def chains(n, n_units=2, at=0.0):
+    return torch.full((n, n_units), at, dtype=torch.float64)
+
+
+def holds(found, name, value, z=4.0):
+    """Whether a mean is within z standard errors: 4 are exceeded once in 16,000."""
+    mean, error = found.observed[name].flatten()[0], found.observed_error[name].flatten()[0]
+    return abs(float(mean) - value) < z * float(error)
+
+
+@pytest.mark.parametrize(
+    "method, eps, variance, covariance",
+    [
+        ("euler", 0.4, 0.198278, 0.083634),
+        ("euler", 0.2, 0.181226, 0.089607),
+        ("mala", 0.4, 0.168608867, 0.092649963),
+        ("mala", 0.8, 0.168608867, 0.092649963),
+    ],
+)
+def test_pair_of_tanh_units(method, eps, variance, covariance):
+    net = pair(3.0, TANH)
+    found = sample(
+        Dynamics(net, sigma=SIGMA), chains(400), n_steps=1200, eps=eps, burn_in=100, every=5,
+        method=method, seed=3, observe=SECOND,
+    )  # fmt: skip
+    assert found.message == [""] and int(found.status) == 0
+    assert holds(found, "squares", variance) and holds(found, "product", covariance)
+    if method == "mala":
+        assert holds(found, "fourth", 0.078193953)
+    z = found.mean / found.mean_error
+    assert (z.abs() < 4).all()
+    assert float(found.observed_error["squares"][0]) < 0.01 * variance  # the test can fail
+
+
+def test_one_unit_with_a_bias():
+    unit = DenseNetwork([[0.0]], [1.5], TANH)
+    found = sample(
+        Dynamics(unit, sigma=SIGMA), chains(500, 1), n_steps=2000, eps=0.2, burn_in=100, seed=1
+    )
+    assert abs(float(found.mean) - 0.546032409) < 4 * float(found.mean_error)
+    assert float(found.covariance) == pytest.approx(0.101775253, rel=0.01)
+
+
+@pytest.mark.parametrize("eps, variance", [(0.01, 2.526e-4), (0.001, 1.8785e-4)])
+def test_kinks_widen_the_law(eps, variance):
+    unit = DenseNetwork([[0.0]], [1.0], HARD)
+    found = sample(
+        Dynamics(unit, sigma=0.1), chains(400, 1, 0.5), n_steps=2000, eps=eps, burn_in=300,
+        every=2, seed=1, observe={"squares": lambda s: (s - 0.5) ** 2},
+    )  # fmt: skip
+    assert holds(found, "squares", variance)
+    assert float(found.observed_error["squares"]) < 0.03 * variance
+    assert float(found.kink_number) == pytest.approx(25 * eps, rel=1e-6)
+    assert ("take eps <= 0.002" in found.message[0]) == (eps == 0.01)
+
+
+def test_the_papers_map_is_not_langevin():
+    net, eps = pair(3.0, TANH), 0.1
+    found = sample(
+        Dynamics(net, sigma=SIGMA / math.sqrt(eps), noise="synaptic"), chains(400), n_steps=1500,
+        eps=eps, burn_in=200, seed=1,
+    )  # fmt: skip
+    assert float(found.covariance[0, 0]) == pytest.approx(0.0054, abs=1e-4)
+
+
+def test_clamped_inputs_have_laws_of_their_own():
+    net = LayeredNetwork.random([2, 3], TANH, gain=1.0, seed=0)
+    x = torch.tensor([[0.5, -0.5], [-1.0, 1.0]], dtype=torch.float64)
+    free = net.clamp({"x": x})
+    found = sample(
+        Dynamics(free, sigma=0.1), settle(free).state.expand(100, 2, 3), n_steps=500, eps=0.1,
+        burn_in=100, seed=2,
+    )  # fmt: skip
+    assert found.mean.shape == (2, 3) and found.covariance.shape == (2, 3, 3)
+    linear = ctebm.linearize(free, settle(free))
+    assert torch.allclose(found.covariance, linear.covariance(0.1, eps=0.1), rtol=0.25, atol=3e-4)
+    assert found.to_dataset().sizes["sample"] == 2
+
+
+def test_moments_are_those_of_the_same_run():
+    dynamics, start = Dynamics(pair(3.0, TANH), sigma=0.3), chains(5)
+    found = sample(dynamics, start, n_steps=40, eps=0.1, burn_in=20, every=4, seed=6)
+    run = ctebm.simulate(dynamics, start, n_steps=60, eps=0.1, seed=6, save_steps=range(24, 61, 4))
+    draws = run.state[1:]
+    assert found.n_draws == len(draws) == 10
+    assert torch.allclose(found.mean, draws.mean((0, 1)), rtol=1e-13)
+    assert torch.allclose(found.state, run.state[-1])
+
+
+def test_a_motion_without_an_energy_has_a_covariance():
+    net = AsymmetricNetwork([[0, 0.5], [-0.5, 0]], [0, 0], HARD).centred()
+    found = sample(Dynamics(net, sigma=0.05), chains(400), n_steps=600, eps=0.1, burn_in=80, seed=1)
+    exact = ctebm.linearize(net, [0.0, 0.0]).covariance(0.05, eps=0.1)
+    assert torch.allclose(found.covariance, exact, rtol=0.05, atol=5e-5)
+    with pytest.raises(ValueError, match="method='euler'"):
+        sample(Dynamics(net, sigma=0.1), chains(4), n_steps=9, eps=0.1, burn_in=0, every=1,
+               method="mala")  # fmt: skip
+
+
+def test_chains_that_sit_in_different_valleys_are_told():
+    start = torch.tensor([0.756, -0.756], dtype=torch.float64).repeat(4).unsqueeze(-1).expand(8, 2)
+    found = sample(
+        Dynamics(pair(8.0, TANH), sigma=0.2), start, n_steps=400, eps=0.1, burn_in=0, seed=0
+    )
+    assert int(found.status) == 2 and "have not mixed" in found.message[0]
+    with pytest.raises(RuntimeError, match="have not mixed"):
+        found.raise_for_status()
+
+
+def test_steps_without_a_stationary_law_are_told():
+    unit = DenseNetwork([[0.0]], [0.0], HARD)
+    found = sample(Dynamics(unit, sigma=0.1), chains(4, 1), n_steps=3000, eps=2.5, burn_in=0)
+    assert int(found.status) == 1
+    assert "no stationary law" in found.message[0] and "2/lambda_max" in found.message[0]
+
+
+def test_one_chain_says_what_it_can_not_know():
+    found = sample(Dynamics(pair(3.0, TANH), sigma=0.5), [0.0, 0.0], n_steps=4000, eps=0.4,
+                   burn_in=50, seed=1)  # fmt: skip
+    assert "one chain" in found.message[0] and found.chain_mean.shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"sigma": 0.0}, "without noise"),
+        ({"n_steps": 0}, "n_steps"),
+        ({"n_steps": float("nan")}, "n_steps"),
+        ({"burn_in": -1}, "burn_in"),
+        ({"every": 21}, "every"),
+        ({"eps": float("inf")}, "eps"),
+        ({"method": "mcmc"}, "method"),
+        ({"method": "rk4"}, "takes no noise"),
+        ({"noise": "synaptic", "method": "mala"}, "euler"),
+        ({"drive": [0.1, 0.1], "method": "mala"}, "driven"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(change, words):
+    given = {"n_steps": 20, "eps": 0.1, "burn_in": 0, "method": "euler", "sigma": 0.1} | change
+    motion = {key: given.pop(key) for key in ("sigma", "noise", "drive") if key in given}
+    with pytest.raises(ValueError, match=words):
+        sample(Dynamics(pair(1.0, TANH), **motion), chains(3), **given)
+
+
+def test_a_network_alone_has_no_noise():
+    with pytest.raises(ValueError, match="sigma"):
+        sample(pair(1.0, TANH), chains(3), n_steps=10, eps=0.1, burn_in=0)

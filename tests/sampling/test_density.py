@@ -1,0 +1,83 @@
+"""Densities against quadrature of other authors' digits, and distances against closed forms."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from analytic import HARD, TANH, pair
+
+import ctebm
+from ctebm import AsymmetricNetwork, DenseNetwork, stationary_density
+from ctebm.sampling.density import density_of, marginal_distance, total_variation
+
+
+def test_moments_of_the_smooth_pair():
+    p = stationary_density(pair(3.0, TANH), 0.5, np.linspace(-4, 4, 801))
+    both = ["s1", "s2"]
+    assert float((p * p.s1**2).integrate(both)) == pytest.approx(0.168608867, abs=1e-9)
+    assert float((p * p.s1 * p.s2).integrate(both)) == pytest.approx(0.092649963, abs=1e-9)
+    assert float((p * p.s1**4).integrate(both)) == pytest.approx(0.078193953, abs=1e-9)
+
+
+def test_moments_of_one_unit():
+    p = stationary_density(DenseNetwork([[0.0]], [1.5], TANH), 0.5, np.linspace(-3, 4, 1401))
+    mean = float((p * p.s).integrate("s"))
+    assert mean == pytest.approx(0.547983415, abs=1e-9)
+    assert float((p * (p.s - mean) ** 2).integrate("s")) == pytest.approx(0.086208404, abs=1e-9)
+
+
+def test_moments_at_a_kink():
+    """Trapezoids with a point on the kink; their error falls as the square of the spacing."""
+    p = stationary_density(DenseNetwork([[0.0]], [1.0], HARD), 0.1, np.linspace(0.2, 0.8, 60001))
+    mean = float((p * p.s).integrate("s"))
+    assert float((p * (p.s - mean) ** 2).integrate("s")) == pytest.approx(1.824986e-4, rel=1e-6)
+
+
+def test_moments_of_a_pinned_pair_in_one_well():
+    p = stationary_density(pair(2.0, HARD), 0.2, np.linspace(-1.5, 2.0, 1401))
+    p = p.where((p.s1 > 1e-9) & (p.s2 > 1e-9), 0.0)
+    both = ["s1", "s2"]
+    spread = (p * (p.s1 - 0.5) ** 2).integrate(both) / p.integrate(both)
+    assert float(spread) == pytest.approx(2.640284e-3, rel=5e-4)
+
+
+def test_grids_of_each_unit():
+    p = stationary_density(pair(1.0, TANH), 0.5, (np.linspace(-3, 3, 61), np.linspace(-4, 4, 81)))
+    assert p.sizes == {"s1": 61, "s2": 81} and float(p.integrate(["s1", "s2"])) == pytest.approx(1)
+
+
+def test_a_grid_that_cuts_the_density_is_told():
+    with pytest.warns(UserWarning, match="widen the grid"):
+        stationary_density(pair(1.0, TANH), 0.5, np.linspace(-0.5, 3, 61))
+
+
+def test_total_variation_of_two_normals():
+    """2 Phi(m/2) - 1 for unit normals whose means are m apart."""
+    x = np.linspace(-10, 12, 4001)
+    p, q = (density_of(-((x - m) ** 2) / 2, [x]) for m in (0.0, 1.5))
+    assert total_variation(p, q) == pytest.approx(math.erf(1.5 / 2 / 2**0.5), abs=1e-6)
+    with pytest.raises(ValueError, match="one grid"):
+        total_variation(p, density_of(-(x[1:] ** 2) / 2, [x[1:]]))
+
+
+def test_wasserstein_distance_of_a_shift():
+    x = np.linspace(-8, 8, 3201)
+    p = density_of(-(x**2) / 2, [x])
+    draws = torch.randn(20000, 2, generator=torch.Generator().manual_seed(0)).double() + 0.7
+    assert marginal_distance(draws, p, unit=0) == pytest.approx(0.7, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    "network, sigma, grid, words",
+    [
+        (pair(1.0, TANH), 0.0, np.linspace(-3, 3, 9), "sigma"),
+        (pair(1.0, TANH), 0.5, [0.0, 0.0, 1.0], "increasing"),
+        (pair(1.0, TANH), 0.5, [0.0, np.nan, 1.0], "grid"),
+        (DenseNetwork(np.zeros((3, 3)), np.zeros(3), TANH), 0.5, np.linspace(-3, 3, 9), "3 units"),
+        (AsymmetricNetwork([[0, 1], [0, 0]], [0, 0], TANH), 0.5, np.linspace(-3, 3, 9), "energy"),
+    ],
+)
+def test_what_has_no_density_is_refused(network, sigma, grid, words):
+    with pytest.raises(ValueError, match=words):
+        ctebm.stationary_density(network, sigma, grid)

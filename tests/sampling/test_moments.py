@@ -1,0 +1,88 @@
+"""Sums in constant memory against all draws at once."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctebm.sampling.moments import MOST_BLOCKS, BlockMeans, Moments
+
+
+def autoregressive(n, chains, a, seed=0):
+    """Stationary series x' = a x + noise, of variance 1, ``(draw, chain, 1)``."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal(chains)
+    series = []
+    for _ in range(n):
+        x = a * x + np.sqrt(1 - a * a) * rng.standard_normal(chains)
+        series.append(x)
+    return torch.as_tensor(np.array(series)).unsqueeze(-1)
+
+
+@given(parts=st.lists(st.integers(1, 90), min_size=1, max_size=8))
+def test_blocks_are_means_of_equal_stretches_however_draws_come(parts):
+    draws = torch.randn(sum(parts), 3, generator=torch.Generator().manual_seed(0)).double()
+    series = BlockMeans()
+    for part in draws.split(parts):
+        series.add(part)
+    length = 1
+    while len(draws) > MOST_BLOCKS * length:
+        length *= 2
+    whole = len(draws) // length
+    slow = draws[: whole * length].reshape(whole, length, 3).mean(1)
+    assert torch.allclose(series.blocks, slow)
+    assert torch.allclose(series.mean, draws.mean((0, 1)))
+    assert torch.allclose(series.chain_mean, draws.mean(0))
+
+
+@pytest.mark.parametrize("chains, n", [(1, 6000), (64, 500)])
+def test_the_error_is_that_of_a_correlated_series(chains, n):
+    """The mean of an AR(1) series has the variance (1 + a)/(1 - a)/n: ratio 0.7 to 1.4."""
+    a = 0.8
+    exact = np.sqrt((1 + a) / (1 - a) / (n * chains))
+    errors = []
+    for seed in range(8):
+        series = BlockMeans()
+        series.add(autoregressive(n, chains, a, seed))
+        errors.append(float(series.error()[0]))
+    assert 0.7 * exact < np.mean(errors) < 1.4 * exact
+
+
+def test_rhat_tells_chains_that_disagree():
+    draws = autoregressive(512, 8, 0.3)
+    same, other = BlockMeans(), BlockMeans()
+    same.add(draws)
+    other.add(draws + torch.tensor([0.0, 1.0]).repeat(4).reshape(1, 8, 1))
+    assert same.rhat()[0] < 1.05 < 1.3 < other.rhat()[0]
+
+
+def test_one_chain_is_compared_with_itself():
+    drifting = BlockMeans()
+    drifting.add(autoregressive(512, 1, 0.3) + torch.linspace(0, 3, 512).reshape(-1, 1, 1))
+    assert drifting.rhat()[0] > 1.5
+
+
+def test_what_never_changes_has_no_error_and_no_rhat():
+    series = BlockMeans()
+    series.add(torch.full((100, 4, 2), 0.5))
+    assert (series.error() == 0).all() and np.isnan(series.rhat()).all()
+
+
+def test_no_draws_have_no_mean():
+    with pytest.raises(ValueError, match="take more steps"):
+        BlockMeans().mean  # noqa: B018
+
+
+def test_moments_are_those_of_all_draws():
+    states = torch.randn(90, 5, 2, 3, generator=torch.Generator().manual_seed(1)).double() + 100
+    moments = Moments(states[0], 1, {"size": lambda s: s.square().sum(-1)})
+    moments.save([0, 1], states[:2] + 50, 0)  # burn-in
+    for i, part in enumerate(states.split(31)):
+        moments.save(range(31 * i, 31 * i + len(part)), part, 1)
+    flat = states.movedim(2, 0).reshape(2, -1, 3)
+    assert torch.allclose(moments.mean, flat.mean(1), rtol=1e-14)
+    assert torch.allclose(moments.chain_mean, states.mean(0), rtol=1e-14)
+    slow = torch.stack([torch.cov(x.T, correction=0) for x in flat])
+    assert torch.allclose(moments.covariance, slow, rtol=1e-10, atol=1e-12)
+    assert torch.allclose(moments.observed["size"].mean, states.square().sum(-1).mean((0, 1)))

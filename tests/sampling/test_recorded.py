@@ -1,0 +1,41 @@
+"""A run whose states go into a recorder of one's own."""
+
+import torch
+from analytic import TANH, pair
+
+from ctebm import Dynamics, simulate
+from ctebm.dynamics.clock import step_size
+from ctebm.dynamics.recorder import Recorder
+from ctebm.dynamics.seeding import seeding
+from ctebm.sampling.recorded import recorded_run
+
+
+def states(n_steps, burn_in=0, every=1, first=0, start=None):
+    s = torch.zeros(2, 2, dtype=torch.float64) if start is None else start
+    step = step_size(0.1, "euler")
+    kept = Recorder(s, n_steps + burn_in + 3, None, False)
+    run = recorded_run(
+        Dynamics(pair(3.0, TANH), sigma=0.3), s, step, n_steps, burn_in, every, "euler",
+        seeding(s, step, 7, None, None, True), kept, first,
+    )  # fmt: skip
+    run.go()
+    return kept
+
+
+def test_it_is_the_run_of_simulate():
+    plain = simulate(
+        Dynamics(pair(3.0, TANH), sigma=0.3), torch.zeros(2, 2), n_steps=12, eps=0.1, seed=7
+    )
+    assert torch.equal(states(12).state, plain.state)
+
+
+def test_draws_come_after_the_burn_in_in_a_phase_of_their_own():
+    kept = states(6, burn_in=4, every=2)
+    assert list(zip(kept.steps, kept.phases, strict=True)) == [
+        (0, 0), (2, 0), (4, 0), (6, 1), (8, 1), (10, 1)
+    ]  # fmt: skip
+
+
+def test_it_goes_on_from_a_step():
+    whole = states(10).state
+    assert torch.equal(states(6, first=4, start=whole[4]).state, whole[4:])

@@ -1,0 +1,59 @@
+"""The record of chains: what it says of itself, and as a dataset."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from analytic import TANH, pair
+
+import ctebm
+from ctebm import Dynamics, sample
+
+
+@pytest.fixture(scope="module")
+def found():
+    return sample(
+        Dynamics(pair(3.0, TANH), sigma=0.5), torch.zeros(20, 2, dtype=torch.float64), n_steps=400,
+        eps=0.4, burn_in=20, seed=5, observe={"norm": lambda s: s.norm(dim=-1)},
+    )  # fmt: skip
+
+
+def test_effective_sample_size_is_variance_over_squared_error(found):
+    variance = found.covariance.diagonal()
+    assert torch.allclose(found.ess, variance / found.mean_error**2)
+    assert (found.ess < 20 * found.n_draws * 1.5).all()
+
+
+def test_dataset(found, tmp_path):
+    dataset = found.to_dataset()
+    assert dataset.sizes == {"unit": 2, "other_unit": 2, "chain": 20}
+    assert dataset.attrs["seed"] == 5 and dataset.attrs["n_draws"] == 40
+    assert float(dataset.norm) == float(found.observed["norm"])
+    ctebm.save(dataset, tmp_path / "chains.nc")
+    with ctebm.open(tmp_path / "chains.nc") as again:
+        assert again.equals(dataset)
+
+
+def test_it_pickles_and_copies(found):
+    for again in (pickle.loads(pickle.dumps(found)), copy.deepcopy(found)):
+        assert torch.equal(again.mean, found.mean) and again.message == found.message
+
+
+def test_a_failed_chain_is_named_and_not_left_out():
+    unit = ctebm.DenseNetwork([[0.0]], [0.0], ctebm.HardSigmoid())
+    eps = torch.tensor([0.1, 2.5, 0.1], dtype=torch.float64)
+    found = sample(Dynamics(unit, sigma=0.1), torch.zeros(3, 1), n_steps=3000, eps=eps, burn_in=0)
+    assert "1 of 3 chains left the finite numbers, chain 1" in found.message[0]
+    assert torch.isnan(found.mean).all() and (found.failed_step >= 0).tolist() == [0, 1, 0]
+    with pytest.raises(RuntimeError, match="chain 1"):
+        found.raise_for_status()
+
+
+def test_each_law_has_its_own_status():
+    net = ctebm.LayeredNetwork.random([1, 2], TANH, gain=1.0, seed=0)
+    sigma = torch.tensor([0.2, 0.4], dtype=torch.float64)
+    motion = Dynamics(net.clamp({"x": [[0.5], [-0.5]]}), sigma=sigma)
+    found = sample(motion, torch.zeros(10, 2, 2), n_steps=600, eps=0.2, burn_in=50, seed=0)
+    assert found.status.tolist() == [0, 0] and len(found.message) == 2
+    assert float(found.covariance[1].trace() / found.covariance[0].trace()) == pytest.approx(4, 0.2)
