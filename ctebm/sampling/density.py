@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -188,8 +189,10 @@ def marginal_distance(states: ArrayLike | Tensor, density: xr.DataArray, unit: i
 
 def _axes(grid: ArrayLike | Tensor | Sequence[ArrayLike]) -> list[NDArray[np.float64]]:
     """Return the grid of each unit."""
-    pair = isinstance(grid, list | tuple) and len(grid) == 2 and np.ndim(grid[0]) == 1  # pyright: ignore[reportArgumentType]
-    axes = [finite_array("grid", axis) for axis in (grid if pair else [grid])]  # pyright: ignore[reportArgumentType]
+    parts: list[Any] = [grid]
+    if isinstance(grid, list | tuple) and len(grid) == 2 and np.ndim(grid[0]) == 1:
+        parts = [*grid]
+    axes = [finite_array("grid", axis) for axis in parts]
     for axis in axes:
         if axis.ndim != 1 or len(axis) < 3 or not (np.diff(axis) > 0).all():
             raise ValueError(

@@ -89,7 +89,7 @@ class BlockMeans:
         It is the spread of block means over the root of their effective number, which allows for
         what is left of the correlation between neighbours (Vehtari et al. 2021).
         """
-        from arviz_stats.base import array_stats
+        from arviz_stats.base.array import array_stats
 
         x, varies = _varying(self.blocks)
         error = np.zeros(x.shape[2:])
@@ -105,7 +105,7 @@ class BlockMeans:
         Near 1 where chains, and the halves of each chain, agree. It judges block means, which
         vary less than draws, and so sees a disagreement sooner.
         """
-        from arviz_stats.base import array_stats
+        from arviz_stats.base.array import array_stats
 
         x, varies = _varying(self.blocks)
         half = x.shape[1] // 2

@@ -71,8 +71,8 @@ class Passage:
     >>> import torch, ctebm
     >>> unit = ctebm.DenseNetwork([[0.0]], [0.0], ctebm.Tanh())
     >>> found = ctebm.first_passage(
-    ...     ctebm.Dynamics(unit, sigma=1.0), torch.zeros(64, 1), lambda s: 0.5 - s[..., 0], eps=0.01,
-    ...     n_steps=2000, seed=0,
+    ...     ctebm.Dynamics(unit, sigma=1.0), torch.zeros(64, 1), lambda s: 0.5 - s[..., 0],
+    ...     eps=0.01, n_steps=2000, seed=0,
     ... )
     >>> found.mean_interval[0] < found.mean < found.mean_interval[1], int(found.censored.sum())
     (True, 0)

@@ -1,4 +1,4 @@
-r"""The path of least energy between two valleys: over which saddles noise leads from one to another.
+r"""The path of least energy between two valleys, and the saddles that noise takes it over.
 
 A string of states between two minima slides down the force and is spread evenly along its length
 again after each step (E, Ren & Vanden-Eijnden 2007). Its tops are made saddles by Newton's method.
@@ -7,6 +7,7 @@ again after each step (E, Ren & Vanden-Eijnden 2007). Its tops are made saddles 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -27,6 +28,8 @@ __all__ = ["Path", "minimum_energy_path"]
 
 # The string has come to rest when it moves this little across itself, in states per time.
 _AT_REST = 1e-5
+# Steps after which the step size is looked up again.
+_RENEWED = 100
 # Share of the largest stable Euler step that the string takes.
 _SHARE = 0.5
 # A top of the string that Newton's method moves further than this many images is another point.
@@ -204,7 +207,7 @@ def minimum_energy_path(
             f"energy {float(network.energy(ends[0])):.6g}; see find_fixed_points for others."
         )
     with torch.no_grad():
-        string, moved, steps = _slid(network, *ends, n_images, max_iterations, seed)
+        string, moved, steps = _slid(network, ends[0], ends[1], n_images, max_iterations, seed)
         wells, saddles, why = _landmarks(network, string, tol)
         state = _with_landmarks(string, wells, saddles)
         energy = network.energy(state)
@@ -244,9 +247,9 @@ def _slid(
     noise = np.random.default_rng(seed).standard_normal(len(a))
     bend = _NUDGE * torch.sin(torch.pi * share) * torch.as_tensor(noise).to(a)
     string = project(network, a + share * (b - a) + bend)
-    moved = torch.inf
+    moved, h = torch.inf, 0.0
     for step in range(max_iterations):
-        if step % 100 == 0:
+        if step % _RENEWED == 0:
             h = _SHARE / _steepest(network, string)
         slid = project(network, string + h * network.force(string))
         slid[0], slid[-1] = a, b
@@ -298,7 +301,7 @@ def _landmarks(
     bounds = [0, *low.tolist(), len(string) - 1]
     tops = [
         low_end + int(energy[low_end : high_end + 1].argmax())
-        for low_end, high_end in zip(bounds[:-1], bounds[1:], strict=True)
+        for low_end, high_end in pairwise(bounds)
     ]
     guesses = string[tops]
     polished = newton_from(network, guesses, tol)

@@ -57,7 +57,7 @@ class FluctuationResponse:
     >>> import torch, ctebm
     >>> net = ctebm.LayeredNetwork.random([3, 2], ctebm.HardSigmoid(), gain=0.5, seed=0).centred()
     >>> found = ctebm.fluctuation_response(
-    ...     net, [0.0] * 5, [0, 0, 0, 1, 0], eps=0.1, n_steps=3, sigma=0.01, chains=16, time=50, seed=0
+    ...     net, [0.0] * 5, [0, 0, 0, 1, 0], eps=0.1, n_steps=3, sigma=0.01, chains=9, time=9,
     ... )
     >>> found.to_dataset().sizes
     Frozen({'unit': 5})
@@ -213,10 +213,10 @@ class FluctuationResponse:
 def error_rate(linear: Linearization, force: Tensor, eps: float, n_steps: int) -> Tensor:
     r"""Return the variance of the estimate times the time watched, ``(unit,)``; linear theory.
 
-    The estimate is the mean of :math:`y = \delta_i\,w`, with
-    :math:`w(t) = u'[\delta(t) + \delta(t-1) - \delta(t-n) - \delta(t-n-1)]`, both Gaussian; so
-    its variance is :math:`\epsilon \sum_k [C_{ii}(k) C_{ww}(k) + C_{iw}(k) C_{wi}(k)]` over the time
-    and :math:`\sigma^4`, which `sigma` leaves.
+    The estimate is the mean of :math:`\delta_i\,w/\sigma^2`, with
+    :math:`w(t) = u'[\delta(t) + \delta(t-1) - \delta(t-n) - \delta(t-n-1)]`, both Gaussian. Its
+    variance times the time is :math:`\frac{\epsilon}{\sigma^4}
+    \sum_k [C_{ii}(k) C_{ww}(k) + C_{iw}(k) C_{wi}(k)]`, in which `sigma` cancels.
 
     Examples
     --------

@@ -165,16 +165,16 @@ class Samples:
         """
         n = self.mean.shape[-1]
         each = ("sample",) if self.mean.ndim > 1 else ()
-        m = self.status.numel() if each else None
+        m = self.status.numel()
 
         def of_samples(x: Tensor, long_name: str, units: str = "1", *dims: str) -> xr.Variable:
             inner = x.shape[self.status.ndim :]
-            flat = x.reshape(m, *inner) if m else x.reshape(inner)
+            flat = x.reshape(m, *inner) if each else x.reshape(inner)
             return variable((*each, *dims), flat, long_name, units)
 
         def of_chains(x: Tensor, long_name: str, *dims: str) -> xr.Variable:
             inner, k = x.shape[self.status.ndim + 1 :], len(self.chain_mean)
-            flat = x.reshape(k, m, *inner) if m else x.reshape(k, *inner)
+            flat = x.reshape(k, m, *inner) if each else x.reshape(k, *inner)
             return variable(("chain", *each, *dims), flat, long_name)
 
         data = {
@@ -200,7 +200,8 @@ class Samples:
         attrs = provenance(seed=self.seed, device=s.device, dtype=s.dtype, threads=self.threads)
         attrs |= {
             "title": "moments of sampled chains", "method": self.method,
-            "noise": self.dynamics.noise, "noise_stream": self.stream, "n_draws": self.n_draws, "every": self.every,
+            "noise": self.dynamics.noise, "noise_stream": self.stream,
+            "n_draws": self.n_draws, "every": self.every,
             "burn_in": self.burn_in, "n_steps": self.n_steps,
         }  # fmt: skip
         each_chain = ("chain", *each) if self.eps.ndim else ()
@@ -232,8 +233,8 @@ def _notes(
             unit = int(rhat[i].nan_to_num(0.0).argmax())
             said.append(
                 f"chains have not mixed: R-hat is {float(rhat[i, unit]):.3g} in unit {unit}, so "
-                "that the mean is one of valleys that few chains left; run longer, or start all chains "
-                "in one valley and speak of that."
+                "that the mean is one of valleys that few chains left; run longer, or start all "
+                "chains in one valley and speak of that."
             )
         elif len(failed_step) == 1:
             said.append(
