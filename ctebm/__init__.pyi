@@ -57,7 +57,7 @@ from .sampling.fluctuation import fluctuation_response as fluctuation_response
 from .sampling.passage import first_passage as first_passage
 from .sampling.passage import Passage as Passage
 from .sampling.path import minimum_energy_path as minimum_energy_path
-from .sampling.path import Path as Path
+from .sampling.path import EnergyPath as EnergyPath
 from .sampling.response import FluctuationResponse as FluctuationResponse
 
 from .early_inference.gradients import chain_gradient as chain_gradient

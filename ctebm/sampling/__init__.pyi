@@ -2,6 +2,7 @@
 
 from . import chains as chains
 from . import density as density
+from . import exits as exits
 from . import fluctuation as fluctuation
 from . import kinks as kinks
 from . import mala as mala
@@ -12,3 +13,4 @@ from . import rates as rates
 from . import recorded as recorded
 from . import response as response
 from . import samples as samples
+from . import string as string

@@ -23,7 +23,7 @@ from ctebm.sampling.kinks import kink_number
 from ctebm.sampling.mala import adjusted_chains, check_energy
 from ctebm.sampling.moments import MOST_BLOCKS, Moments
 from ctebm.sampling.recorded import recorded_run
-from ctebm.sampling.samples import Samples
+from ctebm.sampling.samples import Samples, samples_of
 
 __all__ = ["sample"]
 
@@ -136,7 +136,7 @@ def sample(
         if dynamics.noise == "langevin" and bool((failed < 0).all()):
             kappa = kink_number(dynamics, last, as_factor)
         limit = _limit(dynamics, s, float(step.max()))
-    return Samples.of(
+    return samples_of(
         moments, dynamics=dynamics, eps=step, every=every, burn_in=burn_in, n_steps=n_steps,
         method=method, seed=source.seed, stream=stream, threads=used, acceptance=acceptance,
         kink_number=kappa, failed_step=failed, eps_limit=limit, state=last,

@@ -29,7 +29,7 @@ from ctebm.networks.energy import Network
 from ctebm.networks.numbers import finite, whole
 from ctebm.sampling.moments import BlockMeans
 from ctebm.sampling.recorded import recorded_run
-from ctebm.sampling.response import FluctuationResponse
+from ctebm.sampling.response import FluctuationResponse, response_of
 from ctebm.stability.linearization import linearize
 from ctebm.stability.record import Linearization
 
@@ -145,7 +145,7 @@ def fluctuation_response(
             Dynamics(network, sigma), start, step, n_watched, burn_in, 1, "euler", source, products
         )
         run.go()
-    return FluctuationResponse.of(
+    return response_of(
         products.blocks, linear=linear, force=u, eps=eps, sigma=sigma, n_steps=n, time=time,
         seed=source.seed, threads=used,
         furthest=products.furthest,

@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
 from ctebm.dataset import layer_of_unit, provenance, variable
-from ctebm.equilibria.kkt import check_tolerance, project
+from ctebm.equilibria.kkt import check_tolerance
 from ctebm.equilibria.newton import newton_from
 from ctebm.equilibria.record import FixedPoints, points_at
 from ctebm.equilibria.settling import settle
@@ -23,25 +22,18 @@ from ctebm.networks.base import StateLike
 from ctebm.networks.energy import Network
 from ctebm.networks.numbers import finite, whole
 from ctebm.sampling.rates import mean_passage_time
+from ctebm.sampling.string import AT_REST, length_along, slid
 
-__all__ = ["Path", "minimum_energy_path"]
+__all__ = ["EnergyPath", "minimum_energy_path"]
 
-# The string has come to rest when it moves this little across itself, in states per time.
-_AT_REST = 1e-5
-# Steps after which the step size is looked up again.
-_RENEWED = 100
-# Share of the largest stable Euler step that the string takes.
-_SHARE = 0.5
 # A top of the string that Newton's method moves further than this many images is another point.
 _NEAR = 4.0
 # Ends nearer than this are one equilibrium, in units of the state.
 _SAME = 1e-6
-# Straight strings between symmetric valleys can rest on a ridge; this much noise leads them off it.
-_NUDGE = 1e-3
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Path:
+class EnergyPath:
     r"""A path of least energy between two minima, from :func:`~ctebm.minimum_energy_path`.
 
     Attributes
@@ -108,7 +100,7 @@ class Path:
             return float("nan")
         return 1 / mean_passage_time(self.network, self.wells.state, self.saddles.state, sigma)
 
-    def raise_for_status(self) -> Path:
+    def raise_for_status(self) -> EnergyPath:
         """Return the path, or raise RuntimeError if something is wrong with it."""
         if int(self.status):
             raise RuntimeError(self.message[0])
@@ -145,11 +137,11 @@ def minimum_energy_path(
     max_iterations: int = 5000,
     tol: float | None = None,
     seed: int = 0,
-) -> Path:
+) -> EnergyPath:
     r"""Return the path of least energy between two minima, and the saddles on it.
 
     Along the path the force has no part across it. Noise of small intensity goes from one valley
-    to the other along it, over its highest saddle at a rate that :meth:`Path.rate` gives.
+    to the other along it, over its highest saddle at a rate that :meth:`EnergyPath.rate` gives.
 
     Parameters
     ----------
@@ -168,7 +160,7 @@ def minimum_energy_path(
 
     Returns
     -------
-    Path
+    EnergyPath
         Of several paths the one that the straight line slides to; another way round is found from
         a minimum in between.
 
@@ -207,19 +199,19 @@ def minimum_energy_path(
             f"energy {float(network.energy(ends[0])):.6g}; see find_fixed_points for others."
         )
     with torch.no_grad():
-        string, moved, steps = _slid(network, ends[0], ends[1], n_images, max_iterations, seed)
+        string, moved, steps = slid(network, ends[0], ends[1], n_images, max_iterations, seed)
         wells, saddles, why = _landmarks(network, string, tol)
         state = _with_landmarks(string, wells, saddles)
         energy = network.energy(state)
         highest = float(saddles.energy.max()) if len(saddles) else float(energy.max())
-    status = 2 if why else int(moved > _AT_REST)
+    status = 2 if why else int(moved > AT_REST)
     if status == 1:
         why = (
             f"the path still moves by {moved:.2g} a time constant after {steps} steps; take more "
             "max_iterations."
         )
-    return Path(
-        state=state, energy=energy, length=_length(state), wells=wells, saddles=saddles,
+    return EnergyPath(
+        state=state, energy=energy, length=length_along(state), wells=wells, saddles=saddles,
         barrier=highest - float(wells.energy[0]), status=torch.tensor(status, dtype=torch.int8),
         message=[why], iterations=steps, network=network,
     )  # fmt: skip
@@ -239,61 +231,11 @@ def _end(network: Network, s: StateLike, tol: float) -> Tensor:
     return rest.state
 
 
-def _slid(
-    network: Network, a: Tensor, b: Tensor, n_images: int, max_iterations: int, seed: int
-) -> tuple[Tensor, float, int]:
-    """Slide a straight string down the force; return it, how fast it still moves, and the steps."""
-    share = torch.linspace(0, 1, n_images, dtype=a.dtype, device=a.device).unsqueeze(-1)
-    noise = np.random.default_rng(seed).standard_normal(len(a))
-    bend = _NUDGE * torch.sin(torch.pi * share) * torch.as_tensor(noise).to(a)
-    string = project(network, a + share * (b - a) + bend)
-    moved, h = torch.inf, 0.0
-    for step in range(max_iterations):
-        if step % _RENEWED == 0:
-            h = _SHARE / _steepest(network, string)
-        slid = project(network, string + h * network.force(string))
-        slid[0], slid[-1] = a, b
-        before, string = string, _spread(slid)
-        moved = float((string - before).abs().max()) / h
-        if moved <= _AT_REST:
-            return string, moved, step + 1
-    return string, moved, max_iterations
-
-
-def _steepest(network: Network, string: Tensor) -> float:
-    """Return the largest curvature met along a string, by power iterations at a few states."""
-    s = string[:: max(len(string) // 8, 1)]
-    v = torch.ones_like(s) / s.shape[-1] ** 0.5
-    size = torch.ones_like(s[..., :1])
-    for _ in range(12):
-        v = network.hessian_product(s, v)
-        size = v.norm(dim=-1, keepdim=True)
-        v = v / size.clamp(min=1e-300)
-    return max(1.1 * float(size.max()), 1.0)
-
-
-def _length(string: Tensor) -> Tensor:
-    """Return the length of a string up to each of its states, ``(image,)``."""
-    steps = string.diff(dim=0).norm(dim=-1)
-    return torch.cat([steps.new_zeros(1), steps.cumsum(0)])
-
-
-def _spread(string: Tensor) -> Tensor:
-    """Return states at equal distances along a string."""
-    along = _length(string)
-    at = torch.linspace(0, 1, len(string), dtype=along.dtype, device=along.device) * along[-1]
-    after = torch.searchsorted(along, at).clamp(1, len(string) - 1)
-    before = after - 1
-    width = (along[after] - along[before]).clamp(min=torch.finfo(along.dtype).tiny)
-    share = ((at - along[before]) / width).clamp(0, 1).unsqueeze(-1)
-    return string[before] + share * (string[after] - string[before])
-
-
 def _landmarks(
     network: Network, string: Tensor, tol: float
 ) -> tuple[FixedPoints, FixedPoints, str]:
     """Return the minima and saddles of a string in order, and what is wrong with them."""
-    energy, spacing = network.energy(string), float(_length(string)[1])
+    energy, spacing = network.energy(string), float(length_along(string)[1])
     inner = torch.arange(1, len(string) - 1)
     low = inner[(energy[inner] < energy[inner - 1]) & (energy[inner] < energy[inner + 1])]
     bottoms = [string[0], *(settle(network, string[i], tol=tol).state for i in low), string[-1]]

@@ -14,7 +14,7 @@ from ctebm.networks.numbers import finite
 from ctebm.sampling.moments import BlockMeans
 from ctebm.stability.record import Linearization
 
-__all__ = ["FluctuationResponse", "error_rate"]
+__all__ = ["FluctuationResponse", "error_rate", "response_of"]
 
 # Correlations are summed until they are below this share of their first value.
 _FORGOTTEN = 1e-12
@@ -78,37 +78,6 @@ class FluctuationResponse:
     status: Tensor
     message: list[str]
     linearization: Linearization = field(repr=False)
-
-    @classmethod
-    def of(
-        cls,
-        products: BlockMeans,
-        *,
-        linear: Linearization,
-        force: Tensor,
-        eps: float,
-        sigma: float,
-        n_steps: int,
-        time: float,
-        seed: int | None,
-        threads: int,
-        furthest: Tensor,
-    ) -> FluctuationResponse:
-        """Return the record of gathered products, with what linear theory says of them."""
-        scale = sigma**-2
-        chains = products.blocks.shape[1]
-        rate = error_rate(linear, force, eps, n_steps)
-        message = _crossing(linear, furthest)
-        return cls(
-            displacement=scale * products.mean,
-            error=scale * torch.as_tensor(products.error()),
-            exact=linear.response(force, eps=eps, n_steps=n_steps),
-            predicted_error=(rate / (chains * time)).sqrt(),
-            blocks=scale * products.blocks,
-            force=force, eps=eps, sigma=sigma, time=time, n_steps=n_steps, seed=seed,
-            threads=threads, message=[message], linearization=linear,
-            status=torch.tensor(int(bool(message)), dtype=torch.int8),
-        )  # fmt: skip
 
     def raise_for_status(self) -> FluctuationResponse:
         """Return the record, or raise RuntimeError if fluctuations met a kink."""
@@ -208,6 +177,36 @@ class FluctuationResponse:
             "chains": self.blocks.shape[1],
         }  # fmt: skip
         return xr.Dataset(data, attrs=attrs).assign_coords(layer_of_unit(layers, n))
+
+
+def response_of(
+    products: BlockMeans,
+    *,
+    linear: Linearization,
+    force: Tensor,
+    eps: float,
+    sigma: float,
+    n_steps: int,
+    time: float,
+    seed: int | None,
+    threads: int,
+    furthest: Tensor,
+) -> FluctuationResponse:
+    """Return the record of gathered products, with what linear theory says of them."""
+    scale = sigma**-2
+    chains = products.blocks.shape[1]
+    rate = error_rate(linear, force, eps, n_steps)
+    message = _crossing(linear, furthest)
+    return FluctuationResponse(
+        displacement=scale * products.mean,
+        error=scale * torch.as_tensor(products.error()),
+        exact=linear.response(force, eps=eps, n_steps=n_steps),
+        predicted_error=(rate / (chains * time)).sqrt(),
+        blocks=scale * products.blocks,
+        force=force, eps=eps, sigma=sigma, time=time, n_steps=n_steps, seed=seed,
+        threads=threads, message=[message], linearization=linear,
+        status=torch.tensor(int(bool(message)), dtype=torch.int8),
+    )  # fmt: skip
 
 
 def error_rate(linear: Linearization, force: Tensor, eps: float, n_steps: int) -> Tensor:

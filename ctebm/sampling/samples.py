@@ -14,7 +14,7 @@ from ctebm.networks.base import VectorField
 from ctebm.sampling.kinks import ACCEPTED
 from ctebm.sampling.moments import Moments
 
-__all__ = ["Samples"]
+__all__ = ["Samples", "samples_of"]
 
 # Chains that agree have a split R-hat of block means within one or two per cent of 1.
 MIXED = 1.05
@@ -103,49 +103,6 @@ class Samples:
     threads: int
     dynamics: Dynamics = field(repr=False)
 
-    @classmethod
-    def of(
-        cls,
-        moments: Moments,
-        *,
-        dynamics: Dynamics,
-        eps: Tensor,
-        every: int,
-        burn_in: int,
-        n_steps: int,
-        method: str,
-        stream: str,
-        seed: int | None,
-        threads: int,
-        acceptance: Tensor,
-        kink_number: Tensor,
-        failed_step: Tensor,
-        eps_limit: float | None,
-        state: Tensor,
-    ) -> Samples:
-        """Return the record of chains whose moments were gathered, with its judgement of them."""
-        error, rhat = (torch.as_tensor(x) for x in (moments.state.error(), moments.state.rhat()))
-        covariance = moments.covariance
-        variance = covariance.diagonal(dim1=-2, dim2=-1)
-        ess = variance.cpu() / error.square()
-        lost = (failed_step >= 0).any(0)
-        unmixed = (rhat > MIXED).any(-1).to(lost.device)
-        status = torch.where(lost, 1, torch.where(unmixed, 2, 0)).to(torch.int8)
-        kappa = torch.zeros_like(kink_number) if method == "mala" else kink_number
-        notes = _notes(rhat, failed_step, kappa, eps, eps_limit)
-        return cls(
-            mean=moments.mean, mean_error=error, covariance=covariance,
-            observed={name: x.mean for name, x in moments.observed.items()},
-            observed_error={
-                name: torch.as_tensor(x.error()) for name, x in moments.observed.items()
-            },
-            chain_mean=moments.chain_mean, ess=ess.where(error > 0, torch.nan), rhat=rhat,
-            acceptance=acceptance, kink_number=kink_number, state=state, status=status,
-            message=notes, failed_step=failed_step, eps=eps, n_draws=moments.state.n_draws,
-            every=every, burn_in=burn_in, n_steps=n_steps, method=method, stream=stream, seed=seed,
-            threads=threads, dynamics=dynamics,
-        )  # fmt: skip
-
     @property
     def network(self) -> VectorField:
         """What moved."""
@@ -208,6 +165,48 @@ class Samples:
         eps = self.eps.reshape(len(s), m) if each and self.eps.ndim else self.eps
         coords = {"eps": variable(each_chain, eps, "step size", "membrane time constant")}
         return xr.Dataset(data, coords, attrs).assign_coords(layer_of_unit(self.network.layers, n))
+
+
+def samples_of(
+    moments: Moments,
+    *,
+    dynamics: Dynamics,
+    eps: Tensor,
+    every: int,
+    burn_in: int,
+    n_steps: int,
+    method: str,
+    stream: str,
+    seed: int | None,
+    threads: int,
+    acceptance: Tensor,
+    kink_number: Tensor,
+    failed_step: Tensor,
+    eps_limit: float | None,
+    state: Tensor,
+) -> Samples:
+    """Return the record of chains whose moments were gathered, with its judgement of them."""
+    error, rhat = (torch.as_tensor(x) for x in (moments.state.error(), moments.state.rhat()))
+    covariance = moments.covariance
+    variance = covariance.diagonal(dim1=-2, dim2=-1)
+    ess = variance.cpu() / error.square()
+    lost = (failed_step >= 0).any(0)
+    unmixed = (rhat > MIXED).any(-1).to(lost.device)
+    status = torch.where(lost, 1, torch.where(unmixed, 2, 0)).to(torch.int8)
+    kappa = torch.zeros_like(kink_number) if method == "mala" else kink_number
+    notes = _notes(rhat, failed_step, kappa, eps, eps_limit)
+    return Samples(
+        mean=moments.mean, mean_error=error, covariance=covariance,
+        observed={name: x.mean for name, x in moments.observed.items()},
+        observed_error={
+            name: torch.as_tensor(x.error()) for name, x in moments.observed.items()
+        },
+        chain_mean=moments.chain_mean, ess=ess.where(error > 0, torch.nan), rhat=rhat,
+        acceptance=acceptance, kink_number=kink_number, state=state, status=status,
+        message=notes, failed_step=failed_step, eps=eps, n_draws=moments.state.n_draws,
+        every=every, burn_in=burn_in, n_steps=n_steps, method=method, stream=stream, seed=seed,
+        threads=threads, dynamics=dynamics,
+    )  # fmt: skip
 
 
 def _notes(
