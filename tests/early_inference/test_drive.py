@@ -181,3 +181,20 @@ def test_drives_without_meaning_are_refused(options, words):
     options["drive"] = options.pop("name")
     with pytest.raises(ValueError, match=words):
         measured(**options)
+
+
+def test_a_clamped_output_has_no_noise():
+    net = ctebm.LayeredNetwork.random((3, 4, 2), HARD, gain=0.3).clamp({"x": torch.zeros(1, 3)})
+    target = torch.tensor([[0.2, -0.1]], dtype=torch.float64)
+    start = Clamp().start(net, torch.zeros(1, 6, dtype=torch.float64), target)
+    motion = Clamp().dynamics(net, target, sigma=0.2)
+    run = ctebm.simulate(motion, start, n_steps=20, eps=0.1, seed=1)
+    seen = Clamp().seen(net, run.state, target)
+    assert (seen[..., net.layers["y"]] == target).all()
+    assert run.state[-1, :, :4].abs().max() > 0.01
+
+
+def test_drives_say_what_they_are():
+    assert Replace().attributes() == {"drive": "replace"}
+    assert Clamp().attributes() == {"drive": "clamp"}
+    assert Nudge(0.5, points=2).attributes() == {"drive": "nudge", "beta": 0.5, "points": 2}

@@ -96,3 +96,14 @@ def test_a_continuum_beside_a_pinned_unit_of_little_margin():
     catalogue = Catalogue(network, tol=1e-10)
     catalogue.add(s)
     assert catalogue.points().isolated.tolist() == [False]
+
+
+def test_a_continuum_between_two_pinned_units_of_little_margin():
+    """One is released further along the segment, the other further back."""
+    W = torch.zeros(4, 4)
+    W[0, 1] = W[1, 0] = 1
+    W[2, 0], W[3, 0] = 0.2, -0.2
+    network = AsymmetricNetwork(W, [-0.5, -0.5, 0.4, 0.602], HARD)
+    catalogue = Catalogue(network, tol=1e-10)
+    catalogue.add(ends([0.005, 0.005, 0.5, 0.5]))
+    assert catalogue.points().isolated.tolist() == [False]

@@ -100,3 +100,15 @@ def test_spectra_on_different_units_are_stacked():
     assert values[1].isnan().tolist() == [False, True, True]
     assert (vectors[0, 1] == 0).all()
     assert torch.equal(vectors[1, :, 0].abs(), torch.tensor([0, 1, 0, 0], dtype=torch.float64))
+
+
+def test_the_ends_of_a_recurrence_are_the_lowest_pairs_and_the_highest():
+    H = with_eigenvalues(np.linspace(-1, 3, 40) ** 3)
+    for n_products, n_low, n_found in [(1, 3, 1), (2, 3, 2), (3, 3, 3), (12, 3, 4), (12, 1, 2)]:
+        lanczos = krylov._Lanczos(lambda v: H @ v, generic_vector(40, H))
+        lanczos.extend(0.0, n_products, n_low)
+        T = np.diag(lanczos.alpha) + np.diag(lanczos.beta[:-1], 1) + np.diag(lanczos.beta[:-1], -1)
+        values, vectors = lanczos.ends(n_low)
+        expected = np.linalg.eigvalsh(T)[[*range(n_found - 1), -1]]
+        assert values == pytest.approx(expected, abs=1e-12)
+        assert np.allclose(T @ vectors, vectors * values, atol=1e-12)

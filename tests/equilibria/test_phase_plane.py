@@ -122,3 +122,9 @@ def test_refusals():
     samples = LayeredNetwork.random([2, 2], HARD).clamp({"x": torch.zeros(3, 2)})
     with pytest.raises(ValueError, match="one sample"):
         phase_plane(samples)
+
+
+def test_paths_are_twelve_time_constants_long_in_steps_of_a_fiftieth():
+    plane = phase_plane(pair(2.0, TANH), n_grid=3, starts=[(0.5, -0.9), (0.1, 0.2)], n_starts=5)
+    assert dict(plane.path_state.sizes) == {"path": 2, "step": 601, "component": 2}
+    assert phase_plane(pair(2.0, TANH), n_starts=5).sizes["x"] == 81

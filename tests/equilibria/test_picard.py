@@ -65,3 +65,12 @@ def test_rows_do_not_wait_for_each_other():
 def test_not_a_number_is_far():
     nan = torch.full((1, 2), torch.nan).double()
     assert picard(pair(2.0, TANH), nan, 1e-12, 300).far.all()
+
+
+def test_rows_that_overshoot_say_so_and_no_others():
+    one = torch.ones(1, 1, dtype=torch.float64)
+    assert picard(Slope(-1.2), one, 1e-10, 300)[-1].item()
+    assert not picard(Slope(0.3), one, 1e-10, 300)[-1].item()
+    assert not picard(Slope(0.3), 0 * one, 1e-10, 300)[-1].item()  # it is there
+    start = torch.tensor([[0.1, 0.2], [0.0, 0.0]], dtype=torch.float64)
+    assert not picard(pair(0.25, HARD, 0.0), start, 1e-12, 300)[-1].any()
