@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
-import subprocess
-import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -12,11 +13,10 @@ import h5py
 import numpy as np
 import pytest
 import xarray as xr
+from children import end_of, start_child
 
 import ctebm
 from ctebm.dataset import layer_of_unit, variable
-
-ROOT = Path(ctebm.__file__).parents[1]
 
 
 @pytest.fixture
@@ -268,87 +268,68 @@ class TestIntegrity:
             xr.testing.assert_equal(back.load(), mixed)
 
 
-AT_ONCE = """
-import sys, time
-from pathlib import Path
-import xarray as xr
-import ctebm
-data = xr.Dataset({"who": int(sys.argv[2])})
-ctebm.save(data, sys.argv[1] + sys.argv[2] + ".nc")
-print("ready", flush=True)
-sys.stdin.readline()
-try:
-    for i in range(3):
-        for suffix in (".nc", ".zarr"):
-            try:
-                ctebm.save(data, f"{sys.argv[1]}/{i}{suffix}")
-                print(f"{i}{suffix}", flush=True)
-            except FileExistsError:
-                pass
-finally:
-    print("done", flush=True)
-"""
-
-
 def test_of_two_processes_that_save_one_result_exactly_one_succeeds(tmp_path):
-    folder = tmp_path / "both"
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", AT_ONCE, str(folder), str(i)],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )
-        for i in range(2)
-    ]  # fmt: skip
-    for writer in writers:
-        assert writer.stdout is not None and writer.stdin is not None
-        assert writer.stdout.readline() == "ready\n"
-    for writer in writers:
-        writer.stdin.write("go\n")
-        writer.stdin.flush()
-    saved = [writer.communicate(timeout=60)[0].split() for writer in writers]
-    assert [names.pop() for names in saved] == ["done", "done"]
-    assert sorted(saved[0] + saved[1]) == sorted(
-        f"{i}{s}" for i in range(3) for s in (".nc", ".zarr")
-    )
-    for who, names in enumerate(saved):
-        for name in names:
-            with ctebm.open(folder / name) as back:
-                assert int(back.who) == who
-    assert sorted(p.name for p in folder.iterdir()) == sorted(saved[0] + saved[1])
+    names = [f"{i}{suffix}" for i in range(6) for suffix in (".nc", ".zarr")]
+
+    def work(who: int, begin: float) -> None:
+        for i, name in enumerate(names):
+            time.sleep(max(0.0, begin + 0.1 * i - time.monotonic()))
+            with contextlib.suppress(FileExistsError):
+                ctebm.save(xr.Dataset({"who": who}), tmp_path / name)
+                (tmp_path / f"{name} saved by {who}").touch()
+
+    begin = time.monotonic() + 0.1
+    children = [start_child(lambda who=who: work(who, begin)) for who in range(2)]
+    assert [end_of(child) for child in children] == [0, 0]
+    for name in names:
+        with ctebm.open(tmp_path / name) as back:
+            found = [p.name for p in tmp_path.glob(f"{name} saved*")]
+            assert found == [f"{name} saved by {int(back.who)}"]
+    assert len(list(tmp_path.iterdir())) == 2 * len(names)
 
 
-KILLED = """
-import os, signal, sys
-import numpy as np, xarray as xr
-import ctebm
-from ctebm import dataset
+def save_killed(path: Path, when: str) -> None:
+    """Save over a result, and be killed meanwhile."""
 
-def killed_half_way(self, aside, *args, **kwargs):
-    os.makedirs(aside) if sys.argv[1].endswith(".zarr") else open(aside, "wb").write(b"half")
-    os.kill(os.getpid(), signal.SIGKILL)
+    def kill(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
-if sys.argv[2] == "writing":
-    xr.Dataset.to_netcdf = xr.Dataset.to_zarr = killed_half_way
-else:
-    os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
-new = xr.Dataset({"a": dataset.variable("x", np.ones(10**5), "new")})
-ctebm.save(new, sys.argv[1], overwrite=True)
-"""
+    def killed_half_way(self: xr.Dataset, aside: Path, *_: object, **__: object) -> None:
+        if path.suffix == ".zarr":
+            aside.mkdir()
+        else:
+            aside.write_bytes(b"half")
+        kill()
+
+    def killed_in_between(self: Path, target: Path) -> None:
+        if self.suffix == ".partial":  # the old store is out of the way, the new one not in place
+            kill()
+        os.rename(self, target)
+
+    if when == "writing":
+        xr.Dataset.to_netcdf = xr.Dataset.to_zarr = killed_half_way
+    elif when == "syncing":
+        os.fsync = kill
+    else:
+        Path.rename = killed_in_between
+    new = xr.Dataset({"a": variable("x", np.ones(10**5), "new")})
+    ctebm.save(new, path, overwrite=True)
 
 
 class TestStopped:
     @pytest.mark.parametrize(
-        ("suffix", "when"), [(".nc", "writing"), (".nc", "syncing"), (".zarr", "writing")]
+        ("suffix", "when"),
+        [(".nc", "writing"), (".nc", "syncing"), (".zarr", "writing"), (".zarr", "renaming")],
     )
     def test_kill_leaves_the_old_result(self, tmp_path: Path, suffix: str, when: str) -> None:
         path = tmp_path / f"r{suffix}"
         ctebm.save(xr.Dataset({"a": variable("x", np.zeros(10), "old")}), path)
-        command = [sys.executable, "-c", KILLED, str(path), when]
-        assert subprocess.run(command, cwd=ROOT).returncode == -signal.SIGKILL
+        assert end_of(start_child(lambda: save_killed(path, when))) == -signal.SIGKILL
         with ctebm.open(path) as back:
             assert back["a"].attrs["long_name"] == "old"
             assert float(back["a"].sum()) == 0
-        ctebm.save(back, tmp_path / f"again{suffix}")
+        ctebm.save(back, path, overwrite=True)
+        assert [p.name for p in tmp_path.iterdir()] == [path.name]  # the kill's leftovers are gone
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
     def test_an_exception_leaves_the_old_result_and_nothing_else(
