@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -60,23 +60,30 @@ class Signs:
         Those below zero now, or when they last could be told from it.
     unknown : int
         Those that were zero at every point so far.
-    open : bool
-        Whether an eigenvalue is zero here that was not at every point.
+    zero : int
+        Those that are zero here.
     """
 
     negative: int
     unknown: int
-    open: bool = False
+    zero: int
+
+    @property
+    def open(self) -> bool:
+        """Whether an eigenvalue is zero here that was not at every point."""
+        return self.zero > self.unknown
 
     @classmethod
     def of(cls, eigenvalues: Tensor) -> Self:
         """Return the signs at a first point."""
-        return cls(*_counts(eigenvalues))
+        below, zero = _counts(eigenvalues)
+        return cls(below, zero, zero)
 
     def after(self, eigenvalues: Tensor) -> tuple[Self, list[int]]:
-        """Return the signs at the next point, and which of the ascending eigenvalues pass zero.
+        """Return the signs at the next point, and which eigenvalues pass zero on the way.
 
-        In the order in which they do; those that stay zero are not counted.
+        Their places, in the order in which they pass, among the ascending eigenvalues without the
+        `zero` ones that are nearest to zero: those at zero at the end pass nothing yet.
         """
         below, zero = _counts(eigenvalues)
         unknown = min(self.unknown, zero)
@@ -88,7 +95,14 @@ class Signs:
             passing = list(range(before[1], now[0]))
         else:
             passing = list(range(before[0] - 1, now[1] - 1, -1))
-        return type(self)(negative, unknown, zero > unknown), passing
+            passing = [j - (zero - unknown) for j in passing]
+        return type(self)(negative, unknown, zero), passing
+
+    def folded(self, eigenvalues: Tensor) -> Self:
+        """Return the signs if one has passed zero on the way here, which others at zero hid."""
+        below, zero = _counts(eigenvalues)
+        up = self.negative < below + zero - self.unknown
+        return replace(self, negative=self.negative + (1 if up else -1))
 
 
 def _counts(eigenvalues: Tensor) -> tuple[int, int]:
@@ -131,11 +145,11 @@ def bifurcations(
     signs, passing = signs.after(curve.eigenvalues(end))
     found: list[Found] = []
     while passing:
-        first = _located(curve, steps, passing[0], signs.unknown)
+        first = _located(curve, steps, passing[0], signs.zero)
         if first is None:
             return None
         step, at = first
-        lam, zero = _passing(curve, at, signs.unknown), _zero(curve.eigenvalues(at))
+        lam, zero = _passing(curve, at, signs.zero), _zero(curve.eigenvalues(at))
         if abs(complex(lam[passing[0]]).real) > zero or not curve.reaches(step, at):
             return None
         # all that are zero there pass it there
@@ -146,31 +160,29 @@ def bifurcations(
         at = curve.locate(last, lambda x: float(curve.tangent(x, last.t)[-1]))
         if at is not None and all(apart(curve, at, other.at) for other in found):
             fold = bool(found) or _is_fold(curve, at)
-            if fold and last.length > SEPARATE:
+            if fold and not signs.open and last.length > SEPARATE:
                 return None
             found.append(Found(last, at, _event(curve, at) if fold else _own_pitchfork(curve, at)))
+            signs = signs.folded(curve.eigenvalues(end)) if fold else signs
     found.sort(key=lambda f: (steps.index(f.step), f.step.along(curve, f.at)))
     return found, signs
 
 
-def _located(
-    curve: Curve, steps: Sequence[Step], j: int, unknown: int
-) -> tuple[Step, Point] | None:
+def _located(curve: Curve, steps: Sequence[Step], j: int, n_zero: int) -> tuple[Step, Point] | None:
     """Return the last step on which an eigenvalue passes zero, and where."""
     for step in reversed(steps):
-        at = curve.locate(step, lambda x: float(_passing(curve, x, unknown)[j].real))
+        at = curve.locate(step, lambda x: float(_passing(curve, x, n_zero)[j].real))
         if at is not None:
             return step, at
     return None
 
 
-def _passing(curve: Curve, point: Point, unknown: int) -> Tensor:
-    """Return the eigenvalues, ascending, without those that have never had a sign."""
+def _passing(curve: Curve, point: Point, n_zero: int) -> Tensor:
+    """Return the eigenvalues, ascending, without so many that are nearest to zero."""
     lam = curve.eigenvalues(point)
-    if not unknown:
+    if not n_zero:
         return lam
-    kept = lam.real.abs().argsort()[unknown:].sort().values
-    return lam[kept]
+    return lam[lam.real.abs().argsort()[n_zero:].sort().values]
 
 
 def _turns(t: Tensor, t_end: Tensor) -> bool:
@@ -186,8 +198,8 @@ def apart(curve: Curve, a: Point, b: Point) -> bool:
 def _is_fold(curve: Curve, at: Point) -> bool:
     """Return whether a turning point is a fold beyond doubt."""
     v, w = null_vectors(curve, at)
-    form = normal_form(curve, at, v[0], w[0])
-    return len(v) == 1 and abs(form.q) > CLEAR * form.q_error
+    form = normal_form(curve, at, v[0], w)
+    return form.q > CLEAR * form.q_error
 
 
 def _own_pitchfork(curve: Curve, at: Point) -> Event:

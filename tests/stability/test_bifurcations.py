@@ -11,6 +11,7 @@ from analytic import TANH, all_to_all, pair, pitchfork_state
 from ctebm import (
     AsymmetricNetwork,
     DenseNetwork,
+    Logistic,
     VectorField,
     continue_branch,
     settle,
@@ -28,24 +29,35 @@ class TestSigns:
 
     def test_a_change_of_sign_passes_zero(self):
         signs = Signs.of(tensor(1, 2, 3))
-        assert signs.after(tensor(-1, 2, 3)) == (Signs(1, 0), [0])
-        assert Signs.of(tensor(-2, -1, 3)).after(tensor(1, 2, 3)) == (Signs(0, 0), [1, 0])
+        assert signs.after(tensor(-1, 2, 3)) == (Signs(1, 0, 0), [0])
+        assert Signs.of(tensor(-2, -1, 3)).after(tensor(1, 2, 3)) == (Signs(0, 0, 0), [1, 0])
 
     def test_a_zero_keeps_its_last_sign(self):
         signs, passing = Signs.of(tensor(1, 2, 3)).after(tensor(-1e-9, 2, 3))
-        assert (signs, passing) == (Signs(0, 0, open=True), [])
-        assert signs.after(tensor(1, 2, 3)) == (Signs(0, 0), [])
-        assert signs.after(tensor(-1, 2, 3)) == (Signs(1, 0), [0])
+        assert (signs, passing, signs.open) == (Signs(0, 0, 1), [], True)
+        assert signs.after(tensor(1, 2, 3)) == (Signs(0, 0, 0), [])
+        assert signs.after(tensor(-1, 2, 3)) == (Signs(1, 0, 0), [0])
 
     def test_one_that_never_had_a_sign_passes_nothing(self):
         signs = Signs.of(tensor(1e-9, 2, 3))
-        assert signs.after(tensor(-1, 2, 3)) == (Signs(1, 0), [])
-        assert signs.after(tensor(1, 2, 3)) == (Signs(0, 0), [])
+        assert not signs.open
+        assert signs.after(tensor(-1, 2, 3)) == (Signs(1, 0, 0), [])
+        assert signs.after(tensor(1, 2, 3)) == (Signs(0, 0, 0), [])
 
     def test_another_passes_zero_beside_it(self):
+        """Places are those among the ones that are not at zero."""
         signs, passing = Signs.of(tensor(1e-9, 2, 3)).after(tensor(1e-9, 1e-9, 3))
-        assert (signs, passing) == (Signs(0, 1, open=True), [])
-        assert signs.after(tensor(-1, 1e-9, 3)) == (Signs(1, 1), [0])
+        assert (signs, passing) == (Signs(0, 1, 2), [])
+        assert signs.after(tensor(-1, 1e-9, 3)) == (Signs(1, 1, 1), [0])
+        assert Signs.of(tensor(-2, -1, 3)).after(tensor(1e-9, 2, 3)) == (Signs(1, 0, 1), [0])
+
+    def test_a_fold_passes_zero_though_another_is_zero(self):
+        """Of -1 and 2 the second passes, while the first can't be told from zero any more."""
+        end = tensor(-2, 1e-9, 3)
+        signs, passing = Signs.of(tensor(-1, 2, 3)).after(end)
+        assert (signs, passing) == (Signs(1, 0, 1), [])
+        assert signs.folded(end) == Signs(2, 0, 1)
+        assert Signs(1, 0, 1).folded(tensor(1e-9, 2, 3)) == Signs(0, 0, 1)
 
 
 class TestInhibition:
@@ -119,11 +131,30 @@ def test_a_bump_on_a_ring_runs_through_its_pitchfork(n):
         return zoo.cosine_ring(n, w)
 
     w_c = 4 / (0.5 - 1 / n)
-    bump = settle(family(w_c + 2), np.cos(2 * np.pi * np.arange(n) / n + 0.03))
-    branch = continue_branch(family, bump, (w_c + 2, w_c - 1), step=0.05)
-    assert branch.complete and branch.parameter[-1] == w_c + 2
+    bump = settle(family(w_c + 1), np.cos(2 * np.pi * np.arange(n) / n + 0.03))
+    branch = continue_branch(family, bump, (w_c + 1, w_c - 1), step=0.1)
+    assert branch.complete and branch.parameter[-1] == w_c + 1
     assert [(e.kind, e.multiplicity) for e in branch.events] == [("symmetric pitchfork", 2)]
     assert branch.events[0].parameter == pytest.approx(w_c, abs=1e-7)
+
+
+def test_a_bump_on_a_ring_folds_like_any_other():
+    """Logistic units jump from rest to a bump: its fold is one, with the zero of the symmetry."""
+    n = 48
+    angle = 2 * np.pi * np.arange(n) / n
+    W = (4 * np.cos(angle[:, None] - angle) - 1) * zoo.off_diagonal(n) / n
+
+    def family(w):
+        return DenseNetwork(w * W, np.full(n, -0.1), Logistic(4.0))
+
+    branch = continue_branch(family, settle(family(1.8), np.cos(angle + 0.1)), (1.8, 1.0), step=0.1)
+    assert branch.complete and branch.parameter[-1] == 1.8
+    assert [(e.kind, e.multiplicity) for e in branch.events] == [("fold", 2)]
+    # below the fold there is no bump, above it there is
+    p = branch.events[0].parameter
+    for w, bump in ((p - 0.01, False), (p + 0.01, True)):
+        s = settle(family(w), branch.events[0].state).state
+        assert (float(s.max() - s.min()) > 0.1) == bump
 
 
 @pytest.mark.parametrize("direction", [None, "between two units"])
