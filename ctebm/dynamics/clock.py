@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ctebm.networks.arrays import real_tensor
 from ctebm.networks.numbers import whole, whole_array
 
 __all__ = ["Clock", "Saves", "increasing", "step_size"]
@@ -171,7 +172,7 @@ def step_size(eps: float | Tensor | None, method: str) -> Tensor:
     """Return `eps` as a float64 tensor, or refuse what is no step size."""
     if eps is None:
         raise ValueError(f"{method} takes fixed steps; give eps, the step size.")
-    eps = torch.as_tensor(eps, dtype=torch.float64)
+    eps = real_tensor(eps, torch.float64)
     if not eps.numel() or not bool((torch.isfinite(eps) & (eps > 0)).all()):
         worst = eps.min().item() if eps.numel() else "none"
         raise ValueError(f"expected a finite eps > 0, got {worst}; give the step size.")
@@ -182,7 +183,7 @@ def increasing(times: ArrayLike | Tensor | None) -> Tensor:
     """Return times in float64 on the CPU, or refuse those that do not increase."""
     if times is None:
         raise ValueError("expected times to save at, got none; give times=[0, ...].")
-    t = torch.as_tensor(times, dtype=torch.float64).cpu()
+    t = real_tensor(times, torch.float64).cpu()
     if t.ndim != 1 or len(t) < 2 or not bool((t.diff() > 0).all() & torch.isfinite(t).all()):
         raise ValueError(
             f"expected two or more finite, strictly increasing times, got "

@@ -7,6 +7,7 @@ Both libraries see unit steps: the drift is multiplied by :math:`\epsilon` and t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ from ctebm.dynamics.sde import Dynamics
 from ctebm.dynamics.unit_steps import Motion, Ticks, UnitSteps, column
 from ctebm.networks.kinks import Box
 
-__all__ = ["Flow", "flow", "integrate_adaptive", "noise_of_a_step"]
+__all__ = ["Counted", "Flow", "flow", "integrate_adaptive", "noise_of_a_step"]
 
 Drift = Callable[[Tensor, Tensor], Tensor]
 Flow = Callable[[Tensor, list[int]], Tensor]
@@ -178,8 +179,47 @@ def _langevin(
     return advance
 
 
+class Counted(Dynamics):
+    """Dynamics that count their evaluations and end with the last that is allowed.
+
+    Parameters
+    ----------
+    dynamics : Dynamics
+        What moves.
+    most : int
+        Evaluations that are allowed.
+
+    Attributes
+    ----------
+    n : int
+        Evaluations so far.
+    time : float
+        The end of the last step that was accepted, if the solver tells.
+    """
+
+    def __init__(self, dynamics: Dynamics, most: int) -> None:
+        vars(self).update(vars(dynamics))
+        self.n, self.most, self.time = 0, most, -math.inf
+
+    def f(self, t: Tensor | float, s: Tensor) -> Tensor:
+        if self.n == self.most:
+            raise Exhausted
+        self.n += 1
+        return super().f(t, s)
+
+    __call__ = f
+
+    def callback_accept_step(self, t: Tensor, s: Tensor, dt: Tensor) -> None:
+        """Note how far torchdiffeq has come."""
+        self.time = float(t + dt)
+
+
+class Exhausted(Exception):
+    """No more evaluations are allowed."""
+
+
 def integrate_adaptive(
-    dynamics: Dynamics,
+    dynamics: Counted,
     method: Method,
     start: Tensor,
     times: Tensor,
@@ -187,20 +227,30 @@ def integrate_adaptive(
     atol: float,
     seed: int | None,
 ) -> Tensor:
-    """Return the states at `times` by a method that chooses its steps, one for the whole batch."""
+    """Return the states at `times` by a method that chooses its steps, one for the whole batch.
+
+    Where the evaluations are exhausted before the last time, the states at the times before.
+    """
     if seed is not None:
         return _adaptive_langevin(dynamics, method, start, times, rtol, atol, seed)
 
-    def f(t: Tensor, s: Tensor) -> Tensor:
-        return dynamics.f(t, s)
+    def solve(f: Drift, ts: Tensor) -> Tensor:
+        return _tensor(
+            torchdiffeq.odeint(f, start, ts.to(start), rtol=rtol, atol=atol, method=method.ode)
+        )
 
-    return _tensor(
-        torchdiffeq.odeint(f, start, times.to(start), rtol=rtol, atol=atol, method=method.ode)
-    )
+    try:
+        return solve(dynamics, times)
+    except Exhausted:
+        reached = times[times <= dynamics.time]
+        if len(reached) < 2:
+            return start.unsqueeze(0)
+        # the steps do not depend on what is saved: the same ones again, to the last of these
+        return solve(super(Counted, dynamics).f, reached)
 
 
 def _adaptive_langevin(
-    dynamics: Dynamics,
+    dynamics: Counted,
     method: Method,
     start: Tensor,
     times: Tensor,
@@ -224,13 +274,17 @@ def _adaptive_langevin(
     )  # fmt: skip
     states = [start.reshape(sde.flat)]
     for ts in times.unfold(0, 2, 1):
-        with torch.random.fork_rng(devices=[]):
-            out = torchsde.sdeint(
-                sde, states[-1], ts, bm=brownian, method=method.sde, adaptive=True, dt=first,
-                dt_min=least, rtol=rtol, atol=atol,
-            )  # fmt: skip
+        try:
+            with torch.random.fork_rng(devices=[]):
+                out = torchsde.sdeint(
+                    sde, states[-1], ts, bm=brownian, method=method.sde, adaptive=True, dt=first,
+                    dt_min=least, rtol=rtol, atol=atol,
+                )  # fmt: skip
+        except Exhausted:
+            break
         states.append(_tensor(out)[-1])
-    return torch.stack(states).reshape(len(times), *start.shape)
+        dynamics.time = float(ts[-1])
+    return torch.stack(states).reshape(len(states), *start.shape)
 
 
 def _as_factor(eps: Tensor, start: Tensor) -> Tensor:

@@ -57,6 +57,7 @@ def simulate(
     differentiable: bool = False,
     rtol: float = 1e-10,
     atol: float = 1e-12,
+    max_evaluations: int = 30_000,
     threads: int | None = None,
     progress: bool = False,
     callback: Callback | None = None,
@@ -98,7 +99,8 @@ def simulate(
     samples : sequence of int, optional
         The number of each row of the flattened batch, by which its stream of noise is found; by
         default 0, 1, ... A part of a sweep that gives its rows' numbers in the whole has the
-        noise it has in the whole. Rows of one number share their noise.
+        noise it has in the whole, to the bit, and its states to rounding: products of matrices
+        are summed in another order in another batch. Rows of one number share their noise.
     noise_of : Trajectory, optional
         Use the noise of that run, sample by sample the same Brownian path; this run's `eps` may
         be a whole multiple of that run's.
@@ -124,6 +126,10 @@ def simulate(
         the path of a batch as a whole, over the time from the first to the last of `times`: rows
         have noise of their own, but the path of a row is another one in another batch. It does not
         depend on the tolerance, nor on the times saved in between.
+    max_evaluations : int
+        Evaluations of the force after which an adaptive run ends with what it has saved so far,
+        and says so in ``status`` and ``message``. Networks that settle take some thousand, such
+        as go on moving up to 300 a membrane time constant.
     threads : int, optional
         Threads of torch during the run. By default 1 where a state has fewer than 65,536 numbers,
         else as many as torch is set to.
@@ -188,7 +194,7 @@ def simulate(
             room.check(len(t), 0)
             return adaptive_run(
                 motions[0], method, s, t, seed=root_seed(seed) if noisy else None, rtol=rtol,
-                atol=atol, threads=used, observe=observe,
+                atol=atol, threads=used, max_evaluations=max_evaluations, observe=observe,
             )  # fmt: skip
         step = step_size(eps, method)
         step = step.expand(s.shape[:-1]) if step.ndim else step
@@ -208,7 +214,7 @@ def simulate(
 def _warn_unstable(dynamics: Dynamics, s: Tensor, eps: Tensor) -> None:
     """Warn where steps are too large for the first sample at its start."""
     gradient = isinstance(dynamics.network, Network)
-    if s.shape[-1] > (_SYMMETRIC_UNITS if gradient else _GENERAL_UNITS):
+    if not s.numel() or s.shape[-1] > (_SYMMETRIC_UNITS if gradient else _GENERAL_UNITS):
         return
     largest = float(eps.max())
     limit = exceeded_limit(dynamics.network, s, largest)

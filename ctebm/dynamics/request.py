@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -14,8 +14,10 @@ from ctebm.dynamics.clock import Clock, Saves
 from ctebm.dynamics.methods import method_named
 from ctebm.dynamics.sde import Dynamics, Phase, as_dynamics
 from ctebm.dynamics.trajectory import Trajectory
+from ctebm.networks.arrays import real_tensor
 from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.memory import check_memory
+from ctebm.networks.numbers import finite
 
 __all__ = ["Room", "check_adaptive", "check_method", "clock_of", "first_state", "motions_of"]
 
@@ -31,9 +33,13 @@ def motions_of(
     """Return the motions one after another, and their phases if these were given."""
     if isinstance(dynamics, Dynamics | VectorField):
         return [as_dynamics(dynamics)], []
-    phases = list(dynamics)
-    if not phases:
-        raise ValueError("expected one or more phases, got none; give Phase(name, dynamics, n).")
+    phases = list(dynamics) if isinstance(dynamics, Iterable) else [dynamics]
+    wrong = [type(phase).__name__ for phase in phases if not isinstance(phase, Phase)]
+    if wrong or not phases:
+        raise ValueError(
+            "expected Dynamics, a network, or one or more of Phase(name, dynamics, n_steps), got "
+            f"{wrong[0] if wrong else 'none'}."
+        )
     names = [phase.name for phase in phases]
     if len(set(names)) < len(names):
         raise ValueError(f"expected phases of different names, got {names}.")
@@ -59,7 +65,7 @@ def check_method(method: str, motions: Sequence[Dynamics], steady: float | None)
                 "method='euler', or noise='langevin'."
             )
     noisy = any(motion.noisy for motion in motions)
-    if steady is not None and (noisy or not steady > 0 or solver.adaptive):
+    if steady is not None and (noisy or not finite("steady", steady, above=0) or solver.adaptive):
         raise ValueError("expected steady > 0 with a fixed-step method and no noise; leave it out.")
 
 
@@ -90,7 +96,7 @@ def first_state(
             "expected a state, got a whole trajectory; give run.state[-1] to go on from its end."
         )
     s = motions[0].network.finite_state(start)
-    each = () if eps is None else torch.as_tensor(eps).shape
+    each = () if eps is None else real_tensor(eps, torch.float64).shape
     batches = [s.shape[:-1], each, *(motion.batch for motion in motions)]
     try:
         batch = torch.broadcast_shapes(*batches)

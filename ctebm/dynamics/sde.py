@@ -19,10 +19,10 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.networks.arrays import real_tensor, refuse_labels
-from ctebm.networks.base import VectorField
+from ctebm.networks.base import VectorField, free_network
 from ctebm.networks.kinks import Box
-from ctebm.networks.layout import size_of
-from ctebm.networks.numbers import whole
+from ctebm.networks.layout import broadcast, size_of
+from ctebm.networks.numbers import one_of, whole
 
 __all__ = ["Dynamics", "Phase", "as_dynamics"]
 
@@ -90,16 +90,16 @@ class Dynamics:
         beta: float | Tensor | None = None,
         noise: Literal["langevin", "synaptic"] = "langevin",
     ) -> None:
-        if noise not in ("langevin", "synaptic"):
-            raise ValueError(f"expected noise 'langevin' or 'synaptic', got {noise!r}.")
+        one_of("noise", noise, ["langevin", "synaptic"])
         if (nudge is None) != (beta is None):
             raise ValueError("expected nudge and beta together; beta is the strength of the nudge.")
-        self.network = network
+        self.network = free_network(network)
         self.noise = noise
         self.sigma: Tensor = _one_per_sample("sigma", sigma, network, minimum=0.0)
         self.beta: Tensor = _one_per_sample("beta", 0.0 if beta is None else beta, network)
         self.drive: dict[str, Tensor] = self._targets(drive)
         self.nudge: dict[str, Tensor] = self._targets(nudge)
+        self._check_samples()
         if both := set(self.drive) & set(self.nudge):
             raise ValueError(f"expected layer {min(both)!r} to be driven or nudged, got both.")
 
@@ -147,6 +147,12 @@ class Dynamics:
         rows = [x.shape[:-1] for x in (self.sigma, self.beta, *targets)]
         return torch.broadcast_shapes(self.network.batch, *rows)
 
+    def _check_samples(self) -> None:
+        targets = (self.drive | self.nudge).items()
+        rows = {f"targets of {name!r}": x.shape[:-1] for name, x in targets}
+        rows |= {"sigma": self.sigma.shape[:-1], "beta": self.beta.shape[:-1]}
+        broadcast(network=self.network.batch, **rows)
+
     def _with_targets(self, s: Tensor, f: Tensor) -> Tensor:
         if self.drive or self.nudge:
             f = f.clone()  # the tensor may belong to the network, or be needed for gradients
@@ -162,9 +168,9 @@ class Dynamics:
         if targets is None:
             return {}
         if not isinstance(targets, Mapping):
-            output = self.network.output
-            refuse_labels(targets, self.network.batch, size_of(self.network.layer(output)))
-            targets = {output: targets}
+            targets = {self.network.output: targets}
+        for name, x in targets.items():
+            refuse_labels(x, self.network.batch, size_of(self.network.layer(name)))
         return {name: self.network._layer_state(name, x) for name, x in targets.items()}
 
 
@@ -207,8 +213,14 @@ class Phase:
 
 
 def as_dynamics(motion: Dynamics | VectorField) -> Dynamics:
-    """Return dynamics as they are, and a network as its motion without noise or target."""
-    return Dynamics(motion) if isinstance(motion, VectorField) else motion
+    """Return dynamics as they are, and a network as its motion without noise or target.
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+    """
+    return motion if isinstance(motion, Dynamics) else Dynamics(motion)
 
 
 def _one_per_sample(

@@ -42,7 +42,8 @@ class Trajectory:
         The step size, ``()`` or ``(*batch)``; None for adaptive methods.
     status : Tensor
         0 where a sample stayed finite, 1 where it left the finite numbers, 2 where it was to
-        become steady and did not, ``(*batch)``.
+        become steady and did not, 3 where an adaptive run was ended before its last time,
+        ``(*batch)``.
     message : list of str
         A sentence for each sample whose status is not 0, in the order of the flattened batch,
         else ``""``.
@@ -123,8 +124,9 @@ class Trajectory:
         n_samples = self.status.numel()
         data = {
             "status": variable(
-                "sample", self.status.reshape(-1), "outcome of the run", flag_values=[0, 1, 2],
-                flag_meanings="finite left_the_finite_numbers not_steady_by_the_last_step",
+                "sample", self.status.reshape(-1), "outcome of the run", flag_values=[0, 1, 2, 3],
+                flag_meanings="finite left_the_finite_numbers not_steady_by_the_last_step "
+                "ended_before_its_last_time",
             ),
             "message": variable("sample", self.message, "why a sample failed"),
             "failed_step": variable(

@@ -214,7 +214,7 @@ def states_at(motion: Dynamics, start: Tensor, eps: float, steps: list[int], met
     """Return the states after the given steps of a noiseless run, ``(save, *batch, unit)``."""
     if METHODS[method].adaptive:
         times = torch.tensor(steps, dtype=torch.float64) * eps
-        return simulate(motion, start, times=times, method=method).state
+        return simulate(motion, start, times=times, method=method).raise_for_status().state
     return simulate(
         motion, start, n_steps=steps[-1], eps=eps, method=method, save_steps=steps
     ).state

@@ -7,12 +7,11 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.networks.arrays import refuse_labels
-from ctebm.networks.base import StateLike, VectorField
-from ctebm.networks.layout import size_of
+from ctebm.networks.base import StateLike, VectorField, free_network
+from ctebm.networks.layout import broadcast, size_of
 
 __all__ = [
     "checked_network",
-    "checked_samples",
     "one_state_each",
     "one_target_each",
     "state_and_target",
@@ -49,7 +48,7 @@ def state_and_target(
     [(1, 2), (2,)]
     """
     s = checked_network(network).finite_state(state)
-    batch = checked_samples(inputs=network.batch, states=s.shape[:-1])
+    batch = broadcast(inputs=network.batch, states=s.shape[:-1])
     return s, target_states(network, target, batch)
 
 
@@ -72,7 +71,7 @@ def target_states(network: VectorField, target: ArrayLike | Tensor, batch: torch
     """
     refuse_labels(target, batch, size_of(network.layer(network.output)))
     states = network._layer_state(network.output, target)
-    checked_samples(samples=batch, targets=states.shape[:-1])
+    broadcast(samples=batch, targets=states.shape[:-1])
     return states
 
 
@@ -114,35 +113,5 @@ def checked_network(network: VectorField) -> VectorField:
     ValueError
         For anything else than a network, without named layers, or with all of them clamped.
     """
-    if not isinstance(network, VectorField):
-        raise ValueError(f"expected a network, got {type(network).__name__}.")
-    if network.n_units == 0:
-        raise ValueError(
-            "expected a network with a free output, got one with every layer clamped; leave the "
-            "output out of clamp."
-        )
-    network.layer(network.output)
+    free_network(network).layer(network.output)
     return network
-
-
-def checked_samples(**batches: torch.Size) -> torch.Size:
-    """Return the batch that several broadcast to, refused in words if they don't.
-
-    Parameters
-    ----------
-    **batches : torch.Size
-        By the name of what comes in that many samples.
-
-    Raises
-    ------
-    ValueError
-        If they do not broadcast.
-    """
-    try:
-        return torch.broadcast_shapes(*batches.values())
-    except RuntimeError:
-        got = " and ".join(f"{name} {tuple(batch)}" for name, batch in batches.items())
-        raise ValueError(
-            f"expected one row or as many as the others have, got batches of {got}; give each "
-            "sample a row, or all of them one."
-        ) from None

@@ -12,12 +12,15 @@ from ctebm.equilibria.inertia import DENSE_UNITS, root_of_rounding
 from ctebm.equilibria.kkt import residual
 from ctebm.equilibria.settling import settle_from
 from ctebm.networks.activation import Activation
-from ctebm.networks.base import VectorField, count_units
+from ctebm.networks.arrays import real_tensor
+from ctebm.networks.base import VectorField, count_units, free_network
 from ctebm.networks.hopfield import HopfieldNetwork
 from ctebm.networks.kinks import Box
 from ctebm.networks.pairwise import PairwiseField, PairwiseNetwork
 
-__all__ = ["certify_unique", "state_bounds"]
+__all__ = ["Bounds", "certify_unique", "checked_bounds", "state_bounds"]
+
+Bounds = tuple[Tensor | float, Tensor | float]
 
 # Where no bound is known, a few states of each scale are settled, coarsely, and the range of what
 # they reach is stretched by a factor and an offset.
@@ -88,6 +91,23 @@ def _guessed_reach(network: VectorField, ones: Tensor) -> Tensor:
     return (STRETCH * farthest + OFFSET) * ones
 
 
+def checked_bounds(network: VectorField, bounds: Bounds) -> Bounds:
+    """Return bounds that are finite, in order, and one a unit or one for all."""
+    pair = list(bounds) if isinstance(bounds, list | tuple | Tensor | np.ndarray) else []
+    if len(pair) != 2:
+        raise ValueError(
+            f"expected bounds (lowest, highest) of the starts, got {type(bounds).__name__}."
+        )
+    low, high = (real_tensor(b, network.dtype, network.device) for b in pair)
+    fits = {low.shape, high.shape} <= {(), (count_units(network),)}
+    if not fits or not bool((torch.isfinite(high - low) & (low <= high)).all()):
+        raise ValueError(
+            "expected finite bounds (lowest, highest) of the starts, one number or one a unit, got "
+            f"{bounds}."
+        )
+    return low, high
+
+
 def certify_unique(network: PairwiseField | HopfieldNetwork) -> bool:
     r"""Prove by a norm bound that there is exactly one equilibrium.
 
@@ -123,6 +143,7 @@ def certify_unique(network: PairwiseField | HopfieldNetwork) -> bool:
     >>> ctebm.certify_unique(ctebm.AsymmetricNetwork([[0, 100], [0.2, 0]], [0, 0], ctebm.Tanh()))
     False
     """
+    free_network(network)
     if isinstance(network, HopfieldNetwork):
         bound = network.activation.max_slope * _spectral_norm(network.pairwise)
     elif isinstance(network, PairwiseField):

@@ -3,6 +3,7 @@ r"""A plane of two units through state space: energy, force, equilibria and path
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,9 +11,9 @@ import xarray as xr
 
 from ctebm.dataset import variable
 from ctebm.dynamics.integrate import simulate
-from ctebm.dynamics.sde import Dynamics
 from ctebm.equilibria.record import known_energy
 from ctebm.equilibria.search import find_fixed_points
+from ctebm.networks.arrays import real_tensor
 from ctebm.networks.base import StateLike, VectorField, single
 from ctebm.networks.kinks import Box
 from ctebm.networks.memory import check_memory
@@ -82,10 +83,12 @@ def phase_plane(
     """
     network = single(network)
     n_grid = whole("n_grid", n_grid, least=2)
-    limits = finite("the lower limit", limits[0]), finite("the upper limit", limits[1])
+    first, last = _pair("limits", limits)
+    limits = finite("the lower limit", first), finite("the upper limit", last)
+    eps, t_end = finite("eps", eps, above=0), finite("t_end", t_end, above=0)
     n = network.n_units or 2
-    i, j = units
-    if not (0 <= i < n and 0 <= j < n and i != j):
+    i, j = (whole("unit", unit, least=0) for unit in _pair("units", units))
+    if not (i < n and j < n and i != j):
         raise ValueError(f"expected two different units below {n}, got {units}.")
     if n > 2 and len(starts):
         raise ValueError(f"paths of {n} units leave the plane of two; leave out starts.")
@@ -95,7 +98,10 @@ def phase_plane(
         "use a smaller n_grid",
     )
     axis = torch.linspace(*limits, n_grid, dtype=network.dtype, device=network.device)
-    s = network.as_state(torch.zeros(n) if base is None else base)
+    s = network.finite_state(torch.zeros(n) if base is None else base)
+    if s.ndim != 1:
+        raise ValueError(f"expected one base state of shape ({n},), got {tuple(s.shape)}.")
+    check_memory("the plane", 8 * n_grid**2 * (n + 4), "use a coarser grid", network.device)
     s = s.expand(n_grid, n_grid, n).clone()
     s[..., i], s[..., j] = axis.expand(n_grid, n_grid), axis.unsqueeze(-1).expand(n_grid, n_grid)
     plane = network.force(s)[..., [i, j]]
@@ -106,12 +112,18 @@ def phase_plane(
     if n == 2:
         data |= _equilibria(network, [i, j], n_starts)
     if len(starts):
-        data["path_state"] = _paths(network, [i, j], starts, round(t_end / eps), eps)
+        data["path_state"] = _paths(network, [i, j], starts, t_end, eps)
     coords = {
         name: variable((name,), axis, f"state of unit {unit}")
         for name, unit in zip(("x", "y"), units, strict=True)
     }
     return xr.Dataset(data, coords, _kinks(network, n, [i, j]))
+
+
+def _pair(name: str, values: Any) -> tuple[Any, Any]:
+    if not isinstance(values, tuple | list | np.ndarray | torch.Tensor) or len(values) != 2:
+        raise ValueError(f"expected two {name}, got {values!r}.")
+    return values[0], values[1]
 
 
 def _equilibria(network: VectorField, units: list[int], n_starts: int) -> dict[str, xr.Variable]:
@@ -128,13 +140,16 @@ def _paths(
     network: VectorField,
     units: list[int],
     starts: Sequence[tuple[float, float]],
-    n_steps: int,
+    t_end: float,
     eps: float,
 ) -> xr.Variable:
     """Return the motion of two units from pairs of states."""
-    first = torch.as_tensor(starts, dtype=network.dtype)
+    first = real_tensor(starts, network.dtype, network.device)
+    if first.shape[1:] != (2,):
+        raise ValueError(f"expected starts of shape (path, 2), got {tuple(first.shape)}.")
     first = first if units[0] < units[1] else first.flip(-1)
-    run = simulate(Dynamics(network), first, n_steps=n_steps, eps=eps)
+    n_steps = max(round(finite("t_end / eps", t_end / eps)), 1)
+    run = simulate(network, first, n_steps=n_steps, eps=eps)
     paths = run.state[..., units].movedim(0, 1)
     return variable(("path", "step", "component"), paths, "path")
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ctebm.equilibria.bounds import state_bounds
+from ctebm.equilibria.bounds import Bounds, checked_bounds, state_bounds
 from ctebm.equilibria.catalogue import Catalogue
 from ctebm.equilibria.kkt import check_tolerance, project, residual
 from ctebm.equilibria.newton import NEWTON_UNITS, newton_from
@@ -27,8 +27,6 @@ from ctebm.networks.memory import check_memory
 from ctebm.networks.numbers import whole
 
 __all__ = ["enumerate_fixed_points", "find_fixed_points", "search"]
-
-Bounds = tuple[Tensor | float, Tensor | float]
 
 # Up to here the search goes on, so many times, while the index sum says that points are missing.
 EXHAUSTIVE_UNITS, ATTEMPTS = 32, 4
@@ -50,7 +48,7 @@ def find_fixed_points(
     network: VectorField,
     n_starts: int = 200,
     seed: int = 0,
-    tol: float = 1e-10,
+    tol: float | None = None,
     bounds: Bounds | None = None,
 ) -> FixedPoints:
     r"""Find the distinct equilibria of one network, whatever their stability.
@@ -65,8 +63,9 @@ def find_fixed_points(
         says that points are missing.
     seed : int
         Root seed of the starts.
-    tol : float
-        Bound on the residual of what is returned; points are then polished to rounding.
+    tol : float, optional
+        Bound on the residual of what is returned, as for :func:`settle`; points are then polished
+        to rounding.
     bounds : tuple of float or Tensor, optional
         Lowest and highest start of each unit; by default those of
         :func:`~ctebm.equilibria.bounds.state_bounds`.
@@ -97,10 +96,12 @@ def find_fixed_points(
     >>> points.state[0].abs()
     tensor([0.7562, 0.7562], dtype=torch.float64)
     """
-    return search(single(network), n_starts, seed, tol, bounds).points()
+    network = single(network)
+    tol = check_tolerance(tol, network.dtype)
+    return search(network, n_starts, seed, tol, bounds).points()
 
 
-def enumerate_fixed_points(network: VectorField, tol: float = 1e-10) -> FixedPoints:
+def enumerate_fixed_points(network: VectorField, tol: float | None = None) -> FixedPoints:
     r"""Return every equilibrium of up to 12 hard-sigmoid units, from all :math:`3^N` patterns.
 
     Each unit is free, pinned low or pinned high; the free ones solve a linear system, and the
@@ -111,8 +112,8 @@ def enumerate_fixed_points(network: VectorField, tol: float = 1e-10) -> FixedPoi
     ----------
     network : VectorField
         With one sample, linear between its kinks.
-    tol : float
-        Bound on the residual.
+    tol : float, optional
+        Bound on the residual, as for :func:`settle`.
 
     Returns
     -------
@@ -134,6 +135,7 @@ def enumerate_fixed_points(network: VectorField, tol: float = 1e-10) -> FixedPoi
             [ 0.0000,  0.0000]], dtype=torch.float64)
     """
     network = single(network)
+    tol = check_tolerance(tol, network.dtype)
     if not _can_enumerate(network):
         n, box = count_units(network), network.box
         raise ValueError(
@@ -150,9 +152,9 @@ def search(
 ) -> Catalogue:
     """Return the equilibria that random starts lead to; as for :func:`find_fixed_points`."""
     n_starts = whole("n_starts", n_starts, least=1)
-    check_tolerance(tol, network.dtype)
+    seed = whole("seed", seed, least=0)
     draw = np.random.default_rng(np.random.SeedSequence(seed))
-    low, high = state_bounds(network) if bounds is None else _checked(bounds)
+    low, high = state_bounds(network) if bounds is None else checked_bounds(network, bounds)
     n, catalogue = count_units(network), Catalogue(network, tol)
     attempts = ATTEMPTS if n <= EXHAUSTIVE_UNITS else 1
     check_memory(
@@ -189,14 +191,6 @@ def _deflate(catalogue: Catalogue, starts: Tensor) -> None:
         catalogue.add(newton_from(catalogue.network, starts, catalogue.tol, known))
         if len(catalogue.states) <= len(known):
             return
-
-
-def _checked(bounds: Bounds) -> Bounds:
-    """Return bounds that are finite and in order."""
-    low, high = (torch.as_tensor(b, dtype=torch.float64) for b in bounds)
-    if not bool((torch.isfinite(high - low) & (low <= high)).all()):
-        raise ValueError(f"expected finite bounds (lowest, highest) of the starts, got {bounds}.")
-    return bounds
 
 
 def _incomplete(catalogue: Catalogue) -> bool:

@@ -20,8 +20,9 @@ from ctebm.equilibria.relaxation import relax
 from ctebm.equilibria.rows import Rows, has_energy
 from ctebm.equilibria.saddles import downhill_from, is_unstable
 from ctebm.equilibria.trust_region import GROWTH, descend, energy_rounding
-from ctebm.networks.base import StateLike, VectorField
+from ctebm.networks.base import StateLike, VectorField, free_network
 from ctebm.networks.energy import Network, check_energy
+from ctebm.networks.layout import broadcast
 from ctebm.networks.numbers import whole
 from ctebm.networks.pairwise import PairwiseNetwork
 
@@ -256,14 +257,13 @@ def settle_from(network: VectorField, starts: Tensor, tol: float) -> Tensor:
 
 def start_state(network: VectorField, start: StateLike | None) -> Tensor:
     """Return starts as states inside the box, one for each sample, checked."""
+    free_network(network)
     if start is None:
         if network.n_units is None:
             raise ValueError("this network takes states of any length; give a start.")
         start = torch.zeros(network.n_units, dtype=network.dtype, device=network.device)
-    s = network.as_state(start)
-    if not bool(torch.isfinite(s).all()):
-        raise ValueError("expected a finite start, got NaN or infinity; clean the start state.")
-    batch = torch.broadcast_shapes(s.shape[:-1], network.batch)
+    s = network.finite_state(start)
+    batch = broadcast(start=s.shape[:-1], network=network.batch)
     s = project(network, s.expand(*batch, -1).clone())
     check_motion(network, s)
     return s

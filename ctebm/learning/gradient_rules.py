@@ -14,6 +14,7 @@ from ctebm.learning.plastic import PlasticNetwork
 from ctebm.learning.rules import Rule, WeightGradient, check_steps, check_tied, outer, products
 from ctebm.networks.blocks import Blocks
 from ctebm.networks.memory import check_memory
+from ctebm.networks.numbers import finite
 
 __all__ = ["Chain", "EquilibriumPropagation", "Implicit", "ThroughTime"]
 
@@ -58,8 +59,9 @@ class EquilibriumPropagation(Rule):
     tol: float = 1e-6
 
     def __post_init__(self) -> None:
-        if not 0 < abs(self.beta) < 1:
-            raise ValueError(f"expected 0 < |beta| < 1, got {self.beta}.")
+        if finite("beta", self.beta, above=-1, below=1) == 0:
+            raise ValueError("expected 0 < |beta| < 1, got 0.")
+        finite("tol", self.tol, above=0)
 
     def gradient(
         self, network: PlasticNetwork, equilibrium: Equilibrium, target: Tensor

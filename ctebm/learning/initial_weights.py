@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ctebm.networks.layered import LayeredField, LayeredNetwork
+from ctebm.networks.layered import LayeredField, LayeredNetwork, whole_layers
+from ctebm.networks.numbers import finite
 
 __all__ = ["smallest_curvature", "weakly_coupled"]
 
@@ -43,9 +44,8 @@ def weakly_coupled(network: LayeredField, stability: float = 0.5) -> LayeredNetw
     >>> round(float(torch.linalg.eigvalsh(H)[0]), 9)
     0.4
     """
-    if not 0 < stability <= 1:
-        raise ValueError(f"expected 0 < stability <= 1, got {stability}.")
-    weights = [W for W in network.weights if W is not None]
+    finite("stability", stability, above=0, high=1)
+    weights = whole_layers(network)
     coupling = 1 - smallest_curvature(network)
     scale = (1 - stability) / coupling if coupling > 0 else 1.0
     return LayeredNetwork(

@@ -14,6 +14,7 @@ import torch
 from ctebm.learning.early_rules import Early, Symmetric, XieSeung
 from ctebm.learning.gradient_rules import Chain, EquilibriumPropagation, Implicit, ThroughTime
 from ctebm.learning.rules import Rule
+from ctebm.networks.numbers import finite, finite_array, whole
 
 __all__ = ["RULES", "Plan"]
 
@@ -97,29 +98,35 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        rates = np.atleast_1d(self.rate)
-        if not (np.all(np.isfinite(rates)) and np.all(rates >= 0)):
-            raise ValueError(f"expected finite learning rates >= 0, got {self.rate}.")
-        if self.batch < 1 or self.epochs < 0:
+        if not isinstance(self.rule, Rule):
             raise ValueError(
-                f"expected batch >= 1 and epochs >= 0, got {self.batch} and {self.epochs}."
+                f"expected a rule such as Early(), got {self.rule!r}; the rules are "
+                f"{', '.join(sorted({type(make()).__name__ for make in RULES.values()}))}, and "
+                "subclasses of Rule."
             )
-        if not 0 < self.decay <= 1:
-            raise ValueError(f"expected 0 < decay <= 1, got {self.decay}.")
-        if not self.low < self.high:
+        finite_array("learning rate", self.rate, low=0)
+        for name, least in (("epochs", 0), ("batch", 1), ("max_sweeps", 1), ("seed", 0)):
+            object.__setattr__(self, name, whole(name, getattr(self, name), least))
+        if self.patience is not None:
+            object.__setattr__(self, "patience", whole("patience", self.patience, least=0))
+        finite("decay", self.decay, above=0, high=1)
+        finite("tol", self.tol, above=0)
+        if not finite("low", self.low) < finite("high", self.high):
             raise ValueError(f"expected low < high, got {self.low} and {self.high}.")
-        if not self.tol > 0:
-            raise ValueError(f"expected tol > 0, got {self.tol}.")
         self._check_optimizer()
 
     def _check_optimizer(self) -> None:
-        if not issubclass(getattr(torch.optim, self.optimizer, object), torch.optim.Optimizer):
-            near = [name for name in dir(torch.optim) if name.lower() == self.optimizer.lower()]
+        found = getattr(torch.optim, str(self.optimizer), object)
+        if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)):
+            word = str(self.optimizer).lower()
+            near = [name for name in dir(torch.optim) if name.lower() == word]
             remedy = f"write {near[0]!r}" if near else "write its name, as in 'Adam'"
             raise ValueError(
                 f"expected an optimiser of torch.optim, got {self.optimizer!r}; {remedy}."
             )
         known = inspect.signature(getattr(torch.optim, self.optimizer)).parameters
+        if not isinstance(self.options, Mapping):
+            raise ValueError(f"expected options by their names, got {self.options!r}.")
         for name in self.options:
             if name not in known or name in ("params", "lr"):
                 raise ValueError(

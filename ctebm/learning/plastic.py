@@ -18,7 +18,7 @@ from ctebm.equilibria.sweeps import Equilibrium
 from ctebm.networks.activation import Activation
 from ctebm.networks.blocks import Blocks
 from ctebm.networks.kinks import Box
-from ctebm.networks.layered import LayeredField, LayeredNetwork
+from ctebm.networks.layered import LayeredField, LayeredNetwork, whole_layers
 from ctebm.networks.nonconservative import FeedbackNetwork
 
 __all__ = ["PlasticNetwork"]
@@ -76,9 +76,7 @@ class PlasticNetwork:
     device: torch.device
 
     def __init__(self, network: LayeredField, *, tied: bool = True) -> None:
-        weights = [W for W in network.weights if W is not None]
-        if len(weights) != len(network.layers) - 1 or network.bias.ndim != 1:
-            raise ValueError("expected a network with nothing clamped; its input comes in batches.")
+        weights = whole_layers(network)
         back = [V for V in network.blocks.feedback if V is not None]
         if tied and isinstance(network, FeedbackNetwork):
             raise ValueError("a FeedbackNetwork has two weights a pair; train with tied=False.")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ctebm.equilibria.sweeps import Equilibrium
 from ctebm.learning.plastic import PlasticNetwork
+from ctebm.networks.numbers import finite, whole
 
 __all__ = ["Rule", "WeightGradient"]
 
@@ -93,7 +94,6 @@ def check_tied(network: PlasticNetwork, name: str) -> None:
 
 def check_steps(eps: float, n_steps: int | None) -> None:
     """Refuse steps that no early phase has."""
-    if not 0 < eps <= 1:
-        raise ValueError(f"expected a step size 0 < eps <= 1, got {eps}.")
-    if n_steps is not None and n_steps < 1:
-        raise ValueError(f"expected at least one step, got {n_steps}.")
+    finite("eps", eps, above=0, high=1, remedy="larger steps overshoot")
+    if n_steps is not None:
+        whole("n_steps", n_steps, least=1)

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ctebm.networks.arrays import real_tensor
 from ctebm.networks.layered import LayeredField
 
 __all__ = ["digest", "input_states", "labelled_states"]
@@ -23,14 +24,12 @@ def labelled_states(
 ) -> tuple[Tensor, Tensor]:
     """Return input states and labels that fit the network, or say why they don't."""
     states = input_states(network, rates)
-    label = torch.as_tensor(labels, device=network.device)
+    label = _whole_numbers(labels).to(network.device)
     n_classes = network.bias[..., network.layers[network.output]].shape[-1]
     if label.shape != states.shape[:1]:
         raise ValueError(
             f"expected one label a sample, ({len(states)},), got {tuple(label.shape)}."
         )
-    if label.is_floating_point() or label.dtype == torch.bool:
-        raise ValueError(f"expected whole numbers as labels, got {label.dtype}.")
     low, high = int(label.min()), int(label.max())
     if low < 0 or high >= n_classes:
         raise ValueError(
@@ -44,9 +43,24 @@ def labelled_states(
     return states, label.long()
 
 
+def _whole_numbers(labels: ArrayLike | Tensor) -> Tensor:
+    """Return labels as integers, or say that they are none."""
+    if isinstance(labels, Tensor):
+        labels = labels.detach().cpu().numpy()
+    try:
+        array = np.asarray(labels)
+    except ValueError:  # rows of different lengths
+        array = np.asarray(None)
+    if array.dtype.kind not in "iu":
+        raise ValueError(
+            f"expected whole numbers as labels, got {array.dtype}; number the classes from 0."
+        )
+    return torch.as_tensor(array.astype(np.int64))
+
+
 def input_states(network: LayeredField, rates: ArrayLike | Tensor) -> Tensor:
     """Return the states of the input that have these rates, or say why there are none."""
-    rates = torch.as_tensor(rates, dtype=network.dtype, device=network.device)
+    rates = real_tensor(rates, network.dtype, network.device)
     n_inputs = network.biases[0].shape[-1]
     if rates.ndim != 2 or rates.shape[1] != n_inputs:
         raise ValueError(

@@ -8,17 +8,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 __all__ = [
     "check_float",
     "finite_tensor",
+    "finite_tensors",
     "mapped",
     "real_tensor",
     "refuse_integers",
     "refuse_labels",
 ]
+
+_NUMBERS = "biufc"  # of numpy: booleans, integers, floats, complex numbers
 
 
 def check_float(dtype: torch.dtype) -> torch.dtype:
@@ -50,11 +53,13 @@ def real_tensor(
 ) -> Tensor:
     """Return a tensor of a dtype and device; it may share memory with `value`.
 
+    A table of pandas or a labelled array of xarray stands for the numbers in it, in their order.
+
     Raises
     ------
     ValueError
-        For an array of complex numbers, whose imaginary part would be lost, and for what is no
-        array of numbers.
+        For an array of complex numbers, whose imaginary part would be lost, for a sparse one, and
+        for what is no array of numbers.
 
     Examples
     --------
@@ -63,15 +68,43 @@ def real_tensor(
     >>> real_tensor([0, 1], torch.float64)
     tensor([0., 1.], dtype=torch.float64)
     """
-    if "complex" in str(getattr(value, "dtype", "")) and not dtype.is_complex:
-        raise ValueError("expected real numbers, got complex ones; give their real part.")
-    try:
-        return torch.as_tensor(value, dtype=dtype, device=device)
-    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+    kind = type(value).__name__
+    if _is_sparse(value):
         raise ValueError(
-            f"expected an array of real numbers, got {type(value).__name__} ({error}); give an "
-            "array, or nested lists of equal length."
-        ) from error
+            f"expected a dense array, got a sparse {kind}; give its toarray() or to_dense(), or "
+            "weights to SparseNetwork."
+        )
+    array = value if isinstance(value, Tensor) else _numbers(value)
+    if array is None:
+        raise ValueError(
+            f"expected an array of real numbers, got {kind}; give an array, or nested lists of "
+            "numbers of equal length."
+        )
+    if "complex" in str(array.dtype) and not dtype.is_complex:
+        raise ValueError("expected real numbers, got complex ones; give their real part.")
+    return torch.as_tensor(array, dtype=dtype, device=device)
+
+
+def _is_sparse(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return value.layout != torch.strided
+    return hasattr(value, "toarray")  # of scipy
+
+
+def _numbers(value: Any) -> NDArray[Any] | Tensor | None:
+    """Return the numbers in what came, as torch reads them; None if it is not made of numbers."""
+    try:
+        if isinstance(value, list | tuple) and any(isinstance(item, Tensor) for item in value):
+            return torch.stack([torch.as_tensor(item) for item in value])
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):  # ragged, or not of one kind
+        return None
+    if array.dtype.kind not in _NUMBERS:
+        return None
+    forward = array.flags.writeable and all(step >= 0 for step in array.strides)
+    if array.dtype in (np.float32, np.float64) and forward:
+        return array
+    return array.astype(complex if array.dtype.kind == "c" else float, order="C")
 
 
 def finite_tensor(value: ArrayLike | Tensor, what: str, dtype: torch.dtype) -> Tensor:
@@ -93,6 +126,29 @@ def finite_tensor(value: ArrayLike | Tensor, what: str, dtype: torch.dtype) -> T
     if not bool(torch.isfinite(tensor).all()):
         raise ValueError(f"expected finite numbers in {what}, got NaN or infinity.")
     return tensor
+
+
+def finite_tensors(values: Any, what: str, dtype: torch.dtype) -> list[Tensor]:
+    """Return copies of parameters, one array a layer or pair of layers, as a list.
+
+    Raises
+    ------
+    ValueError
+        As :func:`finite_tensor`, and for what is no sequence of arrays.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.networks.arrays import finite_tensors
+    >>> finite_tensors([[0, 1], [1]], "biases", torch.float64)
+    [tensor([0., 1.], dtype=torch.float64), tensor([1.], dtype=torch.float64)]
+    """
+    arrays = isinstance(values, np.ndarray | Tensor) and values.ndim > 0
+    if not (arrays or isinstance(values, list | tuple)):
+        raise ValueError(
+            f"expected {what} as a list of arrays, input first, got {type(values).__name__}."
+        )
+    return [finite_tensor(value, f"{what}[{i}]", dtype) for i, value in enumerate(values)]
 
 
 def refuse_integers(value: object, what: str, remedy: str) -> None:

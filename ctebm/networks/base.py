@@ -25,10 +25,18 @@ from torch import Tensor
 
 from ctebm.networks.arrays import check_float, mapped, real_tensor, refuse_integers
 from ctebm.networks.kinks import Box
-from ctebm.networks.layout import consecutive, covering, rows_of, size_of
+from ctebm.networks.layout import broadcast, consecutive, covering, rows_of, size_of
 from ctebm.networks.memory import check_matrices
 
-__all__ = ["ClampedField", "LyapunovField", "StateLike", "VectorField", "count_units", "single"]
+__all__ = [
+    "ClampedField",
+    "LyapunovField",
+    "StateLike",
+    "VectorField",
+    "count_units",
+    "free_network",
+    "single",
+]
 
 N = TypeVar("N", bound="VectorField")
 
@@ -146,8 +154,8 @@ class VectorField(ABC):
         Parameters
         ----------
         states : mapping of str to array
-            A state for each clamped layer, ``(*batch, size)``; one row a sample. States, not
-            rates: the ``state`` method of a network with rates turns rates into states.
+            A state for each clamped layer by its name, ``(*batch, size)``; one row a sample.
+            States, not rates: the ``state`` method of a network with rates turns rates into states.
 
         Returns
         -------
@@ -158,7 +166,8 @@ class VectorField(ABC):
         Raises
         ------
         ValueError
-            For a layer that does not exist, or states of another size, not finite, or integers.
+            Without names of layers, for a layer that does not exist, or states of another size, not
+            finite, or integers.
         """
         return ClampedField(self, self._layer_states(states))
 
@@ -228,7 +237,8 @@ class VectorField(ABC):
         Parameters
         ----------
         s : array or record, (*batch, unit)
-            States, or a record with a ``state``, such as :class:`~ctebm.FixedPoints`.
+            States, or a record with a ``state``, such as :class:`~ctebm.FixedPoints` or its
+            dataset. A dimension ``unit`` of xarray goes last.
 
         Raises
         ------
@@ -237,6 +247,8 @@ class VectorField(ABC):
         """
         if not isinstance(s, Tensor) or s.dtype != self.dtype or s.device != self.device:
             array: Any = getattr(s, "state", s)
+            if "unit" in getattr(array, "dims", ()):  # of xarray, where order is free
+                array = array.transpose(..., "unit")
             s = real_tensor(array, self.dtype, self.device)
         if s.ndim == 0 or (self.n_units is not None and s.shape[-1] != self.n_units):
             raise ValueError(
@@ -293,7 +305,7 @@ class VectorField(ABC):
         state, batch = self.as_state(s), self.batch
         if not batch or state.shape[:-1] == batch:
             return state
-        return state.expand(*torch.broadcast_shapes(state.shape[:-1], batch), -1)
+        return state.expand(*broadcast(states=state.shape[:-1], network=batch), -1)
 
     def _with_vector(self, s: StateLike, v: StateLike) -> tuple[Tensor, Tensor]:
         """Return a state and a vector, one for each sample."""
@@ -301,7 +313,16 @@ class VectorField(ABC):
         return state, vector
 
     def _layer_states(self, states: Mapping[str, ArrayLike | Tensor]) -> dict[str, Tensor]:
-        return {name: self._layer_state(name, x) for name, x in states.items()}
+        if not isinstance(states, Mapping):
+            name = next(iter(self.layers), "x")
+            raise ValueError(
+                f"expected states of layers by their names, got {type(states).__name__}; give "
+                f"{{{name!r}: states}}."
+            )
+        found = {name: self._layer_state(name, x) for name, x in states.items()}
+        batches = {f"layer {name!r}": x.shape[:-1] for name, x in found.items()}
+        broadcast(**batches, network=self.batch)
+        return found
 
     def _layer_state(self, name: str, x: ArrayLike | Tensor) -> Tensor:
         """Return a copy of the states of a layer, checked."""
@@ -477,7 +498,7 @@ def single(network: N) -> N:
     Raises
     ------
     ValueError
-        For a network with more samples than one.
+        As :func:`free_network`, and for a network of more samples than one, or of none.
 
     Examples
     --------
@@ -487,13 +508,41 @@ def single(network: N) -> N:
     >>> single(net.clamp({"x": [[0.5, 0.5]]})).batch
     torch.Size([])
     """
-    if math.prod(network.batch) != 1:
+    if math.prod(free_network(network).batch) != 1:
         raise ValueError(
             f"expected a network with one sample, got {tuple(network.batch)}; clamp one input."
         )
     if not network.batch:
         return network
     return network.samples(network.batch, torch.tensor(0))
+
+
+def free_network(network: N) -> N:
+    """Return a network with units that move, or refuse what has none.
+
+    Raises
+    ------
+    ValueError
+        For something else than a network, or one with every layer clamped.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> from ctebm.networks.base import free_network
+    >>> net = ctebm.LayeredNetwork.random([2, 1], ctebm.Tanh())
+    >>> free_network(net) is net
+    True
+    """
+    if not isinstance(network, VectorField):
+        raise ValueError(
+            f"expected a network, got {type(network).__name__}; give one such as DenseNetwork."
+        )
+    if network.n_units == 0:
+        raise ValueError(
+            "expected a network with a free layer, got one with every layer clamped; leave the "
+            "output out of clamp."
+        )
+    return network
 
 
 def count_units(network: VectorField) -> int:

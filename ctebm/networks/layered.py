@@ -3,7 +3,7 @@ r"""Layers coupled to their neighbours: eq. 6 with couplings in blocks."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.networks.activation import Activation, as_activation
-from ctebm.networks.arrays import finite_tensor
+from ctebm.networks.arrays import finite_tensors
 from ctebm.networks.blocks import Blocks, product
 from ctebm.networks.layout import consecutive, layer_names, without_layer
 from ctebm.networks.memory import check_matrices, check_memory
@@ -23,7 +23,7 @@ from ctebm.networks.pairwise import PairwiseField, PairwiseNetwork, affine
 
 _DENSE_UNITS = 100  # up to which one dense product is faster than a product a block
 
-__all__ = ["LayeredField", "LayeredNetwork"]
+__all__ = ["LayeredField", "LayeredNetwork", "whole_layers"]
 
 
 class LayeredField(PairwiseField):
@@ -57,8 +57,8 @@ class LayeredField(PairwiseField):
         activation: Activation | Callable[[Tensor], Tensor],
         dtype: torch.dtype,
     ) -> None:
-        blocks = [finite_tensor(W, f"weights[{i}]", dtype) for i, W in enumerate(weights)]
-        rows = [finite_tensor(b, f"biases[{i}]", dtype) for i, b in enumerate(biases)]
+        blocks = finite_tensors(weights, "weights", dtype)
+        rows = finite_tensors(biases, "biases", dtype)
         if any(b.ndim == 0 for b in rows):
             raise ValueError("expected an array of biases for each layer, got a number.")
         if len(blocks) < 1 or len(rows) != len(blocks) + 1:
@@ -195,10 +195,8 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
             For less than two layers, an empty one, a gain that is negative or not finite, or
             weights that do not fit the free memory.
         """
-        sizes = [whole("size", n, least=1, remedy="a layer has units") for n in sizes]
-        if len(sizes) < 2:
-            raise ValueError(f"expected two or more layers, got sizes {sizes}.")
-        gain = finite("gain", gain, low=0)
+        sizes = _layer_sizes(sizes)
+        gain, seed = finite("gain", gain, low=0), whole("seed", seed, least=0)
         blocks = [m * n for m, n in pairwise(sizes)]
         what = f"a network of {' - '.join(f'{n:,}' for n in sizes)} units"
         check_memory(what, 8 * (2 * sum(blocks) + 2 * max(blocks)), "use smaller layers")
@@ -244,6 +242,29 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_kept"}
+
+
+def _layer_sizes(sizes: Sequence[int]) -> list[int]:
+    """Return the sizes of two or more layers."""
+    if not isinstance(sizes, Iterable):
+        raise ValueError(f"expected the sizes of two or more layers, got {sizes!r}.")
+    checked = [whole("size", n, least=1, remedy="a layer has units") for n in sizes]
+    if len(checked) < 2:
+        raise ValueError(f"expected two or more layers, got sizes {checked}.")
+    return checked
+
+
+def whole_layers(network: LayeredField) -> list[Tensor]:
+    """Return the weights of a layered network, or refuse one with a layer clamped, or another."""
+    if not isinstance(network, LayeredField):
+        raise ValueError(
+            f"expected a network in layers, got {type(network).__name__}; give a LayeredNetwork "
+            "or FeedbackNetwork."
+        )
+    weights = [W for W in network.weights if W is not None]
+    if len(weights) != len(network.layers) - 1 or network.bias.ndim != 1:
+        raise ValueError("expected a network with nothing clamped; its input comes in batches.")
+    return weights
 
 
 @dataclass(frozen=True, eq=False)

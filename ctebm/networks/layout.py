@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 __all__ = [
+    "broadcast",
     "consecutive",
     "covering",
     "drop_units",
@@ -17,6 +19,36 @@ __all__ = [
     "size_of",
     "without_layer",
 ]
+
+
+def broadcast(**batches: torch.Size) -> torch.Size:
+    """Return the batch that several broadcast to, refused in words if they don't.
+
+    Parameters
+    ----------
+    **batches : torch.Size
+        By the name of what comes in that many samples.
+
+    Raises
+    ------
+    ValueError
+        If they do not broadcast.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.networks.layout import broadcast
+    >>> broadcast(states=torch.Size([3]), targets=torch.Size([1]))
+    torch.Size([3])
+    """
+    try:
+        return torch.broadcast_shapes(*batches.values())
+    except RuntimeError:
+        got = " and ".join(f"{name} {tuple(batch)}" for name, batch in batches.items())
+        raise ValueError(
+            f"expected one row or as many as the others have, got batches of {got}; give each "
+            "sample a row, or all of them one."
+        ) from None
 
 
 def size_of(where: slice) -> int:
@@ -70,9 +102,14 @@ def covering(layers: Mapping[str, slice], n_units: int | None) -> dict[str, slic
     >>> covering({"x": slice(0, 3), "y": slice(3, 5)}, 5)
     {'x': slice(0, 3, None), 'y': slice(3, 5, None)}
     """
+    if not isinstance(layers, Mapping):
+        raise ValueError(
+            f"expected layers as names and slices, got {type(layers).__name__}; give such as "
+            '{"x": slice(0, 3), "y": slice(3, 5)}.'
+        )
     end = 0
     for where in layers.values():
-        if where.start != end or where.stop is None or where.stop < end or where.step is not None:
+        if not _follows(where, end):
             break
         end = where.stop
     else:
@@ -80,6 +117,13 @@ def covering(layers: Mapping[str, slice], n_units: int | None) -> dict[str, slic
             return dict(layers)
     units = "all units" if n_units is None else f"the {n_units} units"
     raise ValueError(f"expected layers as consecutive slices that cover {units}, got {layers}.")
+
+
+def _follows(where: Any, end: int) -> bool:
+    """Return whether units begin where others have ended."""
+    if not isinstance(where, slice) or where.step is not None:
+        return False
+    return where.start == end and isinstance(where.stop, int) and where.stop >= end
 
 
 def without_layer(layers: Mapping[str, slice], name: str) -> dict[str, slice]:

@@ -20,7 +20,7 @@ from ctebm.networks.arrays import finite_tensor
 from ctebm.networks.blocks import Blocks
 from ctebm.networks.dense import DenseField, check_square
 from ctebm.networks.layered import LayeredField, LayeredNetwork
-from ctebm.networks.numbers import finite
+from ctebm.networks.numbers import finite, whole
 
 __all__ = ["AsymmetricNetwork", "FeedbackNetwork"]
 
@@ -118,6 +118,8 @@ class FeedbackNetwork(LayeredField):
         ValueError
             For a gain that is not finite.
         """
+        _check_layered(network)
+        gain = finite("gain", gain)
         return cls.of(network, [None if W is None else gain * W for W in network.weights])
 
     @classmethod
@@ -141,7 +143,8 @@ class FeedbackNetwork(LayeredField):
             For weights of one number or all zero, which cannot turn, or an angle that is not
             finite.
         """
-        degrees = finite("degrees", degrees)
+        _check_layered(network)
+        degrees, seed = finite("degrees", degrees), whole("seed", seed, least=0)
         streams = np.random.SeedSequence(seed).spawn(len(network.weights))
         feedback = [
             None if W is None else _turned(i, W, degrees, np.random.default_rng(stream))
@@ -165,12 +168,13 @@ class FeedbackNetwork(LayeredField):
         ValueError
             For blocks of other shapes, or not finite.
         """
-        whole = cls.__new__(cls)
-        whole.weights = [None if W is None else W.clone() for W in network.weights]
-        whole.depth = network.depth
-        whole.feedback = _blocks_like(network.weights, feedback)
-        whole._set(network.activation, network.bias.clone(), network.layers)
-        return whole
+        _check_layered(network)
+        other = cls.__new__(cls)
+        other.weights = [None if W is None else W.clone() for W in network.weights]
+        other.depth = network.depth
+        other.feedback = _blocks_like(network.weights, feedback)
+        other._set(network.activation, network.bias.clone(), network.layers)
+        return other
 
     @property
     def blocks(self) -> Blocks:
@@ -202,13 +206,19 @@ class FeedbackNetwork(LayeredField):
         return network
 
 
+def _check_layered(network: LayeredNetwork) -> None:
+    if not isinstance(network, LayeredField):
+        raise ValueError(f"expected a LayeredNetwork, got {type(network).__name__}.")
+
+
 def _blocks_like(
     weights: Sequence[Tensor | None], feedback: Sequence[ArrayLike | Tensor | None]
 ) -> list[Tensor | None]:
     """Return blocks of feedback as tensors like the forward blocks, checked."""
-    if len(feedback) != len(weights):
+    if not isinstance(feedback, list | tuple) or len(feedback) != len(weights):
+        got = len(feedback) if isinstance(feedback, list | tuple) else type(feedback).__name__
         raise ValueError(
-            f"expected {len(weights)} blocks of feedback, got {len(feedback)}; give one for each "
+            f"expected {len(weights)} blocks of feedback, got {got}; give one for each "
             "pair of neighbouring layers."
         )
     pairs = enumerate(zip(feedback, weights, strict=True))

@@ -16,7 +16,8 @@ from torch import Tensor
 from ctebm.equilibria.kkt import check_tolerance, pinned_units, residual
 from ctebm.equilibria.newton import newton_from
 from ctebm.equilibria.settling import start_state
-from ctebm.networks.base import StateLike, VectorField
+from ctebm.networks.base import StateLike, VectorField, single
+from ctebm.networks.numbers import finite, finite_array, whole
 from ctebm.stability.bifurcations import Found, Signs, apart, bifurcations
 from ctebm.stability.branch import Branch
 from ctebm.stability.curve import Curve, Point, Step
@@ -44,7 +45,7 @@ def continue_branch(
     *,
     step: float = 0.02,
     max_points: int = 2000,
-    tol: float = 1e-10,
+    tol: float | None = None,
 ) -> Branch:
     r"""Follow a branch of equilibria from one end of a parameter's range.
 
@@ -62,8 +63,8 @@ def continue_branch(
         Longest step along the branch, in units of the range or of the root mean square state.
     max_points : int
         Where to give up.
-    tol : float
-        Bound on the force at every point.
+    tol : float, optional
+        Bound on the force at every point, by default as for :func:`~ctebm.settle`.
 
     Returns
     -------
@@ -88,19 +89,23 @@ def continue_branch(
     >>> branch.stability[0], branch.stability[-1]
     ('stable', 'saddle')
     """
-    first, last = map(float, parameter_range)
-    if not (math.isfinite(first) and math.isfinite(last) and first != last):
-        raise ValueError(f"expected a parameter range of two finite ends, got {parameter_range}.")
-    if not (0 < step <= 1 and max_points >= 2):
-        raise ValueError(f"expected 0 < step <= 1 and max_points >= 2, got {step}, {max_points}.")
+    if not callable(family):
+        raise ValueError(
+            f"expected a function from a number to a network, got {type(family).__name__}."
+        )
+    ends = finite_array("an end of the parameter range", parameter_range)
+    if ends.shape != (2,) or ends[0] == ends[1]:
+        raise ValueError(f"expected a parameter range of two ends, got {parameter_range}.")
+    first, last = ends.tolist()
+    step, max_points = _checked(step, max_points)
+    network = single(family(first))
+    tol = check_tolerance(tol, network.dtype)
     curve = Curve(family, abs(last - first), tol)
-    network = curve.network(first)
     if network.dtype != torch.float64:
         raise ValueError(
             f"expected networks in float64, got {network.dtype}: derivatives by the parameter and "
             "the kinds of events come from differences; let the family return float64."
         )
-    check_tolerance(tol, network.dtype)
     s = start_state(network, start)
     if s.ndim != 1 or len(s) > CONTINUATION_UNITS:
         raise ValueError(
@@ -164,6 +169,7 @@ def switch_branch(
     >>> sorted(arm.state[-1].tolist() for arm in arms)
     [[-0.5, -0.5], [0.5, 0.5]]
     """
+    step, max_points = _checked(step, max_points)
     if event.kind not in BRANCH_POINTS:
         raise ValueError(f"expected a branch point, got a {event.kind}; no other branch is there.")
     first, last = branch.parameter_range
@@ -184,6 +190,10 @@ def switch_branch(
             arm = replace(arm, message=message)
         arms.append(arm)
     return arms[0], arms[1]
+
+
+def _checked(step: float, max_points: int) -> tuple[float, int]:
+    return finite("step", step, above=0, high=1), whole("max_points", max_points, least=2)
 
 
 class _Follower:

@@ -10,9 +10,11 @@ from torch import Tensor
 from ctebm.equilibria.inertia import DENSE_UNITS, classify
 from ctebm.equilibria.kkt import margin, pinned_units, residual
 from ctebm.equilibria.krylov import Spectrum, stacked
-from ctebm.networks.base import StateLike, VectorField
+from ctebm.networks.base import StateLike, VectorField, free_network
 from ctebm.networks.energy import Network
+from ctebm.networks.layout import broadcast
 from ctebm.networks.memory import check_memory
+from ctebm.networks.numbers import finite
 from ctebm.stability.hessian import hessian_spectrum
 from ctebm.stability.jacobian import jacobian_spectrum
 from ctebm.stability.record import Linearization
@@ -66,10 +68,9 @@ def linearize(
     tensor([[0.0067, 0.0033],
             [0.0033, 0.0067]], dtype=torch.float64)
     """
-    s = network.as_state(state)
-    if not bool(torch.isfinite(s).all()):
-        raise ValueError("expected a finite state, got NaN or infinity; settle first.")
-    batch = torch.broadcast_shapes(s.shape[:-1], network.batch)
+    s = free_network(network).finite_state(state)
+    tol = finite("tol", tol, above=0)
+    batch = broadcast(states=s.shape[:-1], network=network.batch)
     s = s.expand(*batch, -1)
     if s.numel() == 0:
         raise ValueError(f"expected one state or more, got {tuple(s.shape)}.")

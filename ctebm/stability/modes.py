@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ctebm.networks.numbers import finite, whole
+
 __all__ = ["eps_limit", "power", "response", "transfer", "variance"]
 
 
@@ -92,12 +94,16 @@ def smallest(values: Tensor, without: float = torch.inf) -> Tensor:
 
 
 def check_times(eps: float | None, n_steps: int | None, time: float | None) -> None:
-    """Refuse a response at two kinds of time at once, or at half of one."""
+    """Refuse a response at two kinds of time at once, at half of one, or at no number."""
     if (eps is None) != (n_steps is None) or (time is not None and eps is not None):
         raise ValueError(
             "expected eps and n_steps, or time, or none of these for the response at equilibrium, "
             f"got eps={eps}, n_steps={n_steps}, time={time}."
         )
+    if eps is not None:
+        finite("eps", eps, above=0), whole("n_steps", n_steps, least=0)
+    if time is not None:
+        finite("time", time, low=0)
 
 
 def check_stable(what: str, stability: str | Sequence[str]) -> None:
@@ -112,8 +118,7 @@ def check_stable(what: str, stability: str | Sequence[str]) -> None:
 
 def check_noise(what: str, sigma: float, residual: Tensor, stability: str | Sequence[str]) -> None:
     """Refuse the fluctuations of a bad intensity, away from equilibrium, or where none stay."""
-    if not (math.isfinite(sigma) and sigma >= 0):
-        raise ValueError(f"expected a finite sigma >= 0, got {sigma}.")
+    finite("sigma", sigma, low=0)
     if not bool(is_equilibrium(residual).all()):
         raise ValueError(
             f"expected an equilibrium for {what}, got a force of "
@@ -124,7 +129,7 @@ def check_noise(what: str, sigma: float, residual: Tensor, stability: str | Sequ
 
 def check_eps(eps: float | None, limit: float) -> None:
     """Refuse a step at which Euler's method is not stable."""
-    if eps is not None and not 0 < eps < limit:
+    if eps is not None and not 0 < finite("eps", eps) < limit:
         raise ValueError(
             f"expected 0 < eps < eps_max = {limit:.6g}, where Euler's step is stable, got {eps}."
         )

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
-import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ctebm.networks.arrays import real_tensor
 from ctebm.networks.base import VectorField
 from ctebm.networks.memory import check_memory
+from ctebm.networks.numbers import finite, finite_array
 from ctebm.stability import modes
 from ctebm.stability.hessian import HessianMotion
 from ctebm.stability.jacobian import JacobianMotion
@@ -111,7 +112,7 @@ class LinearResponse(ABC):
         modes.check_times(eps, n_steps, time)
         if eps is None and time is None:
             modes.check_stable("a response at equilibrium", self.stability)
-        return self._motion.response(self.network.as_state(force), eps, n_steps, time)
+        return self._motion.response(self.network.finite_state(force), eps, n_steps, time)
 
     def frequency_response(self, force: ArrayLike | Tensor, frequency: float) -> Tensor:
         r"""Return the complex amplitude :math:`(2\pi i f - J)^{-1} u` under an oscillating force.
@@ -129,14 +130,16 @@ class LinearResponse(ABC):
             If the point is not stable.
         """
         modes.check_stable("a frequency response", self.stability)
-        u = self.network.as_state(force)
-        return self._motion.frequency_response(u, 2 * math.pi * frequency)
+        u = self.network.finite_state(force)
+        return self._motion.frequency_response(u, 2 * math.pi * finite("frequency", frequency))
 
     def power_spectrum(self, sigma: float, frequency: ArrayLike | Tensor) -> Tensor:
         r"""Return each unit's power spectrum of Langevin noise, ``(*batch, frequency, unit)``.
 
         The diagonal of :math:`\sigma^2 G G^\dagger` with :math:`G = (2\pi i f - J)^{-1}`.
-        Two-sided: its integral over all `f`, negative ones included, is the variance.
+        Two-sided: its integral over all `f`, negative ones included, is the variance. A one-sided
+        estimate, which ``scipy.signal.welch`` and ``periodogram`` return by default, is twice this
+        at `f > 0`; ``return_onesided=False`` gives them two sides.
 
         Parameters
         ----------
@@ -153,7 +156,8 @@ class LinearResponse(ABC):
         """
         modes.check_noise("a power spectrum", sigma, self.residual, self.stability)
         self._check_whole("a power spectrum")
-        f = torch.as_tensor(frequency, dtype=self.state.dtype, device=self.state.device)
+        finite_array("frequency", frequency)
+        f = real_tensor(frequency, self.state.dtype, self.state.device)
         numbers = _POWER_COPIES * self.state.numel() * f.numel()
         what = f"the power of every unit at {f.numel():,} frequencies"
         n_bytes = numbers * self.state.element_size()

@@ -54,3 +54,52 @@ def test_adaptive_steps_with_noise_hold_their_tolerance_on_one_path():
         ctebm.simulate(
             dynamics, torch.zeros(1, 14), times=[0, 1], method="adaptive_srk", samples=[0]
         )
+
+
+class Clipped(ctebm.Network):
+    """Eq. 6 with one unit, its rate clipped without a word: its force jumps at 0 and at 1."""
+
+    def energy(self, s):
+        return s.square().sum(-1) / 2 - 1.2 * s.clamp(0, 1).sum(-1)
+
+
+@pytest.mark.parametrize("observe", [None, {"mean": lambda s: s.mean(-1)}])
+def test_a_run_that_chatters_ends_and_says_so(observe):
+    times = [0, 0.5, 1, 5, 9]
+    run = ctebm.simulate(
+        Clipped(1), [[0.5], [0.4]], times=times, method="dopri5", max_evaluations=1000,
+        observe=observe,
+    )  # fmt: skip
+    exact = 1.2 - (1.2 - torch.tensor([0.5, 0.4], dtype=torch.float64)) * torch.tensor(-0.5).exp()
+    assert run.time.tolist() == times[:3] and run.status.tolist() == [3, 3]
+    assert "sample 1 was at time 1.2" in run.message[1] and "declare kinks" in run.message[1]
+    if observe is None:
+        torch.testing.assert_close(run.state[1, :, 0], exact, rtol=1e-6, atol=0)
+    else:
+        torch.testing.assert_close(run.observed["mean"][1], exact, rtol=1e-6, atol=0)
+    assert run.to_dataset().status.values.tolist() == [3, 3]
+    with pytest.raises(FloatingPointError, match="1,000 evaluations"):
+        run.raise_for_status()
+
+
+def test_an_adaptive_run_with_noise_ends_with_its_evaluations():
+    run = ctebm.simulate(
+        ctebm.Dynamics(layered(1), 0.5), torch.zeros(1, 14), times=[0, 0.1, 50], seed=1,
+        method="adaptive_srk", rtol=1e-3, atol=1e-3, max_evaluations=2000,
+    )  # fmt: skip
+    assert run.time.tolist() == [0, 0.1] and run.status.tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rtol": float("inf")}, {"rtol": float("nan")}, {"rtol": -1}, {"atol": "small"},
+        {"rtol": 0, "atol": 0}, {"max_evaluations": 0}, {"max_evaluations": float("inf")},
+        {"times": [0, float("nan")]}, {"start": torch.zeros(0, 14)},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_no_tolerance_is_refused(options):
+    request = {"start": torch.zeros(14), "times": [0, 1], "method": "dopri5"} | options
+    with pytest.raises(ValueError, match="expected"):
+        ctebm.simulate(layered(1), **request)

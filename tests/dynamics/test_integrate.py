@@ -117,3 +117,32 @@ def test_layered_weights_have_gradients_run_after_run():
         )
         found.append(torch.autograd.grad(run.state[-1].sum(), weights))
     assert all(torch.equal(a, b) and bool(a.any()) for a, b in zip(*found, strict=True))
+
+
+def test_the_noise_of_a_row_is_that_of_the_row_alone_and_its_states_are_to_rounding():
+    noisy = ctebm.Dynamics(pair(), sigma=0.1)
+    start = torch.linspace(-0.4, 0.4, 128, dtype=F64).reshape(64, 2)
+
+    def run(dynamics: ctebm.Dynamics, rows: int) -> Tensor:
+        return ctebm.simulate(dynamics, start[:rows], n_steps=50, eps=0.1, seed=5).state[:, 0]
+
+    class Still(ctebm.VectorField):
+        def force(self, s: Tensor) -> Tensor:
+            return torch.zeros_like(s)
+
+    noise = ctebm.Dynamics(Still(2), sigma=0.1)
+    assert torch.equal(run(noise, 64), run(noise, 1))
+    assert (run(noisy, 64) - run(noisy, 1)).abs().max() < 1e-15
+
+
+@pytest.mark.parametrize("options", [{}, {"sigma": 0.1}, {"stream": "philox", "sigma": 0.1}])
+def test_no_samples_have_a_run_of_none(options):
+    sigma = options.pop("sigma", 0.0)
+    network = ctebm.LayeredNetwork.random([3, 4, 2], ctebm.HardSigmoid()).clamp(
+        {"x": torch.zeros(0, 3)}
+    )
+    run = ctebm.simulate(
+        ctebm.Dynamics(network, sigma), torch.zeros(6), n_steps=3, eps=0.1, **options
+    )
+    assert run.state.shape == (4, 0, 6) and run.message == []
+    assert run.to_dataset().sizes["sample"] == 0

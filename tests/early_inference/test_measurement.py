@@ -252,7 +252,7 @@ def test_samples_that_do_not_fit_are_refused_in_a_sentence():
         with pytest.raises(ValueError, match=words):
             ctebm.correspondence(net, x_given, target)
     whole = net.clamp({"x": x, "h1": [0.0] * 3, "y": [0.0] * 2})
-    with pytest.raises(ValueError, match="free output, got one with every layer clamped"):
+    with pytest.raises(ValueError, match="free layer, got one with every layer clamped"):
         ctebm.correspondence(whole, None, torch.zeros(2))
     with pytest.raises(ValueError, match="expected a network, got Dynamics"):
         ctebm.correspondence(ctebm.Dynamics(net), x, torch.zeros(2))  # pyright: ignore[reportArgumentType]

@@ -15,6 +15,9 @@ from ctebm.learning.plan import RULES
         {"rate": -1.0}, {"rate": float("nan")}, {"batch": 0}, {"decay": 0.0}, {"tol": 0.0},
         {"low": 0.9, "high": 0.1}, {"low": 0.5, "high": 0.5}, {"epochs": -1}, {"decay": 1.1},
         {"rate": (0.1, -0.1)}, {"options": {"params": ()}}, {"optimizer": "Adum"},
+        {"rule": "ep"}, {"epochs": float("nan")}, {"epochs": float("inf")}, {"epochs": 2.5},
+        {"tol": float("inf")}, {"max_sweeps": 0}, {"seed": -1}, {"patience": 0.5}, {"options": 3},
+        {"optimizer": "lr_scheduler"}, {"optimizer": None}, {"low": float("nan")},
         {"optimizer": "Rprop", "options": {"weight_decay": 0.1}}, {"options": {"lr": 0.1}},
     ],
     ids=str,
@@ -57,3 +60,12 @@ def test_rules_by_name_are_what_their_names_say():
         centred=False
     )
     assert RULES["early"]() == ctebm.Early()
+
+
+def test_a_word_for_a_rule_is_answered_with_the_rules():
+    with pytest.raises(ValueError, match=r"got 'ep'; the rules are Chain, Early, EquilibriumProp"):
+        dataclasses.replace(PLAN, rule="ep")
+
+
+def test_whole_floats_are_counts():
+    assert dataclasses.replace(PLAN, epochs=3.0).epochs == 3

@@ -1,12 +1,16 @@
 """Arrays that come from outside."""
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse
 import torch
+import xarray as xr
 
 from ctebm.networks.arrays import (
     check_float,
     finite_tensor,
+    finite_tensors,
     mapped,
     real_tensor,
     refuse_integers,
@@ -28,7 +32,7 @@ def test_real_numbers_of_any_kind_pass():
     for value in ([1, 2], (1.0, 2.0), np.array([1, 2]), torch.tensor([1, 2]), np.float32([1, 2])):
         assert real_tensor(value, F64).tolist() == [1, 2]
     assert real_tensor(torch.tensor([1j]), torch.complex128).tolist() == [1j]
-    for value in (np.array([1j]), torch.tensor([1j]), np.complex64(1j)):
+    for value in (np.array([1j]), torch.tensor([1j]), np.complex64(1j), 1j, [[1j]]):
         with pytest.raises(ValueError, match="expected real numbers"):
             real_tensor(value, F64)
 
@@ -65,7 +69,7 @@ def test_a_change_reaches_every_tensor_and_nothing_else():
     assert t.tolist() == [1] and found["module"] is not module
 
 
-@pytest.mark.parametrize("value", [None, "a", b"a", [[1], [1, 2]], [1, None], {}, 1j, 10**400])
+@pytest.mark.parametrize("value", [None, "a", b"a", [[1], [1, 2]], [1, None], {}, 10**400])
 def test_what_is_no_array_of_numbers_is_refused_in_a_sentence(value):
     with pytest.raises(ValueError, match=r"an array of real numbers, got .*; give an array"):
         real_tensor(value, torch.float64)
@@ -82,3 +86,32 @@ def test_one_integer_a_sample_is_a_label(labels):
 def test_states_are_no_labels():
     for states in ([0.0, 1.0, 2.0], [[0, 1, 0]] * 3, torch.zeros(3), [[1], [1, 2]], "abc"):
         refuse_labels(states, torch.Size([3]), 3)
+
+
+def test_numbers_come_in_many_containers():
+    rows = [[1.0, 2.0], [3.0, 4.0]]
+    table = np.array(rows)
+    locked = table.copy()
+    locked.flags.writeable = False
+    for value in (
+        pd.DataFrame(rows, columns=["a", "b"]), xr.DataArray(rows), locked, table.astype(">f8"),
+        table.astype(np.longdouble), pd.DataFrame([[1, 2], [3, 4]]), np.asfortranarray(table),
+        [torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])], [table[0], table[1]],
+    ):  # fmt: skip
+        assert real_tensor(value, F64).tolist() == rows
+    assert real_tensor(table[::-1], F64).tolist() == rows[::-1]
+    assert real_tensor(pd.Series([1, 2]), F64).tolist() == [1, 2]
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+def test_sparse_arrays_are_refused_with_the_way_out():
+    dense = torch.eye(2)
+    for value in (scipy.sparse.csr_array(dense.numpy()), dense.to_sparse(), dense.to_sparse_csr()):
+        with pytest.raises(ValueError, match=r"got a sparse .*toarray\(\).*SparseNetwork"):
+            real_tensor(value, F64)
+
+
+@pytest.mark.parametrize("value", [None, 3, "ab", {"a": [1]}, torch.tensor(1.0), np.float64(1)])
+def test_layers_come_as_a_list_of_arrays(value):
+    with pytest.raises(ValueError, match="biases as a list of arrays, input first"):
+        finite_tensors(value, "biases", F64)

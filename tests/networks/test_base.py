@@ -5,11 +5,12 @@ import copy
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from cases import CHAIN, F64, Chain, Neural, Spiral, clipped, layered, states
 from numpy.testing import assert_allclose
 
 import ctebm
-from ctebm.networks.base import count_units, single
+from ctebm.networks.base import count_units, free_network, single
 
 
 class Relay(ctebm.VectorField):
@@ -368,3 +369,31 @@ def test_states_of_the_cases_avoid_kinks():
     s = states(motion, (1000,))
     for kinks in motion.box:
         assert ((s - kinks).abs() >= 1e-3).all()
+
+
+def test_what_is_no_moving_network_is_refused():
+    for value in (None, 3, "net", ctebm.Tanh(), ctebm.DenseNetwork, np.zeros((2, 2))):
+        with pytest.raises(ValueError, match=f"expected a network, got {type(value).__name__}"):
+            free_network(value)
+    whole = ctebm.LayeredNetwork.random([2, 1], ctebm.Tanh())
+    with pytest.raises(ValueError, match="every layer clamped; leave the output out of clamp"):
+        free_network(whole.clamp({"x": [0.0, 0.0], "y": [0.0]}))
+
+
+def test_states_to_clamp_come_by_the_names_of_layers():
+    whole = ctebm.LayeredNetwork.random([2, 1], ctebm.Tanh())
+    for bare in ([0.1, 0.2], np.zeros(2), torch.zeros(5, 2)):
+        with pytest.raises(ValueError, match=r"by their names, got .*; give \{'x': states\}"):
+            whole.clamp(bare)
+    with pytest.raises(ValueError, match=r"batches of layer 'x' \(3,\) and layer 'y' \(2,\)"):
+        whole.clamp({"x": torch.zeros(3, 2), "y": torch.zeros(2, 1)})
+    with pytest.raises(ValueError, match=r"layer 'y' \(2,\) and network \(3,\)"):
+        whole.clamp({"x": torch.zeros(3, 2)}).clamp({"y": torch.zeros(2, 1)})
+
+
+def test_a_dimension_of_units_goes_last():
+    network = ctebm.DenseNetwork([[0, 1], [1, 0]], [0, 0], ctebm.Tanh())
+    s = torch.tensor([[0.1, 0.2], [0.3, 0.4]], dtype=F64)
+    turned = xr.DataArray(s.numpy().T, dims=("unit", "sample"))
+    assert torch.equal(network.as_state(turned), s)
+    assert torch.equal(network.as_state(xr.Dataset({"state": turned})), s)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ctebm.networks.layout import (
+    broadcast,
     consecutive,
     covering,
     drop_units,
@@ -47,3 +48,9 @@ def test_rows_of_a_parameter_that_is_broadcast():
     assert rows_of(t, batch, torch.tensor([5, 0])).tolist() == [[4, 5], [0, 1]]
     assert rows_of(t, batch, torch.tensor(4)).tolist() == [2, 3]
     assert rows_of(t[0], batch, torch.tensor([5, 0])).tolist() == [0, 1]
+
+
+def test_batches_broadcast_or_are_named():
+    assert broadcast(a=torch.Size((3, 1)), b=torch.Size((4,))) == (3, 4)
+    with pytest.raises(ValueError, match=r"batches of a \(3,\) and b \(1, 4\)"):
+        broadcast(a=torch.Size((3,)), b=torch.Size((1, 4)))

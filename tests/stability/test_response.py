@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.signal
 import torch
 from analytic import HARD, TANH, pair, random_dense
 
@@ -129,6 +130,22 @@ def test_frequency_response_and_power_spectrum(network):
     torch.testing.assert_close(total, linear.covariance(0.2).diagonal(), rtol=1e-9, atol=0)
 
 
+def test_a_one_sided_estimate_is_twice_the_spectrum():
+    """Welch's estimate from a long run, each of 8 bands within 4 standard errors (1 in 2,000)."""
+    linear, eps, every = at_rest(pair(0.5, TANH)), 0.02, 5
+    noisy = Dynamics(linear.network, sigma=0.01)
+    rows = 200
+    run = simulate(
+        noisy, linear.state.expand(rows, 2), n_steps=20_000, eps=eps, save_every=every, seed=1
+    )
+    moved = (run.state[400:, :, 0] - linear.state[0]).numpy().T  # after 40 time constants
+    f, estimate = scipy.signal.welch(moved, 1 / (every * eps), nperseg=512)
+    spread = estimate.std(0) / rows**0.5
+    bands = np.arange(2, 18, 2)  # far below Nyquist's frequency: Euler's step and aliases are small
+    expected = 2 * linear.power_spectrum(0.01, f[bands])[:, 0].numpy()
+    assert (abs(estimate.mean(0)[bands] - expected) < 4 * spread[bands]).all()
+
+
 def test_refusals():
     saddle = linearize(pair(8.0, TANH), torch.zeros(2))
     for ask in (
@@ -145,5 +162,17 @@ def test_refusals():
         stable.covariance(0.1, synaptic=True)
     with pytest.raises(ValueError, match="sigma"):
         stable.covariance(-1.0)
+    for numbers in (
+        {"time": math.nan},
+        {"eps": 0.1, "n_steps": math.inf},
+        {"eps": "a", "n_steps": 1},
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            stable.response(torch.ones(2), **numbers)
+    for frequency in (math.nan, [0.1, math.inf], "low"):
+        with pytest.raises(ValueError, match="frequency"):
+            stable.power_spectrum(0.1, frequency)
+    with pytest.raises(ValueError, match="finite states"):
+        stable.frequency_response([1.0, math.nan], 0.1)
     with pytest.raises(ValueError, match="n_steps"):
         stable.response(torch.ones(2), eps=0.1)
