@@ -33,7 +33,7 @@ def motions_of(
     """Return the motions one after another, and their phases if these were given."""
     if isinstance(dynamics, Dynamics | VectorField):
         return [as_dynamics(dynamics)], []
-    phases = list(dynamics) if isinstance(dynamics, Iterable) else [dynamics]
+    phases: list[Phase] = list(dynamics) if isinstance(dynamics, Iterable) else [dynamics]
     wrong = [type(phase).__name__ for phase in phases if not isinstance(phase, Phase)]
     if wrong or not phases:
         raise ValueError(

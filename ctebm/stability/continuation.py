@@ -93,9 +93,9 @@ def continue_branch(
         raise ValueError(
             f"expected a function from a number to a network, got {type(family).__name__}."
         )
-    ends = finite_array("an end of the parameter range", parameter_range)
+    ends = finite_array("parameter range of two finite ends", parameter_range)
     if ends.shape != (2,) or ends[0] == ends[1]:
-        raise ValueError(f"expected a parameter range of two ends, got {parameter_range}.")
+        raise ValueError(f"expected a parameter range of two finite ends, got {parameter_range}.")
     first, last = ends.tolist()
     step, max_points = _checked(step, max_points)
     network = single(family(first))

@@ -101,7 +101,8 @@ def check_times(eps: float | None, n_steps: int | None, time: float | None) -> N
             f"got eps={eps}, n_steps={n_steps}, time={time}."
         )
     if eps is not None:
-        finite("eps", eps, above=0), whole("n_steps", n_steps, least=0)
+        finite("eps", eps, above=0)
+        whole("n_steps", n_steps, least=0)
     if time is not None:
         finite("time", time, low=0)
 
