@@ -106,7 +106,8 @@ def chain_gradient(
     Returns
     -------
     Tensor, (*batch, unit)
-        One entry for each unit; 0 for pinned hidden units. The output's own entry is
+        One entry for each unit; 0 for pinned hidden units, also for one whose force is exactly 0
+        at its kink (margin 0), which a push into the box would move. The output's own entry is
         :math:`\hat y - y^*` whether or not the unit passes it on (see :func:`responsive_units`).
 
     Raises
@@ -182,8 +183,9 @@ def implicit_gradient(network: VectorField, state: StateLike, target: ArrayLike 
     Returns
     -------
     Tensor, (*batch, unit)
-        0 for pinned units, outputs included. NaN for a sample whose Hessian on the unpinned units
-        is not positive definite; without an energy, stability is not checked.
+        0 for pinned units, outputs and such with margin 0 included. NaN for a sample whose Hessian
+        on the unpinned units is not positive definite; without an energy, stability is not
+        checked.
 
     Raises
     ------

@@ -20,6 +20,7 @@ from ctebm.networks.numbers import finite
 
 __all__ = [
     "check_tolerance",
+    "jump_beside",
     "margin",
     "on_kinks",
     "pinned_units",
@@ -28,6 +29,8 @@ __all__ = [
     "residual_vector",
 ]
 
+# How far on both sides a force is looked at for a jump: farther than chattering steps are long.
+JUMP_DISTANCE = 1e-3
 # A force is a sum of terms of order 1: a few roundings of it are noise.
 ROUNDINGS = 8
 # The tolerance that nobody asked for, and how many roundings it leaves to narrow dtypes.
@@ -81,6 +84,26 @@ def on_kinks(network: VectorField, s: Tensor) -> Tensor:
     A unit that its current pins is told by its place.
     """
     return s if network.box is None else network.box.on_kinks(s)
+
+
+def jump_beside(network: VectorField, s: Tensor) -> str:
+    """Return a sentence on the unit whose force jumps beside a state ``(unit,)``, or ``""``.
+
+    The force is looked at on both sides, along itself. What differs there as much from nearby as
+    from ten times as far jumps, at a kink that is not in the network's box.
+    """
+    f = network.force(s)
+    step = JUMP_DISTANCE * s.abs().max().clamp(min=1) * f / f.abs().max()
+    ends = [(project(network, s + d), project(network, s - d)) for d in (step, step / 10)]
+    far, near = ((network.force(above) - network.force(below)).abs() for above, below in ends)
+    i = int(far.argmax())
+    if not float(near[i]) > float(far[i]) / 2:
+        return ""
+    return (
+        f"the force on unit {i} jumps by {float(near[i]):.3g} at the state {float(s[i]):.4g}, a "
+        "kink that is not declared; give the rate its kinks (HardSigmoid, or Custom with kinks), a "
+        "network of your own its box, or round the kink."
+    )
 
 
 def check_tolerance(tol: float | None, dtype: torch.dtype, default: float = DEFAULT_TOL) -> float:

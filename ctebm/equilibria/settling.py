@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ctebm.equilibria.inertia import classify
-from ctebm.equilibria.kkt import check_tolerance, project, residual
+from ctebm.equilibria.kkt import check_tolerance, jump_beside, project, residual
 from ctebm.equilibria.picard import picard
 from ctebm.equilibria.record import FixedPoints, points_at
 from ctebm.equilibria.relaxation import relax
@@ -193,7 +193,7 @@ def _descend(
                 f"{grown:.3g}; bound the rate, or add a term that grows with the state."
             )
         elif not r <= tol and n < max_iterations:
-            ends.why[i] = (
+            ends.why[i] = jump_beside(rows.one(i), ends.state[i]) or (
                 f"residual {r:.3g} > {tol:g} after {n} steps, and none lowers it any more: it is "
                 "the rounding of large terms, or the energy is not smooth; give a larger tol."
             )
@@ -224,7 +224,8 @@ def _follow(
             f"the state grows without bound: by a factor {grown:.3g} in time {t:.3g}; bound the "
             "force."
             if not grown < GROWTH
-            else f"does not settle: after time {t:.3g} in {n} steps it cycles or is still moving, "
+            else jump_beside(rows.one(int(at[i])), found.state[i])
+            or f"does not settle: after time {t:.3g} in {n} steps it cycles or is still moving, "
             f"with residual {float(size[i]):.3g}; give more iterations, or simulate it."
         )
 

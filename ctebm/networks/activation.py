@@ -14,13 +14,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ctebm.networks.arrays import mapped
 from ctebm.networks.kinks import Box
+from ctebm.networks.numbers import finite_array
 
 __all__ = ["Activation", "Custom", "as_activation"]
+
+# A user's rate is tried at so many states up to this distance from 0.
+_TRIED, _TRIALS = 10.0, 400
+# Between neighbours intervals are halved so often, to some 10^-8: values that differ there by this
+# share of the largest jump, unless the rate is steeper than about 10^5 a unit.
+_HALVINGS, _JUMP = 22, 1e-3
+# A kink may be declared so far from where it is found.
+_AS_DECLARED = 1e-6
 
 
 class Activation(ABC):
@@ -142,18 +153,24 @@ class Activation(ABC):
 
 @dataclass(frozen=True)
 class Custom(Activation):
-    """Any smooth element-wise function of a tensor as a firing rate.
+    """Any element-wise function of a tensor as a firing rate, smooth but for declared kinks.
 
     Parameters
     ----------
     function : callable
         Maps a tensor to a tensor of the same shape, element by element, twice differentiable by
-        torch.
+        torch. It is tried between -10 and 10 when it is given.
     kinks : tuple of float
-        States at which its slope jumps; equilibria on such kinks are found only for activations
-        with a ``box``.
+        States at which its slope jumps. Two of them around 0, between which it rises from 0 with
+        slope 1, are a ``box``, as of :class:`HardSigmoid`; on others no equilibria are found.
     rates : tuple of float
         Infimum and supremum of the function, where they are known.
+
+    Raises
+    ------
+    ValueError
+        For a function that torch can't differentiate, such as one of numpy, and for a slope that
+        jumps where no kink is declared.
 
     Examples
     --------
@@ -161,14 +178,86 @@ class Custom(Activation):
     >>> rho = ctebm.Custom(torch.sin, rates=(-1.0, 1.0))
     >>> rho(torch.zeros(1)), rho.derivative(torch.zeros(1))
     (tensor([0.]), tensor([1.]))
+    >>> ctebm.Custom(lambda s: s.clamp(0, 1), kinks=(0.0, 1.0)).box
+    Box(low=0.0, high=1.0)
     """
 
     function: Callable[[Tensor], Tensor]
     kinks: tuple[float, ...] = ()
     rates: tuple[float, float] = (-math.inf, math.inf)
 
+    def __post_init__(self) -> None:
+        kinks = np.sort(finite_array("a kink", self.kinks).reshape(-1))
+        object.__setattr__(self, "kinks", tuple(kinks.tolist()))
+        s = torch.linspace(-_TRIED, _TRIED, _TRIALS, dtype=torch.float64)
+        if not _works(self, s):
+            return
+        if len(_jumps(self, self, s)):
+            raise ValueError("expected a continuous rate, got one that jumps; round its step.")
+        found = _jumps(self, self.derivative, s)
+        far = np.abs(found[:, None] - kinks).min(1, initial=math.inf) > _AS_DECLARED
+        if far.any():
+            places = tuple(sorted({*(found[far].round(6) + 0.0).tolist(), *self.kinks}))
+            raise ValueError(
+                f"expected a smooth rate, or its kinks, got a slope that jumps at {places}; give "
+                f"ctebm.Custom(function, kinks={places}), a HardSigmoid, or a smooth rate."
+            )
+        if _is_box(self, s):
+            for name, value in {
+                "box": Box(*self.kinks),
+                "max_slope": 1.0,
+                "max_curvature": 0.0,
+            }.items():
+                object.__setattr__(self, name, value)
+
     def __call__(self, s: Tensor) -> Tensor:
         return self.function(s)
+
+
+def _works(rho: Activation, s: Tensor) -> bool:
+    """Return whether a rate takes states on the CPU in float64, or refuse what is no rate."""
+    for states in (s, s.float()):
+        try:
+            rate, slope = rho(states), rho.derivative(states)
+        except Exception as error:  # of whatever the function does with a tensor
+            if "device" in str(error):  # it has tensors elsewhere
+                return False
+            failed = error
+            continue
+        if rate.shape == slope.shape == s.shape and rate.is_floating_point():
+            return states is s
+        raise ValueError(
+            "expected a function that returns one rate for each state, got another shape or type; "
+            "let it act element by element."
+        )
+    raise ValueError(
+        "expected a rate made of torch functions, such as torch.tanh, got one that torch can't "
+        "differentiate: functions of numpy and math take no tensors."
+    ) from failed
+
+
+def _jumps(rho: Activation, function: Callable[[Tensor], Tensor], s: Tensor) -> NDArray[np.float64]:
+    """Return where a function of the state jumps: what differs however near two states are."""
+    low, high = s[:-1], s[1:]
+    left, right = function(low), function(high)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        value = function(middle)
+        first = (value - left).abs() > (right - value).abs()
+        low, left = torch.where(first, low, middle), torch.where(first, left, value)
+        high, right = torch.where(first, middle, high), torch.where(first, value, right)
+    largest = torch.cat([left, right]).nan_to_num(0, 0, 0).abs().max()
+    defined = torch.isfinite(rho(low)) & torch.isfinite(rho(high))
+    jumps = defined & ((right - left).abs() > _JUMP * largest)
+    return ((low + high) / 2)[jumps].detach().numpy()
+
+
+def _is_box(rho: Activation, s: Tensor) -> bool:
+    """Return whether a rate rises from 0 with slope 1 between two kinks around the state 0."""
+    if len(rho.kinks) != 2 or not rho.kinks[0] <= 0 <= rho.kinks[1]:
+        return False
+    clipped = s.clamp(*rho.kinks) - rho.kinks[0]
+    return bool(((rho(s) - clipped).abs() < _AS_DECLARED).all())
 
 
 def as_activation(rho: Activation | Callable[[Tensor], Tensor]) -> Activation:

@@ -24,12 +24,17 @@ class HardSigmoid(Activation):
     Parameters
     ----------
     lower : float
-        The lower kink :math:`b_1 < 0`; the upper is :math:`b_2 = b_1 + 1 > 0`.
+        The lower kink :math:`b_1 \le 0`; the upper is :math:`b_2 = b_1 + 1 \ge 0`. With
+        ``lower=0`` it is the clip to [0, 1] of Scellier & Bengio, whose kink at 0 is where units
+        rest: without a current they have no margin there, which `stability` and `margin` of
+        equilibria tell, their gradient is that of the pinned side, and a unit that starts below
+        0 comes to it by its leak alone, without end. Between the kinks it is the same as the
+        default with biases, inputs and targets lowered by 1/2.
 
     Raises
     ------
     ValueError
-        If 0 is not between the kinks.
+        If 0 is neither between the kinks nor on one.
 
     Examples
     --------
@@ -44,7 +49,8 @@ class HardSigmoid(Activation):
     lower: float = -0.5
 
     def __post_init__(self) -> None:
-        finite("lower", self.lower, above=-1, below=0, remedy="eq. 7 has its kinks around 0")
+        remedy = "shift biases, inputs and targets so that 0 lies between the kinks or on one"
+        finite("lower", self.lower, low=-1, high=0, remedy=remedy)
         kinks = self.lower, self.lower + 1
         _derive(
             self, box=Box(*kinks), kinks=kinks, max_slope=1.0, max_curvature=0.0, analytic_strip=0.0
@@ -184,7 +190,7 @@ class SmoothHardSigmoid(Activation):
     Raises
     ------
     ValueError
-        If 0 is not between the corners, or the width is not positive.
+        If 0 is neither between the corners nor on one, or the width is not positive.
 
     Examples
     --------

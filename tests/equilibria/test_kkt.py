@@ -4,8 +4,10 @@ import pytest
 import torch
 from analytic import HARD, TANH, pair, random_dense
 
+import ctebm
 from ctebm.equilibria.kkt import (
     check_tolerance,
+    jump_beside,
     margin,
     pinned_units,
     project,
@@ -57,3 +59,22 @@ def test_a_tolerance_below_rounding_is_refused(dtype, floor):
     for tol in (0.9 * floor, 0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="rounding floor"):
             check_tolerance(tol, dtype)
+
+
+@pytest.mark.parametrize("path", ["fast", "flow"])
+def test_a_kink_that_is_not_declared_is_named_where_settling_fails(path):
+    class Clipped(ctebm.Network):
+        def energy(self, s):
+            return s.square().sum(-1) / 2 - 1.2 * s[..., 1].clamp(0, 1)
+
+    found = ctebm.settle(Clipped(2), [0.3, 0.5], path=path, max_iterations=200)
+    assert found.status.item() == 1
+    assert "the force on unit 1 jumps by 1.2 at the state 1, a kink that is not" in found.message[0]
+
+
+def test_a_smooth_force_does_not_jump():
+    stiff = ctebm.DenseNetwork([[0, 9], [9, 0]], [-4, -4], ctebm.Logistic(8))
+    for s in ([0.3, 0.1], [0.0, 0.0]):
+        assert jump_beside(stiff, stiff.as_state(s)) == ""
+    hard = ctebm.DenseNetwork([[0, 9], [9, 0]], [-4, -4], ctebm.HardSigmoid())
+    assert jump_beside(hard, hard.as_state([0.5, 0.4])) == ""  # its kinks are known

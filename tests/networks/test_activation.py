@@ -1,5 +1,9 @@
 """The contract of every firing rate, one's own included."""
 
+import math
+import re
+
+import numpy as np
 import pytest
 import torch
 from cases import ACTIVATIONS, F64
@@ -107,3 +111,69 @@ def test_only_activations_and_callables_pass():
         as_activation("tanh")
     with pytest.raises(NotImplementedError, match="no inverse"):
         as_activation(torch.sin).inverse(torch.tensor(0.0))
+
+
+@pytest.mark.parametrize(
+    "function, places",
+    [
+        (lambda s: s.clamp(0, 1), (0.0, 1.0)),
+        (torch.relu, (0.0,)),
+        (torch.nn.functional.relu6, (0.0, 6.0)),
+        (lambda s: (s + 0.3).abs(), (-0.3,)),
+    ],
+)
+def test_kinks_that_are_not_declared_are_named(function, places):
+    for make in (ctebm.Custom, as_activation):
+        with pytest.raises(ValueError, match=re.escape(f"jumps at {places}; give")):
+            make(function)
+    assert ctebm.Custom(function, kinks=places).kinks == places
+    with pytest.raises(ValueError, match=re.escape(str(places))):  # all of them, not some
+        ctebm.Custom(function, kinks=places[1:])
+
+
+def test_smooth_rates_have_no_kinks_however_steep():
+    F = torch.nn.functional
+    for function in (
+        torch.tanh,
+        torch.sin,
+        F.silu,
+        F.gelu,
+        F.elu,
+        F.softplus,
+        torch.exp,
+        torch.log,
+    ):
+        assert ctebm.Custom(function).kinks == ()
+    assert ctebm.Custom(lambda s: torch.sigmoid(1e4 * s)).kinks == ()
+
+
+def test_a_clip_of_slope_1_has_the_box_of_a_hard_sigmoid():
+    clip = ctebm.Custom(lambda s: (s + 0.5).clamp(0, 1), kinks=(-0.5, 0.5))
+    net, twin = (
+        ctebm.DenseNetwork([[0, 0.7], [0.7, 0]], [-0.9, 0.3], rho)
+        for rho in (clip, ctebm.HardSigmoid())
+    )
+    assert torch.equal(ctebm.settle(net).state, ctebm.settle(twin).state)
+    for other in (lambda s: 2 * s.clamp(0, 0.5), lambda s: s.clamp(0, 0.5) + 0.1):
+        assert ctebm.Custom(other, kinks=(0.0, 0.5)).box is None
+
+
+@pytest.mark.parametrize(
+    "function, words",
+    [
+        (np.tanh, "made of torch functions"),
+        (math.tanh, "made of torch functions"),
+        (lambda s: None, "made of torch functions"),
+        (lambda s: s.sum(), "one rate for each state"),
+        (lambda s: (s > 0).double(), "a continuous rate"),
+    ],
+)
+def test_what_is_no_rate_is_refused_at_the_door(function, words):
+    with pytest.raises(ValueError, match=words):
+        ctebm.DenseNetwork([[0.0]], [0.0], function)
+
+
+def test_a_rate_may_have_parameters_of_float32():
+    layer = torch.nn.Linear(1, 1)
+    rho = ctebm.Custom(lambda s: layer(s.unsqueeze(-1)).squeeze(-1))
+    assert rho(torch.zeros(2)).shape == (2,)

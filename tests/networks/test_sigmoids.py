@@ -104,8 +104,8 @@ def test_activations_are_values():
 @pytest.mark.parametrize(
     "make, words",
     [
-        (lambda: ctebm.HardSigmoid(0.5), "kinks around 0"),
-        (lambda: ctebm.HardSigmoid(math.nan), "kinks around 0"),
+        (lambda: ctebm.HardSigmoid(0.5), "0 lies between the kinks or on one"),
+        (lambda: ctebm.HardSigmoid(math.nan), "0 lies between the kinks or on one"),
         (lambda: ctebm.Logistic(0.0), "gain > 0"),
         (lambda: ctebm.Logistic(math.inf), "gain > 0"),
         (lambda: ctebm.SmoothHardSigmoid(width=-1.0), "width > 0"),
