@@ -216,6 +216,7 @@ class Custom(Activation):
 
 def _works(rho: Activation, s: Tensor) -> bool:
     """Return whether a rate takes states on the CPU in float64, or refuse what is no rate."""
+    failed: Exception | None = None
     for states in (s, s.float()):
         try:
             rate, slope = rho(states), rho.derivative(states)

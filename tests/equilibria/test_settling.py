@@ -160,7 +160,7 @@ def test_float32():
 
 def test_bad_starts():
     network = pair(2, HARD)
-    with pytest.raises(ValueError, match="finite start"):
+    with pytest.raises(ValueError, match="expected finite states, got nan in unit 0"):
         settle(network, [math.nan, 0.0])
     with pytest.raises(ValueError, match="expected a state of shape"):
         settle(network, [0.0, 0.0, 0.0])
