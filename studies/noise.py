@@ -150,6 +150,22 @@ def _held(settings: Settings, one: Problem) -> Tensor:
     return torch.stack([cosine[:, n_layers - i, i] for i in range(n_layers)], -1)
 
 
+def _held_error(settings: Settings, one: Problem) -> Tensor:
+    """Return the error of held pairs at first arrival, sigma = 1, where units meet kinks (N5)."""
+    import torch
+
+    import ctebm
+    from ctebm.early_inference.metrics import relative_error
+
+    noisy = ctebm.correspondence(
+        one.network, one.x, one.target, [0.1], n_steps=len(one.hidden) + 1, sigma=1.0,
+        replicates=settings.replicates, baseline="held", seed=settings.seed,
+    )  # fmt: skip
+    quiet = ctebm.correspondence(one.network, one.x, one.target, [0.1], n_steps=len(one.hidden) + 1)
+    error = noisy.by_layer(relative_error, quiet.displacement)[:, 0]
+    return torch.stack([error[:, n, i] for i, n in enumerate(noisy.first_arrival)], -1).median(0)[0]
+
+
 def _synaptic(settings: Settings, one: Problem) -> Tensor:
     """Return the cosine at t = 1 with noise inside the pressure, as large as sigma = 0.1."""
     how = {"sigma": 0.1, "noise": "synaptic", "baseline": "equilibrium"}
@@ -176,6 +192,10 @@ def _recorded(
         | {
             "pairs": (("baseline", "layer"), pairs, "tangent of the angle to the quiet"),
             "held": (at, kept, held),
+            "held_error": (
+                "layer", _held_error(settings, one),
+                "relative error at first arrival of runs in pairs, sigma = 1, eps = 0.1, median",
+            ),
             "synaptic": (at, inside, "cosine, synaptic noise, at t = 1"),
         }
         | kink_variables(quiet),
@@ -303,6 +323,8 @@ def _judge_pairs(k: int, one: xr.Dataset) -> list[Verdict]:
                         held, 1e-10, f"undriven pairs {undriven:.1e}, unpaired {rest:.1e}"),
         Verdict.reported(f"depth {k}: held pairs, sigma = 0.01, eps = 0.1: cosine at first arrival",
                          one.held.median()),
+        Verdict.reported(f"depth {k}: held pairs, sigma = 1, eps = 0.1: error at first arrival",
+                         one.held_error, "units meet kinks"),
         Verdict.reported(f"depth {k}: synaptic noise of 0.1, eps = 0.1, t = 1: cosine",
                          one.synaptic.mean()),
     ]  # fmt: skip

@@ -3,7 +3,9 @@
 The paper predicts both from its energy, and neither from that of Hopfield (1984). One unit after a
 synapse, in both networks, with the same weight: (a) a strong current comes and goes, and the rate
 is followed; (b) the unit rests at every current, a little change of it arrives, as it does from a
-target, and the weight change of eq. 26 is read.
+target, and the weight change of eq. 26 is read. Both energies have the same equilibria in rates, so
+(a) can differ in transients alone; (b) differs because eq. 26 has the change of the state: that of
+the rate vanishes in saturation in both.
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@
 A unit before and one after a synapse fluctuate on their own (Langevin noise), and fire at random at
 their rates. The weight changes by the rate of change of the state behind the synapse whenever the
 unit before it fires (eq. 26). Averaged over pairs of spikes at a given difference of times, the
-change has the shape that experiments find (Bengio et al. 2015a, arXiv:1509.05936): stronger if the
+change has the signs that experiments find (Bengio et al. 2015a, arXiv:1509.05936): stronger if the
 spike before the synapse comes first, weaker if it comes last. With C the autocovariance of the
-state, the average is :math:`-C'(\\Delta t) / \\bar\\rho`, here an exponential on either side.
+state, the average is :math:`-C'(\\Delta t) / \\bar\\rho`, here an exponential on either side. It is
+antisymmetric, with one time constant, where experiments find unequal sides.
 """
 
 from __future__ import annotations

@@ -70,6 +70,8 @@ def correspondence_figure(dataset: xr.Dataset) -> Figure:
         axes[0, 0].set_ylabel("share of the chain gradient $a_k$")
         axes[1, 0].set_ylabel("angle to it (degrees)")
         axes[0, 0].set_ylim(_lowest_power(dataset), 3)
+        for ax in axes.flat:  # between powers of ten; they cost a third of the drawing
+            ax.minorticks_off()
         _legend(figure, dataset, colours)
         ask(figure, "How much of the chain gradient has arrived in each layer, and how far is its "
             "direction off?",

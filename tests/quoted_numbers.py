@@ -1,0 +1,126 @@
+"""Numbers that pages quote, and where they come from.
+
+``python tests/quoted_numbers.py`` runs each study as its command says (some minutes) and writes
+``quoted_numbers.json``, which ``studies/test_quoted_numbers.py`` holds the pages against.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import xarray as xr
+
+ROOT = Path(__file__).parents[1]
+FILE = Path(__file__).with_suffix(".json")
+READ_ME, THEORY = "studies/README.md", "docs/explanation/theory.md"
+
+
+class Quote(NamedTuple):
+    """A number on a page: where it stands (the group of a pattern), and what it is."""
+
+    study: str
+    page: str
+    pattern: str
+    value: Callable[[xr.Dataset], Any]
+    flags: str = ""
+
+
+def last(dataset: xr.Dataset, name: str, depth: int, **at: Any) -> xr.DataArray:
+    """Return a variable of the layer at this depth."""
+    layer = int((dataset.depth == depth).argmax())
+    return dataset[name].isel(layer=layer).sel(**at)
+
+
+def fallen(eigenvalue: float, deepest: bool = False) -> Callable[[xr.Dataset], Any]:
+    def shares(dataset: xr.Dataset) -> Any:
+        deep = dataset.start_pinned.sel(lower=-0.5, eigenvalue=eigenvalue, depth=[2, 3, 4])
+        return 100 * float(deep.max() if deepest else deep.min())
+
+    return shares
+
+
+def epochs_kill(name: str) -> Callable[[xr.Dataset], Any]:
+    return lambda d: float(d[f"case_{name}"].sel(case="stable weights"))
+
+
+QUOTES = [
+    Quote("epsilon", READ_ME, r"half of the samples meet a kink within ([\d.]+) time constants",
+          lambda d: (d.first_crossing.isel(eps=-1).where(d.first_crossing.isel(eps=-1) > 0).median()
+                     * d.eps[-1]), "--gain 1"),
+    Quote("depth", READ_ME, r"(\d+) % earlier at gain 0.25 in the tenth layer",
+          lambda d: 100 * (1 - last(d, "half_time", 10, gain=0.25).median() / d.law_half_time[
+              int((d.depth == 10).argmax())])),
+    Quote("depth", THEORY, r"half of the gradient arrives (\d+) % before",
+          lambda d: 100 * (1 - last(d, "half_time", 10, gain=0.25).median() / d.law_half_time[
+              int((d.depth == 10).argmax())])),
+    Quote("bptt", READ_ME, r"At every step, to (\S+) relative", lambda d: d.step_error.where(
+        5 * d.step_floor < 1e-5).max()),
+    Quote("asymmetry", READ_ME, r"at depth 2 the cosine is ([\d.]+) at 90 degrees",
+          lambda d: last(d, "cosine", 2).isel(angle=4).mean()),
+    Quote("asymmetry", READ_ME, r"even ones are right, ([\d.]+)\.",
+          lambda d: last(d, "cosine", 2).isel(angle=-1).mean()),
+    Quote("noise", READ_ME, r"first arrivals are off by ([\d.]+) at depth 1",
+          lambda d: last(d, "held_error", 1)),
+    Quote("noise", READ_ME, r"at depth 1 and ([\d.]+) at depth 2",
+          lambda d: last(d, "held_error", 2)),
+    Quote("learning", READ_ME, r"Digits: ([\d.]+) % test error beside", lambda d: d.test_error[-1]),
+    Quote("learning", READ_ME, r"test error beside ([\d.]+) % of", lambda d: d.bp_test_error[-1]),
+    Quote("stdp", READ_ME, r"with areas in the ratio ([\d.]+) and",
+          lambda d: -d.change.where(d.lag > 0).sum() / d.change.where(d.lag < 0).sum()),
+    Quote("collapse", READ_ME, r"\((\d+) % of the units of three layers at -0.3",
+          lambda d: 100 * d.start_pinned.sel(lower=-0.5, depth=3, eigenvalue=-0.3)),
+    Quote("collapse", READ_ME, r"at -0.3, (\d+) % at -0.6\)",
+          lambda d: 100 * d.start_pinned.sel(lower=-0.5, depth=3, eigenvalue=-0.6)),
+    Quote("collapse", READ_ME, r"prevent death by themselves \(a share of ([\d.]+)\)",
+          epochs_kill("dead")),
+    Quote("collapse", READ_ME, r"the error of the naive run is still (\d+) %",
+          epochs_kill("error_after")),
+    Quote("collapse", THEORY, r"(\d+) to 19 % are pinned at -0.1", fallen(-0.1)),
+    Quote("collapse", THEORY, r"15 to (\d+) % are pinned at -0.1", fallen(-0.1, deepest=True)),
+    Quote("collapse", THEORY, r"(\d+) to 38 % at -0.3", fallen(-0.3)),
+    Quote("collapse", THEORY, r"35 to (\d+) % at -0.3", fallen(-0.3, deepest=True)),
+    Quote("collapse", THEORY, r"(\d+) to 55 % at -0.6", fallen(-0.6)),
+    Quote("collapse", THEORY, r"54 to (\d+) % at -0.6", fallen(-0.6, deepest=True)),
+    Quote("collapse", THEORY, r"(\d+) % at most with one",
+          lambda d: 100 * d.start_pinned.sel(lower=-0.5, depth=1).max()),
+    Quote("collapse", THEORY, r"a share of ([\d.]+) of the worst layer", epochs_kill("dead")),
+    Quote("collapse", THEORY, r"its error after an epoch is (\d+) %", epochs_kill("error_after")),
+]  # fmt: skip
+
+
+def command(quote: Quote) -> str:
+    """Return the command that makes a number."""
+    return f"python studies/{quote.study}.py {quote.flags}".strip()
+
+
+def settings_of(quote: Quote) -> Any:
+    from ctebm.study.command_line import read_settings
+
+    return read_settings(import_module(quote.study).Settings, quote.flags.split())
+
+
+def result(quote: Quote) -> xr.Dataset:
+    """Run the study of a number."""
+    from ctebm.study import Progress
+
+    return import_module(quote.study).run(settings_of(quote), Progress())
+
+
+def main() -> None:
+    made: dict[str, dict[str, Any]] = {}
+    for line in dict.fromkeys(map(command, QUOTES)):
+        quotes = [quote for quote in QUOTES if command(quote) == line]
+        dataset = result(quotes[0])
+        values = {quote.pattern: float(quote.value(dataset)) for quote in quotes}
+        made[line] = {"settings": str(settings_of(quotes[0])), "values": values}
+    FILE.write_text(json.dumps(made, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT / "studies")]
+    main()
