@@ -12,6 +12,7 @@ from ctebm import (
     DenseNetwork,
     Logistic,
     Network,
+    VectorField,
     continue_branch,
     settle,
     switch_branch,
@@ -77,6 +78,26 @@ def test_hopf_of_excitation_and_inhibition():
         (event,) = continue_branch(family, [0.0, 0.0], ends, step=0.1).events
         assert (event.kind, event.multiplicity) == ("hopf", 1)
         assert event.parameter == pytest.approx(4, abs=1e-12)
+
+
+def test_lorenz():
+    """The pitchfork of the state 0 at r = 1, and the Hopf point of its arms."""
+
+    class Lorenz(VectorField):
+        def __init__(self, r):
+            super().__init__(3)
+            self.r = r
+
+        def force(self, s):
+            x, y, z = s.unbind(-1)
+            return torch.stack([10 * (y - x), x * (self.r - z) - y, x * y - 8 / 3 * z], -1)
+
+    (event,) = continue_branch(Lorenz, [0.0] * 3, (0.5, 1.5), step=0.3).events
+    assert event.kind == "pitchfork" and event.parameter == pytest.approx(1, abs=1e-9)
+    x = math.sqrt(8 / 3 * 23)
+    (event,) = continue_branch(Lorenz, [x, x, 23.0], (24.0, 25.5), step=0.3).events
+    assert event.kind == "hopf"
+    assert event.parameter == pytest.approx(10 * (10 + 8 / 3 + 3) / (10 - 8 / 3 - 1), abs=1e-9)
 
 
 def test_no_event_at_a_cusp():
