@@ -138,3 +138,15 @@ def test_compensation_is_one_where_nothing_has_arrived():
         [1.0, 1.0, 0.01, 0.19]
     )
     assert ctebm.Early(eps=0.1).coefficients(plastic) == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1])
+
+
+def test_the_mirrored_rule_is_compensated_for_the_unit_before_the_synapse():
+    plastic, found, target = settled(tied=False)
+    rule, plain = ctebm.XieSeung(eps=0.2), ctebm.XieSeung(eps=0.2, compensated=False)
+    a = [0.2**4, 0.2**3, 0.2**2, 0.2]
+    mine, theirs = (one.gradient(plastic, found, target) for one in (rule, plain))
+    for i in range(3):
+        torch.testing.assert_close(mine.weights[i], theirs.weights[i] / a[i], rtol=1e-12, atol=0)
+        torch.testing.assert_close(
+            mine.feedback[i], theirs.feedback[i] / a[i + 1], rtol=1e-12, atol=0
+        )
