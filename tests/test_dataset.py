@@ -68,6 +68,9 @@ class TestProvenance:
 
     def test_a_seed_too_large_for_files_is_a_string(self) -> None:
         assert room.provenance(seed=2**100)["seed"] == str(2**100)
+        for seed in (0, 126, 2**31, 2**63 - 1):  # what a file holds as a whole number
+            assert room.provenance(seed=seed)["seed"] == seed
+        assert room.provenance(seed=2**63)["seed"] == str(2**63)
 
     def test_what_is_not_said_is_not_recorded(self) -> None:
         assert not {"seed", "device", "dtype", "threads", "settings"} & set(room.provenance())

@@ -38,6 +38,7 @@ def test_the_outcome_of_each_sample():
         points.raise_for_status()
     good = settle(pair(8.0, TANH), [0.1, 0.1])
     assert good.raise_for_status() is good
+    assert points.hits.tolist() == [1, 1] and good.hits.item() == 1  # each from its own start
 
 
 def test_it_is_frozen_and_compared_by_identity():
