@@ -3,6 +3,7 @@
 from . import alternating as alternating
 from . import bounds as bounds
 from . import catalogue as catalogue
+from . import descent as descent
 from . import inertia as inertia
 from . import kkt as kkt
 from . import krylov as krylov

@@ -9,6 +9,8 @@ Birkisson & Funke 2015), from the same starts and from where the basins of two m
 from __future__ import annotations
 
 import itertools
+import time
+import warnings
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -37,6 +39,11 @@ ENUMERATED_UNITS, PORTION = 12, 10**6
 START_STATES = 40
 # Singular values below, relative to the largest, are 0: the pattern has a continuum of solutions.
 SINGULAR = 1e-12
+# The time of a search is estimated from this share of the starts, at most so many, and said if it
+# is more seconds than that: fewer starts take longer each.
+PROBE_SHARE, PROBE, LONG = 4, 32, 10.0
+# Telling apart and classifying a point that was enumerated takes about so long.
+SECONDS_OF_POINT = 1.5e-4
 # Known states with one unit flipped that are settled in each attempt.
 FLIPS = 500
 # Pairs of minima, the nearest first, between which an edge of their basins is bisected, and how
@@ -79,6 +86,11 @@ def find_fixed_points(
         that is not ``isolated``. Random starts that settled nowhere are counted in ``failed``. The
         points of up to 12 units with kinks are complete, since they are enumerated. Without any
         equilibrium the record is empty.
+
+    Warns
+    -----
+    UserWarning
+        With an estimate, before a search that takes more than some ten seconds.
 
     Raises
     ------
@@ -167,9 +179,14 @@ def search(
         starts = _starts(network, n_starts << attempt, low, high, draw)
         if attempt == 0:
             check_motion(network, starts)
+        if attempt == 0:
+            starts = _probed(catalogue, starts)
         catalogue.count(settle_from(network, starts, tol))
         if _can_enumerate(network):
-            catalogue.add(_enumerated(network, tol))
+            patterns = _enumerated(network, tol)
+            seconds = SECONDS_OF_POINT * len(patterns)
+            _warn_of_time(seconds, f"{len(patterns):,} equilibria", "settle from a few starts")
+            catalogue.add(patterns)
             break
         catalogue.add(settle_from(network, _flips(catalogue.states, low, high, draw), tol))
         if n > NEWTON_UNITS:
@@ -182,6 +199,33 @@ def search(
         if not _incomplete(catalogue):
             break
     return catalogue
+
+
+def _probed(catalogue: Catalogue, starts: Tensor) -> Tensor:
+    """Search from the first few of many starts, and warn of the time that all will take.
+
+    Return the others.
+    """
+    n_few = min(PROBE, len(starts) // PROBE_SHARE)
+    if n_few == 0 or _can_enumerate(catalogue.network):
+        return starts
+    few, others = starts[:n_few], starts[n_few:]
+    began = time.perf_counter()
+    catalogue.count(settle_from(catalogue.network, few, catalogue.tol))
+    if starts.shape[-1] <= NEWTON_UNITS:
+        catalogue.add(newton_from(catalogue.network, few, catalogue.tol))
+    seconds = (time.perf_counter() - began) * len(starts) / n_few
+    _warn_of_time(seconds, f"{len(starts):,} starts", "give fewer n_starts")
+    return others
+
+
+def _warn_of_time(seconds: float, what: str, remedy: str) -> None:
+    """Warn before a search that takes long."""
+    if seconds > LONG:
+        warnings.warn(
+            f"the search will take about {seconds:.0f} s ({what}); if that is too long, {remedy}.",
+            stacklevel=5,
+        )
 
 
 def _deflate(catalogue: Catalogue, starts: Tensor) -> None:

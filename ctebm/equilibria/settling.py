@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from ctebm.equilibria.descent import descend_to_bottom
 from ctebm.equilibria.inertia import classify
 from ctebm.equilibria.kkt import check_tolerance, jump_beside, project, residual
 from ctebm.equilibria.picard import picard
@@ -19,7 +20,7 @@ from ctebm.equilibria.record import FixedPoints, points_at
 from ctebm.equilibria.relaxation import relax
 from ctebm.equilibria.rows import Rows, has_energy
 from ctebm.equilibria.saddles import downhill_from, is_unstable
-from ctebm.equilibria.trust_region import GROWTH, descend, energy_rounding
+from ctebm.equilibria.trust_region import GROWTH, energy_rounding
 from ctebm.networks.base import StateLike, VectorField, free_network
 from ctebm.networks.energy import Network, check_energy
 from ctebm.networks.layout import broadcast
@@ -175,7 +176,7 @@ def _descend(
     tried, start = far, _scale(ends.state)
     for _ in range(ESCAPES):
         if len(far):
-            s, more = descend(rows[far], ends.state[far], tol, max_iterations)
+            s, more = descend_to_bottom(rows[far], ends.state[far], tol, max_iterations)
             ends.state[far], ends.steps[far] = s, ends.steps[far] + more
         judged = judged[residual(rows[judged].network, ends.state[judged]) <= tol]
         saddles, beside = downhill_from(rows[judged], ends.state[judged])

@@ -5,7 +5,11 @@ force's norm has spurious minima, the energy has none. On the box between kinks 
 projected and the pinned units left out, as in TRON (Lin & Moré 1999).
 """
 
+# Long because the descent and its quadratic subproblem are one method.
+
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -42,7 +46,7 @@ CUTS = 4
 
 
 def descend(
-    rows: Rows[Network], s: Tensor, tol: float, max_iterations: int
+    rows: Rows[Network], s: Tensor, tol: float, max_iterations: int, patience: float = math.inf
 ) -> tuple[Tensor, Tensor]:
     """Descend the energy from each row until the residual is within `tol`.
 
@@ -56,6 +60,8 @@ def descend(
         Bound on the residual.
     max_iterations : int
         Bound on the steps of each row.
+    patience : float
+        Bound on the steps, one after another, by which the energy falls by less than its rounding.
 
     Returns
     -------
@@ -68,7 +74,7 @@ def descend(
         if rows.whole.box is not None:
             descent.relax()
         descent.step(tol)
-        going = descent.going(tol)
+        going = descent.going(tol) & (descent.flat_steps < patience)
         iteration.advance(descent.s, going)
         if iteration.over:
             break
@@ -111,6 +117,7 @@ class _Descent:
         self.h = torch.ones_like(self.E)
         self.pins_known = torch.zeros_like(self.E, dtype=torch.bool)
         self.far = GROWTH * (1 + s.norm(dim=-1))
+        self.flat_steps = torch.zeros_like(self.E)
 
     def relax(self) -> None:
         """Take a projected step along the force, which tells which units the kinks hold."""
@@ -134,6 +141,7 @@ class _Descent:
         fall = self.E - E
         # Near the bottom the energy is flat to rounding: then the residual decides.
         flat = fall.abs() <= slack
+        self.flat_steps = (self.flat_steps + 1) * flat
         before, after = (residual_vector(net, *at).norm(dim=-1)
                          for at in ((self.s, self.f), (trial, f)))  # fmt: skip
         better = (fall > slack) | ((fall >= -slack) & (after < before))
@@ -155,9 +163,10 @@ class _Descent:
         self.rows, self.s, self.E, self.f = (
             self.rows[going], self.s[going], self.E[going], self.f[going]
         )  # fmt: skip
-        self.radius, self.h, self.pins_known, self.far = (
-            self.radius[going], self.h[going], self.pins_known[going], self.far[going]
+        self.radius, self.h, self.pins_known = (
+            self.radius[going], self.h[going], self.pins_known[going]
         )  # fmt: skip
+        self.far, self.flat_steps = self.far[going], self.flat_steps[going]
 
     def _accuracy(self, g: Tensor, tol: float) -> Tensor:
         """Return how small CG should make the residual of each row's Newton step.

@@ -321,3 +321,12 @@ def test_a_unit_a_rounding_error_from_its_kink_is_pinned():
     points = settle(network, s + torch.tensor([0.0, 1e-3, 0.0]), tol=1e-12)
     assert points.pinned.tolist() == [[True, False, True]]
     assert points.stability == ["stable"]
+
+
+def test_a_long_search_is_estimated_before_it_starts(monkeypatch):
+    network = pair(8.0, TANH)
+    monkeypatch.setattr(search_module, "LONG", 0.0)
+    with pytest.warns(UserWarning, match=r"about \d+ s \(40 starts\).*fewer n_starts"):
+        find_fixed_points(network, 40)
+    with pytest.warns(UserWarning, match=r"\(3 equilibria\)"):
+        find_fixed_points(pair(8.0, HARD), 40)
