@@ -39,7 +39,7 @@ from .equilibria.record import FixedPoints as FixedPoints
 from .equilibria.settling import settle as settle
 from .equilibria.bounds import certify_unique as certify_unique
 from .equilibria.search import find_fixed_points as find_fixed_points
-from .equilibria.search import enumerate_fixed_points as enumerate_fixed_points
+from .equilibria.enumeration import enumerate_fixed_points as enumerate_fixed_points
 from .equilibria.phase_plane import phase_plane as phase_plane
 
 from .stability.linearization import linearize as linearize

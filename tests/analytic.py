@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from scipy.optimize import brentq
 
 from ctebm import DenseNetwork, HardSigmoid, Tanh
+from ctebm.equilibria.catalogue import Catalogue
 
 
 def all_to_all(n, w, activation, bias=None):
@@ -85,3 +87,17 @@ def fold_state(w):
 
 
 HARD, TANH = HardSigmoid(), Tanh()
+
+
+def solved_patterns(network):
+    """Every solution by patterns, one at a time."""
+    n, (low, high) = network.n_units, network.box
+    zero = torch.zeros(n, dtype=torch.float64)
+    J, f, found = network.jacobian(zero), network.force(zero), Catalogue(network, 1e-10)
+    for pattern in itertools.product([low, high, None], repeat=n):
+        free = torch.tensor([kink is None for kink in pattern])
+        s = torch.tensor([kink or 0.0 for kink in pattern], dtype=torch.float64)
+        s[free] = torch.linalg.solve(J[free][:, free], -(f + J @ s)[free])
+        if (s.abs() <= high).all():
+            found.add(s.unsqueeze(0))
+    return found.points()

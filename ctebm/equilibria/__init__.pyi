@@ -4,6 +4,7 @@ from . import alternating as alternating
 from . import bounds as bounds
 from . import catalogue as catalogue
 from . import descent as descent
+from . import enumeration as enumeration
 from . import inertia as inertia
 from . import kkt as kkt
 from . import krylov as krylov

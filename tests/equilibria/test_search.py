@@ -1,13 +1,12 @@
 """The search against closed forms, enumeration and brute force."""
 
-import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
 import zoo
-from analytic import HARD, TANH, fold_state, pair, pitchfork_state, random_dense
+from analytic import HARD, TANH, fold_state, pair, pitchfork_state, random_dense, solved_patterns
 
 from ctebm import (
     AsymmetricNetwork,
@@ -23,7 +22,6 @@ from ctebm import (
 )
 from ctebm.equilibria import search as search_module
 from ctebm.equilibria.bounds import state_bounds
-from ctebm.equilibria.catalogue import Catalogue
 from ctebm.equilibria.kkt import residual
 from ctebm.equilibria.newton import newton_from
 from ctebm.networks.base import count_units
@@ -110,7 +108,7 @@ def test_kinked_pair(w):
 @pytest.fixture
 def not_enumerated(monkeypatch):
     """The search as it is for more than 12 units."""
-    monkeypatch.setattr(search_module, "_can_enumerate", lambda network: False)
+    monkeypatch.setattr(search_module, "can_enumerate", lambda network: False)
 
 
 @pytest.mark.usefixtures("not_enumerated")
@@ -118,44 +116,13 @@ def not_enumerated(monkeypatch):
 def test_search_finds_what_enumeration_finds(n_units):
     for seed in range(6):
         network = random_dense(n_units, seed, HARD, gain=3.0)
-        exact, found = enumerated(network), find_fixed_points(network, 100, seed=seed)
+        exact, found = solved_patterns(network), find_fixed_points(network, 100, seed=seed)
         assert exact.index_sum == 1
         between = distance(exact.state, found.state)
         stable = torch.tensor([kind == "stable" for kind in exact.stability])
         assert between[stable].amin(1).max() < 1e-9
         assert between.amin(0).max() < 1e-9
         assert found.index_sum == 1
-
-
-def enumerated(network):
-    """Every solution by patterns, one at a time."""
-    n, (low, high) = network.n_units, network.box
-    zero = torch.zeros(n, dtype=torch.float64)
-    J, f, found = network.jacobian(zero), network.force(zero), Catalogue(network, 1e-10)
-    for pattern in itertools.product([low, high, None], repeat=n):
-        free = torch.tensor([kink is None for kink in pattern])
-        s = torch.tensor([kink or 0.0 for kink in pattern], dtype=torch.float64)
-        s[free] = torch.linalg.solve(J[free][:, free], -(f + J @ s)[free])
-        if (s.abs() <= high).all():
-            found.add(s.unsqueeze(0))
-    return found.points()
-
-
-def test_enumeration_one_at_a_time():
-    for network in (random_dense(4, 1, HARD, gain=3.0), zoo.hard_asymmetric(1, 4)):
-        one, together = enumerated(network), enumerate_fixed_points(network)
-        assert len(one) == len(together)
-        assert distance(one.state, together.state).amin(1).max() < 1e-12
-
-
-def test_enumeration_against_brute_force():
-    network = random_dense(3, 4, HARD, gain=3.0)
-    exact = enumerate_fixed_points(network)
-    grid = torch.linspace(-0.5, 0.5, 9, dtype=torch.float64)
-    starts = torch.cartesian_prod(grid, grid, grid)
-    settled = settle(network, starts)
-    assert settled.converged.all()
-    assert distance(settled.state, exact.state).amin(1).max() < 1e-9
 
 
 def test_smooth_index_sum_over_random_networks():
@@ -233,10 +200,6 @@ def test_a_search_that_goes_on_counts_all_its_starts():
     assert len(points) == 3 or points.index_sum == 1
 
 
-def test_what_is_enumerated_has_no_hits():
-    assert enumerate_fixed_points(pair(2.0, HARD)).hits.tolist() == [0, 0, 0]
-
-
 def test_starts_can_be_bounded():
     points = find_fixed_points(DoubleWell(), 20, bounds=(torch.tensor([0.9, -0.1]), 1.1))
     assert points.hits.max() == 20  # all at the right minimum
@@ -256,10 +219,6 @@ def test_bad_input():
         find_fixed_points(
             LayeredNetwork.random([2, 2], HARD).clamp({"x": torch.zeros(3, 2)}), n_starts=2
         )
-    with pytest.raises(ValueError, match="12 units"):
-        enumerate_fixed_points(random_dense(13, 0, HARD))
-    with pytest.raises(ValueError, match="12 units"):
-        enumerate_fixed_points(pair(1, TANH))
 
 
 def members(few, kinks):
@@ -281,7 +240,7 @@ def test_structured_networks_with_kinks_are_complete(name, monkeypatch):
     assert exact.index_sum == 1
     for searched in (False, True):
         if searched:  # as for more than 12 units
-            monkeypatch.setattr(search_module, "_can_enumerate", lambda network: False)
+            monkeypatch.setattr(search_module, "can_enumerate", lambda network: False)
         found = find_fixed_points(network)
         assert len(exact) == len(found)
         assert distance(exact.state, found.state).amin(1).max() < 1e-9

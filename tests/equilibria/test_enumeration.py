@@ -1,0 +1,42 @@
+"""Enumeration against patterns solved one at a time, and against settling from a grid."""
+
+import math
+
+import pytest
+import torch
+import zoo
+from analytic import HARD, TANH, pair, random_dense, solved_patterns
+
+from ctebm import enumerate_fixed_points, settle
+
+
+def distance(a, b):
+    return torch.cdist(a, b, p=math.inf)
+
+
+def test_enumeration_one_at_a_time():
+    for network in (random_dense(4, 1, HARD, gain=3.0), zoo.hard_asymmetric(1, 4)):
+        one, together = solved_patterns(network), enumerate_fixed_points(network)
+        assert len(one) == len(together)
+        assert distance(one.state, together.state).amin(1).max() < 1e-12
+
+
+def test_enumeration_against_brute_force():
+    network = random_dense(3, 4, HARD, gain=3.0)
+    exact = enumerate_fixed_points(network)
+    grid = torch.linspace(-0.5, 0.5, 9, dtype=torch.float64)
+    starts = torch.cartesian_prod(grid, grid, grid)
+    settled = settle(network, starts)
+    assert settled.converged.all()
+    assert distance(settled.state, exact.state).amin(1).max() < 1e-9
+
+
+def test_what_is_enumerated_has_no_hits():
+    assert enumerate_fixed_points(pair(2.0, HARD)).hits.tolist() == [0, 0, 0]
+
+
+def test_what_can_not_be_enumerated():
+    with pytest.raises(ValueError, match="12 units"):
+        enumerate_fixed_points(random_dense(13, 0, HARD))
+    with pytest.raises(ValueError, match="12 units"):
+        enumerate_fixed_points(pair(1, TANH))
