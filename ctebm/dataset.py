@@ -71,7 +71,9 @@ def variable(
     return xr.Variable(dims, array, {"long_name": long_name, "units": units, **attrs})
 
 
-def layer_of_unit(layers: Mapping[str, slice], n_units: int, name: str = "layer") -> xr.Coordinates:
+def layer_of_unit(
+    layers: Mapping[str, slice], n_units: int, name: str = "layer", unit: str = "unit"
+) -> xr.Coordinates:
     """Return the layer of each unit, as an indexed coordinate of ``unit``.
 
     ``dataset.sel(layer="h1")`` then picks the units of a layer.
@@ -84,6 +86,8 @@ def layer_of_unit(layers: Mapping[str, slice], n_units: int, name: str = "layer"
         The number of units.
     name : str
         The coordinate's name; ``"layer_of_unit"`` where a dimension is called ``layer``.
+    unit : str
+        What the dimension of the units is called.
 
     Examples
     --------
@@ -97,7 +101,7 @@ def layer_of_unit(layers: Mapping[str, slice], n_units: int, name: str = "layer"
     names = np.full(n_units, "s", dtype=object)
     for layer, where in layers.items():
         names[where] = layer
-    coordinate = {name: variable("unit", names.astype(str), "layer of the unit")}
+    coordinate = {name: variable(unit, names.astype(str), "layer of the unit")}
     return xr.Coordinates(coordinate, {name: PandasIndex.from_variables(coordinate, options={})})
 
 

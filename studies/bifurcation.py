@@ -71,7 +71,8 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
     for name in PLANES:
         plane = _plane(settings, name)
         data = data.merge(_prefixed(plane, f"{name}_"))
-        data.attrs |= {f"{name}_{kink}": value for kink, value in plane.attrs.items()}
+        kinks = ("lower_kink", "upper_kink")
+        data.attrs |= {f"{name}_{kink}": plane.attrs[kink] for kink in kinks}
     return data
 
 

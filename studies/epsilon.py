@@ -112,9 +112,9 @@ def draw(dataset: xr.Dataset) -> Figure:
 
 
 def judge(dataset: xr.Dataset) -> list[Verdict]:
-    kinked, noisy = bool(dataset.kinks), dataset.sigma > 0
-    exact_arrival = kinked and not (noisy and dataset.baseline == "equilibrium")
-    exact_run = kinked and (not noisy or dataset.baseline == "held")
+    kinked, noisy = bool(dataset.kinks), bool(dataset.sigma > 0)
+    exact_arrival = kinked and not (noisy and bool(dataset.baseline == "equilibrium"))
+    exact_run = kinked and (not noisy or bool(dataset.baseline == "held"))
     pinned = f"{float(dataset.pinned.mean()):.0%} of units pinned"
     tol = TOL[str(dataset.displacement.dtype)]
     force = largest(dataset.residual, dataset.converged)

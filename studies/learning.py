@@ -197,11 +197,11 @@ def draw(dataset: xr.Dataset) -> Figure:
 
 def judge(dataset: xr.Dataset) -> list[Verdict]:
     if "test_error" not in dataset:
-        return [Verdict.at_least("epochs without blowing up", 0, 1, dataset.message)]
+        return [Verdict.at_least("epochs without blowing up", 0, 1, str(dataset.message.values))]
     last = dataset.isel(epoch=-1)
     mine = float(last.test_error)
     error = "validation error" if dataset.validated else "test error"
-    out = [Verdict.at_most(f"{error} (%)", mine, dataset.max_error, dataset.status)]
+    out = [Verdict.at_most(f"{error} (%)", mine, dataset.max_error, str(dataset.status.values))]
     if "bp_test_error" in dataset:
         theirs = float(dataset.bp_test_error[-1])
         out.append(Verdict.at_most(
@@ -214,7 +214,7 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
         Verdict.at_least("smallest cosine with the chain gradient",
                          smallest(last.alignment.sel(reference="chain")), 0.99,
                          f"{float(last.crossed):.0%} of runs meet a kink",
-                         must_hold=dataset.rule.startswith("Early(")),
+                         must_hold=str(dataset.rule.values).startswith("Early(")),
     ]  # fmt: skip
     if "bp_seconds" in dataset:
         ratio = dataset.seconds.median() / dataset.bp_seconds.median()

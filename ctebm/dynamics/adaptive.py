@@ -83,5 +83,6 @@ def adaptive_run(
         stream="host",
         method=method,
         threads=threads,
-        network=dynamics.network,
+        dynamics=(dynamics,),
+        settings={"rtol": rtol, "atol": atol},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -174,7 +175,11 @@ class Run:
             stream=self.seeding.stream,
             method=self.method,
             threads=threads,
-            network=self.phases[-1].dynamics.network,
+            dynamics=tuple(phase.dynamics for phase in self.phases),
+            settings={
+                "projected": self.projected,
+                "steady": math.nan if self.steady is None else self.steady,
+            },
         )
 
 

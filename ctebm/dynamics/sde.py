@@ -21,7 +21,7 @@ from torch import Tensor
 from ctebm.networks.arrays import real_tensor, refuse_labels
 from ctebm.networks.base import VectorField, free_network
 from ctebm.networks.kinks import Box
-from ctebm.networks.layout import broadcast, size_of
+from ctebm.networks.layout import broadcast, rows_of, size_of
 from ctebm.networks.numbers import one_of, whole
 
 __all__ = ["Dynamics", "Phase", "as_dynamics"]
@@ -152,6 +152,25 @@ class Dynamics:
         rows = {f"targets of {name!r}": x.shape[:-1] for name, x in targets}
         rows |= {"sigma": self.sigma.shape[:-1], "beta": self.beta.shape[:-1]}
         broadcast(network=self.network.batch, **rows)
+
+    def samples(self, batch: torch.Size, rows: Tensor) -> Dynamics:
+        """Return the dynamics of some rows of the flattened `batch`."""
+        other = copy.copy(self)
+        other.network = self.network.samples(batch, rows)
+        other.sigma, other.beta = (rows_of(x, batch, rows) for x in (self.sigma, self.beta))
+        other.drive, other.nudge = (
+            {name: rows_of(x, batch, rows) for name, x in targets.items()}
+            for targets in (self.drive, self.nudge)
+        )
+        return other
+
+    def __repr__(self) -> str:
+        sizes = [f"{name} one a sample" if x.ndim else f"{name}={float(x):g}"
+                 for name, x in (("sigma", self.sigma), ("beta", self.beta))
+                 if x.ndim or float(x)]  # fmt: skip
+        targets = [f"{name}s {layer}" for name in ("drive", "nudge")
+                   for layer in getattr(self, name)]  # fmt: skip
+        return f"Dynamics({', '.join([repr(self.network), *sizes, *targets])})"
 
     def _with_targets(self, s: Tensor, f: Tensor) -> Tensor:
         if self.drive or self.nudge:

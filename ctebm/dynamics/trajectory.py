@@ -7,19 +7,23 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import torch
 import xarray as xr
 from torch import Tensor
 
-from ctebm.dataset import layer_of_unit, provenance, variable
+from ctebm.dataset import layer_of_unit, variable
+from ctebm.dynamics.sde import Dynamics
 from ctebm.networks.base import VectorField
+from ctebm.networks.parameters import network_dataset, rows_by_name
+from ctebm.networks.record import SampledRecord, rows_at, with_origin
 
 __all__ = ["Trajectory"]
 
 _TAU = "membrane time constant"
 
 
-@dataclass(frozen=True, eq=False)
-class Trajectory:
+@dataclass(frozen=True, eq=False, repr=False)
+class Trajectory(SampledRecord):
     """Saved states of a run.
 
     Attributes
@@ -62,8 +66,10 @@ class Trajectory:
         The solver.
     threads : int
         Threads that torch computed a step with.
-    network : VectorField
-        That of the last phase.
+    dynamics : tuple of Dynamics
+        What moved the state, one for each of `phases`.
+    settings : mapping
+        What else was asked for, by name.
 
     Examples
     --------
@@ -92,20 +98,33 @@ class Trajectory:
     stream: Literal["host", "philox"]
     method: str
     threads: int
-    network: VectorField = field(repr=False)
+    dynamics: tuple[Dynamics, ...]
+    settings: Mapping[str, float] = field(default_factory=dict)
 
-    def raise_for_status(self) -> Trajectory:
-        """Return the trajectory itself if every sample's status is 0.
+    _error = FloatingPointError
+    _outcomes = ("finite", "left the finite numbers", "not steady by the last step")
 
-        Raises
-        ------
-        FloatingPointError
-            With the sentence of the first sample that failed.
-        """
-        for sentence in self.message:
-            if sentence:
-                raise FloatingPointError(sentence)
-        return self
+    @property
+    def network(self) -> VectorField:
+        """That of the last phase."""
+        return self.dynamics[-1].network
+
+    def _of_samples(self, rows: Tensor) -> dict[str, Any]:
+        batch, each = self.status.shape, self.time.ndim > 1
+        numbers = rows.reshape(-1).tolist()
+        found: dict[str, Any] = {
+            "state": rows_at(self.state, rows, batch, lead=1),
+            "observed": {k: rows_at(v, rows, batch, lead=1) for k, v in self.observed.items()},
+            "status": rows_at(self.status, rows, batch),
+            "failed_step": rows_at(self.failed_step, rows, batch),
+            "message": [self.message[i] for i in numbers],
+            "samples": tuple(self.samples[i] for i in numbers),
+            "dynamics": tuple(motion.samples(batch, rows) for motion in self.dynamics),
+        }
+        if each and self.eps is not None:
+            found["time"] = rows_at(self.time, rows, batch, lead=1)
+            found["eps"] = rows_at(self.eps, rows, batch)
+        return found
 
     def to_dataset(self) -> xr.Dataset:
         """Return what was saved, by name.
@@ -115,9 +134,11 @@ class Trajectory:
         xarray.Dataset
             Dimensions ``time``, ``sample`` (the flattened batch) and ``unit``; ``step`` instead
             of ``time`` if samples have their own `eps` and with it their own times. ``state``, or
-            ``last_state`` and the observables; ``status``, ``message`` and ``failed_step``;
-            coordinates ``step``, ``time``, ``sample``, ``layer`` (of each unit) and ``eps``, and
-            ``phase`` if the run had phases.
+            ``last_state`` and the observables; ``status``, ``message`` and ``failed_step``; the
+            targets ``drive_y`` and ``nudge_y`` of layers, and the parameters of the network;
+            coordinates ``step``, ``time``, ``sample``, ``layer`` (of each unit), ``eps``, ``sigma``
+            and the other settings. If the run had phases, ``phase`` of each save, and what differs
+            between phases along ``part`` or under their names, as in ``settle_drive_y``.
         """
         at = self._save
         n_saves, n_units = len(self.step), self.state.shape[-1]
@@ -143,13 +164,67 @@ class Trajectory:
             flat = value.reshape(n_saves, n_samples, *value.shape[self.state.ndim - 1 :])
             own = [f"{name}_axis{i}" for i in range(flat.ndim - 2)]
             data[name] = variable((at, "sample", *own), flat, name)
-        attrs = provenance(
-            seed=self.seed, device=self.state.device, dtype=self.state.dtype, threads=self.threads
+        dataset = xr.Dataset(data, self._coordinates())
+        dataset = dataset.assign_coords(layer_of_unit(self.network.layers, n_units))
+        dataset = dataset.assign(self._targets())
+        settings: dict[str, Any] = {
+            "method": self.method, "seed": "" if self.seed is None else str(self.seed),
+            "noise_substeps": self.substeps, "noise_stream": self.stream,
+            "noise": self._noise, "sigma": self._strength("sigma"),
+            "beta": self._strength("beta"), **self.settings,
+        }  # fmt: skip
+        dataset = with_origin(
+            dataset, self.network, "a run", settings, batch=self.status.shape, threads=self.threads
         )
-        attrs |= {"method": self.method, "noise_substeps": self.substeps}
-        attrs["noise_stream"] = self.stream
-        dataset = xr.Dataset(data, self._coordinates(), attrs)
-        return dataset.assign_coords(layer_of_unit(self.network.layers, n_units))
+        for name, motion in zip(self.phases, self.dynamics, strict=True):
+            dataset = self._with_other(dataset, name, motion.network)
+        return dataset
+
+    @property
+    def _noise(self) -> xr.Variable:
+        kinds = [motion.noise for motion in self.dynamics]
+        if self.phases == ("",):
+            return variable((), kinds[0], "kind of noise")
+        return variable("part", kinds, "kind of noise")
+
+    def _strength(self, name: str) -> xr.Variable:
+        """Return sigma or beta: a number, or one for each sample, in each phase if several."""
+        n, batch = self.status.numel(), self.status.shape
+        values = [getattr(motion, name) for motion in self.dynamics]
+        each = any(value.ndim > 1 for value in values)
+        words = "intensity of the noise" if name == "sigma" else "strength of the nudge"
+        rows = [
+            value.expand(*batch, 1).reshape(n) if each else value.reshape(()) for value in values
+        ]
+        dims = ["sample"] * each
+        if self.phases == ("",):
+            return variable(dims, rows[0], words)
+        return variable(["part", *dims], torch.stack(rows), words)
+
+    def _targets(self) -> dict[str, xr.Variable]:
+        """Return the target states of driven and nudged layers, phase by phase."""
+        said = {"drive": "target states that replace the pressure of layer",
+                "nudge": "target states towards which the force is pulled in layer"}  # fmt: skip
+        return {
+            _of_phase(phase, f"{kind}_{layer}"): rows_by_name(
+                x, ("sample", f"unit_{layer}"), self.status.shape, f"{words} {layer}"
+            )
+            for phase, motion in zip(self.phases, self.dynamics, strict=True)
+            for kind, words in said.items()
+            for layer, x in getattr(motion, kind).items()
+        }
+
+    def _with_other(self, dataset: xr.Dataset, phase: str, network: VectorField) -> xr.Dataset:
+        """Add what the network of a phase has that is not that of the last phase."""
+        if network is self.network:
+            return dataset
+        own = network_dataset(network, batch=self.status.shape)
+        other = {
+            _of_phase(phase, str(name)): values
+            for name, values in own.variables.items()
+            if name not in dataset or not dataset[name].variable.equals(values)
+        }
+        return dataset.assign(other)
 
     @property
     def _save(self) -> str:
@@ -168,6 +243,11 @@ class Trajectory:
             coords["eps"] = variable(each, self.eps.reshape(-1) if each else self.eps, "step size",
                                      _TAU)  # fmt: skip
         if self.phases != ("",):
+            coords["part"] = variable("part", list(self.phases), "phase of the run")
             phase = np.array(self.phases)[self.phase.numpy()]
             coords["phase"] = variable(at, phase, "phase that led to the save")
         return coords
+
+
+def _of_phase(phase: str, name: str) -> str:
+    return f"{phase}_{name}" if phase else name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +11,7 @@ import xarray as xr
 from ctebm.dataset import layer_of_unit, variable
 from ctebm.early_inference.laws import driven_coefficient, paper_coefficient
 from ctebm.networks.activation import Activation
-from ctebm.networks.layered import LayeredField
-from ctebm.networks.parameters import activation_attributes, network_dataset
+from ctebm.networks.record import with_origin
 
 if TYPE_CHECKING:
     from ctebm.early_inference.record import Correspondence
@@ -30,6 +30,7 @@ _UNIT = ("sample", "eps", "save", "unit")
 # Attributes of the record: dimensions and what they are, in words.
 _MEASURED: dict[str, tuple[tuple[str, ...], str]] = {
     "status": (("sample",), STATUS),
+    "message": (("sample",), "what must be said of a sample"),
     "first_crossing": (_RUN, "first step at which a unit meets or leaves a kink"),
     "crossing_unit": (_RUN, "unit of the first crossing"),
     "crossing_direction": (_RUN, "1 meets a kink, -1 leaves it, 0 no crossing"),
@@ -49,7 +50,7 @@ def correspondence_dataset(record: Correspondence) -> xr.Dataset:
     """Return the dataset of a correspondence.
 
     Dimensions are ``sample, eps, save, layer, unit``, with ``bound`` for confidence intervals,
-    ``output`` and ``pixel`` for targets and inputs, and those of the network's parameters.
+    and those of the network's parameters.
 
     Parameters
     ----------
@@ -57,11 +58,8 @@ def correspondence_dataset(record: Correspondence) -> xr.Dataset:
         What :func:`ctebm.correspondence` returns.
     """
     data = _equilibrium(record) | _measured(record) | _laws(record)
-    if isinstance(record.network, LayeredField):
-        data |= {str(k): v for k, v in network_dataset(record.network).variables.items()}
-    data["target"] = variable(("sample", "output"), record.target, "target states")
-    if record.input is not None:
-        data["input"] = variable(("sample", "pixel"), record.input, "clamped input states")
+    outputs = f"unit_{record.layers[-1]}"
+    data["target"] = variable(("sample", outputs), record.target, "target states")
     coords = {
         "eps": variable("eps", record.eps, "step size", _TAU),
         "step": variable(("eps", "save"), record.step, "steps since the target arrived"),
@@ -70,8 +68,13 @@ def correspondence_dataset(record: Correspondence) -> xr.Dataset:
         "depth": variable("layer", np.array(record.depth), "hops from the output"),
     }
     dataset = xr.Dataset(data, coords, _attributes(record))
-    layers, n_units = record.fixed.network.layers, record.displacement.shape[-1]
-    return dataset.assign_coords(layer_of_unit(layers, n_units, "layer_of_unit"))
+    network, n_units = record.fixed.network, record.displacement.shape[-1]
+    dataset = dataset.assign_coords(layer_of_unit(network.layers, n_units, "layer_of_unit"))
+    dataset = with_origin(
+        dataset, network, "correspondence", _settings(record), batch=record.status.shape
+    )
+    dataset.attrs["title"] = f"correspondence of {record.network!r}"
+    return dataset
 
 
 def _equilibrium(record: Correspondence) -> dict[str, xr.Variable]:
@@ -112,20 +115,23 @@ def _laws(record: Correspondence) -> dict[str, xr.Variable]:
     }
 
 
-def _attributes(record: Correspondence) -> dict[str, Any]:
-    attributes: dict[str, Any] = {
+def _settings(record: Correspondence) -> dict[str, Any]:
+    return {
         "method": record.method,
-        **record.drive.attributes(),
+        **{"beta": math.nan, "points": 1} | record.drive.attributes(),
         "sigma": record.sigma,
         "noise": record.noise,
         "replicates": record.replicates,
         "baseline": record.baseline,
-        "n_failed": int(((record.status == 1) | (record.status == 3)).sum()),
-        "messages": [sentence for sentence in record.message if sentence] or "",
+        "seed": "" if record.seed is None else str(record.seed),
+        "tol": record.fixed.tol,
     }
-    if record.seed is not None:
-        attributes["noise_seed"] = str(record.seed)
+
+
+def _attributes(record: Correspondence) -> dict[str, Any]:
+    failed = (record.status == 1) | (record.status == 3)
+    attributes: dict[str, Any] = {"n_failed": int(failed.sum())}
     rho = getattr(record.network, "activation", None)
     if isinstance(rho, Activation):
-        attributes |= activation_attributes(rho) | {"kinks": list(rho.kinks) or ""}
+        attributes["kinks"] = list(rho.kinks) or ""
     return attributes

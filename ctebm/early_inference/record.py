@@ -3,7 +3,7 @@ r"""The record of a correspondence: displacements beside gradients, laws and the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,14 +18,15 @@ from ctebm.early_inference.drive import Drive
 from ctebm.early_inference.laws import driven_coefficient
 from ctebm.equilibria.record import FixedPoints
 from ctebm.networks.base import VectorField
+from ctebm.networks.record import SampledRecord, rows_at
 
 __all__ = ["Correspondence"]
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 
 
-@dataclass(frozen=True, eq=False)
-class Correspondence:
+@dataclass(frozen=True, eq=False, repr=False)
+class Correspondence(SampledRecord):
     """Displacements from equilibrium under a drive, and what they are compared with.
 
     Attributes
@@ -122,7 +123,13 @@ class Correspondence:
     replicates: int
     baseline: str
     seed: int | None
-    layers: list[str] = field(repr=False)
+    layers: list[str]
+
+    _shown = ("displacement",)
+    _outcomes = (
+        "fine", "without an equilibrium", "with outputs that send no gradient back",
+        "that left the finite numbers", "at an equilibrium that is not stable",
+    )  # fmt: skip
 
     @property
     def depth(self) -> list[int]:
@@ -253,17 +260,25 @@ class Correspondence:
             floors.append(noise / (signal * abs(self.drive.strength)))
         return torch.stack(floors, -1)
 
-    def raise_for_status(self) -> Correspondence:
-        """Return the record itself, or raise RuntimeError for the first sample with a message."""
-        for sentence in self.message:
-            if sentence:
-                raise RuntimeError(sentence)
-        return self
+    def _of_samples(self, rows: Tensor) -> dict[str, Any]:
+        batch, rows = self.status.shape, rows.reshape(-1)
+        names = ("input", "target", "responsive", "status", "displacement", "standard_error",
+                 "linear_response", "chain", "implicit", "first_crossing", "crossing_unit",
+                 "crossing_direction")  # fmt: skip
+        lead = dict.fromkeys(names, 0) | {"coefficient_interval": 1, "cosine_interval": 1}
+        fields = {name: getattr(self, name) for name in lead}
+        found: dict[str, Any] = {
+            name: None if t is None else rows_at(t, rows, batch, lead[name])
+            for name, t in fields.items()
+        }
+        numbers = rows.tolist()
+        return found | {"fixed": self.fixed[numbers], "message": [self.message[i] for i in numbers]}
 
     def to_dataset(self) -> xr.Dataset:
         """Return everything with names: results, gradients, laws, and what they came from.
 
         Dimensions are ``sample, eps, save, layer, unit``; ``sel(layer="h1")`` picks a layer of
-        what is one number a layer, ``sel(layer_of_unit="h1")`` the units of it.
+        what is one number a layer, ``sel(layer_of_unit="h1")`` its units. With the network and its
+        input, see :func:`~ctebm.networks.parameters.network_dataset`.
         """
         return correspondence_dataset(self)

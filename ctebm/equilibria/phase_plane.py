@@ -18,6 +18,7 @@ from ctebm.networks.base import StateLike, VectorField, single
 from ctebm.networks.kinks import Box
 from ctebm.networks.memory import check_memory
 from ctebm.networks.numbers import finite, whole
+from ctebm.networks.record import with_origin
 
 __all__ = ["phase_plane"]
 
@@ -64,7 +65,8 @@ def phase_plane(
         ``force(component, y, x)``; ``energy(y, x)`` if one is known; for two units
         ``equilibrium(fixed_point, component)`` with ``stability``, and
         ``path_state(path, step, component)``. Attributes ``lower_kink`` and ``upper_kink``, one
-        for each axis where these differ, are infinite without kinks.
+        for each axis where these differ, are infinite without kinks. With the parameters of the
+        network, see :func:`~ctebm.networks.parameters.network_dataset`, and the settings.
 
     Raises
     ------
@@ -98,11 +100,11 @@ def phase_plane(
         "use a smaller n_grid",
     )
     axis = torch.linspace(*limits, n_grid, dtype=network.dtype, device=network.device)
-    s = network.finite_state(torch.zeros(n) if base is None else base)
-    if s.ndim != 1:
-        raise ValueError(f"expected one base state of shape ({n},), got {tuple(s.shape)}.")
+    rest = network.finite_state(torch.zeros(n) if base is None else base)
+    if rest.ndim != 1:
+        raise ValueError(f"expected one base state of shape ({n},), got {tuple(rest.shape)}.")
     check_memory("the plane", 8 * n_grid**2 * (n + 4), "use a coarser grid", network.device)
-    s = s.expand(n_grid, n_grid, n).clone()
+    s = rest.expand(n_grid, n_grid, n).clone()
     s[..., i], s[..., j] = axis.expand(n_grid, n_grid), axis.unsqueeze(-1).expand(n_grid, n_grid)
     plane = network.force(s)[..., [i, j]]
     data = {"force": variable(("component", "y", "x"), plane.movedim(-1, 0), "force")}
@@ -117,7 +119,10 @@ def phase_plane(
         name: variable((name,), axis, f"state of unit {unit}")
         for name, unit in zip(("x", "y"), units, strict=True)
     }
-    return xr.Dataset(data, coords, _kinks(network, n, [i, j]))
+    dataset = xr.Dataset(data, coords, _kinks(network, n, [i, j]))
+    settings = {"eps": eps, "t_end": t_end, "n_starts": n_starts}
+    dataset = with_origin(dataset, network, "phase plane", settings, batch=torch.Size())
+    return dataset.assign(base=variable("unit", rest, "state of the units off the plane"))
 
 
 def _pair(name: str, values: Any) -> tuple[Any, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
+from typing import Any
 
 import torch
 import xarray as xr
@@ -18,14 +19,15 @@ from ctebm.equilibria.kkt import margin, pinned_units, residual
 from ctebm.equilibria.rows import Rows
 from ctebm.networks.base import LyapunovField, VectorField
 from ctebm.networks.energy import Network
+from ctebm.networks.record import SampledRecord, rows_at, with_origin
 
 __all__ = ["FixedPoints", "known_energy", "points_at"]
 
 STATUS = "0 converged, 1 residual above the tolerance"
 
 
-@dataclass(frozen=True, eq=False)
-class FixedPoints:
+@dataclass(frozen=True, eq=False, repr=False)
+class FixedPoints(SampledRecord):
     r"""Equilibria of a network, :math:`\partial E/\partial s = 0` (eq. 9) or pinned at kinks.
 
     One for each sample from :func:`~ctebm.settle`; the distinct ones, in order of energy, from
@@ -67,6 +69,8 @@ class FixedPoints:
         The tolerance of the residual.
     network : VectorField
         The network whose equilibria they are.
+    settings : mapping
+        What else was asked for, by name.
 
     Examples
     --------
@@ -91,7 +95,10 @@ class FixedPoints:
     continuum: Tensor | None
     failed: int
     tol: float
-    network: VectorField = field(repr=False)
+    network: VectorField
+    settings: Mapping[str, float | str] = field(default_factory=dict)
+
+    _outcomes = ("converged", "with a residual above the tolerance")
 
     @property
     def converged(self) -> Tensor:
@@ -145,42 +152,56 @@ class FixedPoints:
             return None
         return sum((-1) ** k for k in self._inertia[0])
 
-    def __len__(self) -> int:
-        return len(self.message)
+    def _of_samples(self, rows: Tensor) -> dict[str, Any]:
+        batch = self.state.shape[:-1]
+        names = ("state", "energy", "residual", "status", "pinned", "margin", "iterations", "hits")
+        found: dict[str, Any] = {name: rows_at(getattr(self, name), rows, batch) for name in names}
+        if self.continuum is not None:
+            found["continuum"] = rows_at(self.continuum, rows, batch)
+        found["message"] = [self.message[i] for i in rows.reshape(-1).tolist()]
+        return found | {"network": self.network.samples(batch, rows)}
 
-    def raise_for_status(self) -> FixedPoints:
-        """Return the points themselves, or raise RuntimeError for the first that failed."""
-        for sentence, status in zip(self.message, self.status.reshape(-1).tolist(), strict=True):
-            if status:
-                raise RuntimeError(sentence)
-        return self
+    def _repr_html_(self) -> str:
+        return self._points()._repr_html_()  # without the index, which may take minutes
 
     def to_dataset(self) -> xr.Dataset:
-        """Return the points with dimensions ``fixed_point``, the flattened batch, and ``unit``."""
+        """Return the points with dimensions ``fixed_point``, the flattened batch, and ``unit``.
+
+        With the parameters of the network, see
+        :func:`~ctebm.networks.parameters.network_dataset`, and the settings as coordinates.
+        """
+        dataset = self._points().assign(
+            index=self._column(self.index, "number of unstable directions"),
+            isolated=self._column(self.isolated, "no other equilibria arbitrarily near"),
+            stability=variable("fixed_point", self.stability, "stability"),
+        )
+        return with_origin(
+            dataset, self.network, "equilibria", {"tol": self.tol} | dict(self.settings),
+            row="fixed_point", batch=self.state.shape[:-1],
+        )  # fmt: skip
+
+    def _column(self, values: Tensor, long_name: str) -> xr.Variable:
+        return variable("fixed_point", values.reshape(-1), long_name)
+
+    def _points(self) -> xr.Dataset:
+        """Return what is known of the points without further computation."""
         n_units = self.state.shape[-1]
-        row, grid = ("fixed_point",), ("fixed_point", "unit")
-
-        def column(values: Tensor, long_name: str) -> xr.Variable:
-            return variable(row, values.reshape(-1), long_name)
-
+        grid = ("fixed_point", "unit")
         return xr.Dataset(
             {
                 "state": variable(grid, self.state.reshape(-1, n_units), "state"),
                 "pinned": variable(grid, self.pinned.reshape(-1, n_units), "held at a kink"),
-                "energy": column(self.energy, "energy"),
-                "residual": column(self.residual, "largest force"),
-                "margin": column(self.margin, "distance from losing or gaining a pinned unit"),
-                "status": column(self.status, STATUS),
-                "converged": column(self.converged, "residual within tolerance"),
-                "message": variable(row, self.message, "why a point has not converged"),
-                "iterations": column(self.iterations, "steps taken"),
-                "hits": column(self.hits, "random starts that settled at the point"),
-                "index": column(self.index, "number of unstable directions"),
-                "isolated": column(self.isolated, "no other equilibria arbitrarily near"),
-                "stability": variable(row, self.stability, "stability"),
+                "energy": self._column(self.energy, "energy"),
+                "residual": self._column(self.residual, "largest force"),
+                "margin": self._column(self.margin, "distance from a change of pinning"),
+                "status": self._column(self.status, STATUS),
+                "converged": self._column(self.converged, "residual within tolerance"),
+                "message": variable("fixed_point", self.message, "why a point has not converged"),
+                "iterations": self._column(self.iterations, "steps taken"),
+                "hits": self._column(self.hits, "random starts that settled at the point"),
+                "failed": variable((), self.failed, "random starts that settled nowhere"),
             },
             layer_of_unit(self.network.layers, n_units),
-            {"tolerance": self.tol, "failed_starts": self.failed},
         )
 
 
@@ -194,6 +215,7 @@ def points_at(
     continuum: Tensor | None = None,
     failed: int = 0,
     why: Mapping[int, str] = MappingProxyType({}),
+    settings: Mapping[str, float | str] = MappingProxyType({}),
 ) -> FixedPoints:
     """Return the record of states, everything in it evaluated at these states.
 
@@ -211,6 +233,8 @@ def points_at(
         As in :class:`FixedPoints`; by default those of settling.
     why : mapping of int to str
         What is known of samples by their number in the flattened batch, for their message.
+    settings : mapping
+        As in :class:`FixedPoints`.
     """
     if isinstance(network, Network):
         energy, f = network.energy_and_force(s)
@@ -232,6 +256,7 @@ def points_at(
         failed=failed,
         tol=tol,
         network=network,
+        settings=dict(settings),  # which pickles
     )
 
 

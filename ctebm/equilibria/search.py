@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -105,7 +106,8 @@ def find_fixed_points(
     """
     network = single(network)
     tol = check_tolerance(tol, network.dtype)
-    return search(network, n_starts, seed, tol, bounds).points()
+    points = search(network, n_starts, seed, tol, bounds).points()
+    return replace(points, settings={"n_starts": n_starts, "seed": str(seed)})
 
 
 def search(

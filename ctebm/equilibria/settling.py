@@ -106,7 +106,8 @@ def settle(
     rows = Rows.of(network, batch)
     ends = settle_rows(rows, s.reshape(-1, s.shape[-1]), tol, max_iterations, path)
     state, steps = ends.state.reshape(s.shape), ends.steps.reshape(batch)
-    return points_at(network, state, tol, steps, why=ends.why)
+    asked = {"path": path, "max_iterations": max_iterations}
+    return points_at(network, state, tol, steps, why=ends.why, settings=asked)
 
 
 class Ends(NamedTuple):

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import xarray as xr
 
@@ -18,7 +18,8 @@ from ctebm.files.store import MARK, check_store, seal_store
 
 __all__ = ["check_replaceable", "open", "save", "saving"]
 
-_INDEXED = ("layer", "layer_of_unit")  # coordinates that sel takes, though no dimension is theirs
+# Coordinates that sel takes, though no dimension is theirs.
+_INDEXED = ("layer", "layer_of_unit", "layer_to")
 _READERS: dict[str, dict[str, Any]] = {
     ".nc": {"engine": "h5netcdf"},
     ".zarr": {"engine": "zarr", "consolidated": False},
@@ -31,8 +32,18 @@ _BEGINNINGS = {
 }
 
 
-def save(dataset: xr.Dataset, path: str | os.PathLike[str], overwrite: bool = False) -> None:
-    """Write a dataset to one netCDF file (``.nc``) or one Zarr store (``.zarr``), with checksums.
+class HasDataset(Protocol):
+    """A record of a result, which can be written down."""
+
+    def to_dataset(self) -> xr.Dataset: ...
+
+
+def save(
+    dataset: xr.Dataset | HasDataset, path: str | os.PathLike[str], overwrite: bool = False
+) -> None:
+    """Write a dataset or a record to one netCDF file (``.nc``) or one Zarr store (``.zarr``).
+
+    Checksums are added, which :func:`ctebm.open` reads.
 
     The file is whole or not there, whenever the process is stopped. Where several processes write
     one file without `overwrite`, one succeeds. A symbolic link stays, and its target is written;
@@ -40,7 +51,8 @@ def save(dataset: xr.Dataset, path: str | os.PathLike[str], overwrite: bool = Fa
 
     Parameters
     ----------
-    dataset : xarray.Dataset
+    dataset : xarray.Dataset or record
+        A record, such as that of :func:`~ctebm.settle`, is written as its ``to_dataset()``.
         Attributes must be str, int, float or lists of one of these. A list of one element comes
         back from netCDF as that element.
     path : path
@@ -71,7 +83,7 @@ def save(dataset: xr.Dataset, path: str | os.PathLike[str], overwrite: bool = Fa
 
 @contextmanager
 def saving(
-    dataset: xr.Dataset, path: str | os.PathLike[str], overwrite: bool = False
+    dataset: xr.Dataset | HasDataset, path: str | os.PathLike[str], overwrite: bool = False
 ) -> Iterator[None]:
     """Write a dataset as :func:`save` does, and run the block before it takes its place.
 
@@ -89,13 +101,8 @@ def saving(
     ...     with saving(xarray.Dataset({"eps": 0.1}), f"{folder}/result.nc"):
     ...         Path(folder, "figure of the result before.png").unlink(missing_ok=True)
     """
-    if not isinstance(dataset, xr.Dataset):
-        raise TypeError(
-            f"expected an xarray.Dataset, got {type(dataset).__name__}; records and arrays have "
-            "to_dataset()."
-        )
     path = _checked(path)
-    suffix, dataset = path.suffix, writable(dataset)
+    suffix, dataset = path.suffix, writable(_as_dataset(dataset))
     path = Path(os.path.realpath(path))
     if os.path.lexists(path):
         if not overwrite:
@@ -113,6 +120,17 @@ def saving(
         if overwrite:
             raise
         raise _kept(path) from error
+
+
+def _as_dataset(result: xr.Dataset | HasDataset) -> xr.Dataset:
+    if isinstance(result, xr.Dataset):
+        return result
+    if isinstance(result, xr.DataArray) or not hasattr(result, "to_dataset"):
+        raise TypeError(
+            f"expected a dataset or a record of a result, got {type(result).__name__}; an array "
+            "needs a name: array.to_dataset(name=...)."
+        )
+    return result.to_dataset()
 
 
 def _kept(path: Path) -> FileExistsError:

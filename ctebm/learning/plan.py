@@ -141,6 +141,14 @@ class Plan:
             raise ValueError(f"expected 1 or {n} learning rates, got {len(rates)}.")
         return rates * n if len(rates) == 1 else rates
 
+    def settings(self) -> dict[str, Any]:
+        """Return what a study varies: numbers and words by name, without the order of samples."""
+        kept = ("batch", "decay", "optimizer", "low", "high", "tol", "max_sweeps", "warm", "tied")
+        rates = np.atleast_1d(self.rate)
+        one = {"learning_rate": float(rates[0])} if len({*rates.tolist()}) == 1 else {}
+        values = {name: getattr(self, name) for name in kept}
+        return {"rule": repr(self.rule), "seed": str(self.seed), **one, **values}
+
     def identity(self) -> dict[str, Any]:
         """Return what must be the same for a run to be continued."""
         free = ("epochs", "patience", "rule")

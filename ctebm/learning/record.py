@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -20,12 +20,13 @@ from ctebm.learning.trainer import classify
 from ctebm.networks.layered import LayeredNetwork
 from ctebm.networks.nonconservative import FeedbackNetwork
 from ctebm.networks.parameters import network_dataset
+from ctebm.networks.record import Record, with_origin
 
 __all__ = ["Training"]
 
 
-@dataclass(frozen=True, eq=False)
-class Training:
+@dataclass(frozen=True, eq=False, repr=False)
+class Training(Record):
     """What a training came to.
 
     Attributes
@@ -41,6 +42,10 @@ class Training:
         A sentence if the training failed, else ``""``.
     plan : Plan
         How it was trained.
+    start : LayeredNetwork or FeedbackNetwork
+        What it was before the first epoch.
+    data : str
+        A digest of the training samples, by which they are recognised.
 
     Examples
     --------
@@ -58,7 +63,12 @@ class Training:
     history: dict[str, np.ndarray]
     status: str
     message: str
-    plan: Plan = field(repr=False)
+    plan: Plan
+    start: LayeredNetwork | FeedbackNetwork
+    data: str
+
+    _error = FloatingPointError
+    _shown = ()
 
     def predict(self, rates: ArrayLike | Tensor) -> Tensor:
         """Return the class of each sample: the output unit with the largest state.
@@ -81,14 +91,24 @@ class Training:
         plastic = PlasticNetwork(self.network, tied=self.plan.tied)
         return classify(plastic, input_states(self.network, rates), self.plan)
 
-    def raise_for_status(self) -> Training:
-        """Return the training itself, or raise FloatingPointError if it failed."""
-        if self.message:
-            raise FloatingPointError(self.message)
-        return self
+    def _failures(self) -> list[str]:
+        return [self.message] if self.message else []
+
+    def _outcome(self) -> str:
+        errors = [
+            f"{words} {self.history[name][-1]:.2f} %"
+            for name, words in (("train_error", "training error"), ("test_error", "held-out error"))
+            if name in self.history and np.isfinite(self.history[name][-1])
+        ]
+        n = len(self.history.get("sweeps", ()))
+        return ", ".join([f"{self.status} after {n} epochs of {self.plan.rule!r}", *errors])
 
     def to_dataset(self) -> xr.Dataset:
-        """Return history and weights; :func:`ctebm.load_network` reads the latter."""
+        """Return history and weights; :func:`ctebm.load_network` reads the latter.
+
+        The weights before the first epoch are ``start_weight_0 ..``; the samples, which may be
+        large, are told by ``data_digest`` alone.
+        """
         names = list(self.network.layers)
         dims = {"pinned": ("epoch", "hidden"), "dead": ("epoch", "hidden"),
                 "alignment": ("epoch", "reference", "connection"),
@@ -107,13 +127,13 @@ class Training:
             ),
             "reference": variable("reference", list(REFERENCES), "reference gradient"),
         }  # fmt: skip
-        attrs = {
-            "status": self.status, "message": self.message,
-            "rule": repr(self.plan.rule),
-            "plan": json.dumps(self.plan.identity(), default=str),
-        }  # fmt: skip
+        data["status"] = variable((), self.status, "how the training ended")
+        data["message"] = variable((), self.message, "why the training failed")
+        attrs = {"plan": json.dumps(self.plan.identity(), default=str), "data_digest": self.data}
         dataset = xr.Dataset(data, coords, attrs)
-        return dataset.merge(network_dataset(self.network), combine_attrs="no_conflicts")
+        start = network_dataset(self.start)
+        dataset = dataset.assign({f"start_{name}": x for name, x in start.data_vars.items()})
+        return with_origin(dataset, self.network, "training", self.plan.settings())
 
 
 _MEANING = {

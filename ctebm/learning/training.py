@@ -86,6 +86,7 @@ def train(
     if not isinstance(network, LayeredField):
         raise TypeError(f"expected a layered network to train, got {type(network).__name__}.")
     trainer = Trainer(network, plan)
+    start = trainer.plastic.to_network()
     data = labelled_states(network, rates, labels)
     tested = None if held_out is None else labelled_states(network, *held_out, training=False)
     if plan.patience is not None and tested is None:
@@ -112,7 +113,9 @@ def train(
                 save_checkpoint(checkpoint, trainer.content(), identity)
     columns = trainer.history[0].keys() if trainer.history else ()
     history = {name: np.array([row[name] for row in trainer.history]) for name in columns}
-    return Training(trainer.plastic.to_network(), history, status, message, plan)
+    return Training(
+        trainer.plastic.to_network(), history, status, message, plan, start, identity["data"]
+    )
 
 
 def _resume(

@@ -2,6 +2,7 @@
 
 from . import activation as activation
 from . import arrays as arrays
+from . import attributes as attributes
 from . import base as base
 from . import blocks as blocks
 from . import dense as dense
@@ -15,5 +16,6 @@ from . import nonconservative as nonconservative
 from . import numbers as numbers
 from . import pairwise as pairwise
 from . import parameters as parameters
+from . import record as record
 from . import sigmoids as sigmoids
 from . import sparse as sparse

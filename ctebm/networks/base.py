@@ -171,6 +171,14 @@ class VectorField(ABC):
         """
         return ClampedField(self, self._layer_states(states))
 
+    @property
+    def origin(self) -> tuple[VectorField, dict[str, Tensor]]:
+        """The motion of all layers that this was clamped from, and the states of held layers.
+
+        States are ``(*batch, size)``; the motion itself and none where nothing is held.
+        """
+        return self, {}
+
     def to(
         self,
         *targets: torch.dtype | torch.device | str,
@@ -464,6 +472,11 @@ class ClampedField(VectorField, Generic[N]):
 
     def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> Self:
         return type(self)(self.whole, self.states | self._layer_states(states))
+
+    @property
+    def origin(self) -> tuple[VectorField, dict[str, Tensor]]:
+        whole, held = self.whole.origin
+        return whole, held | self.states
 
     def _whole_with_vector(self, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         s, v = self._with_vector(s, v)

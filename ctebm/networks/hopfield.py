@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.networks.activation import Activation
-from ctebm.networks.base import LyapunovField
+from ctebm.networks.base import LyapunovField, VectorField
 from ctebm.networks.layout import rows_of
 from ctebm.networks.pairwise import PairwiseNetwork
 
@@ -117,6 +117,12 @@ class HopfieldNetwork(LyapunovField):
     def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> Self:
         held = self._layer_states(states)
         return self._with(self.pairwise.clamp(held), self.held | held)
+
+    @property
+    def origin(self) -> tuple[VectorField, dict[str, Tensor]]:
+        whole, held = self.pairwise.origin
+        assert isinstance(whole, PairwiseNetwork)
+        return HopfieldNetwork(whole), held
 
     def _with(self, network: PairwiseNetwork, held: dict[str, Tensor]) -> Self:
         other = copy.copy(self)

@@ -198,6 +198,7 @@ class FeedbackNetwork(LayeredField):
         """Return the network with other weights in the two directions."""
         network = copy.copy(self)
         network.weights, network.feedback = list(weights), list(feedback)
+        network._origin = None
         return network
 
     def _restrict(self, clamped: str, bias: Tensor) -> Self:

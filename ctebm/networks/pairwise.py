@@ -43,10 +43,8 @@ class PairwiseField(VectorField):
     >>> import ctebm
     >>> net = ctebm.LayeredNetwork.random([2, 3, 1], ctebm.Tanh())
     >>> free = net.clamp({"x": net.state([[0.2, 0.8], [0.5, 0.5]])})
-    >>> free
-    LayeredNetwork(h1: 3, y: 1; Tanh())
-    >>> free.bias.shape
-    torch.Size([2, 4])
+    >>> free, free.bias.shape
+    (LayeredNetwork(h1: 3, y: 1; Tanh()), torch.Size([2, 4]))
     """
 
     activation: Activation
@@ -56,8 +54,10 @@ class PairwiseField(VectorField):
     box: Box | None
     dtype: torch.dtype
     device: torch.device
+    _origin: tuple[PairwiseField, dict[str, Tensor]] | None = None
 
     def _set(self, activation: Activation, bias: Tensor, layers: Mapping[str, slice]) -> None:
+        self._origin = None  # of the parameters before
         self.activation, self.bias = activation, bias
         self.layers = dict(layers)
         self.n_units = bias.shape[-1]
@@ -151,12 +151,22 @@ class PairwiseField(VectorField):
             return self
         network = copy.copy(self)
         network._set(self.activation, rows_of(self.bias, batch, rows), self.layers)
+        if self._origin is not None:
+            whole, held = self._origin
+            held = {name: rows_of(x, batch, rows) for name, x in held.items()}
+            network._origin = whole.samples(batch, rows), held
         return network
 
+    @property
+    def origin(self) -> tuple[VectorField, dict[str, Tensor]]:
+        return (self, {}) if self._origin is None else self._origin
+
     def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> Self:
-        network = self
-        for name, x in self._layer_states(states).items():
+        network, states = self, self._layer_states(states)
+        for name, x in states.items():
             network = network._clamp(name, x)
+        whole, held = self._origin or (self, {})
+        network._origin = (whole, held | states) if states else self._origin
         return network
 
     def _clamp(self, name: str, x: Tensor) -> Self:

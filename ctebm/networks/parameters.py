@@ -1,63 +1,164 @@
-"""Weights and biases of a layered network as labelled arrays, and back."""
+"""What a network is, as labelled arrays, and a layered network back from them."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import fields, is_dataclass
 
 import numpy as np
 import torch
 import xarray as xr
+from torch import Tensor
 
 import ctebm.networks.sigmoids
-from ctebm.dataset import variable
+from ctebm.dataset import layer_of_unit, variable
 from ctebm.files.results import open as open_dataset
 from ctebm.networks.activation import Activation
+from ctebm.networks.attributes import class_name, own_dataset
+from ctebm.networks.base import VectorField
+from ctebm.networks.dense import DenseField
+from ctebm.networks.hopfield import HopfieldNetwork
 from ctebm.networks.layered import LayeredField, LayeredNetwork
 from ctebm.networks.nonconservative import FeedbackNetwork
+from ctebm.networks.pairwise import PairwiseField
+from ctebm.networks.sparse import SparseNetwork
 
-__all__ = ["activation_attributes", "load_network", "network_dataset"]
+__all__ = ["activation_attributes", "load_network", "network_dataset", "rows_by_name"]
+
+# Attributes of ctebm's own networks that are written down by name, or follow from those that are.
+_WRITTEN = {
+    "weight", "weights", "feedback", "bias", "activation", "pairwise", "box", "constant", "held",
+    "_origin",
+}  # fmt: skip
 
 
-def network_dataset(network: LayeredField) -> xr.Dataset:
-    """Return the parameters as labelled arrays, which :func:`ctebm.load_network` reads.
+def network_dataset(
+    network: VectorField, row: str = "sample", batch: torch.Size | None = None
+) -> xr.Dataset:
+    """Return what a network is as labelled arrays; :func:`ctebm.load_network` reads layered ones.
 
     Parameters
     ----------
-    network : LayeredNetwork or FeedbackNetwork
-        Weights that clamping took away and biases with one row a sample are left out.
+    network : VectorField
+        Of what was clamped the whole is written, once, and the states of the held layers.
+    row : str
+        What to call the dimension of its samples.
+    batch : torch.Size, optional
+        The samples, flattened, to which those of the network are broadcast; its own by default.
 
     Returns
     -------
     xarray.Dataset
-        ``weight_0 ..`` and ``bias_0 ..``, input first, of a FeedbackNetwork ``feedback_0 ..`` too,
-        of the shapes of the weights; the activation and its parameters as attributes.
+        Of layers ``weight_0 ..`` and ``bias_0 ..``, input first, with ``feedback_0 ..`` of the
+        shapes of the weights where the two directions differ; else ``weight`` and ``bias``, sparse
+        weights by ``weight_row`` and ``weight_column``. ``input`` and ``clamped_h1 ..`` are the
+        states of held layers. Of a motion of one's own, ``parameter_NAME`` for every tensor, number
+        and word among its attributes. The attributes ``network``, its class, ``not_recorded``,
+        what else it has, and the activation with its parameters.
 
     Examples
     --------
     >>> import ctebm
     >>> from ctebm.networks.parameters import network_dataset
-    >>> dataset = network_dataset(ctebm.LayeredNetwork.random([4, 3, 2], ctebm.Tanh()))
-    >>> dict(dataset.sizes)
-    {'unit_input': 4, 'unit_h1': 3, 'unit_y': 2}
+    >>> net = ctebm.LayeredNetwork.random([4, 3, 2], ctebm.Tanh())
+    >>> dataset = network_dataset(net.clamp({"x": [[0.1, 0.2, 0.3, 0.4]]}))
+    >>> dataset.input.dims, dataset.weight_1.dims, dataset.attrs["network"]
+    (('sample', 'unit_input'), ('unit_h1', 'unit_y'), 'LayeredNetwork')
     """
-    names = [name if name != "x" else "input" for name in network.layers]
+    whole, held = network.origin
+    batch = network.batch if batch is None else batch
+    couplings = whole.pairwise if isinstance(whole, HopfieldNetwork) else whole
+    dataset = xr.Dataset(attrs={"network": class_name(whole)})
+    if isinstance(couplings, LayeredField):
+        dataset = dataset.assign(_layered(couplings, row, batch))
+    elif isinstance(couplings, PairwiseField):
+        dataset = dataset.assign(_in_one_piece(couplings, row, batch))
+        layers = layer_of_unit(whole.layers, couplings.bias.shape[-1], "layer_to", "unit_to")
+        dataset = dataset.assign_coords(layers)
+    rho = getattr(couplings, "activation", None)
+    if isinstance(rho, Activation):
+        dataset.attrs |= activation_attributes(rho)
+        dataset = dataset.assign_coords(_numbers_of(rho))
+    for name, x in held.items():
+        word, dim = _words(name)
+        text = f"states at which layer {name} is held"
+        dataset[word] = rows_by_name(x, (row, dim), batch, text)
+    ours = isinstance(whole, PairwiseField | HopfieldNetwork)
+    known = _WRITTEN if ours else {"activation"} if isinstance(rho, Activation) else set()
+    own = own_dataset(whole, known)
+    return dataset.assign(own).assign_coords(own.coords).assign_attrs(own.attrs)
+
+
+def rows_by_name(
+    x: Tensor, dims: tuple[str, str], batch: torch.Size, long_name: str
+) -> xr.Variable:
+    """Return a parameter ``(*batch, size)`` with its samples flattened, or once if all share it.
+
+    Parameters
+    ----------
+    x : Tensor
+        The parameter.
+    dims : tuple of str
+        Names of a sample and of a unit.
+    batch : torch.Size
+        The samples.
+    long_name : str
+        What the numbers are, in words.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.networks.parameters import rows_by_name
+    >>> rows_by_name(torch.ones(3, 1, 2), ("sample", "unit"), torch.Size((3, 4)), "target").shape
+    (12, 2)
+    """
+    if x.ndim == 1:
+        return variable(dims[1], x, long_name)
+    rows = x.expand(*batch, x.shape[-1]).reshape(-1, x.shape[-1])
+    return variable(dims, rows, long_name)
+
+
+def _words(layer: str) -> tuple[str, str]:
+    """Return what the states of a held layer are called, and the dimension of its units."""
+    return ("input", "unit_input") if layer == "x" else (f"clamped_{layer}", f"unit_{layer}")
+
+
+def _layered(network: LayeredField, row: str, batch: torch.Size) -> dict[str, xr.Variable]:
+    dims = [_words(name)[1] for name in network.layers]
     data = {}
     for i, W in enumerate(network.weights):
         if W is not None:
-            data[f"weight_{i}"] = variable(
-                (f"unit_{names[i]}", f"unit_{names[i + 1]}"), W, f"weights of layers {i}, {i + 1}"
-            )
+            data[f"weight_{i}"] = variable(dims[i : i + 2], W, f"weights of layers {i}, {i + 1}")
     for i, V in enumerate(network.feedback if isinstance(network, FeedbackNetwork) else ()):
         if V is not None:
-            data[f"feedback_{i}"] = variable(
-                (f"unit_{names[i]}", f"unit_{names[i + 1]}"), V, f"weights from {i + 1} to {i}"
-            )
+            data[f"feedback_{i}"] = variable(dims[i : i + 2], V, f"weights from {i + 1} to {i}")
     for i, b in enumerate(network.biases):
-        if b.ndim == 1:
-            data[f"bias_{i}"] = variable(f"unit_{names[i]}", b, f"biases of layer {i}")
-    return xr.Dataset(data, attrs=activation_attributes(network.activation))
+        data[f"bias_{i}"] = rows_by_name(b, (row, dims[i]), batch, f"biases of layer {i}")
+    return data
+
+
+def _in_one_piece(network: PairwiseField, row: str, batch: torch.Size) -> dict[str, xr.Variable]:
+    data = {"bias": rows_by_name(network.bias, (row, "unit_to"), batch, "biases")}
+    if isinstance(network, DenseField):
+        data["weight"] = variable(("unit_to", "unit_from"), network.weight, "weights")
+    elif isinstance(network, SparseNetwork):
+        W = network.weight.to_sparse_coo().coalesce()
+        for name, values in zip(("row", "column"), W.indices(), strict=True):
+            data[f"weight_{name}"] = variable("coupling", values, f"{name} of the weight")
+        data["weight"] = variable("coupling", W.values(), "weights that are not zero")
+    return data
+
+
+def _numbers_of(rho: Activation) -> dict[str, xr.Variable]:
+    """Return the numbers of an activation, which studies vary, as coordinates."""
+    values = {f.name: getattr(rho, f.name) for f in fields(rho)} if is_dataclass(rho) else {}
+    return {
+        f"activation_{name}": variable((), value, f"{name} of the activation")
+        for name, value in values.items()
+        if isinstance(value, int | float)
+    }
 
 
 def activation_attributes(rho: Activation) -> dict[str, str]:
@@ -88,7 +189,7 @@ def load_network(
     source : Dataset or path
         With variables ``weight_0 .. weight_{L-1}`` and ``bias_0 .. bias_L``, input first, and
         attributes ``activation`` and ``activation_parameters``; with ``feedback_0 ..`` too it is
-        a FeedbackNetwork.
+        a FeedbackNetwork. The dataset of every record of a layered network has these.
     dtype : torch.dtype
         Of the parameters.
 
@@ -99,7 +200,8 @@ def load_network(
     Raises
     ------
     ValueError
-        If something of that is missing, or the activation is not one of ctebm's.
+        If something of that is missing, the network is another one, or the activation is not one of
+        ctebm's.
 
     Examples
     --------
@@ -112,7 +214,13 @@ def load_network(
     if not isinstance(source, xr.Dataset):
         with open_dataset(source) as dataset:
             return load_network(dataset.load(), dtype=dtype)
-    n = sum(str(name).startswith("weight_") for name in source)
+    kind = source.attrs.get("network", "LayeredNetwork")
+    if kind not in ("LayeredNetwork", "FeedbackNetwork"):
+        raise ValueError(
+            f"expected the parameters of a layered network, got those of {kind}; "
+            "build it yourself from the arrays."
+        )
+    n = sum(re.fullmatch(r"weight_\d+", str(name)) is not None for name in source)
     apart = any(str(name).startswith("feedback_") for name in source)
     weights, back = ([f"{kind}_{i}" for i in range(n)] for kind in ("weight", "feedback"))
     biases = [f"bias_{i}" for i in range(n + 1)]

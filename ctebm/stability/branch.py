@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -17,14 +19,18 @@ from ctebm.equilibria.inertia import classify
 from ctebm.equilibria.kkt import residual
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
+from ctebm.networks.parameters import network_dataset
+from ctebm.networks.record import Record, with_origin
 from ctebm.stability.curve import Curve, Point
 from ctebm.stability.events import BRANCH_POINTS, Event
 
 __all__ = ["Branch"]
 
+_KEPT_BYTES = 2**26  # of parameters that change along the branch
 
-@dataclass(frozen=True, eq=False)
-class Branch:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Branch(Record):
     """Equilibria in the order in which they were followed.
 
     Attributes
@@ -81,7 +87,14 @@ class Branch:
     message: str
     parameter_range: tuple[float, float]
     tol: float
-    family: Callable[[float], VectorField] = field(repr=False)
+    family: Callable[[float], VectorField]
+
+    _shown = ("parameter", "state")
+
+    @cached_property
+    def network(self) -> VectorField:
+        """The network at the first point."""
+        return self.family(float(self.parameter[0]))
 
     @classmethod
     def through(
@@ -152,14 +165,22 @@ class Branch:
         """Where other branches cross: pitchforks, transcritical points and multiple zeros."""
         return [event for event in self.events if event.kind in BRANCH_POINTS]
 
-    def raise_for_status(self) -> Self:
-        """Return the branch itself, or raise RuntimeError if it is incomplete."""
-        if not self.complete:
-            raise RuntimeError(self.message)
-        return self
+    def _failures(self) -> list[str]:
+        return [] if self.complete else [self.message]
+
+    def _outcome(self) -> str:
+        counts = Counter(event.kind for event in self.events)
+        events = ", ".join(f"{n} {kind}" for kind, n in counts.items()) or "no events"
+        first, last = (float(p) for p in (self.parameter[0], self.parameter[-1]))
+        return f"{self.status}, from {first:g} to {last:g}: {events}"
 
     def to_dataset(self) -> xr.Dataset:
-        """Return the branch with dimensions ``point``, ``unit`` and ``event``."""
+        """Return the branch with dimensions ``point``, ``unit`` and ``event``.
+
+        With the parameters of the networks, see
+        :func:`~ctebm.networks.parameters.network_dataset`: once those that stay the same, for each
+        point those that change, or at both ends (``end``) where all would take more than 64 MiB.
+        """
         n = self.state.shape[-1]
 
         def stacked(of: Callable[[Event], Tensor]) -> Tensor:
@@ -168,8 +189,10 @@ class Branch:
 
         events, at = ("event",), ("event", "unit")
         kinds = np.array([e.kind for e in self.events], dtype=str)
-        return xr.Dataset(
+        dataset = xr.Dataset(
             {
+                "status": variable((), self.status, "whether the branch ends where it should"),
+                "message": variable((), self.message, "why the branch ends"),
                 "state": variable(("point", "unit"), self.state, "state"),
                 "pinned": variable(("point", "unit"), self.pinned, "held at a kink"),
                 "energy": variable(("point",), self.energy, "energy"),
@@ -191,8 +214,31 @@ class Branch:
                     events, [e.multiplicity for e in self.events], "number of zero eigenvalues"
                 ),
             },
-            layer_of_unit(self.family(float(self.parameter[0])).layers, n).assign(
+            layer_of_unit(self.network.layers, n).assign(
                 parameter=variable(("point",), self.parameter, "parameter")
             ),
-            {"status": self.status, "message": self.message},
         )
+        first, last = self.parameter_range
+        settings = {"tol": self.tol, "parameter_first": first, "parameter_last": last}
+        dataset = with_origin(dataset, self.network, "branch of equilibria", settings)
+        return dataset.assign(self._changing())
+
+    def _changing(self) -> dict[str, xr.Variable]:
+        """Return the parameters of the networks that are not the same at every point."""
+        start = network_dataset(self.network).variables
+        n_bytes = len(self.parameter) * sum(values.nbytes for values in start.values())
+        at = self.parameter if n_bytes <= _KEPT_BYTES else self.parameter[[0, -1]]
+        dim = "point" if at is self.parameter else "end"
+        networks = [network_dataset(self.family(p)).variables for p in at.tolist()]
+        shapes = {name: values.sizes for name, values in start.items()}
+        if any({k: v.sizes for k, v in other.items()} != shapes for other in networks):
+            return {"end_network": variable((), repr(networks[-1]), "network at the end")}
+
+        def stacked(name: Hashable) -> xr.Variable:
+            values = np.stack([other[name].values for other in networks])
+            return xr.Variable((dim, *start[name].dims), values, start[name].attrs)
+
+        same = {
+            k: all(other[k].equals(values) for other in networks) for k, values in start.items()
+        }
+        return {str(name): stacked(name) for name in start if not same[name]}

@@ -8,9 +8,9 @@ small perturbations: it is left out (F3).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any
 
 import torch
 import xarray as xr
@@ -20,6 +20,7 @@ from ctebm.dataset import layer_of_unit, variable
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
 from ctebm.networks.memory import check_memory
+from ctebm.networks.record import SampledRecord, rows_at, with_origin
 from ctebm.stability import modes
 from ctebm.stability.hessian import HessianMotion
 from ctebm.stability.jacobian import JacobianMotion
@@ -30,8 +31,8 @@ __all__ = ["JacobianLinearization", "Linearization"]
 STATUS = "0 at an equilibrium, 1 not at an equilibrium"
 
 
-@dataclass(frozen=True, eq=False)
-class Linearization(LinearResponse):
+@dataclass(frozen=True, eq=False, repr=False)
+class Linearization(LinearResponse, SampledRecord):
     r"""Eigenpairs of :math:`-J` at equilibria, on the unpinned units.
 
     With an energy :math:`-J` is the Hessian and everything is real; without one the eigenvalues
@@ -88,15 +89,18 @@ class Linearization(LinearResponse):
     index: int | Tensor
     stability: str | list[str]
     whole: bool
-    network: VectorField = field(repr=False)
+    network: VectorField
+
+    _outcomes = ("at an equilibrium", "at no equilibrium")
+    _shown = ("state", "eigenvalues")
 
     @property
-    def status(self) -> Tensor:
+    def status(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
         """0 at an equilibrium, 1 where the state is none, ``(*batch)``."""
         return (~modes.is_equilibrium(self.residual)).to(torch.int8)
 
     @property
-    def message(self) -> list[str]:
+    def message(self) -> list[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """A sentence for each sample that is at no equilibrium, else ``""``; flattened batch."""
         rows = zip(self.status.flatten().tolist(), self.residual.flatten().tolist(), strict=True)
         return [
@@ -106,12 +110,21 @@ class Linearization(LinearResponse):
             for i, (wrong, r) in enumerate(rows)
         ]
 
-    def raise_for_status(self) -> Self:
-        """Return the linearisation itself, or raise RuntimeError for the first failed sample."""
-        for sentence in self.message:
-            if sentence:
-                raise RuntimeError(sentence)
-        return self
+    def _of_samples(self, rows: Tensor) -> dict[str, Any]:
+        batch = self.state.shape[:-1]
+        names = ("state", "eigenvalues", "eigenvectors", "eigenvalue_residual", "pinned", "margin",
+                 "residual")  # fmt: skip
+        found: dict[str, Any] = {name: rows_at(getattr(self, name), rows, batch) for name in names}
+        index = rows_at(torch.as_tensor(self.index), rows, batch)
+        kinds = [self._kinds[i] for i in rows.reshape(-1).tolist()]
+        found |= {"index": index, "stability": kinds}
+        if rows.ndim == 0:
+            found |= {"index": int(index), "stability": kinds[0]}
+        return found | {"network": self.network.samples(batch, rows)}
+
+    @property
+    def _kinds(self) -> list[str]:
+        return [self.stability] if isinstance(self.stability, str) else self.stability
 
     @cached_property
     def jacobian(self) -> Tensor:
@@ -208,11 +221,14 @@ class Linearization(LinearResponse):
         return 1 - eps * self.eigenvalues
 
     def to_dataset(self) -> xr.Dataset:
-        """Return the spectrum with dimensions ``sample``, ``unit`` (by ``layer``) and ``mode``."""
+        """Return the spectrum with dimensions ``sample``, ``unit`` (by ``layer``) and ``mode``.
+
+        With the parameters of the network, see
+        :func:`~ctebm.networks.parameters.network_dataset`.
+        """
         n, n_modes = self.state.shape[-1], self.eigenvalues.shape[-1]
         samples = math.prod(self.state.shape[:-1])
         row, grid = ("sample",), ("sample", "unit")
-        stability = [self.stability] if isinstance(self.stability, str) else self.stability
         time = "membrane time constant"
         eigenvalue, pair = "eigenvalue of minus the Jacobian", "|Jv + lambda v|"
         if isinstance(self.network, Network):
@@ -225,7 +241,7 @@ class Linearization(LinearResponse):
             return variable(("sample", "mode"), values.reshape(samples, n_modes), long_name, units)
 
         vectors = self.eigenvectors.reshape(samples, n, n_modes)
-        return xr.Dataset(
+        dataset = xr.Dataset(
             {
                 "state": variable(grid, self.state.reshape(-1, n), "state"),
                 "pinned": variable(grid, self.pinned.reshape(-1, n), "held at a kink"),
@@ -239,11 +255,14 @@ class Linearization(LinearResponse):
                 "residual": column(self.residual, "largest force"),
                 "margin": column(self.margin, "distance from losing or gaining a pinned unit"),
                 "index": column(self.index, "number of unstable directions"),
-                "stability": variable(row, stability, "stability"),
+                "stability": variable(row, self._kinds, "stability"),
+                "message": variable(row, self.message, "why a sample is at no equilibrium"),
+                "whole": variable((), self.whole, "whether all eigenpairs are there"),
             },
             layer_of_unit(self.network.layers, n),
-            {"whole_spectrum": int(self.whole)},
         )
+        batch = self.state.shape[:-1]
+        return with_origin(dataset, self.network, "linearisation", {}, batch=batch)
 
 
 # The former name of the record of a network without an energy.

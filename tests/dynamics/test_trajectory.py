@@ -20,7 +20,7 @@ def test_a_run_is_saved_with_its_labels(tmp_path):
         assert dataset["time"].dims == ("step", "sample")
         np.testing.assert_array_equal(dataset["time"].values, run.time.numpy())
         np.testing.assert_array_equal(dataset["step"].values, range(7))
-        assert int(dataset.attrs["seed"]) == run.seed
+        assert int(dataset.seed) == run.seed
         np.testing.assert_array_equal(dataset["state"].values, run.state.numpy())
         np.testing.assert_array_equal(dataset["eps"].values, eps.numpy())
         np.testing.assert_array_equal(dataset["sample"].values, [3, 4, 5, 9])

@@ -44,7 +44,7 @@ def test_a_sample_without_equilibrium_is_reported_and_the_others_measured(monkey
     assert torch.isnan(record.displacement[1]).all()
     assert torch.isfinite(record.displacement[[0, 2, 3, 4, 5]]).all()
     data = record.to_dataset()
-    assert data.attrs["n_failed"] == 1 and "sample 1 was lost" in data.attrs["messages"]
+    assert data.attrs["n_failed"] == 1 and "sample 1 was lost" in str(data.message[1].values)
     assert record.status.tolist() == data.status.values.tolist() == [0, 1, 0, 0, 0, 0]
     with pytest.raises(RuntimeError, match="sample 1 was lost"):
         record.raise_for_status()

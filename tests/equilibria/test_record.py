@@ -78,7 +78,7 @@ def test_dataset_is_labelled(tmp_path):
     points = settle(network)
     dataset = points.to_dataset()
     assert dataset.state.dims == ("fixed_point", "unit")
-    assert dict(dataset.sizes) == {"fixed_point": 10, "unit": 6}
+    assert (dataset.sizes["fixed_point"], dataset.sizes["unit"]) == (10, 6)
     assert dataset.sel(layer="y").sizes["unit"] == 2
     assert dataset.status.values.tolist() == [0] * 10
     for name in dataset.variables:

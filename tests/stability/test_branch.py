@@ -19,7 +19,7 @@ def test_outcome():
     assert (short.status, short.complete) == ("incomplete", False)
     with pytest.raises(RuntimeError, match="max_points"):
         short.raise_for_status()
-    assert short.to_dataset().attrs["status"] == "incomplete"
+    assert short.to_dataset().status == "incomplete"
 
 
 def test_everything_is_evaluated_at_its_points():

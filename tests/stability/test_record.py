@@ -151,7 +151,7 @@ def test_without_free_units(kind):
     assert (linear.power_spectrum(0.1, [0.3]) == 0).all()
     assert linear.eps_max == math.inf and linear.return_time == 0
     assert linear.reactivity == -math.inf and linear.symmetry == 1
-    assert dict(linear.to_dataset().sizes) == {"sample": 1, "unit": 2, "mode": 0}
+    assert {"sample": 1, "unit": 2, "mode": 0}.items() <= dict(linear.to_dataset().sizes).items()
     batch = linearize(network, torch.full((3, 2), 0.5))
     assert batch.eigenvalues.shape == (3, 0) and batch.eps_max.tolist() == [math.inf] * 3
     assert (batch.response(torch.ones(2)) == 0).all()
@@ -175,7 +175,7 @@ def test_outcome(network):
 @pytest.mark.parametrize("network", [pair(0.5, HARD), rotor()], ids=["pair", "rotor"])
 def test_dataset_is_labelled(network, tmp_path):
     dataset = linearize(network, torch.zeros(3, 2)).to_dataset()
-    assert dict(dataset.sizes) == {"sample": 3, "unit": 2, "mode": 2}
+    assert {"sample": 3, "unit": 2, "mode": 2}.items() <= dict(dataset.sizes).items()
     for name in dataset.variables:
         assert {"long_name", "units"} <= set(dataset[name].attrs)
     ctebm.save(dataset, tmp_path / "linear.nc")
