@@ -268,8 +268,8 @@ def _judge_pushes(dataset: xr.Dataset) -> list[Verdict]:
     push, dead, stable = dataset.push, dataset.dead, dataset.eigenvalue > 0
     hard, soft = ~(push <= HARD), ~(push >= SOFT)
     claims = (
-        "pushed by > 0.2 a step: dead share, least",
-        ("pushed by < 0.1 a step, eigenvalue > 0: dead share, largest"),
+        "first step pushes by > 0.2: dead share after the epoch, least",
+        "first step pushes by < 0.1, eigenvalue > 0: dead share after it, largest",
     )
     least = dataset.start_push.isel(depth=int(dataset.depth.values.argmax()))
     least = least.sel(eigenvalue=dataset.eigenvalue.max())
@@ -280,7 +280,7 @@ def _judge_pushes(dataset: xr.Dataset) -> list[Verdict]:
         if hard.any() else Verdict.no_case(claims[0], "no run was; raise --rates"),
         Verdict.at_most(claims[1], largest(dead, soft & stable), 0.1)
         if (soft & stable).any() else Verdict.no_case(claims[1], "no run was; lower --rates"),
-        Verdict.reported("pushed by < 0.1 a step, eigenvalue < -0.2: dead share, largest",
+        Verdict.reported("first step pushes by < 0.1, eigenvalue < -0.2: the same",
                          fallen.max()),
         Verdict.reported("push of the same rate: lower kink -0.5 over -0.1, most stable", ratio),
     ]  # fmt: skip

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ctebm import Correspondence
 
 ACTIVATIONS = ("hard-sigmoid", "tanh", "logistic", "smooth-hard-sigmoid")
-STEP = r"step $\epsilon$ (time constants)"
+STEP = r"$\epsilon$ (time constants)"
 LEAST_STEPS = 5  # of a fit with four unknowns
 VISIBLE = 100  # remainders are fitted where they are as many times the rounding floor
 

@@ -73,7 +73,7 @@ def collapse_figure(dataset: xr.Dataset) -> Figure:
                   "smallest eigenvalue, free units", by_kink["hessian"]),
             Panel("after an epoch", "learning rate of every layer", start,
                   log="x", field=field, contour=(rate, value, level, 0.1)),
-            Panel("after an epoch, by eigenvalue", "push of the last layer by a step",
+            Panel("after an epoch, by eigenvalue", "push of the last layer by the first step",
                   "dead share of the worst layer", runs, "x"),
             Panel(f"{int(deepest.depth)} hidden layers", start,
                   "share of last rates linear in x", by_kink["linear"]),
@@ -81,6 +81,6 @@ def collapse_figure(dataset: xr.Dataset) -> Figure:
         2,
         question="Why does a naive deep run collapse, with most hidden units pinned and dead?",
         see="a, b, c, f: networks as they settle before they learn; below an eigenvalue of about "
-        "-0.2 they fall to their kinks. d, e: after an epoch of steps; the dashed line is a "
-        "push of 0.1 a step, beyond which the last layers die.",
+        "-0.2 they fall to their kinks. d, e: after an epoch of steps; dashed: the first "
+        "step pushes the last hidden layer by 0.1; up to there a stable network comes to no harm.",
     )  # fmt: skip

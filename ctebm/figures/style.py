@@ -90,7 +90,7 @@ def name_panel(ax: Axes, i: int, title: str, width: float) -> None:
     '$\\mathbf{b}$  all layers'
     """
     letter = f"$\\mathbf{{{chr(ord('a') + i)}}}$"
-    ax.set_title(f"{letter}  " + "\n".join(wrapped(title, 0.85 * width)), loc="left")
+    ax.set_title(f"{letter}  " + "\n".join(wrapped(title, 0.62 * width)), loc="left")
 
 
 def wrapped(text: str, width: float) -> list[str]:

@@ -130,6 +130,9 @@ def pushes(
 ) -> list[float]:
     """Return how far a first step moves the current of a unit, in all samples alike.
 
+    An estimate: rates and gradients are taken as independent over samples, and what the feedback
+    half of a tied weight changes is left out.
+
     Parameters
     ----------
     network : LayeredNetwork

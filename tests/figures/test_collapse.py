@@ -48,7 +48,7 @@ def test_the_deepest_network_is_the_one_that_is_shown_by_its_kink():
 
 def test_dead_shares_against_the_push_of_each_run():
     data = collapses()
-    ax = next(ax for ax in collapse_figure(data).axes if "by a step" in ax.get_xlabel())
+    ax = next(ax for ax in collapse_figure(data).axes if "by the first step" in ax.get_xlabel())
     for value in VALUE:
         line = next(line for line in ax.lines if line.get_label() == f"$\\lambda$ = {value:g}")
         np.testing.assert_array_equal(line.get_xdata(), data.push.sel(eigenvalue=value))
