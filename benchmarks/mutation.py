@@ -98,6 +98,8 @@ def changes(node: ast.AST) -> Iterator[ast.AST]:
             yield _with(node, op=OTHER_OPERATOR[type(op)]())
         case ast.Compare(ops=[op, *more]) if type(op) in OTHER_OPERATOR:
             yield _with(node, ops=[OTHER_OPERATOR[type(op)](), *more])
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant()):
+            return  # the number itself changes
         case ast.UnaryOp(op=ast.Not() | ast.USub(), operand=operand):
             yield operand
         case ast.Constant(value=bool(value)):
