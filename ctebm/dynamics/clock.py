@@ -13,8 +13,9 @@ from torch import Tensor
 from ctebm.networks.arrays import real_tensor
 from ctebm.networks.numbers import whole, whole_array
 
-__all__ = ["Clock", "Saves", "increasing", "step_size"]
+__all__ = ["MOST_STEPS", "Clock", "Saves", "increasing", "step_size"]
 
+MOST_STEPS = 10**12  # of a run: a step takes microseconds, so that more would take months
 _ROUNDING = 1e-6  # of a step: what the division of a time by eps may lose
 
 
@@ -46,10 +47,15 @@ class Saves:
     ends: Sequence[int] = ()
 
     def __post_init__(self) -> None:
-        whole("n_steps", self.n_steps, least=1)
+        whole("n_steps", self.n_steps, 1, MOST_STEPS, remedy="more would take months")
         whole("save_every", self.every, least=1)
-        if self.chosen is not None and self.every != 1:
+        if self.chosen is None:
+            return
+        if self.every != 1:
             raise ValueError("expected save_every or save_steps, got both; give one.")
+        listed = isinstance(self.chosen, Sequence) or getattr(self.chosen, "ndim", 0) == 1
+        if not listed:
+            raise ValueError(f"expected save_steps as a list of numbers, got {self.chosen!r}.")
 
     @property
     def most(self) -> int:
@@ -63,7 +69,8 @@ class Saves:
         if self.chosen is None:
             asked = set(range(0, n_steps, int(self.every)))
         else:
-            asked = set(whole_array("save_steps", self.chosen, least=0).astype(int).tolist())
+            chosen = whole_array("save_steps", self.chosen, least=0).reshape(-1)
+            asked = set(chosen.astype(int).tolist())
         if asked and max(asked) > n_steps:
             raise ValueError(
                 f"expected save_steps up to n_steps = {n_steps}, got {max(asked)}; take more steps."
@@ -99,7 +106,7 @@ class Clock:
     @classmethod
     def of_steps(cls, eps: Tensor, saves: Saves, first: int = 0) -> Clock:
         """Return the clock of a number of steps after the step `first`."""
-        first, saved = whole("first_step", first, least=0), saves.steps()
+        first, saved = whole("first_step", first, 0, MOST_STEPS), saves.steps()
         steps = torch.tensor(saved, dtype=torch.float64) + first
         time = steps.reshape(-1, *(1,) * eps.ndim) * eps.cpu()
         return cls([n + first for n in saved], time, eps)
@@ -107,7 +114,7 @@ class Clock:
     @classmethod
     def of_times(cls, eps: Tensor, times: ArrayLike | Tensor, first: int = 0) -> Clock:
         """Return the clock of times that are whole numbers of steps apart, all of them saved."""
-        first, t = whole("first_step", first, least=0), increasing(times)
+        first, t = whole("first_step", first, 0, MOST_STEPS), increasing(times)
         if eps.ndim:
             raise ValueError("expected one eps with times, got one a sample; give n_steps instead.")
         exact = (t - t[0]) / eps.cpu()

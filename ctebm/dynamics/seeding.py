@@ -12,7 +12,7 @@ from ctebm.dynamics.methods import Method, Stream
 from ctebm.dynamics.noise import BrownianSteps
 from ctebm.dynamics.streams import fresh_seed
 from ctebm.dynamics.trajectory import Trajectory
-from ctebm.networks.numbers import whole, whole_array
+from ctebm.networks.numbers import one_of, whole, whole_array
 
 __all__ = ["Seeding", "root_seed", "seeding"]
 
@@ -91,8 +91,7 @@ def seeding(
         samples = noise_of.samples if noise_of is not None else range(s.shape[:-1].numel())
     samples = _numbers(samples, s.shape[:-1].numel())
     if noise_of is None:
-        if stream not in get_args(Stream):
-            raise ValueError(f"expected stream 'host' or 'philox', got {stream!r}.")
+        one_of("stream", stream, get_args(Stream))
         return Seeding(root_seed(seed) if noisy else None, samples, stream=stream)
     if seed is not None:
         raise ValueError("expected seed or noise_of, got both; noise_of brings its seed.")
@@ -113,9 +112,12 @@ def root_seed(seed: int | None) -> int:
 
 
 def _numbers(samples: Sequence[int], n_samples: int) -> tuple[int, ...]:
-    if len(samples) != n_samples:
-        raise ValueError(f"expected {n_samples} samples, one a row, got {len(samples)}.")
-    return tuple(whole_array("samples", samples, least=0).astype(int).tolist())
+    numbers = whole_array("samples", samples, least=0)
+    if numbers.shape != (n_samples,):
+        raise ValueError(
+            f"expected {n_samples} samples, one a row, got {numbers.size}; number each row."
+        )
+    return tuple(numbers.astype(int).tolist())
 
 
 def _multiple(ratio: Tensor) -> int:

@@ -13,6 +13,7 @@ from ctebm.networks.numbers import whole
 __all__ = ["torch_threads"]
 
 _SMALL_STATE = 2**16  # numbers in a state below which one thread is faster than many
+_MOST_THREADS = 2**12  # more than any machine has cores
 
 
 @contextmanager
@@ -37,7 +38,7 @@ def torch_threads(threads: int | None, s: Tensor) -> Iterator[int]:
     before = torch.get_num_threads()
     used = 1 if s.numel() < _SMALL_STATE else before
     if threads is not None:
-        used = whole("threads", threads, least=1)
+        used = whole("threads", threads, 1, _MOST_THREADS)
     torch.set_num_threads(used)
     try:
         yield used

@@ -219,7 +219,7 @@ def cascade_coefficient(depth: int, n_steps: ArrayLike, eps: float, order: int) 
     """
     order = whole("order", order, 1, 4, remedy="other orders need more stages")
     depth, eps = whole("depth", depth, least=0), finite("eps", eps, above=0, high=1)
-    n = whole_array("n_steps", n_steps, least=0).astype(int)
+    n = whole_array("n_steps", n_steps, 0, 2**53).astype(int)
     n_most = int(n.max(initial=0))
     what = f"the coefficients of {n_most} steps down to depth {depth}"
     check_memory(what, 8 * (n_most + 1) * (depth + 1), "ask for fewer steps")

@@ -18,7 +18,7 @@ __all__ = ["BASELINES", "MOST_SAVED", "Replicates", "Schedule", "saved_steps"]
 
 BASELINES = ("undriven", "held", "equilibrium")
 MOST_SAVED = 48  # steps of a run: enough points for a smooth curve in log time
-_MOST_STEPS = 2**53  # more are not counted one by one in double precision
+_MOST_STEPS = 10**10  # a step takes some ten microseconds at least
 _BYTES_A_STEP = 40  # of a whole number in a list
 AFTER_ARRIVAL = 2  # steps after the first arrival: in the second, activity has come back (P3)
 
@@ -149,7 +149,9 @@ def saved_steps(deepest: int, n_steps: int, at_most: int | None = MOST_SAVED) ->
     [0, 1, 2, 3, 4, 12, 34, 100]
     """
     deepest = whole("deepest", deepest, least=0)
-    n_steps = whole("n_steps", n_steps, 0, _MOST_STEPS, remedy="steps beyond can't be counted")
+    n_steps = whole(
+        "n_steps", n_steps, 0, _MOST_STEPS, remedy="more would take days: take larger ones"
+    )
     if at_most is None:
         remedy = "take fewer steps, or let save_all be False"
         check_memory(f"every one of {n_steps} steps", _BYTES_A_STEP * (n_steps + 1), remedy)

@@ -93,7 +93,7 @@ def _guessed_reach(network: VectorField, ones: Tensor) -> Tensor:
 
 def checked_bounds(network: VectorField, bounds: Bounds) -> Bounds:
     """Return bounds that are finite, in order, and one a unit or one for all."""
-    pair = list(bounds) if isinstance(bounds, list | tuple | Tensor | np.ndarray) else []
+    pair = list(bounds) if isinstance(bounds, list | tuple) else []
     if len(pair) != 2:
         raise ValueError(
             f"expected bounds (lowest, highest) of the starts, got {type(bounds).__name__}."

@@ -92,7 +92,10 @@ def phase_plane(
     i, j = (whole("unit", unit, least=0) for unit in _pair("units", units))
     if not (i < n and j < n and i != j):
         raise ValueError(f"expected two different units below {n}, got {units}.")
-    if n > 2 and len(starts):
+    first_states = real_tensor(starts, network.dtype, network.device)
+    if first_states.numel() and first_states.shape[1:] != (2,):
+        raise ValueError(f"expected starts of shape (path, 2), got {tuple(first_states.shape)}.")
+    if n > 2 and first_states.numel():
         raise ValueError(f"paths of {n} units leave the plane of two; leave out starts.")
     check_memory(
         f"a plane of {n_grid:,} by {n_grid:,} points",
@@ -113,8 +116,8 @@ def phase_plane(
         data["energy"] = variable(("y", "x"), energy, "energy")
     if n == 2:
         data |= _equilibria(network, [i, j], n_starts)
-    if len(starts):
-        data["path_state"] = _paths(network, [i, j], starts, t_end, eps)
+    if first_states.numel():
+        data["path_state"] = _paths(network, [i, j], first_states, t_end, eps)
     coords = {
         name: variable((name,), axis, f"state of unit {unit}")
         for name, unit in zip(("x", "y"), units, strict=True)
@@ -126,7 +129,8 @@ def phase_plane(
 
 
 def _pair(name: str, values: Any) -> tuple[Any, Any]:
-    if not isinstance(values, tuple | list | np.ndarray | torch.Tensor) or len(values) != 2:
+    listed = isinstance(values, tuple | list) or getattr(values, "ndim", 0) == 1
+    if not listed or len(values) != 2:
         raise ValueError(f"expected two {name}, got {values!r}.")
     return values[0], values[1]
 
@@ -144,15 +148,12 @@ def _equilibria(network: VectorField, units: list[int], n_starts: int) -> dict[s
 def _paths(
     network: VectorField,
     units: list[int],
-    starts: Sequence[tuple[float, float]],
+    starts: torch.Tensor,
     t_end: float,
     eps: float,
 ) -> xr.Variable:
     """Return the motion of two units from pairs of states."""
-    first = real_tensor(starts, network.dtype, network.device)
-    if first.shape[1:] != (2,):
-        raise ValueError(f"expected starts of shape (path, 2), got {tuple(first.shape)}.")
-    first = first if units[0] < units[1] else first.flip(-1)
+    first = starts if units[0] < units[1] else starts.flip(-1)
     n_steps = max(round(finite("t_end / eps", t_end / eps)), 1)
     run = simulate(network, first, n_steps=n_steps, eps=eps)
     paths = run.state[..., units].movedim(0, 1)

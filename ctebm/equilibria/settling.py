@@ -24,7 +24,7 @@ from ctebm.equilibria.trust_region import GROWTH, energy_rounding
 from ctebm.networks.base import StateLike, VectorField, free_network
 from ctebm.networks.energy import Network, check_energy
 from ctebm.networks.layout import broadcast
-from ctebm.networks.numbers import whole
+from ctebm.networks.numbers import one_of, whole
 from ctebm.networks.pairwise import PairwiseNetwork
 
 __all__ = ["check_motion", "settle", "settle_from", "settle_rows", "start_state"]
@@ -101,8 +101,7 @@ def settle(
     """
     s = start_state(network, start)
     tol = check_tolerance(tol, s.dtype)
-    if path not in get_args(Path):
-        raise ValueError(f"expected path 'fast' or 'flow', got {path!r}.")
+    one_of("path", path, get_args(Path))
     max_iterations = whole("max_iterations", max_iterations, least=1)
     batch = s.shape[:-1]
     rows = Rows.of(network, batch)

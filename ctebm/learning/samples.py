@@ -46,7 +46,7 @@ def labelled_states(
 def _whole_numbers(labels: ArrayLike | Tensor) -> Tensor:
     """Return labels as integers, or say that they are none."""
     if isinstance(labels, Tensor):
-        labels = labels.detach().cpu().numpy()
+        labels = labels.detach().to_dense().cpu().numpy()
     try:
         array = np.asarray(labels)
     except ValueError:  # rows of different lengths

@@ -49,6 +49,8 @@ class Trainer:
     targets: Tensor
 
     def __init__(self, network: LayeredField, plan: Plan) -> None:
+        if not isinstance(plan, Plan):
+            raise ValueError(f"expected a Plan, got {type(plan).__name__}; give Plan(epochs=10).")
         self.plan, self.plastic = plan, PlasticNetwork(network, tied=plan.tied)
         groups = self.plastic.parameters
         self.learning_rates = plan.learning_rates(len(groups))

@@ -88,6 +88,10 @@ def train(
     trainer = Trainer(network, plan)
     start = trainer.plastic.to_network()
     data = labelled_states(network, rates, labels)
+    if held_out is not None and not (isinstance(held_out, list | tuple) and len(held_out) == 2):
+        raise ValueError(
+            f"expected held_out as (rates, labels), got {type(held_out).__name__}; leave it None."
+        )
     tested = None if held_out is None else labelled_states(network, *held_out, training=False)
     if plan.patience is not None and tested is None:
         raise ValueError("early stopping judges by held-out samples; give held_out.")

@@ -55,7 +55,11 @@ class MatrixField(PairwiseField):
         b = finite_tensor(bias, "the biases", dtype).to(self.weight.device)
         if b.ndim == 0 or b.shape[-1] != n:
             raise ValueError(f"expected {n} biases, one for each unit, got {tuple(b.shape)}.")
-        self._set(as_activation(activation), b, covering(layers or {"s": slice(0, n)}, n))
+        self._set(
+            as_activation(activation),
+            b,
+            covering({"s": slice(0, n)} if layers is None else layers, n),
+        )
 
     @abstractmethod
     def _read(self, weight: Any, dtype: torch.dtype) -> Tensor:

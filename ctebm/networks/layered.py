@@ -246,7 +246,7 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
 
 def _layer_sizes(sizes: Sequence[int]) -> list[int]:
     """Return the sizes of two or more layers."""
-    if not isinstance(sizes, Iterable):
+    if not isinstance(sizes, Iterable) or getattr(sizes, "ndim", 1) != 1:
         raise ValueError(f"expected the sizes of two or more layers, got {sizes!r}.")
     checked = [whole("size", n, least=1, remedy="a layer has units") for n in sizes]
     if len(checked) < 2:

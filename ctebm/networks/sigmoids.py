@@ -105,7 +105,7 @@ class Logistic(Activation):
         finite("gain", self.gain, above=0)
         g = self.gain
         _derive(
-            self, max_slope=g / 4, max_curvature=g**2 / math.sqrt(108), analytic_strip=math.pi / g
+            self, max_slope=g / 4, max_curvature=g * g / math.sqrt(108), analytic_strip=math.pi / g
         )
 
     def __call__(self, s: Tensor) -> Tensor:

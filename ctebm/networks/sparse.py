@@ -94,7 +94,8 @@ class SparseNetwork(MatrixField, PairwiseNetwork):
         rows, columns = np.r_[i, i], np.r_[(i + 1) % n_units, (i - 1) % n_units]
         weights = np.full(2 * n_units, finite("weight", weight))
         W = scipy.sparse.csr_array((weights, (rows, columns)), shape=(n_units, n_units))
-        network = cls(W, np.full(n_units, bias or 0.0), activation, dtype=dtype)
+        b = finite("bias", 0.0 if bias is None else bias)
+        network = cls(W, np.full(n_units, b), activation, dtype=dtype)
         return network.centred() if bias is None else network
 
     def coupling(self, r: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ from ctebm.networks.numbers import finite, whole
 
 __all__ = ["eps_limit", "power", "response", "transfer", "variance"]
 
+_LARGEST = 1e100  # number of which the square is finite
+
 
 def variance(lam: Tensor, sigma: float, eps: float | None = None, synaptic: bool = False) -> Tensor:
     r"""Return the stationary variance under noise (N1 to N3).
@@ -117,15 +119,16 @@ def check_stable(what: str, stability: str | Sequence[str]) -> None:
         )
 
 
-def check_noise(what: str, sigma: float, residual: Tensor, stability: str | Sequence[str]) -> None:
-    """Refuse the fluctuations of a bad intensity, away from equilibrium, or where none stay."""
-    finite("sigma", sigma, low=0)
+def check_noise(what: str, sigma: float, residual: Tensor, stability: str | Sequence[str]) -> float:
+    """Return the intensity; refuse a bad one, noise away from equilibrium, or where none stays."""
+    sigma = finite("sigma", sigma, low=0, high=_LARGEST)
     if not bool(is_equilibrium(residual).all()):
         raise ValueError(
             f"expected an equilibrium for {what}, got a force of "
             f"{float(residual.max()):.3g}; settle the state first."
         )
     check_stable(what, stability)
+    return sigma
 
 
 def check_eps(eps: float | None, limit: float) -> None:

@@ -72,7 +72,7 @@ class LinearResponse(ABC):
         """
         if synaptic and eps is None:
             raise ValueError("the paper's map exists in discrete steps only; give eps.")
-        modes.check_noise("covariance", sigma, self.residual, self.stability)
+        sigma = modes.check_noise("covariance", sigma, self.residual, self.stability)
         modes.check_eps(eps, float(self.eps_max.min()))
         self._check_whole("covariance")
         return self._motion.covariance(sigma, eps, synaptic)
@@ -131,7 +131,9 @@ class LinearResponse(ABC):
         """
         modes.check_stable("a frequency response", self.stability)
         u = self.network.finite_state(force)
-        return self._motion.frequency_response(u, 2 * math.pi * finite("frequency", frequency))
+        return self._motion.frequency_response(
+            u, 2 * math.pi * finite("frequency", frequency, -1e100, 1e100)
+        )
 
     def power_spectrum(self, sigma: float, frequency: ArrayLike | Tensor) -> Tensor:
         r"""Return each unit's power spectrum of Langevin noise, ``(*batch, frequency, unit)``.
@@ -154,9 +156,9 @@ class LinearResponse(ABC):
             If the point is no equilibrium or not stable, or the spectrum does not fit the free
             memory.
         """
-        modes.check_noise("a power spectrum", sigma, self.residual, self.stability)
+        sigma = modes.check_noise("a power spectrum", sigma, self.residual, self.stability)
         self._check_whole("a power spectrum")
-        finite_array("frequency", frequency)
+        finite_array("frequency", frequency, -1e100, 1e100)
         f = real_tensor(frequency, self.state.dtype, self.state.device)
         numbers = _POWER_COPIES * self.state.numel() * f.numel()
         what = f"the power of every unit at {f.numel():,} frequencies"
