@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
@@ -33,7 +34,7 @@ def motions_of(
     """Return the motions one after another, and their phases if these were given."""
     if isinstance(dynamics, Dynamics | VectorField):
         return [as_dynamics(dynamics)], []
-    phases: list[Phase] = list(dynamics) if isinstance(dynamics, list | tuple) else [dynamics]
+    phases: list[Any] = list(dynamics) if isinstance(dynamics, list | tuple) else [dynamics]
     wrong = [type(phase).__name__ for phase in phases if not isinstance(phase, Phase)]
     if wrong or not phases:
         raise ValueError(
