@@ -14,6 +14,7 @@ import xarray as xr
 from ctebm.files.attributes import plain, writable
 from ctebm.files.netcdf import check_netcdf, seal_netcdf
 from ctebm.files.replacement import former_of, replacing, restored
+from ctebm.files.signals import undisturbed
 from ctebm.files.store import MARK, check_store, seal_store
 
 __all__ = ["check_replaceable", "open", "save", "saving"]
@@ -143,7 +144,8 @@ def _write(dataset: xr.Dataset, path: Path, suffix: str) -> None:
         seal_netcdf(path)
     else:
         marked = dataset.assign_attrs(MARK)
-        marked.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
+        with undisturbed():  # Zarr's threads would write on into a folder that is being removed
+            marked.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
         seal_store(path)
 
 
