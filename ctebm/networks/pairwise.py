@@ -124,7 +124,7 @@ class PairwiseField(VectorField):
 
     def jacobian(self, s: Tensor) -> Tensor:
         slope, diagonal = self._slope_and_diagonal(s)
-        J = self._coupled(slope)
+        J = self._coupled(slope.expand_as(diagonal))  # one state may serve many samples
         J.diagonal(dim1=-2, dim2=-1).sub_(diagonal)  # in place, since it is new
         return J
 
