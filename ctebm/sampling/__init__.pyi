@@ -14,3 +14,4 @@ from . import recorded as recorded
 from . import response as response
 from . import samples as samples
 from . import string as string
+from . import transfer as transfer

@@ -20,7 +20,7 @@ from ctebm.dataset import variable
 from ctebm.networks.energy import Network
 from ctebm.networks.numbers import finite, finite_array
 
-__all__ = ["density_of", "marginal_distance", "stationary_density", "total_variation"]
+__all__ = ["density_of", "grid_axes", "marginal_distance", "stationary_density", "total_variation"]
 
 # A density at the border of its grid above this share of its maximum is cut off there.
 _CUT = 1e-4
@@ -79,15 +79,7 @@ def stationary_density(
             "density of this form; sample it with ctebm.sample."
         )
     sigma = finite("sigma", sigma, above=0.0, remedy="without noise there is no density")
-    axes = _axes(grid)
-    n_units = network.n_units
-    if n_units is not None and len(axes) == 1 and n_units == 2:
-        axes = [axes[0], axes[0]]
-    if n_units not in (None, len(axes)) or len(axes) > 2:
-        raise ValueError(
-            f"expected one or two units and a grid for each, got {n_units} units and "
-            f"{len(axes)} grids; sample larger networks with ctebm.sample."
-        )
+    axes = grid_axes(grid, network.n_units)
     s = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
     with torch.no_grad():
         E = network.energy(torch.as_tensor(s, dtype=network.dtype, device=network.device))
@@ -187,8 +179,22 @@ def marginal_distance(states: ArrayLike | Tensor, density: xr.DataArray, unit: i
     return float(wasserstein_distance(x[..., unit].reshape(-1), grid, None, weights))
 
 
-def _axes(grid: ArrayLike | Tensor | Sequence[ArrayLike]) -> list[NDArray[np.float64]]:
-    """Return the grid of each unit."""
+def grid_axes(
+    grid: ArrayLike | Tensor | Sequence[ArrayLike], n_units: int | None
+) -> list[NDArray[np.float64]]:
+    """Return the grid of each unit, for one or two units.
+
+    Raises
+    ------
+    ValueError
+        For more units, or a grid that does not increase.
+
+    Examples
+    --------
+    >>> from ctebm.sampling.density import grid_axes
+    >>> len(grid_axes([0.0, 0.5, 1.0], n_units=2))
+    2
+    """
     parts: list[Any] = [grid]
     if isinstance(grid, list | tuple) and len(grid) == 2 and np.ndim(grid[0]) == 1:
         parts = [*grid]
@@ -199,4 +205,11 @@ def _axes(grid: ArrayLike | Tensor | Sequence[ArrayLike]) -> list[NDArray[np.flo
                 "expected a grid of three or more increasing states, got one of shape "
                 f"{axis.shape}; give numpy.linspace(low, high, n)."
             )
+    if len(axes) == 1 and n_units == 2:
+        axes = [axes[0], axes[0]]
+    if n_units not in (None, len(axes)) or len(axes) > 2:
+        raise ValueError(
+            f"expected one or two units and a grid for each, got {n_units} units and "
+            f"{len(axes)} grids; sample larger networks with ctebm.sample."
+        )
     return axes
