@@ -187,7 +187,7 @@ def draw(dataset: xr.Dataset) -> Figure:
         columns=2,
         question="Does a trained denoiser know the energy (eq. 3)?",
         see="Points: least squares on noisy states. Lines: exact. Score matching finds the weights "
-        "of the energy with an error in proportion to v; the pressure itself, and rates alone, never do.",
+        "of the energy with an error in proportion to v; R itself, and rates alone, never do.",
     )
 
 
