@@ -177,3 +177,8 @@ def test_a_rate_may_have_parameters_of_float32():
     layer = torch.nn.Linear(1, 1)
     rho = ctebm.Custom(lambda s: layer(s.unsqueeze(-1)).squeeze(-1))
     assert rho(torch.zeros(2)).shape == (2,)
+
+
+@pytest.mark.parametrize("function", [lambda s: -torch.tanh(s), lambda s: 1 - torch.sigmoid(s)])
+def test_smooth_rates_may_fall(function):
+    assert ctebm.Custom(function).kinks == ()

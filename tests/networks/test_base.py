@@ -397,3 +397,12 @@ def test_a_dimension_of_units_goes_last():
     turned = xr.DataArray(s.numpy().T, dims=("unit", "sample"))
     assert torch.equal(network.as_state(turned), s)
     assert torch.equal(network.as_state(xr.Dataset({"state": turned})), s)
+
+
+def test_a_device_alone_leaves_every_dtype():
+    motion = Nested()
+    motion.complex = torch.ones(2, dtype=torch.complex128)
+    there = motion.to("cpu")
+    assert (there.one.dtype, there.complex.dtype) == (F64, torch.complex128)
+    small = motion.to(torch.float32)
+    assert (small.one.dtype, small.complex.dtype) == (torch.float32, torch.complex64)

@@ -53,3 +53,17 @@ def test_a_kink_is_one_number_or_one_for_each_unit():
         assert box.side(s).tolist() == [[-1, 0, 1]]
         assert [kinks.tolist() for kinks in box.each(s)] == [low.tolist(), [1.5] * 3]
         assert box.margin(s, torch.full_like(s, -0.2)).tolist() == [[0.2, 1.5, -0.5]]
+
+
+def test_a_unit_is_held_at_a_kink_by_a_force_that_does_not_lead_back():
+    s = torch.tensor([-0.4, -0.3, -0.3, -0.3, 0.2, 0.7, 0.7, 0.7, 0.8], dtype=torch.float64)
+    f = torch.tensor([-1.0, -1.0, 0.0, 1.0, 0.0, 1.0, 0.0, -1.0, 1.0], dtype=torch.float64)
+    held = [True, True, True, False, False, True, True, False, True]
+    out = [True, True, False, False, False, True, False, False, True]
+    assert BOX.pinned(s, f).tolist() == held
+    assert BOX.pulled_out(s, f).tolist() == out
+    assert BOX.side(s).tolist() == [-1, -1, -1, -1, 0, 1, 1, 1, 1]
+    inside = BOX.residual(s[3:8], f[3:8])
+    assert inside.tolist() == pytest.approx([1.0, 0.0, 0.0, 0.0, -1.0])
+    expected = [1.0, 1.0, 0.0, 0.0, 0.5, 1.0, 0.0, 0.0, 1.0]
+    assert BOX.margin(s, f).tolist() == pytest.approx(expected)

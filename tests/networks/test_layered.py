@@ -189,3 +189,19 @@ def test_force_may_be_mapped_over_weights():
     torch.testing.assert_close(mapped, each)
     u = W.clone().requires_grad_()
     torch.testing.assert_close(slope, torch.autograd.grad(force(u).sum(), u)[0])
+
+
+def test_a_network_that_is_held_whole_has_no_weights_left():
+    net = layered(ACTIVATIONS["tanh"])
+    held = net.clamp({name: torch.zeros(size_of(where)) for name, where in net.layers.items()})
+    assert held.dense_weight().shape == (0, 0)
+
+
+def test_a_random_network_is_estimated_by_its_weights(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "ctebm.networks.layered.check_memory", lambda what, n_bytes, *_: asked.append(n_bytes)
+    )
+    ctebm.LayeredNetwork.random([3, 5, 2], ctebm.Tanh())
+    # drawn and copied, and while the largest block is scaled two more of it
+    assert asked[0] == 8 * (2 * (15 + 10) + 2 * 15)
