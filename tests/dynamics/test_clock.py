@@ -77,3 +77,8 @@ def test_a_step_between_two_saves_has_its_time():
 @pytest.mark.parametrize("saves", [Saves(10, 4), Saves(10, chosen=[0, 3]), Saves(9, 3, ends=[4])])
 def test_saves_are_counted_without_being_listed(saves):
     assert len(saves.steps()) <= saves.most <= len(saves.steps()) + 3
+
+
+def test_a_stretch_ends_after_as_many_stops_as_are_allowed():
+    clock = Clock.of_steps(torch.tensor(0.1), Saves(10))
+    assert list(clock.stretches(0, 10, 100, 4)) == [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8], [8, 9, 10]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from cases import ACTIVATIONS
-from run_cases import F64, pair
+from run_cases import F64, layered, pair
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -146,3 +146,19 @@ def test_no_samples_have_a_run_of_none(options):
     )
     assert run.state.shape == (4, 0, 6) and run.message == []
     assert run.to_dataset().sizes["sample"] == 0
+
+
+def test_an_adaptive_method_refuses_what_fixed_steps_take_and_nothing_else():
+    smooth = ctebm.Dynamics(layered(1))
+    for options in ({"eps": 0.1}, {"save_every": 5}, {"samples": [0]}, {"first_step": 3}):
+        with pytest.raises(ValueError, match=f"got {next(iter(options))}; leave it out"):
+            ctebm.simulate(smooth, torch.zeros(14), times=[0, 1], method="dopri5", **options)
+    run = ctebm.simulate(smooth, torch.zeros(14), times=[0, 1], method="dopri5", save_every=1)
+    assert run.time.tolist() == [0, 1]
+
+
+def test_a_step_that_is_too_large_is_warned_of_where_it_was_asked_for():
+    dynamics = ctebm.Dynamics(pair())
+    with pytest.warns(UserWarning, match="oscillate instead of settling") as caught:
+        ctebm.simulate(dynamics, torch.zeros(2), n_steps=1, eps=3.0)
+    assert caught[0].filename == __file__

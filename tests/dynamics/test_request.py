@@ -7,6 +7,7 @@ import torch
 from run_cases import F64, layered, pair
 
 import ctebm
+from ctebm.dynamics import request
 
 
 @pytest.mark.parametrize(
@@ -136,3 +137,28 @@ def test_an_adaptive_method_names_the_option_it_does_not_take(option):
         ctebm.simulate(layered(), torch.zeros(14), times=[0, 1], method="dopri5", **option)
     with pytest.raises(ValueError, match="none"):
         ctebm.simulate(layered(), torch.zeros(14), method="dopri5")
+
+
+def test_what_a_run_keeps_is_estimated_before_its_first_step(monkeypatch):
+    asked = []
+    monkeypatch.setattr(request, "check_memory", lambda what, n_bytes, *_: asked.append(n_bytes))
+    smooth = ctebm.Dynamics(layered(1))  # 14 units
+
+    def estimate(samples=3, **options):
+        options = {"eps": 0.1} | options
+        ctebm.simulate(smooth, torch.zeros(samples, 14), **options)
+        return asked.pop()
+
+    a_state, a_save = 3 * 14 * 8, 128 + 16
+    by_steps = estimate(n_steps=10) - a_state * 11 - a_save * 11
+    assert 0 <= by_steps <= 2 * (a_state + a_save)  # the ends may be counted twice
+    assert estimate(times=[0, 0.2, 1]) == 3 * (a_state + a_save)
+    assert estimate(times=[0, 0.2, 1], eps=None, method="dopri5") == 3 * (a_state + a_save)
+    observe = {"first": lambda s: s[0, 0], "last": lambda s: s[0, -1]}
+    assert estimate(times=[0, 0.2, 1], observe=observe) == 3 * (a_save + 2 * 600)
+    own = estimate(n_steps=10, eps=torch.tensor([0.1, 0.2, 0.1]))
+    assert own - a_state * 11 - a_save * 11 - by_steps == (11 + by_steps // (a_state + a_save)) * 32
+    kept = estimate(times=[0, 0.2, 1], differentiable=True) - 3 * (a_state + a_save)
+    assert kept == 6 * 10 * a_state
+    kept = estimate(times=[0, 0.2, 1], differentiable=True, method="rk4") - 3 * (a_state + a_save)
+    assert kept == 6 * 10 * 4 * a_state
