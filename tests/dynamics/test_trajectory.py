@@ -63,3 +63,19 @@ def test_records_are_compared_by_identity():
     runs = [ctebm.simulate(pair(), torch.zeros(2), n_steps=2, eps=0.1) for _ in range(2)]
     assert runs[0] == runs[0] and runs[0] != runs[1]
     assert runs[0].raise_for_status() is runs[0]
+
+
+def test_noise_and_its_strength_are_told_once_or_for_each_phase():
+    each = torch.tensor([0.1, 0.2, 0.3], dtype=F64)
+    quiet, noisy = ctebm.Dynamics(pair(), 0.05), ctebm.Dynamics(pair(), each)
+    start = torch.zeros(3, 2)
+    alone = ctebm.simulate(quiet, start, n_steps=2, eps=0.1, seed=1).to_dataset()
+    assert alone.sigma.dims == alone.noise.dims == alone.beta.dims == ()
+    assert (float(alone.sigma), str(alone.noise.values)) == (0.05, "langevin")
+    own = ctebm.simulate(noisy, start, n_steps=2, eps=0.1, seed=1).to_dataset()
+    np.testing.assert_array_equal(own.sigma, each)
+    phases = [ctebm.Phase("first", quiet, 2), ctebm.Phase("then", noisy, 2)]
+    both = ctebm.simulate(phases, start, eps=0.1, seed=1).to_dataset()
+    assert both.sigma.dims == ("part", "sample") and both.noise.dims == ("part",)
+    np.testing.assert_array_equal(both.sigma, [[0.05] * 3, each])
+    assert both.noise.values.tolist() == ["langevin"] * 2
