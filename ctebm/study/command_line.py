@@ -262,6 +262,8 @@ def as_toml(settings: Settings) -> str:
     >>> print(as_toml(Settings(seed=3)))
     out = "results/study"
     overwrite = false
+    figure = true
+    pdf = false
     seed = 3
     ...
     """
