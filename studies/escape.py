@@ -31,6 +31,7 @@ FINER = (1.0, 0.2, 1.0)  # steps of each network, in units of eps: kinks need sm
 PATIENCE = 30  # chains are watched for so many times the law's time
 N_IMAGES = 61
 GRID, REACH, SEEN = 81, 1.2, 3.0  # of the energies that are drawn, in states and barriers
+LEAST_UNITS = 16  # in which two patterns are two valleys
 LEAST_BARRIERS = 3  # that a line through times over the law needs, with one to judge it by
 
 
@@ -65,8 +66,10 @@ class Settings(study.Settings):
             raise ValueError(f"--barriers needs {LEAST_BARRIERS} or more different values.")
         if self.chains < 50:
             raise ValueError(f"--chains needs 50 or more for its errors, got {self.chains}.")
-        if self.n_units < 8:
-            raise ValueError(f"--n-units needs 8 or more for two patterns, got {self.n_units}.")
+        if self.n_units < LEAST_UNITS:
+            raise ValueError(
+                f"--n-units needs {LEAST_UNITS} or more for two patterns, got {self.n_units}."
+            )
 
 
 def run(settings: Settings, progress: Progress) -> xr.Dataset:

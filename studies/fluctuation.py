@@ -102,6 +102,7 @@ def _read(
         time=settings.time, seed=settings.seed, threads=settings.threads,
     ).raise_for_status()  # fmt: skip
     told = read.agreement(gradient)
+    needed = [*read.time_needed(settings.cosine, gradient).values()]
     parts = read.blocks.mean(1)
     so_far = parts.cumsum(0) / torch.arange(1, len(parts) + 1).unsqueeze(-1)
     watched = settings.chains * settings.time * torch.arange(1, len(parts) + 1) / len(parts)
@@ -118,7 +119,7 @@ def _read(
         "watched": watched,
         "cosine_so_far": torch.stack(rising),
         "expected_so_far": torch.stack(expected),
-        "time_needed": torch.tensor([*read.time_needed(settings.cosine, gradient).values()]),
+        "time_needed": torch.as_tensor(needed, dtype=torch.float64),
     }
 
 

@@ -48,6 +48,18 @@ def epochs_kill(name: str) -> Callable[[xr.Dataset], Any]:
     return lambda d: float(d[f"case_{name}"].sel(case="stable weights"))
 
 
+def needed(depth: int, lag: float) -> Callable[[xr.Dataset], Any]:
+    return lambda d: last(d, "time_needed", depth, lag=lag).mean()
+
+
+def over_the_law(network: int) -> Callable[[xr.Dataset], Any]:
+    return lambda d: (d.time / d.law).isel(network=network, barrier=-1)
+
+
+def cheaper(sigma: float) -> Callable[[xr.Dataset], Any]:
+    return lambda d: (d.early_inference / d.node_perturbation).sel(sigma=sigma).mean()
+
+
 QUOTES = [
     Quote("epsilon", READ_ME, r"half of the samples meet a kink within ([\d.]+) time constants",
           lambda d: (d.first_crossing.isel(eps=-1).where(d.first_crossing.isel(eps=-1) > 0).median()
@@ -68,6 +80,17 @@ QUOTES = [
           lambda d: last(d, "held_error", 1)),
     Quote("noise", READ_ME, r"at depth 1 and ([\d.]+) at depth 2",
           lambda d: last(d, "held_error", 2)),
+    Quote("fluctuation", READ_ME, r"takes (\d+) time constants at the output", needed(0, 1.0)),
+    Quote("fluctuation", READ_ME, r"at the output, (\S+) one layer down", needed(1, 1.0)),
+    Quote("fluctuation", READ_ME, r"and (\S+) two layers down at lag 1", needed(2, 1.0)),
+    Quote("fluctuation", READ_ME, r"at lag 4 it takes (\d+),", needed(0, 4.0)),
+    Quote("fluctuation", READ_ME, r"at lag 4 it takes 99, (\S+) and", needed(1, 4.0)),
+    Quote("fluctuation", READ_ME, r"at lag 4 it takes 99, 3.45e3 and ([\d.]+e\d)", needed(2, 4.0)),
+    Quote("escape", READ_ME, r"time is ([\d.]+) of the law's in a smooth pair", over_the_law(0)),
+    Quote("escape", READ_ME, r"smooth pair, ([\d.]+) in a pinned one", over_the_law(1)),
+    Quote("escape", READ_ME, r"pinned one and ([\d.]+) in a memory", over_the_law(2)),
+    Quote("perturbation", READ_ME, r"takes ([\d.]+) of that at sigma = 0.003", cheaper(0.003)),
+    Quote("perturbation", READ_ME, r"0.003 and ([\d.]+) at 0.03", cheaper(0.03)),
     Quote("learning", READ_ME, r"Digits: ([\d.]+) % test error beside", lambda d: d.test_error[-1]),
     Quote("learning", READ_ME, r"test error beside ([\d.]+) % of", lambda d: d.bp_test_error[-1]),
     Quote("stdp", READ_ME, r"with areas in the ratio ([\d.]+) and",

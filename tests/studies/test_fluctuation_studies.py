@@ -10,7 +10,7 @@ from ctebm import study
 
 SMALL = {
     "fluctuation": ["--hidden", "12", "8", "--chains", "16", "--time", "40", "--lag", "1", "2"],
-    "escape": ["--chains", "50", "--barriers", "1", "1.2", "1.5", "--n-units", "10"],
+    "escape": ["--chains", "50", "--barriers", "1", "1.2", "1.5", "--n-units", "16"],
     "perturbation": ["--width", "6", "12", "--runs", "2048", "--sigma", "0.01"],
 }
 
@@ -65,7 +65,7 @@ def test_bad_settings_are_refused(name, words, sentence, tmp_path, capsys):
 @pytest.mark.slow
 def test_escapes_are_those_of_the_known_pairs(tmp_path):
     """Barrier / D = 4: 2 x 181.33 and 73.34 over laws of 323.42 and 94.57, within 5 sigma."""
-    words = ["--chains", "150", "--barriers", "3", "3.5", "4", "--n-units", "8", "--no-figure"]
+    words = ["--chains", "150", "--barriers", "3", "3.5", "4", "--n-units", "16", "--no-figure"]
     call("escape", "--out", str(tmp_path / "escape"), *words)
     with ctebm.open(tmp_path / "escape.nc") as data:
         for name, law, time in (("smooth pair", 323.42, 362.66), ("pinned pair", 94.57, 73.34)):
