@@ -3,6 +3,7 @@
 import pickle
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -216,6 +217,24 @@ def test_a_sample_alone_is_the_row_of_all(record):
             )
     some = record[[0]]
     assert len(some) == 1 and some[0].message == [record.message[0]]
+
+
+@of_every({name: record for name, record in RECORDS.items() if hasattr(record, "plot")})
+def test_it_is_drawn_into_a_window_or_given_axes_alike(record):
+    axes = np.atleast_1d(record.plot())
+    figure = axes.flat[0].figure
+    assert plt.get_fignums() == [figure.number] and [*axes.flat] == figure.axes
+    _, others = plt.subplots(*np.atleast_2d(axes).shape, squeeze=False)
+    given = others if others.size > 1 else others[0, 0]
+    assert record.plot(given) is given
+    for own, other in zip(axes.flat, others.flat, strict=True):
+        assert len(own.lines) == len(other.lines) > 0
+    plt.close("all")
+
+
+def test_what_has_a_figure_is_known():
+    drawn = {type(record).__name__ for record in RECORDS.values() if hasattr(record, "plot")}
+    assert drawn == {"Trajectory", "Branch", "Correspondence", "Training"}
 
 
 # Stacks

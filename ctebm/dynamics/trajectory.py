@@ -187,6 +187,26 @@ class Trajectory(SampledRecord):
             return variable((), kinds[0], "kind of noise")
         return variable("part", kinds, "kind of noise")
 
+    def plot(self, ax: Any = None, *, sample: int = 0) -> Any:
+        """Draw the states of a sample, layer by layer.
+
+        Parameters
+        ----------
+        ax : array of matplotlib.axes.Axes, optional
+            One for each layer; a new figure of pyplot by default, which a notebook or
+            ``plt.show()`` shows, and which is pyplot's until it is closed.
+        sample : int
+            Which row; not its number, by which its noise is named.
+
+        Returns
+        -------
+        ndarray of matplotlib.axes.Axes, (layer,)
+        """
+        from ctebm.figures.trajectory import trajectory_figure
+
+        figure = trajectory_figure(self.to_dataset(), sample=sample, ax=ax, window=ax is None)
+        return np.array(figure.axes, dtype=object) if ax is None else ax
+
     def _strength(self, name: str) -> xr.Variable:
         """Return sigma or beta: a number, or one for each sample, in each phase if several."""
         n, batch = self.status.numel(), self.status.shape

@@ -244,10 +244,8 @@ class Correspondence(SampledRecord):
         if not self.order:
             return self.chain.new_full((len(self.chain), len(self.eps), len(self.depth)), np.nan)
         floors = []
-        where_n = zip(
-            self.fixed.network.layers.values(), self.depth, self.first_arrival, strict=True
-        )
-        for where, k, n in where_n:
+        layers = self.fixed.network.layers.values()
+        for where, k, n in zip(layers, self.depth, self.first_arrival, strict=True):
             size = metric.length(self.fixed.state[:, where])[:, None]
             residual = self.fixed.residual[:, None] * (where.stop - where.start) ** 0.5
             n = max(n, 1)
@@ -282,3 +280,21 @@ class Correspondence(SampledRecord):
         input, see :func:`~ctebm.networks.parameters.network_dataset`.
         """
         return correspondence_dataset(self)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw shares of the chain gradient and angles to it, layer by layer.
+
+        Parameters
+        ----------
+        ax : array of matplotlib.axes.Axes, optional
+            ``(2, layer)``; a new figure of pyplot by default, which a notebook or
+            ``plt.show()`` shows, and which is pyplot's until it is closed.
+
+        Returns
+        -------
+        ndarray of matplotlib.axes.Axes, (2, layer)
+        """
+        from ctebm.figures.correspondence import correspondence_figure
+
+        figure = correspondence_figure(self.to_dataset(), ax=ax, window=ax is None)
+        return np.array(figure.axes, dtype=object).reshape(2, -1) if ax is None else ax

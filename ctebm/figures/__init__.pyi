@@ -5,8 +5,11 @@ from . import correspondence as correspondence
 from . import equilibria as equilibria
 from . import fixed_points as fixed_points
 from . import learning as learning
+from . import page as page
 from . import panels as panels
+from . import sampling as sampling
 from . import style as style
+from . import trajectory as trajectory
 from .collapse import collapse_figure as collapse_figure
 from .correspondence import correspondence_figure as correspondence_figure
 from .equilibria import bifurcation_diagram as bifurcation_diagram
@@ -20,3 +23,7 @@ from .learning import stdp_figure as stdp_figure
 from .panels import Panel as Panel
 from .panels import Series as Series
 from .panels import panel_figure as panel_figure
+from .sampling import path_figure as path_figure
+from .sampling import response_figure as response_figure
+from .sampling import survival_figure as survival_figure
+from .trajectory import trajectory_figure as trajectory_figure

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
@@ -11,13 +13,15 @@ from ctebm.figures.panels import Panel, Series, panel_figure
 __all__ = ["collapse_figure"]
 
 
-def collapse_figure(dataset: xr.Dataset) -> Figure:
+def collapse_figure(dataset: xr.Dataset, *, ax: Any = None) -> Figure:
     """Draw networks before learning by their eigenvalue, and what an epoch leaves of them.
 
     Parameters
     ----------
     dataset : xarray.Dataset
         Of ``studies/collapse.py``.
+    ax : array of matplotlib.axes.Axes, optional
+        Where to draw, six of them; a figure of its own by default.
 
     Examples
     --------
@@ -83,4 +87,5 @@ def collapse_figure(dataset: xr.Dataset) -> Figure:
         see="a, b, c, f: networks as they settle before they learn; below an eigenvalue of about "
         "-0.2 they fall to their kinks. d, e: after an epoch of steps; dashed: the first "
         "step pushes the last hidden layer by 0.1; up to there a stable network comes to no harm.",
+        ax=ax,
     )  # fmt: skip

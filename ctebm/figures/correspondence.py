@@ -1,12 +1,14 @@
 """Datasets become figures. Theory is a line, measurement is points.
 
 Functions take a dataset of :mod:`ctebm` and return a :class:`matplotlib.figure.Figure`, which
-belongs to no window; ``figure.savefig(path)`` writes it.
+belongs to no window unless that is asked for; ``figure.savefig(path)`` writes it. With ``ax=`` they
+draw into axes that are there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -16,7 +18,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ctebm.figures.style import DASHES, MARKERS, MM, NARROW, STYLE, WIDE, ask, name_panel
+from ctebm.figures.page import new_page
+from ctebm.figures.style import DASHES, MARKERS, MM, NARROW, STYLE, WIDE, name_panel
 
 __all__ = ["correspondence_figure", "step_colours"]
 
@@ -24,7 +27,7 @@ _LOWEST_ANGLE = 3e-15  # degrees; below the rounding error of any angle in doubl
 _LOWEST_NUMBER = 1e-300  # what a logarithmic axis shows of 0
 
 
-def correspondence_figure(dataset: xr.Dataset) -> Figure:
+def correspondence_figure(dataset: xr.Dataset, *, ax: Any = None, window: bool = False) -> Figure:
     r"""Show how much of the chain gradient has arrived, and how far its direction is off.
 
     One column a layer, output first. Above, the coefficient :math:`a_k` of the displacement on
@@ -37,6 +40,10 @@ def correspondence_figure(dataset: xr.Dataset) -> Figure:
     ----------
     dataset : xarray.Dataset
         From :meth:`ctebm.Correspondence.to_dataset`.
+    ax : array of matplotlib.axes.Axes, optional
+        Where to draw, ``(2, layer)``; a figure of its own by default.
+    window : bool
+        Make that figure with pyplot, so that ``plt.show()`` shows it.
 
     Returns
     -------
@@ -54,8 +61,9 @@ def correspondence_figure(dataset: xr.Dataset) -> Figure:
     layers = np.argsort(dataset.depth.values)
     with mpl.rc_context(STYLE):
         width = NARROW if len(layers) < 2 else WIDE
-        figure = Figure(figsize=(width, 125 * MM), layout="constrained")
-        axes = figure.subplots(2, len(layers), sharex=True, sharey="row", squeeze=False)
+        shape, size = (2, len(layers)), (width, 125 * MM)
+        page = new_page(ax, *shape, size, window, sharex=True, sharey="row")
+        axes = page.axes
         colours = step_colours(dataset.sizes["eps"])
         for i, (column, layer) in enumerate(zip(axes.T, layers, strict=True)):
             one = dataset.isel(layer=layer)
@@ -70,14 +78,14 @@ def correspondence_figure(dataset: xr.Dataset) -> Figure:
         axes[0, 0].set_ylabel("share of the chain gradient $a_k$")
         axes[1, 0].set_ylabel("angle to it (degrees)")
         axes[0, 0].set_ylim(_lowest_power(dataset), 3)
-        for ax in axes.flat:  # between powers of ten; they cost a third of the drawing
-            ax.minorticks_off()
-        _legend(figure, dataset, colours)
-        ask(figure, "How much of the chain gradient has arrived in each layer, and how far is its "
+        for panel in axes.flat:  # between powers of ten; they cost a third of the drawing
+            panel.minorticks_off()
+        page.legend(_handles(dataset, colours), 5 if len(layers) > 1 else 3)
+        page.ask("How much of the chain gradient has arrived in each layer, and how far is its "
             "direction off?",
             "Points: medians over samples, bars: their central 90 %. Lines: the law. Where the law "
             "holds, points lie on lines above and within rounding below.")  # fmt: skip
-    return figure
+    return page.figure
 
 
 def step_colours(n: int) -> list[str]:
@@ -139,7 +147,7 @@ def _lowest_power(dataset: xr.Dataset) -> float:
     return float(np.nanmin(law[law > 0])) / 4
 
 
-def _legend(figure: Figure, dataset: xr.Dataset, colours: Sequence[str]) -> None:
+def _handles(dataset: xr.Dataset, colours: Sequence[str]) -> list[Line2D]:
     handles = [
         Line2D([], [], color=c, marker=MARKERS[i % len(MARKERS)], ms=4, lw=1, mew=0,
                ls=DASHES[i % len(DASHES)], label=f"$\\epsilon$ = {e:g}")
@@ -152,5 +160,4 @@ def _legend(figure: Figure, dataset: xr.Dataset, colours: Sequence[str]) -> None
     ]
     if (dataset.first_crossing.values > 0).mean() > 0.5:
         handles.append(Line2D([], [], color="0.3", lw=0.8, ls=":", label="median first crossing"))
-    columns = 5 if dataset.sizes["layer"] > 1 else 3
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
+    return handles

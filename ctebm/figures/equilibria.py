@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ctebm.figures.page import new_page
 from ctebm.figures.style import MM, NARROW, OKABE_ITO, STYLE
 
 __all__ = ["bifurcation_diagram", "bifurcation_figure", "phase_portrait", "phase_portrait_figure"]
@@ -61,9 +62,14 @@ def bifurcation_diagram(ax: Axes, branch: xr.Dataset, unit: int = 0) -> None:
 
 
 def bifurcation_figure(
-    branches: list[xr.Dataset], parameter: str = "parameter", unit: int = 0
+    branches: list[xr.Dataset],
+    parameter: str = "parameter",
+    unit: int = 0,
+    *,
+    ax: Axes | None = None,
+    window: bool = False,
 ) -> Figure:
-    """Return a bifurcation diagram of the branches of one family as a figure of its own.
+    """Return a bifurcation diagram of the branches of one family.
 
     Parameters
     ----------
@@ -73,6 +79,10 @@ def bifurcation_figure(
         What to call the parameter.
     unit : int
         Which unit's state to show.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a figure of its own by default.
+    window : bool
+        Make that figure with pyplot, so that ``plt.show()`` shows it.
 
     Returns
     -------
@@ -88,15 +98,14 @@ def bifurcation_figure(
     'w'
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(NARROW, 72 * MM), layout="constrained")
-        ax = figure.subplots()
+        page = new_page(ax, 1, 1, (NARROW, 72 * MM), window)
+        panel = page.axes[0, 0]
         for branch in branches:
-            bifurcation_diagram(ax, branch, unit)
-        ax.set(xlabel=parameter, ylabel=f"state of unit {unit}")
+            bifurcation_diagram(panel, branch, unit)
+        panel.set(xlabel=parameter, ylabel=f"state of unit {unit}")
         kinds = {str(k) for branch in branches for k in branch.event_kind.values}
-        figure.legend(handles=diagram_handles(kinds), loc="outside lower center", ncols=3,
-                      frameon=False)  # fmt: skip
-    return figure
+        page.legend(diagram_handles(kinds), 3)
+    return page.figure
 
 
 def diagram_handles(kinds: set[str]) -> list[Line2D]:
@@ -143,13 +152,19 @@ def phase_portrait(ax: Axes, plane: xr.Dataset) -> None:
     ax.set(xlabel=plane.x.attrs["long_name"], ylabel=plane.y.attrs["long_name"], aspect="equal")
 
 
-def phase_portrait_figure(plane: xr.Dataset) -> Figure:
-    """Return a phase portrait as a figure of its own.
+def phase_portrait_figure(
+    plane: xr.Dataset, *, ax: Axes | None = None, window: bool = False
+) -> Figure:
+    """Return a phase portrait.
 
     Parameters
     ----------
     plane : xarray.Dataset
         From :func:`ctebm.phase_plane`.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a figure of its own by default.
+    window : bool
+        Make that figure with pyplot, so that ``plt.show()`` shows it.
 
     Returns
     -------
@@ -164,13 +179,13 @@ def phase_portrait_figure(plane: xr.Dataset) -> Figure:
     1.0
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(NARROW, 100 * MM), layout="constrained")
-        phase_portrait(figure.subplots(), plane)
+        page = new_page(ax, 1, 1, (NARROW, 100 * MM), window)
+        phase_portrait(page.axes[0, 0], plane)
         kinds = {str(k) for k in plane.stability.values} if "stability" in plane else set()
         absent = {"energy contour": "energy" not in plane, "path": "path" not in plane.sizes}
         handles = [h for h in portrait_handles(kinds) if not absent.get(str(h.get_label()))]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2)
-    return figure
+        page.legend(handles, 2)
+    return page.figure
 
 
 def portrait_handles(kinds: set[str]) -> list[Line2D]:

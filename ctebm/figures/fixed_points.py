@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib as mpl
 import numpy as np
 import xarray as xr
@@ -12,18 +14,21 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from ctebm.figures.correspondence import step_colours
 from ctebm.figures.equilibria import BLUE, GREEN, VERMILION
-from ctebm.figures.style import DASHES, MARKERS, MM, STYLE, WIDE, ask, name_panel
+from ctebm.figures.page import new_page
+from ctebm.figures.style import DASHES, MARKERS, MM, STYLE, WIDE, name_panel
 
 __all__ = ["fixed_points_figure"]
 
 
-def fixed_points_figure(dataset: xr.Dataset) -> Figure:
+def fixed_points_figure(dataset: xr.Dataset, *, ax: Any = None) -> Figure:
     """Draw equilibria against the gain, for each activation, and Euler's chattering at kinks.
 
     Parameters
     ----------
     dataset : xarray.Dataset
         Of ``studies/fixed_points.py``.
+    ax : array of matplotlib.axes.Axes, optional
+        Where to draw, six of them; a figure of its own by default.
 
     Examples
     --------
@@ -44,12 +49,12 @@ def fixed_points_figure(dataset: xr.Dataset) -> Figure:
         "eps_max": ("Euler's limit", "$\\epsilon_{max}$ (time constants)"),
     }
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDE, 125 * MM), layout="constrained")
-        *axes, last = figure.subplots(2, 3).ravel()
-        for i, ((name, (title, label)), ax) in enumerate(zip(panels.items(), axes, strict=True)):
-            name_panel(ax, i, title, WIDE / 3)
-            _draw_by_gain(ax, dataset[name], "linear" if name == "pinned_share" else "log")
-            ax.set(ylabel=label)
+        page = new_page(ax, 2, 3, (WIDE, 125 * MM))
+        *axes, last = page.axes.flat
+        for i, ((name, (title, label)), panel) in enumerate(zip(panels.items(), axes, strict=True)):
+            name_panel(panel, i, title, WIDE / 3)
+            _draw_by_gain(panel, dataset[name], "linear" if name == "pinned_share" else "log")
+            panel.set(ylabel=label)
         axes[0].axhline(dataset.n_starts, color="0.6", lw=0.7, ls="--")
         handles = axes[0].get_legend_handles_labels()[0]
         if "plain" in dataset:
@@ -57,12 +62,12 @@ def fixed_points_figure(dataset: xr.Dataset) -> Figure:
             handles += _draw_chatter(last, dataset)
         else:
             last.set_axis_off()
-        figure.legend(handles=handles, loc="outside lower center", ncols=3)
-        ask(figure, "How many equilibria has a layered network, of which kind, and how stiff are "
+        page.legend(handles, 3)
+        page.ask("How many equilibria has a layered network, of which kind, and how stiff are "
             "they?", "a to e: medians over images, bars their central 90 %, against the gain of "
             "the weights. f: plain Euler chatters around the kinks with an amplitude of the order "
             "of the step; projected steps come to rest.")  # fmt: skip
-    return figure
+    return page.figure
 
 
 def _draw_by_gain(ax: Axes, values: xr.DataArray, scale: str) -> None:

@@ -13,12 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
-from ctebm.figures.style import DASHES, MARKERS, MM, OKABE_ITO, STYLE, WIDE, ask, name_panel
+from ctebm.figures.page import Page, new_page
+from ctebm.figures.style import DASHES, MARKERS, MM, OKABE_ITO, STYLE, WIDE, name_panel
 
 __all__ = ["learning_figure", "saturation_figure", "stdp_figure"]
 
 
-def learning_figure(dataset: xr.Dataset) -> Figure:
+def learning_figure(dataset: xr.Dataset, *, ax: Any = None, window: bool = False) -> Figure:
     """Show errors, alignment and pinned units against epochs.
 
     Left, errors of the rule (points) and of back-propagation in the feed-forward network (lines);
@@ -30,13 +31,17 @@ def learning_figure(dataset: xr.Dataset) -> Figure:
     dataset : xarray.Dataset
         From :meth:`ctebm.Training.to_dataset`, with ``bp_test_error`` and ``bp_train_error`` if
         back-propagation ran too.
+    ax : array of matplotlib.axes.Axes, optional
+        Where to draw, three of them; a figure of its own by default.
+    window : bool
+        Make that figure with pyplot, so that ``plt.show()`` shows it.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDE, 105 * MM), layout="constrained")
-        errors, angles, kinks = figure.subplots(1, 3)
+        page = new_page(ax, 1, 3, (WIDE, 105 * MM), window)
+        errors, angles, kinks = page.axes.flat
         if "test_error" not in dataset:
             errors.set_title("the training failed in its first epoch")
-            return figure
+            return page.figure
         epoch = dataset.epoch.values + 1
         for i, (name, word) in enumerate((("train_error", "training"), ("test_error", "held out"))):
             errors.plot(epoch, dataset[name], MARKERS[i], ms=3.5, color=OKABE_ITO[i],
@@ -68,28 +73,28 @@ def learning_figure(dataset: xr.Dataset) -> Figure:
                    label="samples crossing a kink early")  # fmt: skip
         kinks.set(xlabel="epoch", ylabel="units held at a kink (%)", ylim=(-3, 103))
         titles = "errors", "angle to reference gradients", "units at kinks"
-        for i, (ax, title) in enumerate(zip((errors, angles, kinks), titles, strict=True)):
-            ax.xaxis.get_major_locator().set_params(integer=True)
-            name_panel(ax, i, title, WIDE / 3)
-        _legend_in_columns(figure, (errors, angles, kinks))
-        ask(figure, "Does the rule of eq. 26, read in the first moments, learn as back-propagation "
+        for i, (panel, title) in enumerate(zip((errors, angles, kinks), titles, strict=True)):
+            panel.xaxis.get_major_locator().set_params(integer=True)
+            name_panel(panel, i, title, WIDE / 3)
+        _legend_in_columns(page, (errors, angles, kinks))
+        page.ask("Does the rule of eq. 26, read in the first moments, learn as back-propagation "
             "does?", "a: errors in per cent; markers: the rule, lines: back-propagation in a "
             "feed-forward network of the same weights. b: how far the rule's weight changes are "
             "off reference gradients. c: how many units are pinned, and pinned in every "
             "sample.")  # fmt: skip
-    return figure
+    return page.figure
 
 
-def _legend_in_columns(figure: Figure, axes: Sequence[Axes]) -> None:
+def _legend_in_columns(page: Page, axes: Sequence[Axes]) -> None:
     """Put one legend below the panels, with a column for each."""
     columns = [ax.get_legend_handles_labels()[0] for ax in axes]
     height = max(map(len, columns))
     blank = Line2D([], [], lw=0, label=" ")
     handles = [h for column in columns for h in [*column, *[blank] * (height - len(column))]]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(columns))
+    page.legend(handles, len(columns))
 
 
-def saturation_figure(dataset: xr.Dataset) -> Figure:
+def saturation_figure(dataset: xr.Dataset, *, ax: Any = None) -> Figure:
     """Show rates of a saturated unit and its weight changes in both energies.
 
     Left, the rate while a strong current is on (shaded) and after it; in the middle, the rate
@@ -100,10 +105,12 @@ def saturation_figure(dataset: xr.Dataset) -> Figure:
     ----------
     dataset : xarray.Dataset
         Of ``studies/saturation.py``.
+    ax : array of matplotlib.axes.Axes, optional
+        Where to draw, three of them; a figure of its own by default.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDE, 68 * MM), layout="constrained")
-        pulse, kick, change = figure.subplots(1, 3)
+        page = new_page(ax, 1, 3, (WIDE, 68 * MM))
+        pulse, kick, change = page.axes.flat
         pulse.axvspan(0, dataset.on, color="0.93", lw=0)
         for i, name in enumerate(dataset.energy.values):
             one = dataset.sel(energy=name)
@@ -112,9 +119,11 @@ def saturation_figure(dataset: xr.Dataset) -> Figure:
             kick.plot(one.kick_time, one.kicked_rate, **look)
             change.plot(one.current, one.weight_change, marker=MARKERS[i], ms=4, mfc="none",
                         lw=0.8, **look)  # fmt: skip
-        for ax in (pulse, kick):
-            ax.axhline(dataset.baseline, color="0.6", lw=0.6)
-            ax.set(xlabel="time (time constants)", ylabel=r"firing rate $\rho(s)$", ylim=(0, 1.05))
+        for panel in (pulse, kick):
+            panel.axhline(dataset.baseline, color="0.6", lw=0.6)
+            panel.set(
+                xlabel="time (time constants)", ylabel=r"firing rate $\rho(s)$", ylim=(0, 1.05)
+            )
         kinks = np.atleast_1d(dataset.kinks)
         if kinks.dtype.kind == "f" and len(kinks):
             change.axvline(kinks[-1], color="0.6", lw=0.6)
@@ -124,19 +133,19 @@ def saturation_figure(dataset: xr.Dataset) -> Figure:
             f"state kicked to {dataset.pulse:g}",
             r"weight change, $\propto \Delta s$",
         )
-        for i, (ax, title) in enumerate(zip((pulse, kick, change), titles, strict=True)):
-            name_panel(ax, i, title, WIDE / 3)
+        for i, (panel, title) in enumerate(zip((pulse, kick, change), titles, strict=True)):
+            name_panel(panel, i, title, WIDE / 3)
         handles = change.get_legend_handles_labels()[0]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2)
-        ask(figure, "Does a saturated neuron return to its baseline, and do its weights stop "
+        page.legend(handles, 2)
+        page.ask("Does a saturated neuron return to its baseline, and do its weights stop "
             "changing?", "a: the rate while a current is on (shaded) and after it. b: after a kick "
             "of the state, without a current. c: change of the state in one time constant (eq. 26) "
             "for a little change of the current; beyond the grey line the unit is "
             "saturated.")  # fmt: skip
-    return figure
+    return page.figure
 
 
-def stdp_figure(dataset: xr.Dataset) -> Figure:
+def stdp_figure(dataset: xr.Dataset, *, ax: Any = None) -> Figure:
     """Show the weight change of eq. 26 against the difference of spike times.
 
     Left, a stretch of the rates and spikes; right, the mean change a pair of spikes: points with
@@ -146,10 +155,12 @@ def stdp_figure(dataset: xr.Dataset) -> Figure:
     ----------
     dataset : xarray.Dataset
         Of ``studies/stdp.py``.
+    ax : array of matplotlib.axes.Axes, optional
+        Where to draw, two of them; a figure of its own by default.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDE, 78 * MM), layout="constrained")
-        trace, window = figure.subplots(1, 2, width_ratios=(1, 1.2))
+        page = new_page(ax, 1, 2, (WIDE, 78 * MM), width_ratios=(1, 1.2))
+        trace, window = page.axes.flat
         for i, side in enumerate(("pre", "post")):
             trace.plot(dataset.time, dataset[f"{side}_rate"] + 1.3 * (1 - i), lw=0.8,
                        color=OKABE_ITO[i])  # fmt: skip
@@ -169,9 +180,9 @@ def stdp_figure(dataset: xr.Dataset) -> Figure:
                    ylabel=r"weight change a pair $\langle \dot s_i \rangle$")  # fmt: skip
         name_panel(window, 1, "weight change by spike timing", WIDE / 2)
         handles = window.get_legend_handles_labels()[0]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2)
-        ask(figure, "Does the rule of eq. 26 look like spike-timing-dependent plasticity?",
+        page.legend(handles, 2)
+        page.ask("Does the rule of eq. 26 look like spike-timing-dependent plasticity?",
             "b: weight change a pair of spikes; points with two standard errors. It grows if the "
             "postsynaptic spike follows and shrinks if it leads, by as much: the window is "
             "antisymmetric.")  # fmt: skip
-    return figure
+    return page.figure

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from ctebm.figures.page import Page, new_page
 from ctebm.figures.style import (
     LINE,
     MM,
@@ -22,7 +23,6 @@ from ctebm.figures.style import (
     OKABE_ITO,
     STYLE,
     WIDE,
-    ask,
     look,
     name_panel,
     wrapped,
@@ -117,9 +117,15 @@ def against_theory(
 
 
 def panel_figure(
-    panels: Sequence[Panel], columns: int = 3, *, question: str = "", see: str = ""
+    panels: Sequence[Panel],
+    columns: int = 3,
+    *,
+    question: str = "",
+    see: str = "",
+    ax: Any = None,
+    window: bool = False,
 ) -> Figure:
-    """Draw panels in a grid, with letters, one legend, and what they are about.
+    """Draw panels in a grid, with letters if several, one legend, and what they are about.
 
     Panels with one label of the y axis have one range, and maps of one quantity one colour bar.
 
@@ -133,6 +139,10 @@ def panel_figure(
         What the figure asks, in a sentence that stands above it.
     see : str
         What to see in it, in the next.
+    ax : array of matplotlib.axes.Axes, optional
+        Where to draw, one for each panel; a figure of its own by default.
+    window : bool
+        Make that figure with pyplot, so that ``plt.show()`` shows it.
 
     Returns
     -------
@@ -146,7 +156,7 @@ def panel_figure(
     >>> figure.axes[0].get_xscale()
     'log'
     """
-    columns = min(columns, len(panels))
+    columns = min(columns, len(panels)) if ax is None else len(panels)
     rows = -(-len(panels) // columns)
     with mpl.rc_context(STYLE):
         width = WIDE if columns > 1 else NARROW
@@ -155,20 +165,22 @@ def panel_figure(
         below = 0 if spare or not entries else 1 + len(entries)
         lines = len(wrapped(question, width) + wrapped(see, width))
         height = _ROW * rows + LINE * (lines + below)
-        figure = Figure(figsize=(width, height), layout="constrained")
-        axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-        for i, (ax, panel) in enumerate(zip(axes, panels, strict=False)):
-            _panel(ax, panel)
-            name_panel(ax, i, panel.title, width / columns)
+        page = new_page(ax, rows, columns, (width, height), window)
+        figure, axes = page.figure, list(page.axes.flat)
+        for i, (place, panel) in enumerate(zip(axes, panels, strict=False)):
+            _panel(place, panel)
+            name_panel(place, i if len(panels) > 1 else None, panel.title, width / columns)
         _share_ranges(axes, panels)
         _colour_bars(figure, axes, panels)
-        for ax in axes[len(panels) :]:
-            ax.set_axis_off()
+        for place in axes[len(panels) :]:
+            place.set_axis_off()
         if entries and spare:
             axes[-1].legend(handles=[*itertools.chain(*entries)], loc="center")
+        elif page.given:
+            page.legend([*itertools.chain(*entries)], 1)
         elif entries:
-            _legend_below(figure, entries)
-        ask(figure, question, see)
+            _legend_below(page, entries)
+        page.ask(question, see)
     return figure
 
 
@@ -207,17 +219,17 @@ def _entry(label: str, series: Sequence[Series]) -> Line2D:
     return Line2D([], [], **({k: v for k, v in marker.items() if k != "lw"} | style), label=label)
 
 
-def _legend_below(figure: Figure, groups: list[list[Artist]]) -> None:
+def _legend_below(page: Page, groups: list[list[Artist]]) -> None:
     """Put a legend below the panels, a row for each group of labels."""
     if len(groups) == 1:
         (handles,) = groups
         longest = max(len(str(h.get_label())) for h in handles)
-        columns = max(1, int(figure.get_size_inches()[0] / MM / (1.3 * longest + 11)))
+        columns = max(1, int(page.figure.get_size_inches()[0] / MM / (1.3 * longest + 11)))
     else:
         columns, blank = max(map(len, groups)), Line2D([], [], lw=0, label=" ")
         rows = [[*group, *[blank] * (columns - len(group))] for group in groups]
         handles = [row[i] for i in range(columns) for row in rows]
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    page.legend(handles, columns)
 
 
 def _share_ranges(axes: Sequence[Axes], panels: Sequence[Panel]) -> None:

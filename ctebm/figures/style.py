@@ -77,8 +77,10 @@ def ask(figure: Figure, question: str, see: str = "") -> None:
         figure.suptitle("\n".join(lines), x=0.01, ha="left")
 
 
-def name_panel(ax: Axes, i: int, title: str, width: float) -> None:
+def name_panel(ax: Axes, i: int | None, title: str, width: float) -> None:
     r"""Give the i-th panel of a figure its letter and its title, in lines of a width in inches.
+
+    A panel that is alone has no letter: None.
 
     Examples
     --------
@@ -89,8 +91,8 @@ def name_panel(ax: Axes, i: int, title: str, width: float) -> None:
     >>> ax.get_title("left")
     '$\\mathbf{b}$  all layers'
     """
-    letter = f"$\\mathbf{{{chr(ord('a') + i)}}}$"
-    ax.set_title(f"{letter}  " + "\n".join(wrapped(title, 0.62 * width)), loc="left")
+    letter = "" if i is None else f"$\\mathbf{{{chr(ord('a') + i)}}}$  "
+    ax.set_title(letter + "\n".join(wrapped(title, 0.62 * width)), loc="left")
 
 
 def wrapped(text: str, width: float) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -134,6 +135,24 @@ class Training(Record):
         start = network_dataset(self.start)
         dataset = dataset.assign({f"start_{name}": x for name, x in start.data_vars.items()})
         return with_origin(dataset, self.network, "training", self.plan.settings())
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw errors, angles to reference gradients and pinned units against epochs.
+
+        Parameters
+        ----------
+        ax : array of matplotlib.axes.Axes, optional
+            Three of them; a new figure of pyplot by default, which a notebook or
+            ``plt.show()`` shows, and which is pyplot's until it is closed.
+
+        Returns
+        -------
+        ndarray of matplotlib.axes.Axes, (3,)
+        """
+        from ctebm.figures.learning import learning_figure
+
+        figure = learning_figure(self.to_dataset(), ax=ax, window=ax is None)
+        return np.array(figure.axes, dtype=object) if ax is None else ax
 
 
 _MEANING = {

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -222,6 +222,28 @@ class Branch(Record):
         settings = {"tol": self.tol, "parameter_first": first, "parameter_last": last}
         dataset = with_origin(dataset, self.network, "branch of equilibria", settings)
         return dataset.assign(self._changing())
+
+    def plot(self, ax: Any = None, *, unit: int = 0, parameter: str = "parameter") -> Any:
+        """Draw a bifurcation diagram.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw, such as beside another branch; a new figure of pyplot by default, which
+            a notebook or ``plt.show()`` shows, and which is pyplot's until it is closed.
+        unit : int
+            Which unit's state to show.
+        parameter : str
+            What to call the parameter.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        from ctebm.figures.equilibria import bifurcation_figure
+
+        figure = bifurcation_figure([self.to_dataset()], parameter, unit, ax=ax, window=ax is None)
+        return figure.axes[0] if ax is None else ax
 
     def _changing(self) -> dict[str, xr.Variable]:
         """Return the parameters of the networks that are not the same at every point."""

@@ -43,10 +43,8 @@ def test_panels_fill_rows_of_three(n, rows):
     figure = panel_figure([Panel(str(i), "x", "y") for i in range(n)])
     assert figure.axes[0].get_subplotspec().get_gridspec().nrows == rows
     shown = [ax for ax in figure.axes if ax.axison]
-    letters = "abcdefg"
-    assert [ax.get_title("left") for ax in shown] == [
-        rf"$\mathbf{{{letters[i]}}}$  {i}" for i in range(n)
-    ]
+    letters = [rf"$\mathbf{{{letter}}}$  " for letter in "abcdefg"] if n > 1 else [""]
+    assert [ax.get_title("left") for ax in shown] == [f"{letters[i]}{i}" for i in range(n)]
 
 
 def named(*labels):

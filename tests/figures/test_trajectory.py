@@ -1,0 +1,40 @@
+"""What the figure of a run shows."""
+
+import numpy as np
+import pytest
+import torch
+from run_cases import layered, pair
+
+import ctebm
+from ctebm.figures import trajectory_figure
+
+
+def test_a_line_is_a_unit_and_a_panel_a_layer():
+    net = layered()
+    phases = [ctebm.Phase("settle", net, 3), ctebm.Phase("drive", net, 2)]
+    run = ctebm.simulate(phases, torch.full((14,), 0.1), eps=0.1)
+    axes = trajectory_figure(run.to_dataset(), sample=2).axes
+    assert [ax.get_title("left")[-2:] for ax in axes] == ["h2", "h1", " y"]
+    lines = [line for line in axes[1].lines if line.get_linestyle() == "-"]
+    np.testing.assert_array_equal([line.get_ydata() for line in lines], run.state[:, 2, 6:11].T)
+    (end,) = [line for line in axes[1].lines if line.get_linestyle() == ":"]
+    assert end.get_xdata()[0] == pytest.approx(0.3)
+
+
+def test_what_is_not_drawn_is_said():
+    net = ctebm.SparseNetwork.ring(60, 0.3, ctebm.Tanh())
+    run = ctebm.simulate(net, torch.zeros(60), n_steps=2, eps=0.1)
+    (ax,) = trajectory_figure(run.to_dataset()).axes
+    assert ax.get_title("left") == "layer s, first 50 units" and len(ax.lines) == 50
+    run = ctebm.simulate(pair(), torch.zeros(2), n_steps=2, eps=0.1, observe={"E": pair().energy})
+    with pytest.raises(ValueError, match="got observables"):
+        trajectory_figure(run.to_dataset())
+
+
+def test_many_layers_stand_in_rows_and_no_place_is_left_empty():
+    net = ctebm.LayeredNetwork.random([2, 2, 2, 2], ctebm.Tanh(), gain=0.5, seed=0)
+    run = ctebm.simulate(net, torch.zeros(8), n_steps=2, eps=0.1)
+    figure = trajectory_figure(run.to_dataset())
+    assert len(figure.axes) == 4
+    assert figure.axes[3].get_subplotspec().rowspan.start == 1
+    assert figure.axes[3].get_ylabel() == "state"
