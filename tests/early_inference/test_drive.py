@@ -198,3 +198,14 @@ def test_drives_say_what_they_are():
     assert Replace().attributes() == {"drive": "replace"}
     assert Clamp().attributes() == {"drive": "clamp"}
     assert Nudge(0.5, points=2).attributes() == {"drive": "nudge", "beta": 0.5, "points": 2}
+
+
+def test_more_than_two_strengths_need_an_analytic_rate_and_no_noise():
+    kinked, smooth = (ctebm.LayeredNetwork.random([2, 2], rho) for rho in (HARD, ctebm.Tanh()))
+    for points in (1, 2):
+        Nudge(0.1, points).check(kinked, sigma=0.1)
+    Nudge(0.1, points=3).check(smooth, sigma=0.0)
+    with pytest.raises(ValueError, match="needs an analytic activation"):
+        Nudge(0.1, points=3).check(kinked, sigma=0.0)
+    with pytest.raises(ValueError, match="a complex run has no noise"):
+        Nudge(0.1, points=3).check(smooth, sigma=0.1)
