@@ -155,7 +155,8 @@ def simulate(
     Warns
     -----
     UserWarning
-        If `eps` is so large that plain steps oscillate instead of settling at the start (F4).
+        If `eps` is so large that plain steps oscillate instead of settling at the start (F4), or
+        that a run without noise has ended in a jump to and fro between two states.
 
     References
     ----------
@@ -208,6 +209,7 @@ def simulate(
             recorder=Recorder(s, len(clock.saved), observe, differentiable),
         )  # fmt: skip
         run.go(progress)
+        _warn_alternating(run.alternating(), step)
         return run.trajectory(used)
 
 
@@ -224,3 +226,16 @@ def _warn_unstable(dynamics: Dynamics, s: Tensor, eps: Tensor) -> None:
             "plain steps oscillate instead of settling.",
             stacklevel=3,
         )
+
+
+def _warn_alternating(alternates: Tensor, eps: Tensor) -> None:
+    """Warn where samples ended in a jump between two states, which no flow does."""
+    if not bool(alternates.any()):
+        return
+    largest = float(eps[alternates.reshape(eps.shape)].max() if eps.ndim else eps)
+    warnings.warn(
+        f"eps = {largest:g} is too large: at the end of the run {int(alternates.sum())} of "
+        f"{len(alternates)} samples jump to and fro between two states at every step, which "
+        "no motion in continuous time does; use a smaller eps.",
+        stacklevel=3,
+    )

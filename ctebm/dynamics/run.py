@@ -28,6 +28,8 @@ _SPAN = 2000  # most steps between two looks at whether all is finite
 _STEADY_SPAN = 16  # most steps between two looks at the force
 _KEPT_BYTES = 2**24  # of the states that one call of a library returns
 _KEPT_STATES = 512  # most states that one call of a library returns
+_JUDGED_STEPS = 50  # steps of a run beside which two more cost little
+_RETURNED = 0.01  # of a step, what a state may be off that has returned after the next one
 
 
 @dataclass(kw_only=True, eq=False)
@@ -152,6 +154,23 @@ class Run:
     def _residual(self, s: Tensor) -> Tensor:
         """Return the largest force of each sample, ``(sample,)``, in the last phase."""
         return self.phases[-1].dynamics.residual(s).reshape(-1)
+
+    def alternating(self) -> Tensor:
+        """Return which samples have ended in a jump to and fro between two states, ``(sample,)``.
+
+        Two more steps are taken: one changes the state, and both together hardly do. Nothing is
+        looked for with noise, in short runs, and where chattering at kinks is asked for.
+        """
+        step, phase = self.recorder.steps[-1], self.recorder.phases[-1]
+        short = step - self.clock.first < _JUDGED_STEPS
+        if short or not self.projected or self.phases[phase].dynamics.noisy:
+            return torch.zeros_like(self.failures.step, dtype=torch.bool)
+        with torch.no_grad(), self._flow(phase, self.state, step, step + 2) as advance:
+            now, once, twice = advance(self.state, [step, step + 1, step + 2])
+        rounding = math.sqrt(torch.finfo(now.dtype).eps)
+        jump, rest = ((s - now).abs().amax(-1).reshape(-1) for s in (once, twice))
+        scale = now.abs().amax(-1).reshape(-1).clamp(min=1)
+        return (jump > rounding * scale) & (rest <= _RETURNED * jump)
 
     def trajectory(self, threads: int) -> Trajectory:
         """Return the record."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from run_cases import F64, layered, pair
@@ -118,3 +120,24 @@ def test_a_run_goes_on_from_a_saved_step(method, noise):
     assert torch.equal(rest.state, whole.state[1100:])
     assert torch.equal(rest.step, whole.step[1100:])
     torch.testing.assert_close(rest.time, whole.time[1100:])
+
+
+@pytest.mark.parametrize("rho", [ctebm.Tanh(), ctebm.HardSigmoid()], ids=repr)
+@pytest.mark.parametrize("save_every", [1, 1000])
+def test_steps_that_end_in_a_jump_to_and_fro_are_told(rho, save_every):
+    """Units that inhibit each other jump together where the second sample's steps settle."""
+    net = ctebm.DenseNetwork([[0.0, -4.0], [-4.0, 0.0]], [0.0, 0.0], rho)
+    starts, eps = torch.ones(2, 2, dtype=F64), torch.tensor([1.0, 0.1], dtype=F64)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run = ctebm.simulate(net, starts, n_steps=1000, eps=eps, save_every=save_every)
+    assert net.force(run.state[-1]).abs().amax(-1).gt(0.1).tolist() == [True, False]
+    said = [str(warning.message) for warning in caught if "jump" in str(warning.message)]
+    assert len(said) == 1
+    assert said[0].startswith("eps = 1 is too large: at the end of the run 1 of 2 samples jump")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ctebm.simulate(net, starts, n_steps=1000, eps=0.1)
+        # too short to tell, and with noise nothing ends
+        ctebm.simulate(pair(), starts, n_steps=40, eps=1.0)
+        ctebm.simulate(ctebm.Dynamics(pair(), 0.1), starts, n_steps=60, eps=1.0, seed=1)

@@ -1,11 +1,14 @@
 """Which ends of a search are one equilibrium, and how often each was reached."""
 
+import math
+
 import pytest
 import torch
 from analytic import HARD, TANH, all_to_all, pair, pitchfork_state
 
-from ctebm import AsymmetricNetwork, find_fixed_points
+from ctebm import AsymmetricNetwork, SparseNetwork, find_fixed_points
 from ctebm.equilibria.catalogue import Catalogue
+from ctebm.equilibria.newton import newton_from
 
 NEAR = 1e-9  # of an equilibrium, within the tolerance of the tests
 
@@ -107,3 +110,20 @@ def test_a_continuum_between_two_pinned_units_of_little_margin():
     catalogue = Catalogue(network, tol=1e-10)
     catalogue.add(ends([0.005, 0.005, 0.5, 0.5]))
     assert catalogue.points().isolated.tolist() == [False]
+
+
+def test_a_wave_that_turns_freely_is_a_continuum():
+    """On a ring of 100, waves of 18 periods are equilibria wherever they stand, to rounding.
+
+    A search that meets one has no index sum, whose sign a curvature of 1e-15 would decide.
+    """
+    network = SparseNetwork.ring(100, 6.0, TANH).centred()
+    place, turn = torch.arange(100).double(), torch.linspace(0, 1, 5).double().unsqueeze(-1)
+    waves = newton_from(network, 0.5 * torch.cos(2 * math.pi * 18 / 100 * (place + turn)), 1e-10)
+    assert torch.pdist(waves).min() > 0.1
+    flattest = torch.linalg.eigvalsh(network.hessian(waves)).abs().amin(-1)
+    assert flattest.max() < 1e-13
+    catalogue = Catalogue(network, tol=1e-10)
+    catalogue.add(waves)
+    points = catalogue.points()
+    assert (len(points), points.isolated.tolist(), points.index_sum) == (1, [False], None)
