@@ -30,8 +30,9 @@ SHARE = 0.1
 FIRST, SAFETY, LEAST, MOST = 0.01, 0.9, 0.2, 4.0
 ORDER = 3
 # Newton's method is tried where the residual is below this share of the state, and again each
-# time it has fallen by the factor after it.
-NEAR, AGAIN = 1e-3, 0.1
+# time it has fallen by the factor after it, or the time has grown by the one after that: where a
+# bump that hardly holds drifts, the force rises on the way.
+NEAR, AGAIN, LATER = 1e-3, 0.1, 2.0
 # An equilibrium is near within this share of the state.
 REACH = 0.1
 # Steps of Newton's method, which is quadratic near an equilibrium or not there at all.
@@ -105,6 +106,7 @@ class _Motion:
         self.time = torch.zeros_like(s[..., 0])
         self.h = torch.full_like(self.time, FIRST)
         self.try_below = torch.full_like(self.time, torch.inf)
+        self.try_after = torch.full_like(self.time, torch.inf)
         self.far = GROWTH * _scale(s)
         self.size = residual(rows.network, s, self.f)
         self.stable = torch.zeros_like(self.time, dtype=torch.bool)
@@ -134,10 +136,14 @@ class _Motion:
         scale = _scale(self.s)
         away = self.size > NEAR * scale
         self.try_below = torch.where(away, NEAR * scale, self.try_below)
-        near = torch.nonzero(~away & (self.size <= self.try_below)).squeeze(-1)
+        due = (self.size <= self.try_below) | (self.time >= self.try_after)
+        near = torch.nonzero(~away & due).squeeze(-1)
         if not len(near) or self.s.shape[-1] > LARGEST:
             return
-        self.try_below[near] = AGAIN * self.size[near]
+        self.try_below[near], self.try_after[near] = (
+            AGAIN * self.size[near],
+            LATER * self.time[near],
+        )
         portion = max(1, PORTION // self.s.shape[-1] ** 2)
         for some in near.split(portion):
             self._polish(some, tol)
@@ -159,8 +165,8 @@ class _Motion:
         """Go on with some of the rows."""
         self.rows, self.s, self.f = self.rows[going], self.s[going], self.f[going]
         self.time, self.h, self.size = self.time[going], self.h[going], self.size[going]
-        self.try_below, self.far = self.try_below[going], self.far[going]
-        self.stable = self.stable[going]
+        self.try_below, self.try_after = self.try_below[going], self.try_after[going]
+        self.far, self.stable = self.far[going], self.stable[going]
 
 
 def _scale(s: Tensor) -> Tensor:

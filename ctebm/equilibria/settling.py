@@ -73,7 +73,7 @@ def settle(
         start's, which costs several times as much. Without an energy both follow the motion, and
         ``"fast"`` only where :math:`s \leftarrow R(s)` does not contract from the start on.
         Above 2,000 units the motion alone is followed, to the tolerance; below, Newton's method
-        ends it once the force is small.
+        ends it once the force is small and an equilibrium near.
 
     Returns
     -------

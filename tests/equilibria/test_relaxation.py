@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
+import zoo
 from analytic import HARD, TANH, pair, pitchfork_state
-from zoo import cyclic, hard_asymmetric, inhibition, rotor, zoo
 
 from ctebm import VectorField, simulate
 from ctebm.equilibria.kkt import residual
@@ -55,7 +55,7 @@ def test_on_its_stable_set_it_ends_at_the_saddle_and_does_not_call_it_stable():
 
 
 def test_a_cycle_has_no_end():
-    for network in (rotor(), hard_asymmetric(0)):
+    for network in (zoo.rotor(), zoo.hard_asymmetric(0)):
         start = torch.full((1, network.n_units), 0.1)
         found = followed(network, start, max_iterations=200)
         assert found.steps.tolist() == [200]
@@ -69,7 +69,7 @@ def test_growth_ends_it():
 
 
 def test_rows_are_independent():
-    network = cyclic()
+    network = zoo.cyclic()
     start = torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(4, 3).roll(1, 0)
     together = followed(network, start)
     for i in range(4):
@@ -79,7 +79,7 @@ def test_rows_are_independent():
 
 
 def test_units_slide_on_kinks():
-    found = followed(inhibition(3, -5.0), [[0.4, 0.35, -0.1], [0.1, -0.3, 0.2]])
+    found = followed(zoo.inhibition(3, -5.0), [[0.4, 0.35, -0.1], [0.1, -0.3, 0.2]])
     assert found.state.tolist() == [[0.5, 0.0, -0.5], [0.0, -0.5, 0.5]]
     assert residual(pair(2.0, HARD), followed(pair(2.0, HARD), [[0.1, 0.2]]).state) == 0
 
@@ -90,7 +90,7 @@ def test_units_slide_on_kinks():
      "excitation-inhibition", "cyclic", "hard-asymmetric-5", "hopfield-layers"],
 )  # fmt: skip
 def test_it_ends_where_a_fine_simulation_ends(name):
-    member = zoo()[name]
+    member = zoo.zoo()[name]
     network, starts = member.network, member.starts(10, seed=1)
     found = followed(network, starts)
     stiff = torch.linalg.eigvals(network.jacobian(found.state)).abs().amax()
@@ -99,3 +99,31 @@ def test_it_ends_where_a_fine_simulation_ends(name):
     apart = (run.state[-1] - found.state).abs().amax(-1)
     assert found.stable.all()
     assert (apart < 0.02).all()
+
+
+@pytest.mark.slow
+def test_a_bump_that_drifts_ends_in_the_basin_where_it_moves():
+    """A bump between two units is held by 1e-6 and drifts for 1e5 time constants.
+
+    Mirrored at a unit the ring is itself: bumps that stand on one are saddles, and none passes
+    one. Where Newton's method ends the motion, it is between the units where the bump was.
+    """
+    n, network = 16, zoo.cosine_ring(16)
+    starts = zoo.zoo()["cosine-ring"].starts(20)
+    found = followed(network, starts, max_iterations=100)
+    wave = torch.exp(-2j * math.pi * torch.arange(n) / n).to(torch.complex128)
+
+    def place(s):
+        return torch.angle(s.to(wave) @ wave) * n / (2 * math.pi) % n
+
+    fine = simulate(network, starts, n_steps=5000, eps=0.02, save_every=5000).state[-1]
+    assert found.stable.sum() == 14  # the others still drift, and are not said to be stable
+    assert torch.equal(place(found.state).floor(), place(fine).floor())
+    ends = place(found.state[found.stable]) % 1
+    assert torch.allclose(ends, torch.full_like(ends, 0.5), atol=1e-5)
+    # the nearest to its end, to that end
+    start = found.stable & ((place(fine) % 1 - 0.5).abs() < 0.05)
+    assert start.any()
+    options = {"n_steps": 10**6, "eps": 1.0, "steady": 1e-7, "save_every": 10**6}
+    end = simulate(network, fine[start], **options).state[-1]
+    assert (end - found.state[start]).abs().max() < 3e-3 < 5e-3 < (end - fine[start]).abs().max()
