@@ -30,6 +30,9 @@ _LINE_LENGTH = len(_LINE % (0, b"0" * 64))
 _LINE_PATTERN = rb"ctebm checksums (\d{12}) ([0-9a-f]{64})\n"
 _LEAST_PIECE = 1024  # bytes
 _MOST_PIECES = 1024
+_HDF5 = b"\x89HDF\r\n\x1a\n"  # begins a superblock; its version comes next
+_FIRST_NEW_SUPERBLOCK = 2  # version of the format in which the end of the file moved
+_END_ADDRESS_OLD, _END_ADDRESS = 40, 28  # where a superblock says where the file ends, in 8 bytes
 _DIGEST = 32  # hexadecimal digits of SHA-256 that are kept for a piece
 
 
@@ -73,7 +76,11 @@ def check_netcdf(path: Path, verify: bool = True) -> bool:
     ValueError
         With a sentence on what is damaged.
     """
+    if not path.is_file():
+        raise ValueError("it is no file")
     sealed = _check_seal(path) if verify else False
+    if verify and not sealed and _more_than_hdf5(path):
+        raise ValueError("its checksums are damaged")
     if verify and not sealed and (reason := read_through(path)):
         raise ValueError(reason)
     check_claims(path)
@@ -106,6 +113,19 @@ def _check_seal(path: Path) -> bool:
     if bad:
         raise ValueError(f"checksums differ in {', '.join(dict.fromkeys(bad))}")
     return True
+
+
+def _more_than_hdf5(path: Path) -> bool:
+    """Return whether there is something behind the end of an HDF5 file, as only checksums are.
+
+    A file whose last pages were never written, and read as zeros, has lost its checksums with them.
+    """
+    with path.open("rb") as file:
+        start = file.read(48)
+    if not start.startswith(_HDF5):
+        return False
+    place = _END_ADDRESS_OLD if start[len(_HDF5)] < _FIRST_NEW_SUPERBLOCK else _END_ADDRESS
+    return path.stat().st_size > int.from_bytes(start[place : place + 8], "little")
 
 
 def _digests(file: BinaryIO, cuts: Sequence[int]) -> Iterator[str]:

@@ -109,18 +109,21 @@ def saving(
         if not overwrite:
             raise _kept(path)
         check_replaceable(path, suffix)
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path, overwrite) as aside:
             try:
                 _write(dataset, aside, suffix)
             except (TypeError, ValueError, NotImplementedError) as error:
                 raise ValueError(f"{path} can't hold this dataset: {error}") from error
             yield
-    except FileExistsError as error:
-        if overwrite:
-            raise
-        raise _kept(path) from error
+    except OSError as error:
+        if isinstance(error, FileExistsError) and not overwrite and os.path.lexists(path):
+            raise _kept(path) from error
+        raise type(error)(
+            f"can't write {path} ({error.strerror or error}); name a file in a folder that you can "
+            "write to, on a disk with room."
+        ) from error
 
 
 def _as_dataset(result: xr.Dataset | HasDataset) -> xr.Dataset:
@@ -280,8 +283,8 @@ def _damage_in_one_sentence(path: Path) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
-            f"{path} is damaged or not a {path.suffix} file ({reason}); write it again, or restore "
-            "a copy."
+            f"{path} is damaged or not a {path.suffix} file ({reason}); write it again, restore "
+            "a copy, or read what can be read with verify=False."
         ) from error
 
 
@@ -290,6 +293,8 @@ def _checked(path: str | os.PathLike[str]) -> Path:
         path = Path(path)
     except TypeError as error:
         raise TypeError(f"expected the path of a result, got {type(path).__name__}.") from error
+    if "\0" in str(path):
+        raise ValueError(f"a result's name holds no null character, got {str(path)!r}.")
     if path.suffix not in _READERS:
         raise ValueError(f"a result's name ends in .nc or .zarr, got {str(path)!r}.")
     return path

@@ -69,7 +69,10 @@ def _listed(folder: Path) -> dict[str, str] | None:
     path = folder / _LIST
     if not path.exists():
         if next(iter(MARK)) in (folder / "zarr.json").read_text():
-            raise ValueError("its list of checksums is missing")
+            raise ValueError(
+                "its list of checksums is missing, as in a copy that was broken off or that "
+                "another program made"
+            )
         return None
     try:
         attributes = json.loads(path.read_bytes())["attributes"]

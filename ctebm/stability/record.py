@@ -20,6 +20,7 @@ from ctebm.dataset import layer_of_unit, variable
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
 from ctebm.networks.memory import check_memory
+from ctebm.networks.numbers import finite
 from ctebm.networks.record import SampledRecord, rows_at, with_origin
 from ctebm.stability import modes
 from ctebm.stability.hessian import HessianMotion
@@ -218,7 +219,7 @@ class Linearization(LinearResponse, SampledRecord):
 
     def multipliers(self, eps: float) -> Tensor:
         r"""Return Euler's :math:`1 - \epsilon\lambda`, ``(*batch, mode)``."""
-        return 1 - eps * self.eigenvalues
+        return 1 - finite("eps", eps) * self.eigenvalues
 
     def to_dataset(self) -> xr.Dataset:
         """Return the spectrum with dimensions ``sample``, ``unit`` (by ``layer``) and ``mode``.

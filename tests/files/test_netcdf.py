@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import h5py
@@ -75,8 +76,23 @@ def test_a_longer_file_is_damaged(path):
 
 def test_without_checksums_a_file_is_read_through(path):
     raw = path.read_bytes()
-    path.write_bytes(raw[:-1])
+    path.write_bytes(raw[: raw.rindex(b'\n{"cuts"')])
     assert not check_netcdf(path)
     path.write_bytes(raw[:3000])
     with pytest.raises(ValueError, match="truncated file"):
         check_netcdf(path)
+
+
+@pytest.mark.parametrize("zeros", [1, 90, 700, 2500])
+def test_a_file_whose_end_was_not_written_has_not_lost_its_checksums_unnoticed(path, zeros):
+    raw = path.read_bytes()
+    for end in (b"", bytes(zeros)):
+        path.write_bytes(raw[:-zeros] + end)
+        with pytest.raises(ValueError, match="checksums|truncated"):
+            check_netcdf(path)
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "r.nc")
+    with pytest.raises(ValueError, match="no file"):
+        check_netcdf(tmp_path / "r.nc")

@@ -165,6 +165,16 @@ class TestRefusals:
         with pytest.raises(TypeError, match="expected the path of a result, got"):
             ctebm.open(thing)  # pyright: ignore[reportArgumentType]
 
+    def test_a_place_where_nothing_can_be_written_is_one_sentence(
+        self, mixed: xr.Dataset, path: Path
+    ) -> None:
+        (path.parent / "file").write_text("text")
+        for place in (path.parent / "file" / path.name, path.with_stem("x" * 300)):
+            with pytest.raises(OSError, match=r"^can't write .*; name a file in a folder"):
+                ctebm.save(mixed, place)
+        with pytest.raises(ValueError, match="no null character"):
+            ctebm.save(mixed, path.with_stem("a\0b"))
+
     def test_missing(self, path: Path) -> None:
         with pytest.raises(FileNotFoundError, match="no result at"):
             ctebm.open(path)
@@ -244,6 +254,18 @@ class TestIntegrity:
             xr.testing.assert_equal(back.load(), mixed)
         with warnings.catch_warnings(action="error"):
             ctebm.open(path, verify=False).close()
+
+    def test_a_copy_that_another_program_made_of_a_store_can_be_read(
+        self, mixed: xr.Dataset, tmp_path: Path
+    ) -> None:
+        ours, theirs = tmp_path / "r.zarr", tmp_path / "copy.zarr"
+        ctebm.save(mixed, ours)
+        with xr.open_zarr(ours, consolidated=False) as seen:
+            seen.drop_encoding().to_zarr(theirs, zarr_format=3, consolidated=False)
+        with pytest.raises(ValueError, match="another program made.*verify=False"):
+            ctebm.open(theirs)
+        with ctebm.open(theirs, verify=False) as back:
+            xr.testing.assert_equal(back.load(), mixed)
 
     def test_a_damaged_store_without_checksums_is_one_sentence(self, tmp_path: Path) -> None:
         path = tmp_path / "r.zarr"
