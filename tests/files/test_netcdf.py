@@ -88,7 +88,7 @@ def test_a_file_whose_end_was_not_written_has_not_lost_its_checksums_unnoticed(p
     raw = path.read_bytes()
     for end in (b"", bytes(zeros)):
         path.write_bytes(raw[:-zeros] + end)
-        with pytest.raises(ValueError, match="checksums|truncated"):
+        with pytest.raises(ValueError, match=r"checksums|truncated"):
             check_netcdf(path)
 
 

@@ -262,7 +262,7 @@ class TestIntegrity:
         ctebm.save(mixed, ours)
         with xr.open_zarr(ours, consolidated=False) as seen:
             seen.drop_encoding().to_zarr(theirs, zarr_format=3, consolidated=False)
-        with pytest.raises(ValueError, match="another program made.*verify=False"):
+        with pytest.raises(ValueError, match=r"another program made.*verify=False"):
             ctebm.open(theirs)
         with ctebm.open(theirs, verify=False) as back:
             xr.testing.assert_equal(back.load(), mixed)
