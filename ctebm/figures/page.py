@@ -50,9 +50,9 @@ class Page:
         first = self.axes.flat[0]
         below = next((one for one in self.figure.legends if one.get_gid() == _OURS), None)
         before = below or first.get_legend()
-        known = {} if before is None else {h.get_label(): h for h in before.legend_handles}
         entries = [*handles]
         if before is not None:
+            known = {h.get_label(): h for h in before.legend_handles if h is not None}
             entries = [*(known | {handle.get_label(): handle for handle in handles}).values()]
             before.remove()
         if self.given and below is None:
