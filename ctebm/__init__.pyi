@@ -54,7 +54,7 @@ from .sampling.chains import sample as sample
 from .sampling.samples import Samples as Samples
 from .sampling.density import stationary_density as stationary_density
 from .sampling.fluctuation import fluctuation_response as fluctuation_response
-from .sampling.passage import first_passage as first_passage
+from .sampling.first_passage import first_passage as first_passage
 from .sampling.passage import Passage as Passage
 from .sampling.path import minimum_energy_path as minimum_energy_path
 from .sampling.path import EnergyPath as EnergyPath

@@ -28,7 +28,7 @@ from ctebm.networks.numbers import one_of, whole
 __all__ = ["ParameterGradient", "parameter_gradient"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ParameterGradient:
     """Gradients of the prediction error of each sample with respect to a layered network.
 
@@ -52,6 +52,12 @@ class ParameterGradient:
 
     weights: list[Tensor]
     biases: list[Tensor]
+
+    def __repr__(self) -> str:
+        weights, biases = (
+            ", ".join(str(tuple(x.shape)) for x in of) for of in (self.weights, self.biases)
+        )
+        return f"ParameterGradient with weights {weights} and biases {biases}"
 
 
 def parameter_gradient(

@@ -1,10 +1,11 @@
-"""First passage: when noise carries a network out of a region, for many chains at once."""
+"""The record of first passages: when chains left a region, and the mean time of an exit."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,25 +13,21 @@ import xarray as xr
 from scipy.stats import chi2
 from torch import Tensor
 
-from ctebm.dataset import provenance, variable
-from ctebm.dynamics.clock import step_size
-from ctebm.dynamics.methods import Stream
-from ctebm.dynamics.request import check_method, first_state
+from ctebm.dataset import layer_of_unit, variable
 from ctebm.dynamics.sde import Dynamics
-from ctebm.dynamics.seeding import seeding
-from ctebm.dynamics.streams import SUBSTREAM
-from ctebm.dynamics.threads import torch_threads
-from ctebm.networks.base import StateLike, VectorField
-from ctebm.networks.numbers import finite, whole
-from ctebm.sampling.chains import check_noise
-from ctebm.sampling.exits import Exits, Region
-from ctebm.sampling.recorded import recorded_run
+from ctebm.networks.base import VectorField
+from ctebm.networks.record import Record
+from ctebm.sampling.exits import Exits
+from ctebm.sampling.motion import with_motion
 
-__all__ = ["Passage", "first_passage"]
+__all__ = ["Passage", "passage_of"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Passage:
+_OUTCOMES = ("left", "not finite", "still inside", "not inside at the start")  # of a chain
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Passage(Record):
     r"""When chains first left a region, from :func:`~ctebm.first_passage`.
 
     Attributes
@@ -88,21 +85,30 @@ class Passage:
     stream: str
     seed: int | None
     threads: int
-    dynamics: Dynamics = field(repr=False)
+    dynamics: Dynamics
 
     @property
     def network(self) -> VectorField:
         """What moved."""
         return self.dynamics.network
 
-    def raise_for_status(self) -> Passage:
-        """Return the record, or raise RuntimeError if a chain failed or none left."""
-        if bool(((self.status == 1) | (self.status == 3)).any()) or bool(self.censored.all()):
-            raise RuntimeError(self.message[0])
-        return self
+    def _failures(self) -> list[str]:
+        bad = bool(((self.status == 1) | (self.status == 3)).any()) or bool(self.censored.all())
+        return self.message if bad else []
+
+    def _outcome(self) -> str:
+        counts = Counter(self.status.tolist())
+        words = [f"{n} {_OUTCOMES[status]}" for status, n in sorted(counts.items())]
+        low, high = self.mean_interval
+        mean = f"mean time {self.mean:.4g} ({low:.4g} to {high:.4g})"
+        return f"{len(self.status)} chains: {', '.join(words)}; {mean}"
 
     def to_dataset(self) -> xr.Dataset:
-        """Return a dataset with dimensions ``chain`` and ``unit``."""
+        """Return a dataset with dimensions ``chain`` and ``unit``.
+
+        With the network and its targets, see
+        :func:`~ctebm.networks.parameters.network_dataset`.
+        """
         tau = "membrane time constant"
         data = {
             "time": variable("chain", self.time, "time of the exit, or time watched", tau),
@@ -115,112 +121,29 @@ class Passage:
             ),
             "message": variable((), self.message[0], "what to bear in mind"),
         }
-        s = self.state
-        attrs = provenance(seed=self.seed, device=s.device, dtype=s.dtype, threads=self.threads)
-        attrs |= {
-            "title": "first passage", "eps": self.eps, "n_steps": self.n_steps,
-            "bridged": int(self.bridged), "method": self.method, "noise_stream": self.stream,
-        }  # fmt: skip
-        return xr.Dataset(data, attrs=attrs)
-
-
-def first_passage(
-    dynamics: Dynamics,
-    start: StateLike,
-    inside: Region,
-    *,
-    eps: float,
-    n_steps: int,
-    method: str = "euler",
-    seed: int | None = None,
-    stream: Stream = "host",
-    threads: int | None = None,
-) -> Passage:
-    r"""Return when chains first leave a region.
-
-    Say what the region is: the time to the ridge between two valleys, to a ball around the other
-    minimum, and the relaxation time of the slowest mode differ by factors (for the pair of tanh
-    units with w = 8 at a barrier of 4 D: 181, 365, 359).
-
-    Parameters
-    ----------
-    dynamics : Dynamics
-        A motion with noise in every chain.
-    start : array or record, (chain, unit)
-        The first state of each chain.
-    inside : callable
-        Takes states ``(chain, unit)`` and returns ``(chain,)``: whether each is inside, as truth
-        values, or its distance from the border, positive inside. Truth values are looked at after
-        each step, so that an exit is seen late, and one between two steps missed: the border acts
-        as if it were :math:`0.58\,\sigma\sqrt\epsilon` further away (Siegmund). With a distance
-        an exit between two steps at distances :math:`d, d'` counts with the probability
-        :math:`e^{-2dd'/\sigma^2\epsilon}` of a Brownian bridge, exact for a plane.
-    eps : float
-        Step size.
-    n_steps : int
-        Most steps; the run ends once all chains have left.
-    method : {"euler", "heun", "srk"}
-        How a step is taken.
-    seed : int, optional
-        Root seed of the noise; drawn freshly, and recorded, if None.
-    stream, threads
-        As in :func:`~ctebm.simulate`.
-
-    Returns
-    -------
-    Passage
-        Chains that are still inside at the end are censored: their time counts, their exit does
-        not.
-
-    Raises
-    ------
-    ValueError
-        Without noise, if `inside` returns something else, or if no chain starts inside.
-
-    References
-    ----------
-    D. Siegmund, Sequential Analysis (1985), section 10.1; E. Gobet, Stoch. Proc. Appl. 87, 167
-    (2000), for the bridge.
-
-    Examples
-    --------
-    >>> import torch, ctebm
-    >>> net = ctebm.DenseNetwork([[0, 8], [8, 0]], [-4, -4], ctebm.Tanh())
-    >>> well, noisy = torch.full((100, 2), 0.756232), ctebm.Dynamics(net, sigma=0.5)
-    >>> ridge = lambda s: s.sum(-1) / 2**0.5  # the distance from s1 + s2 = 0
-    >>> found = ctebm.first_passage(noisy, well, ridge, eps=0.02, n_steps=1000, seed=0)
-    >>> int(found.censored.sum()) > 0, found.mean > float(found.time.mean())
-    (True, True)
-    """
-    check_noise(dynamics)
-    check_method(method, [dynamics], None)
-    eps, n_steps = finite("eps", eps, above=0.0), whole("n_steps", n_steps, least=1)
-    s = first_state([dynamics], start, eps)
-    s = s.unsqueeze(0) if s.ndim == 1 else s
-    if s.ndim != 2:
-        raise ValueError(
-            f"expected starts (chain, unit), got {tuple(s.shape)}; go sample by sample."
+        dataset = xr.Dataset(data).assign_coords(
+            layer_of_unit(self.network.layers, self.state.shape[-1])
         )
-    step = step_size(eps, method)
-    source = seeding(s, step, seed, None, None, True, stream)
-    with torch_threads(threads, s) as used, torch.no_grad():
-        exits = Exits(s, inside, dynamics.sigma.square() * eps, source.seed or 0)
-        for first in range(0, n_steps, SUBSTREAM):
-            rows = exits.watch(first, shared=not dynamics.batch)
-            run = recorded_run(
-                dynamics, exits.state[rows], step, min(SUBSTREAM, n_steps - first), 0, 1, method,
-                dataclasses.replace(source, samples=tuple(rows.tolist())), exits, first,
-            )  # fmt: skip
-            run.go()
-            if exits.over:
-                break
-    return _record(
-        exits, dynamics=dynamics, eps=eps, n_steps=n_steps, method=method, stream=stream,
-        seed=source.seed, threads=used,
-    )  # fmt: skip
+        settings = {
+            "eps": self.eps, "n_steps": self.n_steps, "bridged": self.bridged,
+            "method": self.method, "noise_stream": self.stream,
+            "seed": "" if self.seed is None else str(self.seed),
+        }  # fmt: skip
+        lead = self.status.shape
+        return with_motion(dataset, self.dynamics, "first passage", settings, lead, self.threads)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Return the axes of the share of chains still inside, in `ax` or a figure of pyplot.
+
+        See :func:`ctebm.figures.survival_figure`.
+        """
+        from ctebm.figures.sampling import survival_figure
+
+        figure = survival_figure(self.to_dataset(), ax=ax, window=ax is None)
+        return figure.axes[0] if ax is None else ax
 
 
-def _record(
+def passage_of(
     exits: Exits,
     *,
     dynamics: Dynamics,

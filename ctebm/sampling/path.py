@@ -6,14 +6,15 @@ again after each step (E, Ren & Vanden-Eijnden 2007). Its tops are made saddles 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 import xarray as xr
 from torch import Tensor
 
-from ctebm.dataset import layer_of_unit, provenance, variable
+from ctebm.dataset import layer_of_unit, variable
 from ctebm.equilibria.kkt import check_tolerance
 from ctebm.equilibria.newton import newton_from
 from ctebm.equilibria.record import FixedPoints, points_at
@@ -21,6 +22,7 @@ from ctebm.equilibria.settling import settle
 from ctebm.networks.base import StateLike
 from ctebm.networks.energy import Network
 from ctebm.networks.numbers import finite, whole
+from ctebm.networks.record import Record, with_origin
 from ctebm.sampling.rates import mean_passage_time
 from ctebm.sampling.string import AT_REST, length_along, slid
 
@@ -32,8 +34,8 @@ _NEAR = 4.0
 _SAME = 1e-6
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class EnergyPath:
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class EnergyPath(Record):
     r"""A path of least energy between two minima, from :func:`~ctebm.minimum_energy_path`.
 
     Attributes
@@ -55,6 +57,10 @@ class EnergyPath:
         One sentence, ``""`` where nothing is wrong.
     iterations : int
         Steps of the string.
+    tol : float
+        Bound on the force at minima and saddles.
+    max_iterations, seed : int
+        As they were asked for.
     network : Network
         Whose energy it is.
 
@@ -76,7 +82,10 @@ class EnergyPath:
     status: Tensor
     message: list[str]
     iterations: int
-    network: Network = field(repr=False)
+    tol: float
+    max_iterations: int
+    seed: int
+    network: Network
 
     def rate(self, sigma: float) -> float:
         r"""Return how often noise carries the network from the first well to the last.
@@ -100,32 +109,45 @@ class EnergyPath:
             return float("nan")
         return 1 / mean_passage_time(self.network, self.wells.state, self.saddles.state, sigma)
 
-    def raise_for_status(self) -> EnergyPath:
-        """Return the path, or raise RuntimeError if something is wrong with it."""
-        if int(self.status):
-            raise RuntimeError(self.message[0])
-        return self
+    def _failures(self) -> list[str]:
+        return self.message if int(self.status) else []
+
+    def _outcome(self) -> str:
+        counts = f"{len(self.wells)} minima, {len(self.saddles)} between them"
+        return f"{counts}; barrier {self.barrier:.6g}, length {float(self.length[-1]):.6g}"
 
     def to_dataset(self) -> xr.Dataset:
-        """Return a dataset with dimensions ``image``, ``unit``, ``well`` and ``saddle``."""
+        """Return a dataset with dimensions ``image``, ``unit``, ``well`` and ``saddle``.
+
+        With the network, see :func:`~ctebm.networks.parameters.network_dataset`.
+        """
         data = {
             "state": variable(("image", "unit"), self.state, "state"),
             "energy": variable("image", self.energy, "energy"),
-            "well": variable(("well", "unit"), self.wells.state, "minimum"),
+            "minimum": variable(("well", "unit"), self.wells.state, "minimum"),
             "well_energy": variable("well", self.wells.energy, "energy of a minimum"),
-            "saddle": variable(("saddle", "unit"), self.saddles.state, "saddle"),
+            "saddle_state": variable(("saddle", "unit"), self.saddles.state, "saddle"),
             "saddle_energy": variable("saddle", self.saddles.energy, "energy of a saddle"),
             "barrier": variable((), self.barrier, "highest saddle above the first minimum"),
+            "iterations": variable((), self.iterations, "steps of the string"),
+            "status": variable((), self.status, "0 at rest, 1 still moving, 2 a top is no saddle"),
             "message": variable((), self.message[0], "what is wrong"),
         }
-        data["minimum"], data["saddle_state"] = data.pop("well"), data.pop("saddle")
-        coords = {"length": variable("image", self.length, "length of the path")}
-        s = self.state
-        attrs = provenance(device=s.device, dtype=s.dtype) | {
-            "title": "path of least energy", "iterations": self.iterations,
-        }  # fmt: skip
-        found = xr.Dataset(data, coords, attrs)
-        return found.assign_coords(layer_of_unit(self.network.layers, s.shape[-1]))
+        length = {"length": variable("image", self.length, "length of the path")}
+        dataset = xr.Dataset(data, length)
+        dataset = dataset.assign_coords(layer_of_unit(self.network.layers, self.state.shape[-1]))
+        asked = {"tol": self.tol, "max_iterations": self.max_iterations, "seed": str(self.seed)}
+        return with_origin(dataset, self.network, "path of least energy", asked)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Return the axes of the energy along the path, in `ax` or a figure of pyplot.
+
+        See :func:`ctebm.figures.path_figure`.
+        """
+        from ctebm.figures.sampling import path_figure
+
+        figure = path_figure(self.to_dataset(), ax=ax, window=ax is None)
+        return figure.axes[0] if ax is None else ax
 
 
 def minimum_energy_path(
@@ -213,7 +235,8 @@ def minimum_energy_path(
     return EnergyPath(
         state=state, energy=energy, length=length_along(state), wells=wells, saddles=saddles,
         barrier=highest - float(wells.energy[0]), status=torch.tensor(status, dtype=torch.int8),
-        message=[why], iterations=steps, network=network,
+        message=[why], iterations=steps, tol=tol, max_iterations=max_iterations, seed=seed,
+        network=network,
     )  # fmt: skip
 
 
@@ -252,14 +275,10 @@ def _landmarks(
     for i, kind in enumerate(saddles.stability):
         index = int(saddles.index.reshape(-1)[i])
         if not bool(saddles.converged[i]) or float(away[i]) > _NEAR:
-            return (
-                wells,
-                saddles,
-                (
-                    f"no saddle was found near the top of the path at image {tops[i]}; take more "
-                    "n_images."
-                ),
-            )
+            return wells, saddles, (
+                f"no saddle was found near the top of the path at image {tops[i]}; take more "
+                "n_images."
+            )  # fmt: skip
         if kind != "saddle" or index != 1:
             return wells, saddles, (
                 f"the top of the path at image {tops[i]} is a {kind} point with {index} unstable "

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import xarray as xr
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.dataset import layer_of_unit, provenance, variable
+from ctebm.dataset import layer_of_unit, variable
+from ctebm.networks.base import VectorField
 from ctebm.networks.numbers import finite
+from ctebm.networks.record import Record, with_origin
+from ctebm.sampling.errors import error_rate
 from ctebm.sampling.moments import BlockMeans
 from ctebm.stability.record import Linearization
 
-__all__ = ["FluctuationResponse", "error_rate", "response_of"]
-
-# Correlations are summed until they are below this share of their first value.
-_FORGOTTEN = 1e-12
-_LONGEST_SUM = 10**5
+__all__ = ["FluctuationResponse", "response_of"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class FluctuationResponse:
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class FluctuationResponse(Record):
     r"""A response to a constant force, read from fluctuations without it.
 
     Attributes
@@ -59,7 +59,7 @@ class FluctuationResponse:
     >>> found = ctebm.fluctuation_response(
     ...     net, [0.0] * 5, [0, 0, 0, 1, 0], eps=0.1, n_steps=3, sigma=0.01, chains=9, time=9,
     ... )
-    >>> found.to_dataset().sizes
+    >>> found.to_dataset().displacement.sizes
     Frozen({'unit': 5})
     """
 
@@ -67,7 +67,7 @@ class FluctuationResponse:
     error: Tensor
     exact: Tensor
     predicted_error: Tensor
-    blocks: Tensor = field(repr=False)
+    blocks: Tensor
     force: Tensor
     eps: float
     sigma: float
@@ -77,13 +77,24 @@ class FluctuationResponse:
     threads: int
     status: Tensor
     message: list[str]
-    linearization: Linearization = field(repr=False)
+    linearization: Linearization
 
-    def raise_for_status(self) -> FluctuationResponse:
-        """Return the record, or raise RuntimeError if fluctuations met a kink."""
-        if self.message[0]:
-            raise RuntimeError(self.message[0])
-        return self
+    _shown = ("displacement",)
+
+    @property
+    def network(self) -> VectorField:
+        """What fluctuated."""
+        return self.linearization.network
+
+    def _failures(self) -> list[str]:
+        return [sentence for sentence in self.message if sentence]
+
+    def _outcome(self) -> str:
+        off = float((self.displacement - self.exact).abs().max())
+        return (
+            f"after {self.n_steps} steps of {self.eps:g}, from {self.blocks.shape[1]} chains of "
+            f"time {self.time:g}: off the linear response by {off:.2g} at most"
+        )
 
     def agreement(self, gradient: ArrayLike | Tensor) -> xr.Dataset:
         r"""Return how the displacement compares with a gradient, layer by layer.
@@ -158,25 +169,39 @@ class FluctuationResponse:
         return needed
 
     def to_dataset(self) -> xr.Dataset:
-        """Return a dataset with dimension ``unit``."""
-        n, layers = len(self.exact), self.linearization.network.layers
+        """Return a dataset with dimension ``unit``.
+
+        With the network, see :func:`~ctebm.networks.parameters.network_dataset`.
+        """
         data = {
             "displacement": variable("unit", self.displacement, "response read from fluctuations"),
             "error": variable("unit", self.error, "its standard error"),
             "exact": variable("unit", self.exact, "response of the linear motion"),
             "predicted_error": variable("unit", self.predicted_error, "error that theory predicts"),
             "force": variable("unit", self.force, "constant force"),
+            "status": variable((), self.status, "1 if a unit fluctuated over a kink"),
             "message": variable((), self.message[0], "what is wrong"),
         }
-        attrs = provenance(
-            seed=self.seed, device=self.exact.device, dtype=self.exact.dtype, threads=self.threads
-        )
-        attrs |= {
-            "title": "response to a force, read from fluctuations", "eps": self.eps,
-            "sigma": self.sigma, "n_steps": self.n_steps, "time": self.time,
-            "chains": self.blocks.shape[1],
+        tau = "membrane time constant"
+        settings = {
+            "eps": self.eps, "sigma": self.sigma, "n_steps": self.n_steps,
+            "time": variable((), self.time, "time that each chain was watched", tau),
+            "chains": self.blocks.shape[1], "seed": "" if self.seed is None else str(self.seed),
         }  # fmt: skip
-        return xr.Dataset(data, attrs=attrs).assign_coords(layer_of_unit(layers, n))
+        dataset = xr.Dataset(data)
+        dataset = dataset.assign_coords(layer_of_unit(self.network.layers, len(self.exact)))
+        what = "response to a force, read from fluctuations,"
+        return with_origin(dataset, self.network, what, settings, threads=self.threads)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Return the axes of displacements against exact ones, in `ax` or one of pyplot.
+
+        See :func:`ctebm.figures.response_figure`.
+        """
+        from ctebm.figures.sampling import response_figure
+
+        figure = response_figure(self.to_dataset(), ax=ax, window=ax is None)
+        return figure.axes[0] if ax is None else ax
 
 
 def response_of(
@@ -207,46 +232,6 @@ def response_of(
         threads=threads, message=[message], linearization=linear,
         status=torch.tensor(int(bool(message)), dtype=torch.int8),
     )  # fmt: skip
-
-
-def error_rate(linear: Linearization, force: Tensor, eps: float, n_steps: int) -> Tensor:
-    r"""Return the variance of the estimate times the time watched, ``(unit,)``; linear theory.
-
-    The estimate is the mean of :math:`\delta_i\,w/\sigma^2`, with
-    :math:`w(t) = u'[\delta(t) + \delta(t-1) - \delta(t-n) - \delta(t-n-1)]`, both Gaussian. Its
-    variance times the time is :math:`\frac{\epsilon}{\sigma^4}
-    \sum_k [C_{ii}(k) C_{ww}(k) + C_{iw}(k) C_{wi}(k)]`, in which `sigma` cancels.
-
-    Examples
-    --------
-    >>> import torch, ctebm
-    >>> from ctebm.sampling.response import error_rate
-    >>> unit = ctebm.DenseNetwork([[0.0]], [0.0], ctebm.HardSigmoid())
-    >>> u = torch.ones(1, dtype=torch.float64)
-    >>> error_rate(ctebm.linearize(unit, [0.0]), u, eps=0.1, n_steps=10).shape
-    torch.Size([1])
-    """
-    lam, Q = linear.eigenvalues, linear.eigenvectors
-    m, uQ = 1 - eps * lam, force @ Q
-    variance = 1 / (lam * (2 - eps * lam))
-    n, longest = n_steps, float(m.abs().max())
-    reach = 0 if longest == 0 else int(torch.log(torch.tensor(_FORGOTTEN)) / torch.log(
-        torch.tensor(min(longest, 1 - 1e-12))))  # fmt: skip
-    reach = min(reach, _LONGEST_SUM) + n + 2
-    lags = torch.arange(-reach - n - 2, reach + n + 3)
-    powers = variance * m ** lags.abs().unsqueeze(-1).to(m)  # (lag, mode)
-    C_ii, v = powers @ Q.square().T, (powers * uQ) @ Q.T  # (lag, unit) each
-    c = powers @ uQ.square()
-    centre = reach + n + 2
-    k = torch.arange(-reach, reach + 1) + centre
-    weights = {0: 1.0, 1: 0.0, n: 0.0, n + 1: -1.0}
-    weights[1] += 1.0
-    weights[n] -= 1.0
-    C_ww = sum(a * b * c[k + i - j] for i, a in weights.items() for j, b in weights.items())
-    C_iw = sum(b * v[k - j] for j, b in weights.items())
-    C_wi = sum(a * v[k + i] for i, a in weights.items())
-    C_ww = torch.as_tensor(C_ww)
-    return eps * (C_ii[k] * C_ww.unsqueeze(-1) + C_iw * C_wi).sum(0)
 
 
 def _against(displacement: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import xarray as xr
 from torch import Tensor
 
-from ctebm.dataset import layer_of_unit, provenance, variable
+from ctebm.dataset import layer_of_unit, variable
 from ctebm.dynamics.sde import Dynamics
 from ctebm.networks.base import VectorField
+from ctebm.networks.record import SampledRecord, rows_at
 from ctebm.sampling.kinks import ACCEPTED
 from ctebm.sampling.moments import Moments
+from ctebm.sampling.motion import by_chain, motion_of, with_motion
 
 __all__ = ["Samples", "samples_of"]
 
@@ -20,8 +23,8 @@ __all__ = ["Samples", "samples_of"]
 MIXED = 1.05
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Samples:
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Samples(SampledRecord):
     r"""Moments of what chains of a noisy motion visit, from :func:`~ctebm.sample`.
 
     Attributes
@@ -74,8 +77,8 @@ class Samples:
     ...     ctebm.Dynamics(net, sigma=0.5), start, n_steps=400, eps=0.4, burn_in=100, seed=0,
     ...     method="mala",
     ... )
-    >>> found.covariance.shape, bool((found.acceptance > 0.8).all()), found.to_dataset().sizes
-    (torch.Size([2, 2]), True, Frozen({'unit': 2, 'other_unit': 2, 'chain': 64}))
+    >>> bool((found.acceptance > 0.8).all()), found.to_dataset().covariance.sizes
+    (True, Frozen({'unit': 2, 'other_unit': 2}))
     """
 
     mean: Tensor
@@ -101,70 +104,79 @@ class Samples:
     stream: str
     seed: int | None
     threads: int
-    dynamics: Dynamics = field(repr=False)
+    dynamics: Dynamics
+
+    _outcomes = ("mixed", "not finite", "not mixed")
+    _shown = ("mean", "state")
 
     @property
     def network(self) -> VectorField:
         """What moved."""
         return self.dynamics.network
 
-    def raise_for_status(self) -> Samples:
-        """Return the record, or raise RuntimeError if chains failed or have not mixed."""
-        bad = [m for m, code in zip(self.message, self.status.reshape(-1), strict=True) if code]
-        if bad:
-            raise RuntimeError(bad[0])
-        return self
+    def _of_samples(self, rows: Tensor) -> dict[str, Any]:
+        batch = self.status.shape
+        names = {"mean": 0, "mean_error": 0, "covariance": 0, "ess": 0, "rhat": 0, "status": 0,
+                 "kink_number": 0, "chain_mean": 1, "acceptance": 1, "state": 1,
+                 "failed_step": 1}  # fmt: skip
+        names |= {"eps": 1} if self.eps.ndim else {}
+        found: dict[str, Any] = {
+            name: rows_at(getattr(self, name), rows, batch, lead) for name, lead in names.items()
+        }
+        for name in ("observed", "observed_error"):
+            found[name] = {k: rows_at(x, rows, batch) for k, x in getattr(self, name).items()}
+        found["message"] = [self.message[i] for i in rows.reshape(-1).tolist()]
+        return found | {"dynamics": motion_of(self.dynamics, self._lead, rows)}
+
+    @property
+    def _lead(self) -> torch.Size:
+        """Chains and samples, ``(chain, *sample)``."""
+        return self.failed_step.shape
 
     def to_dataset(self) -> xr.Dataset:
         """Return a dataset with dimensions ``chain``, ``unit``, ``other_unit``, and ``sample``.
 
-        ``sample`` is the flattened batch of laws; it is missing where there is one.
+        ``sample`` is the flattened batch of laws; it is missing where there is one. With the
+        network and its targets, see :func:`~ctebm.networks.parameters.network_dataset`.
         """
-        n = self.mean.shape[-1]
-        each = ("sample",) if self.mean.ndim > 1 else ()
-        m = self.status.numel()
+        lead = self._lead
 
-        def of_samples(x: Tensor, long_name: str, units: str = "1", *dims: str) -> xr.Variable:
-            inner = x.shape[self.status.ndim :]
-            flat = x.reshape(m, *inner) if each else x.reshape(inner)
-            return variable((*each, *dims), flat, long_name, units)
-
-        def of_chains(x: Tensor, long_name: str, *dims: str) -> xr.Variable:
-            inner, k = x.shape[self.status.ndim + 1 :], len(self.chain_mean)
-            flat = x.reshape(k, m, *inner) if each else x.reshape(k, *inner)
-            return variable(("chain", *each, *dims), flat, long_name)
+        def of_samples(x: Tensor, long_name: str, *inner: str) -> xr.Variable:
+            return by_chain(x, lead, long_name, *inner)
 
         data = {
-            "mean": of_samples(self.mean, "mean state", "1", "unit"),
-            "mean_error": of_samples(self.mean_error, "standard error of the mean", "1", "unit"),
-            "covariance": of_samples(self.covariance, "covariance", "1", "unit", "other_unit"),
-            "ess": of_samples(self.ess, "effective sample size of the mean", "1", "unit"),
-            "rhat": of_samples(self.rhat, "split R-hat of block means", "1", "unit"),
+            "mean": of_samples(self.mean, "mean state", "unit"),
+            "mean_error": of_samples(self.mean_error, "standard error of the mean", "unit"),
+            "covariance": of_samples(self.covariance, "covariance", "unit", "other_unit"),
+            "ess": of_samples(self.ess, "effective sample size of the mean", "unit"),
+            "rhat": of_samples(self.rhat, "split R-hat of block means", "unit"),
             "kink_number": of_samples(self.kink_number, "largest eps a^2 / sigma^2"),
             "status": of_samples(self.status, "0 mixed, 1 not finite, 2 not mixed"),
-            "message": variable(each, self.message if each else self.message[0], "what is wrong"),
-            "chain_mean": of_chains(self.chain_mean, "mean state of a chain", "unit"),
-            "last_state": of_chains(self.state, "last state of a chain", "unit"),
-            "acceptance": of_chains(self.acceptance, "share of accepted steps"),
-            "failed_step": of_chains(self.failed_step, "first step that is not finite, or -1"),
-        }
+            "message": variable(
+                ["sample"] if lead[1:] else [], self.message if lead[1:] else self.message[0],
+                "what is wrong",
+            ),
+            "chain_mean": of_samples(self.chain_mean, "mean state of a chain", "unit"),
+            "last_state": of_samples(self.state, "last state of a chain", "unit"),
+            "acceptance": of_samples(self.acceptance, "share of accepted steps"),
+            "failed_step": of_samples(self.failed_step, "first step that is not finite, or -1"),
+        }  # fmt: skip
         for name, x in self.observed.items():
             own = [f"{name}_axis{i}" for i in range(x.ndim - self.status.ndim)]
-            data[name] = of_samples(x, f"mean of {name}", "1", *own)
+            data[name] = of_samples(x, f"mean of {name}", *own)
             error = self.observed_error[name]
-            data[f"{name}_error"] = of_samples(error, f"standard error of {name}", "1", *own)
-        s = self.state
-        attrs = provenance(seed=self.seed, device=s.device, dtype=s.dtype, threads=self.threads)
-        attrs |= {
-            "title": "moments of sampled chains", "method": self.method,
-            "noise": self.dynamics.noise, "noise_stream": self.stream,
-            "n_draws": self.n_draws, "every": self.every,
-            "burn_in": self.burn_in, "n_steps": self.n_steps,
+            data[f"{name}_error"] = of_samples(error, f"standard error of {name}", *own)
+        dataset = xr.Dataset(data)
+        dataset = dataset.assign_coords(layer_of_unit(self.network.layers, self.mean.shape[-1]))
+        settings = {
+            "method": self.method, "noise_stream": self.stream,
+            "seed": "" if self.seed is None else str(self.seed),
+            "n_draws": self.n_draws, "every": self.every, "burn_in": self.burn_in,
+            "n_steps": self.n_steps,
+            "eps": by_chain(self.eps, lead, "step size", units="membrane time constant"),
         }  # fmt: skip
-        each_chain = ("chain", *each) if self.eps.ndim else ()
-        eps = self.eps.reshape(len(s), m) if each and self.eps.ndim else self.eps
-        coords = {"eps": variable(each_chain, eps, "step size", "membrane time constant")}
-        return xr.Dataset(data, coords, attrs).assign_coords(layer_of_unit(self.network.layers, n))
+        what = "moments of sampled chains"
+        return with_motion(dataset, self.dynamics, what, settings, lead, self.threads)
 
 
 def samples_of(

@@ -114,5 +114,7 @@ def test_what_has_no_path_is_refused(network, a, b, words):
 def test_dataset():
     path = minimum_energy_path(pair(8.0, TANH), [-0.7, -0.7], [0.7, 0.7], n_images=21)
     dataset = path.to_dataset()
-    assert dataset.sizes == {"image": 21, "unit": 2, "well": 2, "saddle": 1}
+    assert dataset.state.sizes == {"image": 21, "unit": 2}
+    assert (dataset.sizes["well"], dataset.sizes["saddle"], str(dataset.seed.values)) == (2, 1, "0")
+    assert float(dataset.tol) == path.tol and int(dataset.status) == 0
     assert float(dataset.energy.max() - dataset.energy[0]) == pytest.approx(path.barrier, abs=1e-12)

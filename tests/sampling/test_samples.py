@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+import xarray as xr
 from analytic import TANH, pair
 
 import ctebm
@@ -27,12 +28,14 @@ def test_effective_sample_size_is_variance_over_squared_error(found):
 
 def test_dataset(found, tmp_path):
     dataset = found.to_dataset()
-    assert dataset.sizes == {"unit": 2, "other_unit": 2, "chain": 20}
-    assert dataset.attrs["seed"] == 5 and dataset.attrs["n_draws"] == 40
+    assert dataset.covariance.sizes == {"unit": 2, "other_unit": 2}
+    assert dataset.last_state.sizes == {"chain": 20, "unit": 2} and "sample" not in dataset.dims
+    assert str(dataset.seed.values) == "5" and int(dataset.n_draws) == 40
+    assert (float(dataset.eps), float(dataset.sigma)) == (0.4, 0.5)
     assert float(dataset.norm) == float(found.observed["norm"])
     ctebm.save(dataset, tmp_path / "chains.nc")
     with ctebm.open(tmp_path / "chains.nc") as again:
-        assert again.equals(dataset)
+        xr.testing.assert_equal(again, dataset)
 
 
 def test_it_pickles_and_copies(found):
@@ -57,3 +60,19 @@ def test_each_law_has_its_own_status():
     found = sample(motion, torch.zeros(10, 2, 2), n_steps=600, eps=0.2, burn_in=50, seed=0)
     assert found.status.tolist() == [0, 0] and len(found.message) == 2
     assert float(found.covariance[1].trace() / found.covariance[0].trace()) == pytest.approx(4, 0.2)
+
+
+def test_a_law_is_picked_with_all_its_chains():
+    net = ctebm.LayeredNetwork.random([1, 2], TANH, gain=1.0, seed=0)
+    motion = Dynamics(net.clamp({"x": [[0.5], [-0.5]]}), sigma=0.2)
+    eps = torch.rand(4, 2, dtype=torch.float64) / 10 + 0.1
+    found = sample(
+        motion, torch.zeros(4, 2, 2), n_steps=40, eps=eps, burn_in=5, seed=0,
+        observe={"first": lambda s: s[..., 0]},
+    )  # fmt: skip
+    one = found[1]
+    assert len(found) == 2 and one.state.shape == (4, 2) and one.eps.shape == (4,)
+    assert torch.equal(one.observed["first"], found.observed["first"][1])
+    assert torch.equal(one.dynamics.f(0, one.state), motion.f(0, found.state)[:, 1])
+    assert one.to_dataset().eps.dims == ("chain",)
+    assert found[[1, 0]].mean.shape == (2, 2)
