@@ -82,6 +82,9 @@ class Settings(ExactSettings):
         study.check_positive("--gains", self.gains)
         if min(self.n_steps, self.toy_settle, self.toy_nudge, self.n_seeds) < 1:
             raise ValueError("numbers of steps and seeds need 1 or more.")
+        if min(self.toy_sizes) < 1:
+            sizes = " ".join(map(str, self.toy_sizes))
+            raise ValueError(f"--toy-sizes needs 1 or more units in each group, got {sizes}.")
 
 
 def run(settings: Settings, progress: Progress) -> xr.Dataset:

@@ -93,6 +93,8 @@ class Settings(study.Settings):
             raise ValueError("--depths needs 1 or more hidden layers, --width 2 or more units.")
         if min(self.epochs, self.batch, self.n_samples) < 1:
             raise ValueError("--epochs, --batch and --n-samples need 1 or more.")
+        if self.n_training is not None and self.n_training < 1:
+            raise ValueError(f"--n-training needs 1 or more, got {self.n_training}.")
         study.check_eps(self.eps)
 
 

@@ -109,6 +109,8 @@ class Settings(study.Settings):
             raise ValueError(f"--epochs needs 1 or more, got {self.epochs}.")
         if self.batch < 1:
             raise ValueError(f"--batch needs 1 or more, got {self.batch}.")
+        if self.n_steps is not None and self.n_steps < 1:
+            raise ValueError(f"--n-steps needs 1 or more, got {self.n_steps}.")
         if not 0 < self.decay <= 1:
             raise ValueError(f"--decay needs 0 < value <= 1, got {self.decay}.")
         study.check_positive("--rate", self.rate)

@@ -60,6 +60,8 @@ class Settings(study.Settings):
         study.check_eps(self.eps, upper=0.2)
         if not 0 < self.spike_rate * self.eps <= 1:
             raise ValueError("--spike-rate times --eps is a probability; give less of either.")
+        if self.bins < 1:
+            raise ValueError(f"--bins needs 1 or more, got {self.bins}.")
         if not self.bins * self.eps <= self.window < self.duration / 4:
             raise ValueError("--window must hold a step a bin, and be short beside --duration.")
         if self.n_runs < 16:

@@ -41,6 +41,13 @@ def test_unknown_name_is_an_attribute_error():
         ctebm.no_such_name  # noqa: B018
 
 
+def test_a_star_import_brings_no_module_and_leaves_open_alone():
+    names: dict = {}
+    exec("from ctebm import *", names)
+    assert "open" not in names and names["save"] is ctebm.save
+    assert not [name for name, thing in names.items() if inspect.ismodule(thing)]
+
+
 @pytest.mark.parametrize("name", PUBLIC)
 def test_no_module_hides_a_public_name(name):
     for path in MODULES:

@@ -98,6 +98,8 @@ def first_state(
         )
     s = motions[0].network.finite_state(start)
     each = () if eps is None else real_tensor(eps, torch.float64).shape
+    for motion in motions:
+        motion.refuse_labels(s.shape[:-1])
     batches = [s.shape[:-1], each, *(motion.batch for motion in motions)]
     try:
         batch = torch.broadcast_shapes(*batches)

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.networks.arrays import real_tensor, refuse_labels
+from ctebm.networks.arrays import is_row_of_integers, real_tensor, refuse_labels
 from ctebm.networks.base import VectorField, free_network
 from ctebm.networks.kinks import Box
 from ctebm.networks.layout import broadcast, rows_of, size_of
@@ -97,6 +97,7 @@ class Dynamics:
         self.noise = noise
         self.sigma: Tensor = _one_per_sample("sigma", sigma, network, minimum=0.0)
         self.beta: Tensor = _one_per_sample("beta", 0.0 if beta is None else beta, network)
+        self._whole: set[str] = set()  # layers with targets that came as one row of integers
         self.drive: dict[str, Tensor] = self._targets(drive)
         self.nudge: dict[str, Tensor] = self._targets(nudge)
         self._check_samples()
@@ -128,6 +129,23 @@ class Dynamics:
             where = self.network.layers[name]
             low[where], high[where] = -torch.inf, torch.inf
         return Box(low, high)
+
+    def refuse_labels(self, batch: torch.Size) -> None:
+        """Refuse targets that came as one integer for each of several starts.
+
+        Parameters
+        ----------
+        batch : torch.Size
+            The starts.
+
+        Raises
+        ------
+        ValueError
+            With the shape that one-hot states have.
+        """
+        for name in self._whole:
+            refuse_labels((self.drive | self.nudge)[name].long(), batch,
+                          size_of(self.network.layer(name)))  # fmt: skip
 
     def without_noise(self) -> Dynamics:
         """Return the same motion and targets without the noise."""
@@ -190,6 +208,8 @@ class Dynamics:
             targets = {self.network.output: targets}
         for name, x in targets.items():
             refuse_labels(x, self.network.batch, size_of(self.network.layer(name)))
+            if is_row_of_integers(x):
+                self._whole.add(name)
         return {name: self.network._layer_state(name, x) for name, x in targets.items()}
 
 

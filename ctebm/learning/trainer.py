@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,15 +51,12 @@ class Trainer:
     def __init__(self, network: LayeredField, plan: Plan) -> None:
         if not isinstance(plan, Plan):
             raise ValueError(f"expected a Plan, got {type(plan).__name__}; give Plan(epochs=10).")
+        _check_optimizer(plan)
         self.plan, self.plastic = plan, PlasticNetwork(network, tied=plan.tied)
         groups = self.plastic.parameters
         self.learning_rates = plan.learning_rates(len(groups))
         self.parameters = [p for group in groups for p in group]
-        self.optimizer = getattr(torch.optim, plan.optimizer)(
-            [{"params": group, "lr": rate}
-             for group, rate in zip(groups, self.learning_rates, strict=True)],
-            **plan.options,
-        )  # fmt: skip
+        self.optimizer = _optimizer(plan, groups, self.learning_rates)
         rates = torch.tensor([plan.low, plan.high], dtype=network.dtype)
         low, high = network.activation.inverse(rates).tolist()
         n = self.plastic.sizes[-1]
@@ -214,6 +211,30 @@ class _Tally:
             "unsettled": float(np.mean(np.array(self.residuals) > self.tol)),
             "sweeps": float(np.mean(self.sweeps)),
         }
+
+
+def _optimizer(
+    plan: Plan, groups: Sequence[Sequence[Tensor]], rates: Sequence[float]
+) -> torch.optim.Optimizer:
+    layers = [{"params": group, "lr": r} for group, r in zip(groups, rates, strict=True)]
+    return getattr(torch.optim, plan.optimizer)(layers, **plan.options)
+
+
+def _check_optimizer(plan: Plan) -> None:
+    """Let the optimiser make a step with weights and biases that belong to nobody, or refuse it."""
+    layers = [[torch.ones(2, 2), torch.ones(2)] for _ in range(2)]
+    for p in (p for layer in layers for p in layer):
+        p.grad = torch.ones_like(p)
+    try:
+        _optimizer(plan, layers, [0.1, 0.1]).step()
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        options = f" with {dict(plan.options)}" if plan.options else ""
+        reason = str(error).rstrip(".").splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            "expected an optimiser that takes weights and biases, a rate for each pair of layers, "
+            f"and steps by gradients alone, got {plan.optimizer!r}{options} ({reason}); take "
+            "another, such as 'Adam'."
+        ) from error
 
 
 def _laid_out_like(p: Tensor, g: Tensor) -> Tensor:

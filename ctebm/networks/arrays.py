@@ -15,6 +15,7 @@ __all__ = [
     "check_float",
     "finite_tensor",
     "finite_tensors",
+    "is_row_of_integers",
     "mapped",
     "real_tensor",
     "refuse_integers",
@@ -197,7 +198,7 @@ def refuse_labels(value: Any, batch: torch.Size, n_outputs: int) -> None:
     >>> refuse_labels([0, 1, 2], torch.Size([5]), 3)
     >>> refuse_labels([0.0, 1.0, 2.0], torch.Size([3]), 3)
     """
-    if len(batch) != 1 or not _integers(value) or np.shape(value) != tuple(batch):
+    if len(batch) != 1 or not is_row_of_integers(value) or np.shape(value) != tuple(batch):
         return
     n = batch[0]
     raise ValueError(
@@ -207,11 +208,20 @@ def refuse_labels(value: Any, batch: torch.Size, n_outputs: int) -> None:
     )
 
 
-def _integers(value: Any) -> bool:
+def is_row_of_integers(value: Any) -> bool:
+    """Return whether something is one row of integers, as labels are.
+
+    Examples
+    --------
+    >>> from ctebm.networks.arrays import is_row_of_integers
+    >>> is_row_of_integers([0, 1, 2]), is_row_of_integers([0.0, 1.0])
+    (True, False)
+    """
     if isinstance(value, Tensor):
-        return not (value.is_floating_point() or value.is_complex())
+        return value.ndim == 1 and not (value.is_floating_point() or value.is_complex())
     try:
-        return np.asarray(value).dtype.kind in "iu"
+        array = np.asarray(value)
+        return array.ndim == 1 and array.dtype.kind in "iu"
     except ValueError:  # rows of different lengths
         return False
 

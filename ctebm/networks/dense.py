@@ -114,7 +114,8 @@ class DenseNetwork(DenseField, PairwiseNetwork):
     layers : mapping of str to slice, optional
         Names for consecutive groups of units, input first; by default one layer ``"s"``.
     dtype : torch.dtype
-        Of the parameters.
+        Of the parameters, whatever that of the arrays: float32 weights become float64 unless this
+        is ``torch.float32``.
 
     Raises
     ------

@@ -79,7 +79,8 @@ class FeedbackNetwork(LayeredField):
     activation : Activation or callable
         The firing rate.
     dtype : torch.dtype
-        Of the parameters.
+        Of the parameters, whatever that of the arrays: float32 weights become float64 unless this
+        is ``torch.float32``.
 
     Raises
     ------

@@ -14,6 +14,7 @@ __all__ = ["finite", "finite_array", "known_array", "one_of", "whole", "whole_ar
 
 _REAL_KINDS = "biuf"  # of numpy: booleans, integers, floats
 _WHOLE = "a whole number "
+_LONG = 10**21  # numbers from here on are told by their size
 
 
 def finite(
@@ -252,9 +253,7 @@ class _Range(NamedTuple):
             inside = inside & (x <= self.high)
         if self.above is not None:
             inside = inside & (x > self.above)
-        if self.below is not None:
-            inside = inside & (x < self.below)
-        return inside
+        return inside if self.below is None else inside & (x < self.below)
 
     def words(self, name: str, kind: str = "") -> str:
         """Return what is expected, such as ``0 < eps <= 1``."""
@@ -295,4 +294,7 @@ def _floats(name: str, values: ArrayLike) -> NDArray[np.float64]:
 
 
 def _sentence(expected: str, got: Any, remedy: str) -> str:
-    return f"expected {expected}, got {_item(got)!r}{'; ' if remedy else ''}{remedy}."
+    item = _item(got)
+    long = isinstance(item, int) and abs(item) > _LONG
+    shown = f"about 1e{math.log10(abs(item)):.0f}" if long else repr(item)
+    return f"expected {expected}, got {shown}{'; ' if remedy else ''}{remedy}."

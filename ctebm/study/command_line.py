@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ctebm import __version__
 from ctebm.study.activations import suggest
-from ctebm.study.settings import Settings
+from ctebm.study.settings import Settings, check_values
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -283,6 +283,7 @@ def as_toml(settings: Settings) -> str:
 
 def _check(settings: Settings) -> None:
     """Refuse settings that no study can use."""
+    check_values(settings)
     if settings.seed < 0:
         raise ValueError(f"--seed must not be negative, got {settings.seed}.")
     if settings.threads < 1:

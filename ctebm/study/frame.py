@@ -53,9 +53,9 @@ def main(
 ) -> int:
     """Run a study from its command line and return its exit code.
 
-    A ValueError or OSError of `run` is taken as a mistake in the settings or input, and printed as
-    one sentence; ``python -X dev`` shows where it came from. Any other exception is a bug and
-    keeps its traceback.
+    A ValueError, OSError or MemoryError of `run` is taken as a mistake in the settings or input,
+    and printed as one sentence; ``python -X dev`` shows where it came from. Any other exception is
+    a bug and keeps its traceback.
 
     Parameters
     ----------
@@ -197,10 +197,12 @@ class _Refusal(Exception):
 def _mistakes_in_one_sentence() -> Iterator[None]:
     try:
         yield
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         if sys.flags.dev_mode:
             raise
         text = str(error)
+        if isinstance(error, MemoryError):
+            text = f"this does not fit the memory ({text or 'no room'}); ask for less."
         if isinstance(error, OSError) and error.strerror and error.filename:
             text = f"{error.strerror}: {error.filename}"
         raise _Refusal(" ".join(text.split()) or type(error).__name__) from error

@@ -42,6 +42,12 @@ class ImageSettings(Settings):
     def __post_init__(self) -> None:
         if self.n_samples < 1:
             raise ValueError(f"--n-samples needs at least 1, got {self.n_samples}.")
+        hidden = getattr(self, "hidden", (1,))
+        if min(hidden, default=0) < 1:
+            raise ValueError(
+                f"--hidden needs one layer or more, each of 1 or more units, got "
+                f"{' '.join(map(str, hidden)) or 'none'}."
+            )
         if self.weights is not None:
             reason = "it describes random weights, and those of --weights are given; leave it out"
             refuse_ignored(self, OF_RANDOM_WEIGHTS, reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,12 @@ __all__ = [
     "check_layers",
     "check_positive",
     "check_t_end",
+    "check_values",
     "refuse_ignored",
 ]
 
 SUFFIXES = (".nc", ".png", ".pdf")
+PER_LAYER = ("sizes", "hidden", "toy_sizes", "rate")  # lists in which a value may stand twice
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,40 @@ def check_t_end(t_end: float, eps: float | Sequence[float], steps: int) -> None:
             f"--t-end {t_end:g} is shorter than the {steps} steps of {largest:g} that the gradient "
             f"needs; give {steps * largest:g} or more, or smaller steps."
         )
+
+
+def check_values(settings: Settings) -> None:
+    """Refuse numbers that are not finite, and a value that stands twice where values are compared.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of a study.
+
+    Raises
+    ------
+    ValueError
+        With the flag.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> from ctebm.study.settings import Settings, check_values
+    >>> @dataclass(frozen=True)
+    ... class Gains(Settings):
+    ...     gain: tuple[float, ...] = (0.5, 0.5)
+    >>> check_values(Gains())
+    Traceback (most recent call last):
+    ValueError: --gain needs different values, got 0.5 0.5.
+    """
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        flag = "--" + field.name.replace("_", "-")
+        several = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(v, float) and not math.isfinite(v) for v in several):
+            raise ValueError(f"{flag} needs finite numbers, got {_shown(value)}.")
+        if field.name not in PER_LAYER and len(set(several)) < len(several):
+            raise ValueError(f"{flag} needs different values, got {_shown(value)}.")
 
 
 def refuse_ignored(settings: Settings, names: Sequence[str], reason: str) -> None:

@@ -129,3 +129,9 @@ def test_labels_are_no_targets(kind):
         ctebm.Dynamics(net, **{kind: [0, 1, 2]}, **options)
     shared = ctebm.Dynamics(net, **{kind: [0.0, 1.0, 2.0]}, **options)
     assert getattr(shared, kind)["y"].tolist() == [0.0, 1.0, 2.0]
+    one = ctebm.Dynamics(net.samples(net.batch, torch.tensor(0)), **{kind: [0, 1, 2]}, **options)
+    with pytest.raises(ValueError, match="3 integers for 3 samples, which read as labels"):
+        ctebm.simulate(one, torch.zeros(3, 6), n_steps=1, eps=0.1)
+    for n in (1, 2):  # one target of integers that all starts share
+        run = ctebm.simulate(one, torch.zeros(n, 6), n_steps=1, eps=0.1)
+        assert run.state.shape == (2, n, 6)

@@ -35,6 +35,16 @@ def _data(trainer, n=50):
     return labelled_states(small_network(), *samples(n))
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "options"),
+    [("LBFGS", {}), ("Optimizer", {}), ("SparseAdam", {}), ("Adam", {"betas": 3})],
+)
+def test_an_optimiser_that_can_not_step_is_refused(optimizer, options):
+    with pytest.raises(ValueError, match=r"expected an optimiser that takes weights") as caught:
+        _trainer(optimizer=optimizer, options=options)
+    assert f"got '{optimizer}'" in str(caught.value)
+
+
 def test_the_row_of_an_epoch_is_what_plain_code_counts():
     trainer = _trainer(rate=0.0, batch=20, tol=1e-3)
     x, label = data = _data(trainer)

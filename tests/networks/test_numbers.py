@@ -30,6 +30,12 @@ def test_a_large_whole_number_keeps_every_digit():
     assert whole("n", 10**18 + 1) == 10**18 + 1
 
 
+def test_a_number_of_thousands_of_digits_is_told_by_its_size():
+    for value, shown in ((3 * 10**20, "3" + "0" * 20), (10**5000, "about 1e5000")):
+        with pytest.raises(ValueError, match=rf"got {shown}\.$"):
+            whole("n", value, 0, 10)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 10**400, *NO_NUMBERS])
 def test_what_is_no_finite_number_is_refused(value):
     with pytest.raises(ValueError, match=r"^expected a finite eps, got .*; use 0\.1\.$"):

@@ -33,6 +33,14 @@ REFUSED = {
     "learning --batch 0": "--batch needs 1 or more",
     "learning --angle 30": "give --separate too",
     "epsilon --sizes 64 0 10": "--sizes needs 1 or more units in each layer, got 64 0 10",
+    "learning --rule early --n-steps 0": "--n-steps needs 1 or more",
+    "learning --stability nan": "--stability needs finite numbers, got nan",
+    "bptt --beta inf": "--beta needs finite numbers, got inf",
+    "bptt --toy-sizes 10 0 5": "--toy-sizes needs 1 or more units in each group, got 10 0 5",
+    "beta --hidden 0": "--hidden needs one layer or more, each of 1 or more units, got 0",
+    "noise --sigma 0.1 0.2 0.1": "--sigma needs different values, got 0.1 0.2 0.1",
+    "collapse --n-training 0": "--n-training needs 1 or more",
+    "stdp --bins 0": "--bins needs 1 or more, got 0",
     "epsilon --eps 3 0.1": "--eps needs 0 < eps <= 1, got 3.0 0.1",
 }
 

@@ -51,7 +51,8 @@ def run(settings, progress):
 
     from ctebm.dataset import variable
 
-    errors = {"value": ValueError, "os": OSError, "type": TypeError, "index": IndexError}
+    errors = {"value": ValueError, "os": OSError, "type": TypeError, "index": IndexError,
+              "memory": MemoryError}
     if settings.mode in errors:
         raise errors[settings.mode]("this is wrong;\\n  correct it")
     for eps in progress(settings.eps, "computing"):
@@ -302,6 +303,12 @@ class TestExitCodes:
         assert main(toy, "--mode", mode) == 2
         assert capsys.readouterr().err == "error: this is wrong; correct it\n"
         assert files(Path("results")) == set()
+
+    def test_what_does_not_fit_is_one_sentence(
+        self, toy: ModuleType, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(toy, "--mode", "memory") == 2
+        assert capsys.readouterr().err.startswith("error: this does not fit the memory (this is")
 
     @pytest.mark.parametrize(("mode", "error"), [("type", TypeError), ("index", IndexError)])
     def test_bugs_are_raised(self, toy: ModuleType, mode: str, error: type[Exception]) -> None:
