@@ -117,9 +117,9 @@ class TestToml:
             out=st.just(Path('results/a "b" ü')),
             seed=st.integers(0, 2**62),
             overwrite=st.booleans(),
-            eps=st.lists(st.floats(1e-300, 1)).map(tuple),
+            eps=st.lists(st.floats(1e-300, 1), unique=True).map(tuple),
             n_samples=st.none() | st.integers(),
-            span=st.tuples(st.integers(-5, 5), st.floats(allow_nan=False)),
+            span=st.tuples(st.integers(-5, 5), st.floats(allow_nan=False, allow_infinity=False)),
             solver=st.sampled_from(["euler", "rk4"]),
             label=st.text(st.characters(exclude_categories=["Cs"])),
         )
