@@ -86,7 +86,11 @@ def learning_figure(dataset: xr.Dataset, *, ax: Any = None, window: bool = False
 
 
 def _legend_in_columns(page: Page, axes: Sequence[Axes]) -> None:
-    """Put one legend below the panels, with a column for each."""
+    """Put one legend below the panels, with a column for each; into each if axes were given."""
+    if page.given:
+        for ax in axes:
+            ax.legend(frameon=True, edgecolor="none", framealpha=0.85)
+        return
     columns = [ax.get_legend_handles_labels()[0] for ax in axes]
     height = max(map(len, columns))
     blank = Line2D([], [], lw=0, label=" ")

@@ -95,6 +95,7 @@ def survival_figure(dataset: xr.Dataset, *, ax: Any = None, window: bool = False
             (low, "95 % interval of the rate", 3),
             (high, "", 3),
         )
+        if mean > 0  # no time at all was watched where none began, or none stayed finite
     ]
     measured = Series(time, 1 - kept / max(n, 1), "chains", colour=1)
     return panel_figure(

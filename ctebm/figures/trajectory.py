@@ -43,6 +43,8 @@ def trajectory_figure(
     ------
     ValueError
         If observables were saved instead of states.
+    IndexError
+        For a sample that is not there.
 
     Examples
     --------
@@ -55,6 +57,9 @@ def trajectory_figure(
     """
     if "state" not in dataset:
         raise ValueError("expected a run with its states, got observables; draw these yourself.")
+    n = dataset.sizes["sample"]
+    if not -n <= sample < n:
+        raise IndexError(f"expected the number of one of {n} samples, got {sample!r}.")
     one = dataset.isel(sample=sample)
     layers = list(dict.fromkeys(dataset.layer.values.tolist()))
     columns = len(layers) if ax is not None else min(len(layers), 3)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import xarray as xr
+from matplotlib.figure import Figure
 
 from ctebm.figures.collapse import collapse_figure
 
@@ -29,7 +30,8 @@ def points(ax):
 
 def test_shares_of_pinned_units_by_kink_and_depth():
     data = collapses()
-    axes = collapse_figure(data).axes
+    axes = list(Figure().subplots(2, 3).flat)
+    collapse_figure(data, ax=axes)
     for lower, ax in ((-0.5, axes[0]), (-0.1, axes[1])):
         for depth in (1, 3):
             expected = data.start_pinned.sel(lower=lower, depth=depth)

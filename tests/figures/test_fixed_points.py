@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
 from ctebm.figures.fixed_points import fixed_points_figure
 
@@ -19,7 +20,8 @@ def counted(gains=(0.5, 1.0), kinds=("hard-sigmoid", "tanh")):
 
 def test_each_panel_has_the_median_over_images_for_each_activation():
     data = counted()
-    axes = fixed_points_figure(data).axes
+    axes = list(Figure().subplots(2, 3).flat)
+    fixed_points_figure(data, ax=axes)
     for name, ax in zip(NAMES, axes, strict=False):
         medians = {line.get_label(): line.get_ydata() for line in ax.lines}
         for kind in data.activation.values:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import xarray as xr
+from matplotlib.figure import Figure
 
 from ctebm.figures import learning_figure, saturation_figure, stdp_figure
 
@@ -42,6 +43,14 @@ def test_learning_shows_errors_angles_and_kinks():
     np.testing.assert_allclose(curves(kinks)["samples crossing a kink early"], [0, 6.25, 12.5])
 
 
+def test_given_axes_have_their_own_legends():
+    errors, angles, kinks = Figure().subplots(1, 3)
+    figure = learning_figure(training(), ax=[errors, angles, kinks])
+    words = [text.get_text() for text in errors.get_legend().texts]
+    assert words == ["rule, training", "rule, held out"] and not figure.legends
+    assert len(angles.get_legend().texts) == 4 and len(kinks.get_legend().texts) == 3
+
+
 def test_a_training_that_failed_at_once_says_so():
     errors = learning_figure(xr.Dataset()).axes[0]
     assert "failed in its first epoch" in errors.get_title("left")
@@ -58,7 +67,8 @@ def test_saturation_shows_both_energies():
         },
         which | {"time": [0.0, 1.0], "kick_time": [0.0, 1.0], "current": [0.0, 1.0]},
     )  # fmt: skip
-    pulse, kick, change = saturation_figure(data).axes
+    pulse, kick, change = given = Figure().subplots(1, 3)
+    saturation_figure(data, ax=given)
     for i, name in enumerate(which["energy"]):
         np.testing.assert_array_equal(curves(pulse)[name], data.rate[i])
         np.testing.assert_array_equal(curves(kick)[name], data.kicked_rate[i])
@@ -75,7 +85,8 @@ def test_stdp_shows_theory_as_a_line_and_the_simulation_as_points():
         },
         {"time": [0.0, 1.0], "fine_lag": [-1.0, 0.0, 1.0], "lag": [-0.5, 0.5]},
     )  # fmt: skip
-    trace, window = stdp_figure(data).axes
+    trace, window = given = Figure().subplots(1, 2)
+    stdp_figure(data, ax=given)
     np.testing.assert_array_equal(trace.lines[1].get_xdata(), [1.0])  # the spike before
     theory = next(line for line in window.lines if line.get_label().startswith("theory"))
     np.testing.assert_array_equal(theory.get_ydata(), data.theory_fine)

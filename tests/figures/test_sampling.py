@@ -1,6 +1,7 @@
 """What figures of paths, exits and fluctuations show, on datasets that are easy to see through."""
 
 import numpy as np
+import pytest
 import xarray as xr
 
 from ctebm.figures import path_figure, response_figure, survival_figure
@@ -51,6 +52,14 @@ def test_without_an_exit_all_stay_inside():
     figure = survival_figure(passage([2, 2], [2, 2], np.inf))
     assert line(figure, "chains").get_xydata().tolist() == [[0, 1]]
     assert (line(figure, "constant rate").get_ydata() == 1).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_chains_that_are_all_lost_have_no_curve():
+    figure = survival_figure(
+        passage([2, 1], [1, 3], np.inf).assign(mean_interval=("bound", [0, np.inf]))
+    )
+    assert len(line(figure, "chains").get_xdata()) == 0
 
 
 def test_many_exits_are_thinned_and_the_last_is_not_drawn_at_zero():

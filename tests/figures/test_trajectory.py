@@ -29,6 +29,9 @@ def test_what_is_not_drawn_is_said():
     run = ctebm.simulate(pair(), torch.zeros(2), n_steps=2, eps=0.1, observe={"E": pair().energy})
     with pytest.raises(ValueError, match="got observables"):
         trajectory_figure(run.to_dataset())
+    run = ctebm.simulate(pair(), torch.zeros(2, 2), n_steps=2, eps=0.1)
+    with pytest.raises(IndexError, match="one of 2 samples, got 2"):
+        run.plot(sample=2)
 
 
 def test_many_layers_stand_in_rows_and_no_place_is_left_empty():
