@@ -4,6 +4,7 @@ from . import collapse as collapse
 from . import correspondence as correspondence
 from . import equilibria as equilibria
 from . import fixed_points as fixed_points
+from . import langevin as langevin
 from . import learning as learning
 from . import page as page
 from . import panels as panels
@@ -17,6 +18,7 @@ from .equilibria import bifurcation_figure as bifurcation_figure
 from .equilibria import phase_portrait as phase_portrait
 from .equilibria import phase_portrait_figure as phase_portrait_figure
 from .fixed_points import fixed_points_figure as fixed_points_figure
+from .langevin import langevin_figure as langevin_figure
 from .learning import learning_figure as learning_figure
 from .learning import saturation_figure as saturation_figure
 from .learning import stdp_figure as stdp_figure

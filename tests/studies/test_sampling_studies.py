@@ -25,10 +25,50 @@ def kept(name, folder, *words):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SMALL)
-def test_every_claim_holds(name, tmp_path, capsys):
-    kept(name, tmp_path)
-    assert "FAILS" not in capsys.readouterr().out
+def test_score_by_default(tmp_path):
+    kept("score", tmp_path)
+
+
+@pytest.mark.slow
+def test_langevin_by_default(tmp_path):
+    """Every claim holds, and each fails where the map is taken for Langevin dynamics or moved."""
+    dataset, judge = kept("langevin", tmp_path), import_module("langevin").judge
+    wrong = dataset.copy()
+    for name in ("smooth_distance", "kinked_distance", "smooth_spread", "pinned_spread"):
+        wrong[name] = dataset[name].roll(dynamics=2)
+    for name in (
+        "pinned_bias",
+        "smooth_law_distance",
+        "correlation",
+        "mean_update",
+        "map_variance",
+    ):
+        wrong[name] = dataset[name] * 1.2 + 0.05
+    wrong["hops"], wrong["hops_low"] = dataset.hops / 2, dataset.hops_low / 2
+    wrong["hops_high"] = dataset.hops_high / 2 + 0.001
+    wrong["digits_variance"] = dataset.digits_variance * 1.1 + 1e-11
+    wrong["smooth_spread_law"] = dataset.smooth_spread_law * dataset.smooth_eps**0.2
+    wrong["kinked_law_distance"] = dataset.kinked_law_distance / 2
+    assert [v.claim for v in judge(wrong) if v.ok] == []
+
+
+def test_langevin_in_parts():
+    """What the map does between kinks is what its laws say, within 4 standard errors."""
+    langevin = import_module("langevin")
+    settings = langevin.Settings(chains=400, time=10, map_eps=(0.2,), kink_eps=(0.05,))
+    noise, modes = langevin._noise(settings), langevin._modes(settings)
+    z = (noise.correlation - noise.correlation_law) / noise.correlation_error
+    assert abs(z.isel(lag=slice(1, None))).max() < 4
+    assert noise.correlation_error.isel(lag=1).max() < 0.05  # the test can fail
+    near = modes.sel(map_sigma=0.01)
+    assert (abs(near.map_variance - near.map_variance_law) < 4 * near.map_variance_error).all()
+    pinned = langevin._pinned(settings)
+    assert float(pinned.pinned_bias[0]) == pytest.approx(3.19, rel=0.02)
+    spread, law = (
+        pinned[name].isel(pinned_eps=0) for name in ("pinned_spread", "pinned_spread_law")
+    )
+    off = abs(spread - law) / pinned.pinned_spread_error.isel(pinned_eps=0)
+    assert (off.sel(dynamics=["Euler-Maruyama", "MALA"]) < 4).all()
 
 
 def test_score(tmp_path):
@@ -44,7 +84,9 @@ def test_score(tmp_path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [("score --noise 1", "two or more"), ("score --w 5", "one valley"),
-     ("score --spacing 0.2", "smallest noise"), ("score --device cuda", "no effect")],
+     ("score --spacing 0.2", "smallest noise"), ("score --device cuda", "no effect"),
+     ("langevin --eps 0.2 0.1", "3 or more"), ("langevin --chains 10", "320 or more"),
+     ("langevin --kink-eps 0.2", "0.0001 to 0.1"), ("langevin --dtype float32", "no effect")],
 )  # fmt: skip
 def test_settings_without_meaning_are_refused(line, words, tmp_path, capsys):
     name, *flags = line.split()
