@@ -60,6 +60,26 @@ def cheaper(sigma: float) -> Callable[[xr.Dataset], Any]:
     return lambda d: (d.early_inference / d.node_perturbation).sel(sigma=sigma).mean()
 
 
+def euler_bias(power: int) -> Callable[[xr.Dataset], Any]:
+    """Return a (power 0) or b (power 1) of the bias a eps + b eps^2 of a variance."""
+
+    def coefficient(d: xr.Dataset) -> Any:
+        bias = d.smooth_spread_law.sel(dynamics="Euler-Maruyama") - d.smooth_spread_law.sel(
+            dynamics="MALA"
+        )
+        return (bias / d.smooth_eps).polyfit("smooth_eps", 1).polyfit_coefficients.sel(degree=power)
+
+    return coefficient
+
+
+def of_maps(name: str) -> Callable[[xr.Dataset], xr.DataArray]:
+    return lambda d: d[name].isel(dynamics=slice(2, None))
+
+
+def coupling(denoiser: str, v: float) -> Callable[[xr.Dataset], Any]:
+    return lambda d: d.exact.sel(denoiser=denoiser, weight="coupling", noise=v)
+
+
 QUOTES = [
     Quote("epsilon", READ_ME, r"half of the samples meet a kink within ([\d.]+) time constants",
           lambda d: (d.first_crossing.isel(eps=-1).where(d.first_crossing.isel(eps=-1) > 0).median()
@@ -91,6 +111,32 @@ QUOTES = [
     Quote("escape", READ_ME, r"pinned one and ([\d.]+) in a memory", over_the_law(2)),
     Quote("perturbation", READ_ME, r"takes ([\d.]+) of that at sigma = 0.003", cheaper(0.003)),
     Quote("perturbation", READ_ME, r"0.003 and ([\d.]+) at 0.03", cheaper(0.03)),
+    Quote("langevin", READ_ME, r"distance of ([\d.]+) to 0.85 from",
+          lambda d: of_maps("smooth_distance")(d).min()),
+    Quote("langevin", READ_ME, r"distance of 0.59 to ([\d.]+) from",
+          lambda d: of_maps("smooth_distance")(d).max()),
+    Quote("langevin", READ_ME, r"([\d.]+) of the exact one at eps = 0.4",
+          lambda d: (of_maps("smooth_spread")(d) / d.smooth_spread_law.sel(dynamics="MALA")).max()),
+    Quote("langevin", READ_ME, r"a distance of ([\d.]+) at eps = 0.4",
+          lambda d: d.smooth_law_distance.sel(smooth_eps=0.4)),
+    Quote("langevin", READ_ME, r"at eps = 0.4 and ([\d.]+) at 0.05",
+          lambda d: d.smooth_law_distance.sel(smooth_eps=0.05)),
+    Quote("langevin", READ_ME, r"bias of the variance of ([\d.]+) eps", euler_bias(0)),
+    Quote("langevin", READ_ME, r"eps \+ ([\d.]+) eps²", euler_bias(1)),
+    Quote("langevin", READ_ME, r"At kinks they are at ([\d.]+) even",
+          lambda d: d.kinked_law_distance[0]),
+    Quote("langevin", READ_ME, r"with a variance (\d+) % too large",
+          lambda d: 100 * d.pinned_bias.sel(pinned_eps=0.05)),
+    Quote("langevin", THEORY, r"distance of ([\d.]+) to 0.85 from",
+          lambda d: of_maps("smooth_distance")(d).min()),
+    Quote("langevin", THEORY, r"distance of 0.59 to ([\d.]+) from",
+          lambda d: of_maps("smooth_distance")(d).max()),
+    Quote("score", READ_ME, r"w = 3: ([\d.]+), 1.38", coupling("score matching", 1.0)),
+    Quote("score", READ_ME, r"2.72, ([\d.]+) at v = 1", coupling("score matching", 0.02)),
+    Quote("score", READ_ME, r"as the denoiser finds ([\d.]+) to", coupling("R itself", 1.0)),
+    Quote("score", READ_ME, r"as the denoiser finds 1.04 to ([\d.]+),", coupling("R itself", 0.05)),
+    Quote("score", THEORY, r"finds a coupling of ([\d.]+) and at", coupling("R itself", 1.0)),
+    Quote("score", THEORY, r"smaller noise no more than ([\d.]+),", coupling("R itself", 0.05)),
     Quote("learning", READ_ME, r"Digits: ([\d.]+) % test error beside", lambda d: d.test_error[-1]),
     Quote("learning", READ_ME, r"test error beside ([\d.]+) % of", lambda d: d.bp_test_error[-1]),
     Quote("stdp", READ_ME, r"with areas in the ratio ([\d.]+) and",

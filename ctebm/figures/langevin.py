@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
@@ -15,13 +17,15 @@ _EXACT = "exp(-2E/σ²)"
 _BLACK = 6
 
 
-def langevin_figure(dataset: xr.Dataset) -> Figure:
+def langevin_figure(dataset: xr.Dataset, *, ax: Any = None) -> Figure:
     """Draw what dynamics visit, how far off they are, and what tells them apart.
 
     Parameters
     ----------
     dataset : xarray.Dataset
-        From ``studies/langevin.py``.
+        Of ``studies/langevin.py``.
+    ax : array of matplotlib.axes.Axes, optional
+        Where to draw, nine of them; a figure of its own by default.
 
     Returns
     -------
@@ -45,6 +49,7 @@ def langevin_figure(dataset: xr.Dataset) -> Figure:
         "mode, on their lines (N3) with σ = 0.01, where the noise stays far from kinks, and below "
         "them with σ = 0.1. g: the line is the law of Eyring and Kramers. Bars: 4 standard errors, "
         "g: 95 %.",
+        ax=ax,
     )
 
 
