@@ -222,7 +222,7 @@ def _toy_panel(dataset: xr.Dataset, i: int) -> Panel:
 
     from ctebm.figures.panels import Panel, against_theory
 
-    step, series = np.arange(dataset.sizes["toy_step"]), []
+    step, series = 1 + np.arange(dataset.sizes["toy_step"]), []  # P4 counts from 1
     for j in range(3):
         one = dataset.isel(curve=3 * i + j)
         label = f"curve {j + 1}"
@@ -241,7 +241,7 @@ def _error_panel(dataset: xr.Dataset) -> Panel:
     for i, name in enumerate(dataset.activation.values):
         one = dataset.isel(activation=i, layer=0)
         error, floor = one.step_error.median("sample"), one.step_floor.median("sample")
-        n = np.arange(len(error))
+        n = 1 + np.arange(len(error))
         series += against_theory(n, floor, error, str(name), colour=i, every=3)
     return Panel(
         "layered networks, deepest layer", "nudged step", "relative error to BPTT", series, "y"

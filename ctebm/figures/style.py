@@ -6,6 +6,7 @@ Theory is a line, measurement is points. Figures have their final size, one colu
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import Any
 
@@ -56,6 +57,7 @@ STYLE: dict[Any, Any] = {
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 _LETTER = 1.4  # mm, the width of a letter in the mean
+_PRIVATE = 0xE000  # from here on come letters that no text has
 LINE = 3.7 * MM  # height of a line of text
 
 
@@ -96,7 +98,7 @@ def name_panel(ax: Axes, i: int | None, title: str, width: float) -> None:
 
 
 def wrapped(text: str, width: float) -> list[str]:
-    """Return the lines of a text in a width in inches.
+    """Return the lines of a text in a width in inches, with every formula on one line.
 
     Examples
     --------
@@ -104,7 +106,14 @@ def wrapped(text: str, width: float) -> list[str]:
     >>> wrapped("Points: measured. Lines: theory.", width=1)
     ['Points: measured.', 'Lines: theory.']
     """
-    return textwrap.wrap(text, int(width / (_LETTER * MM)))
+    formulas = re.findall(r"\$[^$]*\$", text)
+    for i, formula in enumerate(formulas):  # a word of about the letters that it shows
+        shown = len(re.findall(r"\\?\w+|=", formula)) or 1
+        text = text.replace(formula, chr(_PRIVATE + i) * shown, 1)
+    lines = textwrap.wrap(text, int(width / (_LETTER * MM)), break_long_words=False)
+    for i, formula in enumerate(formulas):
+        lines = [re.sub(f"{chr(_PRIVATE + i)}+", lambda _, f=formula: f, line) for line in lines]
+    return lines
 
 
 def look(colour: int, *, line: bool) -> dict[str, Any]:

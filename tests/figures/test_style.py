@@ -12,6 +12,14 @@ def test_text_is_broken_to_the_width_of_the_figure():
     assert max(map(len, lines)) <= len(max(wrapped(text, 170 * MM), key=len)) / 1.8
 
 
+def test_no_line_ends_within_a_formula():
+    text = r"weight change, $\propto \Delta s$, at $\,$ and $a = b_{i - 1}$, $a = b_{i - 1}$"
+    for width in range(8, 60, 4):
+        lines = wrapped(text, width * MM)
+        assert " ".join(lines) == text
+        assert all(line.count("$") % 2 == 0 for line in lines)
+
+
 def test_a_figure_without_a_question_has_none():
     figure = Figure()
     ask(figure, "")
