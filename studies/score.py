@@ -182,7 +182,7 @@ def draw(dataset: xr.Dataset) -> Figure:
     return panel_figure(
         [
             Panel("coupling of a trained denoiser", noise, "coupling", couplings, "x"),
-            Panel("score matching: how far off the energy", noise, "relative error", others, "xy"),
+            Panel("score matching: its error", noise, "relative error", others, "xy"),
         ],
         columns=2,
         question="Does a trained denoiser know the energy (eq. 3)?",
