@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 from torch import Tensor
 
 from ctebm.equilibria.linear_systems import power_of_two
@@ -147,7 +147,7 @@ def fit_exponent(x: ArrayLike, y: ArrayLike, confidence: float = 0.95) -> Expone
     u, v = np.log(x) - np.log(x).mean(), np.log(y) - np.log(y).mean()
     slope, n = float(u @ v / (u @ u)), len(x)
     error = np.sqrt(np.sum((v - slope * u) ** 2) / (u @ u) / max(n - 2, 1))
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 2) * error) if n > 2 else 0.0
+    half = float(special.stdtrit(n - 2, (1 + confidence) / 2) * error) if n > 2 else 0.0
     return Exponent(slope, slope - half, slope + half, n)
 
 
@@ -187,7 +187,7 @@ def replicate_intervals(
     """
     n, level = dots.shape[-1], finite("level", level, above=0, below=1)
     whole("replicates", n, least=2, remedy="one run has no spread")
-    reach = float(stats.t.ppf((1 + level) / 2, n - 1)) / n**0.5
+    reach = float(special.stdtrit(n - 1, (1 + level) / 2)) / n**0.5
     values = -dots / norm.square().unsqueeze(-1)
     coefficient = _around(values.mean(-1), reach * values.std(-1))
 

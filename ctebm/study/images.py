@@ -9,6 +9,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -195,10 +196,13 @@ def split_images(images: Images, share: float) -> tuple[Images, Images]:
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray, int]:
-    from sklearn.datasets import load_digits
-
-    pixels, target = load_digits(return_X_y=True)
-    return np.asarray(pixels), np.asarray(target), 16
+    """Return the digits of scikit-learn from its file; to import it would take a second."""
+    installed = find_spec("sklearn")
+    if installed is None or installed.origin is None:
+        raise ValueError("expected scikit-learn for its digits; install it, or give --data.")
+    path = Path(installed.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    table = np.loadtxt(path, delimiter=",")
+    return table[:, :-1], table[:, -1].astype(int), 16
 
 
 def _scaling(pixels: np.ndarray, path: Path) -> int:

@@ -28,6 +28,18 @@ class TestRates:
         np.testing.assert_array_equal(first.label, np.arange(7))
         assert first.n_classes == 10
 
+    def test_digits_are_those_of_scikit_learn(self) -> None:
+        from sklearn.datasets import load_digits
+
+        pixels, label = load_digits(return_X_y=True)
+        np.testing.assert_array_equal(load_images().input, pixels / 16)
+        np.testing.assert_array_equal(load_images().label, label)
+
+    def test_digits_without_scikit_learn(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("ctebm.study.images.find_spec", lambda _: None)
+        with pytest.raises(ValueError, match=r"scikit-learn for its digits; .* --data"):
+            load_images()
+
     @pytest.mark.parametrize(
         ("dtype", "top"),
         [(np.uint8, 255), (np.int64, 255), (np.uint16, 65535), (np.float64, 1), (np.bool_, 1)],
