@@ -146,11 +146,11 @@ class Moments:
         self._squares = start.new_zeros(*start.shape[1:-1], n, n)
 
     def save(self, steps: Sequence[int], states: Tensor, phase: int) -> None:
-        """Take the states of some steps, ``(step, chain, *sample, unit)``."""
+        """Take the states of some steps after step 0, ``(step, chain, *sample, unit)``."""
         if not steps:
             return
         self.steps = [steps[-1]]
-        if phase < self._phase:
+        if phase < self._phase or steps[-1] == 0:  # the state that the run starts from is no draw
             return
         x = states - self._reference
         self.state.add(x)

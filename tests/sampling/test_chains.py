@@ -103,6 +103,16 @@ def test_moments_are_those_of_the_same_run():
     assert torch.allclose(found.state, run.state[-1])
 
 
+def test_the_start_is_no_draw():
+    found = sample(Dynamics(pair(3.0, TANH), sigma=0.3), chains(3), n_steps=12, eps=0.1, burn_in=0,
+                   every=4, seed=6)  # fmt: skip
+    run = ctebm.simulate(
+        Dynamics(pair(3.0, TANH), sigma=0.3), chains(3), n_steps=12, eps=0.1, seed=6, save_every=4
+    )
+    assert found.n_draws == 3
+    assert torch.allclose(found.mean, run.state[1:].mean((0, 1)), rtol=1e-13)
+
+
 def test_a_motion_without_an_energy_has_a_covariance():
     net = AsymmetricNetwork([[0, 0.5], [-0.5, 0]], [0, 0], HARD).centred()
     found = sample(Dynamics(net, sigma=0.05), chains(400), n_steps=600, eps=0.1, burn_in=80, seed=1)

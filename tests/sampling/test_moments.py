@@ -79,7 +79,7 @@ def test_moments_are_those_of_all_draws():
     moments = Moments(states[0], 1, {"size": lambda s: s.square().sum(-1)})
     moments.save([0, 1], states[:2] + 50, 0)  # burn-in
     for i, part in enumerate(states.split(31)):
-        moments.save(range(31 * i, 31 * i + len(part)), part, 1)
+        moments.save(range(31 * i + 1, 31 * i + 1 + len(part)), part, 1)
     flat = states.movedim(2, 0).reshape(2, -1, 3)
     assert torch.allclose(moments.mean, flat.mean(1), rtol=1e-14)
     assert torch.allclose(moments.chain_mean, states.mean(0), rtol=1e-14)
