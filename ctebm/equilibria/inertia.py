@@ -36,6 +36,7 @@ __all__ = [
     "hessian_on",
     "restricted",
     "root_of_rounding",
+    "without_margin",
 ]
 
 # Up to so many unpinned units the matrix is built and all eigenvalues are found.
@@ -123,6 +124,17 @@ def classify_rows(rows: Rows[VectorField], s: Tensor) -> list[tuple[int, str]]:
         released = _count_together(network, states, pinned & ~weak) if weak.any() else counts
         kinds += map(_kind, counts, released)
     return kinds
+
+
+def without_margin(network: VectorField, s: Tensor) -> Tensor:
+    """Return which units are pinned at a kink by no force, ``(*batch, unit)``.
+
+    Nothing holds them there if another unit moves.
+    """
+    if network.box is None:
+        return torch.zeros_like(s, dtype=torch.bool)
+    f = network.force(s)
+    return pinned_units(network, s, f) & (f.abs() <= root_of_rounding(s.dtype))
 
 
 def _kind(inertia: tuple[int, int], released: tuple[int, int]) -> tuple[int, str]:

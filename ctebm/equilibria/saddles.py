@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from ctebm.equilibria.inertia import hessian_on, restricted, root_of_rounding
+from ctebm.equilibria.inertia import hessian_on, restricted, root_of_rounding, without_margin
 from ctebm.equilibria.kkt import pinned_units, project
 from ctebm.equilibria.krylov import extremal_spectrum, generic_vector
 from ctebm.equilibria.linear_systems import positive_definite
@@ -42,7 +42,11 @@ def is_unstable(rows: Rows[VectorField], s: Tensor) -> Tensor:
     if has_energy(rows):
         found = torch.zeros(len(rows), dtype=torch.bool, device=s.device)
         for i in _suspects(rows, s):
-            found[i] = _negative_direction(rows.one(i), s[i]) is not None
+            network = rows.one(i)
+            free, weak = ~pinned_units(network, s[i]), without_margin(network, s[i])
+            found[i] = _negative_direction(network, s[i], free) is not None or (
+                bool(weak.any()) and _downhill(network, s[i], free | weak) is not None
+            )
         return found
     net = rows.network
     pinned = pinned_units(net, s)
@@ -72,8 +76,10 @@ def downhill_from(rows: Rows[Network], s: Tensor) -> tuple[Tensor, Tensor]:
     places, beside = [], []
     for i in _suspects(rows, s):
         network = rows.one(i)
-        direction = _negative_direction(network, s[i])
-        lower = None if direction is None else _lower(network, s[i], *direction)
+        free, weak = ~pinned_units(network, s[i]), without_margin(network, s[i])
+        lower = _downhill(network, s[i], free)
+        if lower is None and bool(weak.any()):
+            lower = _downhill(network, s[i], free | weak)
         if lower is not None:
             places.append(i)
             beside.append(lower)
@@ -83,11 +89,11 @@ def downhill_from(rows: Rows[Network], s: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _suspects(rows: Rows[Network], s: Tensor) -> list[int]:
-    """Return the rows whose Hessian is not positive on all unpinned units."""
+    """Return the rows whose Hessian is not positive on all units that no current holds."""
     share = GENERIC_SHARE / math.sqrt(s.shape[-1])
     if not len(s) or (len(s) > FEW_ROWS and _convex(rows, share)):
         return []
-    free = (~pinned_units(rows.network, s)).to(s.dtype)
+    free = (~pinned_units(rows.network, s) | without_margin(rows.network, s)).to(s.dtype)
     H = rows.network.hessian_operator(s)
     definite = positive_definite(lambda v: free * H(v), free, share)
     return torch.nonzero(~definite).squeeze(-1).tolist()
@@ -107,9 +113,15 @@ def _convex(rows: Rows[Network], share: float) -> bool:
     return bool(positive_definite(network.hessian_operator(inside), one, share))
 
 
-def _negative_direction(network: Network, s: Tensor) -> tuple[Tensor, float] | None:
+def _downhill(network: Network, s: Tensor, free: Tensor) -> Tensor | None:
+    """Return a state of a lower energy along the negative curvature of some units, or None."""
+    direction = _negative_direction(network, s, free)
+    return None if direction is None else _lower(network, s, *direction)
+
+
+def _negative_direction(network: Network, s: Tensor, free: Tensor) -> tuple[Tensor, float] | None:
     """Return the direction of the lowest curvature and that curvature, None if not negative."""
-    where = torch.nonzero(~pinned_units(network, s)).squeeze(-1)
+    where = torch.nonzero(free).squeeze(-1)
     if len(where) == 0:
         return None
     if len(where) <= DENSE_UNITS:

@@ -127,6 +127,7 @@ def search(
         network.device,
     )
     for attempt in range(attempts):
+        began = time.perf_counter()
         starts = _starts(network, n_starts << attempt, low, high, draw)
         if attempt == 0:
             check_motion(network, starts)
@@ -149,6 +150,9 @@ def search(
             _deflate(catalogue, starts)
         if not _incomplete(catalogue):
             break
+        if attempt + 1 < attempts:
+            more = f"{n_starts << (attempt + 1):,} starts more, since points are missing"
+            _warn_of_time(2 * (time.perf_counter() - began), more, "give fewer n_starts")
     return catalogue
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ctebm.equilibria.descent import descend_to_bottom
-from ctebm.equilibria.inertia import classify
+from ctebm.equilibria.inertia import classify, without_margin
 from ctebm.equilibria.kkt import check_tolerance, jump_beside, project, residual
 from ctebm.equilibria.picard import picard
 from ctebm.equilibria.record import FixedPoints, points_at
@@ -142,8 +142,10 @@ def settle_rows(
     found = picard(rows.network, s, goal, max_iterations)
     ends, moving = Ends(found.state, found.steps, {}), found.first > tol
     if has_energy(rows):
-        # a step that overshoots may end anywhere: above the start, or at a saddle
-        doubtful = _places((found.overshot | found.far) & moving)
+        # a step that overshoots may end anywhere: above the start, or at a saddle; a unit that
+        # stands at a kink by chance may be let go there
+        loose = without_margin(rows.network, found.state).any(-1)
+        doubtful = _places((found.overshot | found.far | loose) & moving)
         above = doubtful[_is_above(rows[doubtful], found.state[doubtful], s[doubtful])]
         ends.state[above] = s[above]
         far = found.far.index_fill(0, above, True)
@@ -193,7 +195,8 @@ def _descend(
             E = float(rows.one(i).energy(ends.state[i]))
             ends.why[i] = (
                 f"the energy falls without bound: it is {E:.3g} where the largest state is "
-                f"{grown:.3g}; bound the rate, or add a term that grows with the state."
+                f"{grown:.3g}; bound the rate, add a term that grows with the state, or follow the "
+                'motion (path="flow"), which may settle before.'
             )
         elif not r <= tol and n < max_iterations:
             ends.why[i] = jump_beside(rows.one(i), ends.state[i]) or (
@@ -216,8 +219,9 @@ def _follow(
     unstable = unsure[is_unstable(rows[at[unsure]], found.state[unsure])]
     for i in unstable.tolist():
         k = classify(rows.one(int(at[i])), found.state[i])[0]
+        kind = f"{k} unstable directions" if k else "units at kinks by chance, which may be let go"
         ends.why[int(at[i])] = (
-            f"an equilibrium with {k} unstable directions: the motion from this start ends there, "
+            f"an equilibrium with {kind}: the motion from this start ends there, "
             "from beside it it does not; move the start a little."
         )
     growth = _scale(found.state) / _scale(start)

@@ -289,3 +289,6 @@ def test_a_long_search_is_estimated_before_it_starts(monkeypatch):
         find_fixed_points(network, 40)
     with pytest.warns(UserWarning, match=r"\(3 equilibria\)"):
         find_fixed_points(pair(8.0, HARD), 40)
+    monkeypatch.setattr(search_module, "_incomplete", lambda catalogue: True)
+    with pytest.warns(UserWarning, match=r"\(2 starts more, since points are missing\)"):
+        find_fixed_points(network, 1)

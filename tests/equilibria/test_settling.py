@@ -337,3 +337,22 @@ class Growth(VectorField):
 
 def test_a_state_without_a_bound_is_said():
     assert "the state grows without bound" in settle(Growth(2), [0.1, 0.2]).message[0]
+
+
+def test_units_at_kinks_by_chance_do_not_hold_a_state():
+    """One pattern stored twice and another once: the latter's currents end exactly on kinks.
+
+    There the three units that differ go downhill together, though none does alone.
+    """
+    p = torch.ones(3, 8, dtype=torch.float64)
+    p[2, [1, 2, 7]] = -1
+    net = DenseNetwork((p.mT @ p).fill_diagonal_(0), torch.zeros(8), HARD).centred()
+    saddle = p[2] / 2
+    assert net.force(saddle)[[1, 2, 7]].abs().max() == 0
+    draw = torch.Generator().manual_seed(0)
+    starts = torch.rand(300, 8, generator=draw, dtype=torch.float64) - 0.5
+    assert set(settle(net, starts).stability) == {"stable"}
+    start = saddle.index_fill(0, torch.tensor([0]), 0.4)
+    flow = settle(net, start, path="flow")
+    assert torch.equal(flow.state, saddle)
+    assert "at kinks by chance" in flow.message[0]
