@@ -20,7 +20,7 @@ from ctebm.equilibria.saddles import is_unstable
 from ctebm.equilibria.trust_region import descend
 from ctebm.networks.base import VectorField
 
-__all__ = ["Relaxed", "relax"]
+__all__ = ["LARGEST", "Relaxed", "relax"]
 
 # The error of a step in units of the state: the separatrix is crossed by starts nearer than that.
 ACCURACY = 1e-5

@@ -17,7 +17,7 @@ from ctebm.equilibria.inertia import classify, without_margin
 from ctebm.equilibria.kkt import check_tolerance, jump_beside, project, residual
 from ctebm.equilibria.picard import picard
 from ctebm.equilibria.record import FixedPoints, points_at
-from ctebm.equilibria.relaxation import relax
+from ctebm.equilibria.relaxation import LARGEST, relax
 from ctebm.equilibria.rows import Rows, has_energy
 from ctebm.equilibria.saddles import downhill_from, is_unstable
 from ctebm.equilibria.trust_region import GROWTH, energy_rounding
@@ -225,6 +225,7 @@ def _follow(
             "from beside it it does not; move the start a little."
         )
     growth = _scale(found.state) / _scale(start)
+    alone = f" (above {LARGEST:,} units without Newton's method)" * (start.shape[-1] > LARGEST)
     for i in _places(~(size <= tol)).tolist():
         t, n, grown = float(found.time[i]), int(found.steps[i]), float(growth[i])
         ends.why[int(at[i])] = (
@@ -232,8 +233,8 @@ def _follow(
             "force."
             if not grown < GROWTH
             else jump_beside(rows.one(int(at[i])), found.state[i])
-            or f"does not settle: after time {t:.3g} in {n} steps it cycles or is still moving, "
-            f"with residual {float(size[i]):.3g}; give more iterations, or simulate it."
+            or f"does not settle: after time {t:.3g} in {n} steps{alone} it cycles or is still "
+            f"moving, with residual {float(size[i]):.3g}; give more iterations, or simulate it."
         )
 
 

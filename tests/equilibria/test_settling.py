@@ -34,6 +34,7 @@ from ctebm import (
     find_fixed_points,
     settle,
 )
+from ctebm.equilibria import settling
 from ctebm.equilibria.kkt import residual
 
 
@@ -356,3 +357,12 @@ def test_units_at_kinks_by_chance_do_not_hold_a_state():
     flow = settle(net, start, path="flow")
     assert torch.equal(flow.state, saddle)
     assert "at kinks by chance" in flow.message[0]
+
+
+def test_it_is_said_where_the_motion_is_followed_without_newtons_method(monkeypatch):
+    assert (
+        "without Newton's method" not in settle(rotor(), [0.1, 0.2], max_iterations=50).message[0]
+    )
+    monkeypatch.setattr(settling, "LARGEST", 1)
+    points = settle(rotor(), [0.1, 0.2], max_iterations=50)
+    assert "in 50 steps (above 1 units without Newton's method) it cycles" in points.message[0]
