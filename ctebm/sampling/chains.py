@@ -113,6 +113,8 @@ def sample(
         check_method(method, [dynamics], None)
     s = first_state([dynamics], start, eps)
     s = s.unsqueeze(0) if s.ndim == 1 else s
+    if 0 in s.shape[:-1]:
+        raise ValueError("expected one chain or more, got none; give a start for each chain.")
     step = step_size(eps, method)
     step = step.expand(s.shape[:-1]) if step.ndim else step
     source = seeding(s, step, seed, None, None, True, stream)

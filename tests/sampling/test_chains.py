@@ -168,6 +168,11 @@ def test_what_has_no_meaning_is_refused(change, words):
         sample(Dynamics(pair(1.0, TANH), **motion), chains(3), **given)
 
 
+def test_no_chains_have_no_law():
+    with pytest.raises(ValueError, match="expected one chain or more, got none"):
+        sample(Dynamics(pair(1.0, TANH), sigma=0.1), chains(0), n_steps=9, eps=0.1, burn_in=0)
+
+
 def test_a_network_alone_has_no_noise():
     with pytest.raises(ValueError, match="sigma"):
         sample(pair(1.0, TANH), chains(3), n_steps=10, eps=0.1, burn_in=0)
