@@ -33,6 +33,7 @@ from ctebm import (
     VectorField,
     find_fixed_points,
     settle,
+    simulate,
 )
 from ctebm.equilibria import settling
 from ctebm.equilibria.kkt import residual
@@ -366,3 +367,16 @@ def test_it_is_said_where_the_motion_is_followed_without_newtons_method(monkeypa
     monkeypatch.setattr(settling, "LARGEST", 1)
     points = settle(rotor(), [0.1, 0.2], max_iterations=50)
     assert "in 50 steps (above 1 units without Newton's method) it cycles" in points.message[0]
+
+
+def test_feedback_at_a_right_angle_settles_where_its_motion_does():
+    """Of twenty inputs two make the network cycle."""
+    net = LayeredNetwork.random([10, 20, 20, 5], HARD, gain=2.0, seed=1)
+    x = torch.rand(20, 10, generator=torch.Generator().manual_seed(1), dtype=torch.float64) - 0.5
+    net = FeedbackNetwork.at_angle(net.clamp({"x": x}), 90, seed=0)
+    points = settle(net, max_iterations=300)
+    run = simulate(net, torch.zeros(45), n_steps=5000, eps=0.02, save_every=5000)
+    assert points.converged.sum() == 18
+    assert torch.equal(points.converged, residual(net, run.state[-1]) < 1e-2)
+    apart = (points.state - run.state[-1]).abs().amax(-1)
+    assert apart[points.converged].max() < 1e-2
