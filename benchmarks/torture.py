@@ -1,12 +1,12 @@
 """Kill, damage and race what ctebm writes, and count what is lost.
 
 Saves, studies and trainings are killed at random moments with SIGKILL, SIGTERM and SIGHUP, files
-and checkpoints are damaged, processes save one result at once. A row of the table says what was
-tried how often, and how often it went wrong; all goals are 0, and the exit code is 1 if one is
-missed.
+and checkpoints are damaged, processes save one result at once, and public functions get arguments
+that are none, which they must refuse in words of their own. A row of the table says what was tried
+how often, and how often it went wrong; all goals are 0, and the exit code is 1 if one is missed.
 
-    python benchmarks/torture.py                           # 200 kills, 500 damaged files
-    python benchmarks/torture.py --kills 30 --files 60     # a few seconds of each
+    python benchmarks/torture.py               # 200 kills, 500 damaged files, 2,000 calls
+    python benchmarks/torture.py --kills 30 --files 60 --calls 200
 """
 
 from __future__ import annotations
@@ -350,11 +350,28 @@ def race(tally: Tally, n_races: int) -> None:
         train(1, path)  # a dead process locks nothing
 
 
+# What is called wrongly
+
+
+def call_wrongly(tally: Tally, n_calls: int, seed: int) -> None:
+    if not n_calls:
+        return
+    sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+    from abuse_cases import fuzz  # pyright: ignore[reportMissingImports]
+
+    raw = fuzz(n_calls, seed)
+    tally.tried["raw errors of wrong calls"] = n_calls
+    for given, error in raw.items():
+        tally.wrong["raw errors of wrong calls"] += 1
+        print(f"WRONG: {given} -> {error}", file=sys.stderr)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--files", type=int, default=500)
     parser.add_argument("--races", type=int, default=24)
+    parser.add_argument("--calls", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     choice = parser.parse_args()
     torch.set_num_threads(1)
@@ -365,6 +382,7 @@ def main() -> int:
     kill_trainings(tally, rng, trainings)
     damage_files(tally, rng, choice.files)
     race(tally, choice.races)
+    call_wrongly(tally, choice.calls, choice.seed)
     print(tally.table())
     print(f"seed {choice.seed}, {time.perf_counter() - begun:.0f} s")
     return int(bool(tally.wrong.total()))

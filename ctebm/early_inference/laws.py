@@ -32,6 +32,17 @@ __all__ = [
 Array = NDArray[np.float64]
 
 
+def _together(*arrays: Array) -> list[Array]:
+    """Return arrays in their broadcast shape, or raise ValueError with their shapes."""
+    try:
+        return list(np.broadcast_arrays(*arrays))
+    except ValueError as error:
+        shapes = ", ".join(str(array.shape) for array in arrays)
+        raise ValueError(
+            f"expected numbers, or arrays whose shapes broadcast, got {shapes}."
+        ) from error
+
+
 def first_arrival_coefficient(depth: ArrayLike, n_steps: ArrayLike, eps: ArrayLike) -> Array:
     r"""Return :math:`a_k(n) = P[\mathrm{Binomial}(n, \epsilon) \ge k + 1]` for Euler steps.
 
@@ -64,7 +75,7 @@ def first_arrival_coefficient(depth: ArrayLike, n_steps: ArrayLike, eps: ArrayLi
     >>> ctebm.first_arrival_coefficient(1, [1, 2, 3], 0.1)
     array([0.   , 0.01 , 0.028])
     """
-    k, n, eps = np.broadcast_arrays(
+    k, n, eps = _together(
         whole_array("depth", depth, least=0), whole_array("n_steps", n_steps, least=0), _eps(eps)
     )
     arrived = n > k
@@ -97,7 +108,7 @@ def continuous_coefficient(depth: ArrayLike, time: ArrayLike) -> Array:
     >>> ctebm.continuous_coefficient([0, 1, 2], 1.0).round(3)
     array([0.632, 0.264, 0.08 ])
     """
-    k, t = whole_array("depth", depth, least=0), known_array("time", time, low=0)
+    k, t = _together(whole_array("depth", depth, least=0), known_array("time", time, low=0))
     return np.asarray(special.gammainc(k + 1, t))
 
 
@@ -133,7 +144,8 @@ def discretisation_error(depth: ArrayLike, time: ArrayLike, eps: ArrayLike) -> A
     >>> print(f"{ctebm.discretisation_error(1, 2.0, 0.01):.6f}")
     0.001353
     """
-    k, t, eps = whole_array("depth", depth, least=0), known_array("time", time, low=0), _eps(eps)
+    k, t = whole_array("depth", depth, least=0), known_array("time", time, low=0)
+    k, t, eps = _together(k, t, _eps(eps))
     log_t = np.log(np.where(t > 0, t, 1.0))
     density = np.where(t > 0, np.exp(k * log_t - t - special.gammaln(k + 1)), 0.0)  # P'(k + 1, t)
     return -eps / 2 * density * (k - t)
@@ -160,7 +172,8 @@ def paper_coefficient(depth: ArrayLike, eps: ArrayLike) -> Array:
     >>> ctebm.paper_coefficient([0, 1, 2], 0.5)
     array([0.5  , 0.25 , 0.125])
     """
-    return _eps(eps) ** (whole_array("depth", depth, least=-1) + 1)
+    k, eps = _together(whole_array("depth", depth, least=-1), _eps(eps))
+    return eps ** (k + 1)
 
 
 def half_time(depth: ArrayLike) -> Array:

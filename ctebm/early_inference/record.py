@@ -181,7 +181,7 @@ class Correspondence(SampledRecord):
 
     def cosine(self, gradient: Tensor) -> Tensor:
         """Return the cosine of ``-displacement`` with a gradient, of the shape of `coefficient`."""
-        return self.by_layer(metric.cosine, gradient)
+        return self.by_layer(metric.cosine, self.fixed.network.as_state(gradient))
 
     def by_layer(self, function: Metric, other: Tensor) -> Tensor:
         """Apply a metric of :mod:`ctebm.early_inference.metrics` to each layer of the displacement.

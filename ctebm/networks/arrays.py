@@ -40,7 +40,7 @@ def check_float(dtype: torch.dtype) -> torch.dtype:
     >>> check_float(torch.float32)
     torch.float32
     """
-    if dtype not in (torch.float64, torch.float32):
+    if not (isinstance(dtype, torch.dtype) and dtype in (torch.float64, torch.float32)):
         raise ValueError(
             f"expected dtype torch.float64 or torch.float32, got {dtype}; in half precision small "
             "steps round to nothing and a motion stalls, and integers or complex numbers are no "

@@ -101,6 +101,8 @@ class VectorField(ABC):
         self, n_units: int | None = None, layers: Mapping[str, slice] | None = None
     ) -> None:
         layers = self.layers if layers is None else layers  # which a class may declare
+        if not isinstance(layers, Mapping):
+            raise TypeError(f"expected layers as a mapping of names to slices, got {layers!r}.")
         n_units = self.n_units if n_units is None else n_units
         self.layers = covering(layers, n_units) if layers else {}
         self.n_units = sum(map(size_of, self.layers.values())) if layers else n_units
@@ -289,7 +291,7 @@ class VectorField(ABC):
 
     def layer(self, name: str) -> slice:
         """Return the units of a layer by its name, or raise ValueError if there is none."""
-        if name not in self.layers:
+        if not (isinstance(name, str) and name in self.layers):
             raise ValueError(
                 f"expected one of the layers {', '.join(self.layers) or '(none)'}, got {name!r}."
             )

@@ -198,9 +198,10 @@ class PairwiseField(VectorField):
             For a layer that does not exist, or rates of another size or out of range.
         """
         r = self.activation(torch.zeros_like(self.bias))
-        for name, values in (rates or {}).items():
-            rate = self._of_layer(name, values, "rate")
-            r[..., self.layers[name]] = self.activation.check_rates(rate)
+        if not isinstance(rates, Mapping | None):
+            raise TypeError(f"expected rates by layer, got {rates!r}; name it: {{'x': rates}}.")
+        for name, v in (rates or {}).items():
+            r[..., self.layers[name]] = self.activation.check_rates(self._of_layer(name, v, "rate"))
         network = self._map(lambda parameter: parameter)
         network._set(self.activation, -self.coupling(r), self.layers)
         return network

@@ -22,7 +22,7 @@ from ctebm.networks.numbers import whole
 from ctebm.sampling.kinks import kink_number
 from ctebm.sampling.mala import adjusted_chains, check_energy
 from ctebm.sampling.moments import MOST_BLOCKS, Moments
-from ctebm.sampling.recorded import recorded_run
+from ctebm.sampling.recorded import check_draws, recorded_run
 from ctebm.sampling.samples import Samples, samples_of
 
 __all__ = ["sample"]
@@ -107,7 +107,7 @@ def sample(
         whole("every", every, least=1, most=n_steps),
     )
     check_noise(dynamics)
-    if method == "mala":
+    if adjusted := isinstance(method, str) and method == "mala":
         check_energy(dynamics)
     else:
         check_method(method, [dynamics], None)
@@ -120,10 +120,11 @@ def sample(
     source = seeding(s, step, seed, None, None, True, stream)
     kept = MOST_BLOCKS * s.numel() * s.element_size() + s.shape[-1] ** 2 * s.element_size()
     check_memory("the sums of these chains", kept, "take fewer chains", s.device)
-    moments = Moments(s, int(burn_in > 0 or method == "mala"), observe)
+    moments = Moments(s, int(burn_in > 0 or adjusted), observe)
     as_factor = step.to(s) if step.ndim == 0 else step.to(s).unsqueeze(-1)
     with torch_threads(threads, s) as used, torch.no_grad():
-        if method == "mala":
+        if adjusted:
+            check_draws((burn_in + n_steps) // every)
             draws = [n for n in range(every, burn_in + n_steps + 1, every) if n > burn_in]
             last, acceptance = adjusted_chains(
                 dynamics, s, as_factor, draws, burn_in, source, moments

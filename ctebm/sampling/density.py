@@ -83,7 +83,7 @@ def stationary_density(
     s = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
     with torch.no_grad():
         E = network.energy(torch.as_tensor(s, dtype=network.dtype, device=network.device))
-    return density_of(-2 / sigma**2 * E.double().cpu().numpy(), axes)
+    return density_of(-2 / (sigma * sigma) * E.double().cpu().numpy(), axes)
 
 
 def density_of(

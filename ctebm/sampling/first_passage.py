@@ -93,6 +93,8 @@ def first_passage(
     """
     check_noise(dynamics)
     check_method(method, [dynamics], None)
+    if not callable(inside):
+        raise TypeError(f"expected a function that says which states are inside, got {inside!r}.")
     eps, n_steps = finite("eps", eps, above=0.0), whole("n_steps", n_steps, least=1)
     s = first_state([dynamics], start, eps)
     s = s.unsqueeze(0) if s.ndim == 1 else s

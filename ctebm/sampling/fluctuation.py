@@ -26,6 +26,7 @@ from ctebm.dynamics.seeding import seeding
 from ctebm.dynamics.threads import torch_threads
 from ctebm.networks.base import StateLike
 from ctebm.networks.energy import Network
+from ctebm.networks.memory import check_memory
 from ctebm.networks.numbers import finite, whole
 from ctebm.sampling.moments import BlockMeans
 from ctebm.sampling.recorded import recorded_run
@@ -37,6 +38,7 @@ __all__ = ["fluctuation_response", "response_of_covariances"]
 
 # Fluctuations forget their start in some of the slowest time constant.
 _BURN_IN = 8.0
+_STATES = 4  # of each chain and step of the response, at its peak
 # A time is a whole number of steps, but for the rounding of the division.
 _ROUNDING = 1e-6
 
@@ -136,6 +138,10 @@ def fluctuation_response(
     check_linear(linear, eps, sigma)
     burn_in = whole("steps of the burn-in", -(-_BURN_IN * float(linear.return_time) // eps))
     step = step_size(eps, "euler")
+    check_memory(
+        f"{chains:,} chains over {n:,} steps", _STATES * chains * n * s.numel() * s.element_size(),
+        "take fewer chains, or a response after fewer steps", s.device,
+    )  # fmt: skip
     start = s.expand(chains, -1).contiguous()
     source = seeding(start, step, seed, None, None, True, stream)
     products = LaggedProducts(s, u, n, phase=1)

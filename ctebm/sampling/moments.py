@@ -80,7 +80,8 @@ class BlockMeans:
     @property
     def blocks(self) -> Tensor:
         """The means over the blocks that are full, ``(block, chain, ...)``."""
-        assert self._sums is not None
+        if self._sums is None:
+            raise ValueError("expected draws, got none; take more steps, or smaller ones.")
         return self._sums[: self._filled] / self._length
 
     def error(self) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from ctebm.equilibria.record import FixedPoints, points_at
 from ctebm.equilibria.settling import settle
 from ctebm.networks.base import StateLike
 from ctebm.networks.energy import Network
+from ctebm.networks.memory import check_memory
 from ctebm.networks.numbers import finite, whole
 from ctebm.networks.record import Record, with_origin
 from ctebm.sampling.rates import mean_passage_time
@@ -30,6 +31,7 @@ __all__ = ["EnergyPath", "minimum_energy_path"]
 
 # A top of the string that Newton's method moves further than this many images is another point.
 _NEAR = 4.0
+_STRINGS = 8  # of states at a time, at the peak of a step
 # Ends nearer than this are one equilibrium, in units of the state.
 _SAME = 1e-6
 
@@ -210,10 +212,11 @@ def minimum_energy_path(
             f"expected a network with an energy, got {type(network).__name__}, which has no path "
             "of least energy; watch its exits by ctebm.first_passage."
         )
-    n_images = whole("n_images", n_images, least=5)
+    n_images, seed = whole("n_images", n_images, least=5), whole("seed", seed, least=0)
     max_iterations = whole("max_iterations", max_iterations, least=1)
     tol = check_tolerance(tol, network.dtype)
     ends = [_end(network, s, tol) for s in (a, b)]
+    check_memory("this path", _STRINGS * n_images * ends[0].nbytes, "take fewer n_images")
     distance = float((ends[1] - ends[0]).abs().max())
     if distance <= _SAME:
         raise ValueError(

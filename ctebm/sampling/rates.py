@@ -57,7 +57,7 @@ def mean_passage_time(network: Network, wells: Tensor, saddles: Tensor, sigma: f
     >>> round(tau / (16 * 3**0.5 * D * math.exp(1 / (4 * D))), 6)
     1.0
     """
-    D = sigma**2 / 2
+    D = sigma * sigma / 2
     weights = [log_weight(network, s, D)[0] - float(network.energy(s)) / D for s in wells[:-1]]
     total = 0.0
     for k, s in enumerate(saddles):

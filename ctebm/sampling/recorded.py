@@ -10,8 +10,16 @@ from ctebm.dynamics.clock import Clock, Saves
 from ctebm.dynamics.run import Run
 from ctebm.dynamics.sde import Dynamics, Phase
 from ctebm.dynamics.seeding import Seeding
+from ctebm.networks.memory import check_memory
 
-__all__ = ["recorded_run"]
+__all__ = ["check_draws", "recorded_run"]
+
+_BYTES_OF_A_DRAW = 100  # its number in lists, and its place on the clock
+
+
+def check_draws(n: int) -> None:
+    """Refuse a run with more draws, those of its burn-in among them, than fit the memory."""
+    check_memory(f"a run with {n:,} draws", _BYTES_OF_A_DRAW * n, "take fewer steps")
 
 
 def recorded_run(
@@ -49,6 +57,7 @@ def recorded_run(
     first : int
         Steps taken before.
     """
+    check_draws((burn_in + n_steps) // every)
     phases = [Phase("burn in", dynamics, burn_in)] if burn_in else []
     phases.append(Phase("sample", dynamics, n_steps))
     ends = [burn_in] if burn_in else []

@@ -112,7 +112,7 @@ class FluctuationResponse(Record):
             over blocks of time, and what linear theory predicts for both.
         """
         network = self.linearization.network
-        g = network.finite_state(gradient).cpu()
+        g = _one(network.finite_state(gradient)).cpu()
         parts = self.blocks.mean(1).cpu()
         n = len(parts)
         without = (parts.sum(0) - parts) / max(n - 1, 1)  # the mean without each block
@@ -158,7 +158,7 @@ class FluctuationResponse(Record):
         """
         cosine = finite("cosine", cosine, above=0.0, below=1.0)
         network = self.linearization.network
-        g = network.finite_state(gradient)
+        g = _one(network.finite_state(gradient))
         rate = error_rate(self.linearization, self.force, self.eps, self.n_steps)
         needed = {}
         for name, where in (network.layers or {"s": slice(None)}).items():
@@ -232,6 +232,12 @@ def response_of(
         threads=threads, message=[message], linearization=linear,
         status=torch.tensor(int(bool(message)), dtype=torch.int8),
     )  # fmt: skip
+
+
+def _one(gradient: Tensor) -> Tensor:
+    if gradient.ndim != 1:
+        raise ValueError(f"expected one gradient, got a batch {tuple(gradient.shape)}.")
+    return gradient
 
 
 def _against(displacement: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:

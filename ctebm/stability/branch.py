@@ -152,7 +152,9 @@ class Branch(Record):
         return self.status == "complete"
 
     def of_kind(self, kind: str) -> list[Event]:
-        """Return the events of one kind."""
+        """Return the events of one kind, or raise TypeError for what is no word."""
+        if not isinstance(kind, str):
+            raise TypeError(f"expected the word of a kind, such as 'fold', got {kind!r}.")
         return [event for event in self.events if event.kind == kind]
 
     @property

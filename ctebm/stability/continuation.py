@@ -170,6 +170,8 @@ def switch_branch(
     [[-0.5, -0.5], [0.5, 0.5]]
     """
     step, max_points = _checked(step, max_points)
+    if not (isinstance(branch, Branch) and isinstance(event, Event)):
+        raise TypeError(f"expected a branch and an event of it, got {branch!r} and {event!r}.")
     if event.kind not in BRANCH_POINTS:
         raise ValueError(f"expected a branch point, got a {event.kind}; no other branch is there.")
     first, last = branch.parameter_range
@@ -183,10 +185,8 @@ def switch_branch(
     for sign in (1.0, -1.0):
         arm = _Follower(curve, point, branch.parameter_range, step, max_points).follow(sign * t)
         if len(arm.parameter) == 1 and event.multiplicity > 1:
-            message = (
-                f"no arm was met along this one of the {event.multiplicity} null vectors at "
-                f"parameter {event.parameter:.6g}; give another direction."
-            )
+            where = f"one of {event.multiplicity} null vectors at parameter {event.parameter:.6g}"
+            message = f"no arm was met along {where}; give another direction."
             arm = replace(arm, message=message)
         arms.append(arm)
     return arms[0], arms[1]

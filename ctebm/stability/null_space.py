@@ -50,6 +50,8 @@ def null_vectors(curve: Curve, point: Point) -> tuple[Tensor, Tensor]:
 
 def on_null_space(curve: Curve, point: Point, direction: Tensor) -> Tensor:
     """Return the unit vector of a direction's share of the right null space, ``(unit,)``."""
+    if direction.ndim != 1:
+        raise ValueError(f"expected one direction, got a batch {tuple(direction.shape)}.")
     v, _ = null_vectors(curve, point)
     share = v.mT @ (v @ direction)
     if not float(share.norm()) > ACROSS * float(direction.norm()):
