@@ -28,6 +28,8 @@ ACCURACY = 1e-5
 SHARE = 0.1
 # Step sizes: the first one, and by how much one changes at most and for how much error at most.
 FIRST, SAFETY, LEAST, MOST = 0.01, 0.9, 0.2, 4.0
+# In units of the fastest rate that a step sees: at 2.5 steps jump to and fro, within the error.
+LONGEST = 2.2
 ORDER = 3
 # Newton's method is tried where the residual is below this share of the state, and again each
 # time it has fallen by the factor after it, or the time has grown by the one after that: where a
@@ -115,7 +117,8 @@ class _Motion:
         """Take a step in time in the rows in which its error is small enough."""
         net, s, h, k1 = self.rows.network, self.s, self.h.unsqueeze(-1), self.f
         k2 = net.force(project(net, s + h / 2 * k1))
-        k3 = net.force(project(net, s + 3 / 4 * h * k2))
+        before = project(net, s + 3 / 4 * h * k2)
+        k3 = net.force(before)
         third = project(net, s + h / 9 * (2 * k1 + 3 * k2 + 4 * k3))
         k4 = net.force(third)
         second = project(net, s + h / 24 * (7 * k1 + 6 * k2 + 8 * k3 + 3 * k4))
@@ -128,7 +131,9 @@ class _Motion:
         self.s = torch.where(taken.unsqueeze(-1), third, s)
         self.f = torch.where(taken.unsqueeze(-1), k4, k1)
         factor = SAFETY * error.clamp(min=1e-9) ** (-1 / ORDER)
-        self.h = self.h * factor.clamp(LEAST, MOST)
+        rate = (k4 - k3).abs().amax(-1) / (third - before).abs().amax(-1)
+        longest = torch.where(rate > 0, LONGEST / rate, torch.inf)
+        self.h = torch.minimum(self.h * factor.clamp(LEAST, MOST), longest)
         self.size = residual(net, self.s, self.f)
 
     def polish(self, tol: float) -> None:

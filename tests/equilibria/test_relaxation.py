@@ -127,3 +127,10 @@ def test_a_bump_that_drifts_ends_in_the_basin_where_it_moves():
     options = {"n_steps": 10**6, "eps": 1.0, "steady": 1e-7, "save_every": 10**6}
     end = simulate(network, fine[start], **options).state[-1]
     assert (end - found.state[start]).abs().max() < 3e-3 < 5e-3 < (end - fine[start]).abs().max()
+
+
+def test_equal_units_end_at_their_saddle_instead_of_jumping_beside_it():
+    """A curvature of 7: longer and longer steps, at the limit of the method, never ended."""
+    found = followed(zoo.inhibition(2, -6.0), [[0.4, 0.4], [0.1, 0.1]], max_iterations=200)
+    assert found.state.abs().max() < 1e-9
+    assert not found.stable.any()
