@@ -7,9 +7,26 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["Observables", "Recorder"]
+__all__ = ["Observables", "Recorder", "check_observables"]
 
 Observables = Mapping[str, Callable[[Tensor], Tensor]]
+
+
+def check_observables(observe: object) -> None:
+    """Refuse what is no mapping of names to functions of a state, or None.
+
+    Examples
+    --------
+    >>> from ctebm.dynamics.recorder import check_observables
+    >>> check_observables({"norm": lambda s: s.norm(dim=-1)})
+    """
+    if observe is None:
+        return
+    if not isinstance(observe, Mapping) or not all(map(callable, observe.values())):
+        raise ValueError(
+            f"expected observe to name functions of a state, got {observe!r}; give "
+            "{'name': function}."
+        )
 
 
 class Recorder:
@@ -35,6 +52,7 @@ class Recorder:
     def __init__(
         self, start: Tensor, n_saves: int, observe: Observables | None, differentiable: bool
     ) -> None:
+        check_observables(observe)
         self.steps: list[int] = []
         self.phases: list[int] = []
         self._observe = observe or {}

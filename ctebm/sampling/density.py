@@ -24,6 +24,8 @@ __all__ = ["density_of", "grid_axes", "marginal_distance", "stationary_density",
 
 # A density at the border of its grid above this share of its maximum is cut off there.
 _CUT = 1e-4
+# A grid with more of the density than this at one point is too coarse for its trapezoids.
+_COARSE = 0.25
 
 
 def stationary_density(
@@ -62,7 +64,8 @@ def stationary_density(
     Warns
     -----
     UserWarning
-        If the density is not small at the border of the grid, so that mass lies beyond it.
+        If the density is not small at the border of the grid, so that some of it lies beyond, or
+        if the grid is too coarse for it.
 
     Examples
     --------
@@ -107,6 +110,11 @@ def density_of(
         warnings.warn(
             f"the density is {max(borders):.2g} of its maximum at the border of the grid, so that "
             "some of it lies beyond; widen the grid.",
+            stacklevel=3,
+        )
+    if p.max() > _COARSE * p.sum():
+        warnings.warn(
+            f"one point of the grid holds {p.max() / p.sum():.0%} of the density; take a finer one.",
             stacklevel=3,
         )
     coords = {

@@ -65,7 +65,7 @@ class Exits:
                 f"expected `inside` to return one truth value or distance a state, {len(s)} of "
                 f"them, got {got}; use s[..., i] for unit i."
             )
-        return distance
+        return distance if distance.is_floating_point() else distance.bool()
 
     @property
     def over(self) -> bool:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ctebm.dynamics.recorder import Observables
+from ctebm.dynamics.recorder import Observables, check_observables
 
 __all__ = ["BlockMeans", "Moments"]
 
@@ -138,6 +138,7 @@ class Moments:
     """
 
     def __init__(self, start: Tensor, phase: int, observe: Observables | None) -> None:
+        check_observables(observe)
         self.steps: list[int] = [-1]
         self.state: BlockMeans = BlockMeans()
         self.observed: dict[str, BlockMeans] = {name: BlockMeans() for name in observe or {}}
@@ -158,8 +159,14 @@ class Moments:
         rows = x.movedim((0, 1), (-3, -2)).flatten(-3, -2)  # (*sample, draw, unit)
         self._squares += rows.mT @ rows
         for name, function in self._observe.items():
-            values = [torch.as_tensor(function(state)).to(x) for state in states]
-            self.observed[name].add(torch.stack(values))
+            values = torch.stack([torch.as_tensor(function(state)).to(x) for state in states])
+            if values.shape[1 : x.ndim - 1] != x.shape[1:-1]:
+                raise ValueError(
+                    f"expected observe[{name!r}] to return one value or more a chain, shape "
+                    f"{tuple(x.shape[1:-1])}, got {tuple(values.shape[1:])}; keep the dimensions "
+                    "before the last."
+                )
+            self.observed[name].add(values)
 
     @property
     def mean(self) -> Tensor:

@@ -155,6 +155,8 @@ def test_one_chain_says_what_it_can_not_know():
         ({"burn_in": -1}, "burn_in"),
         ({"every": 21}, "every"),
         ({"eps": float("inf")}, "eps"),
+        ({"observe": [1]}, "name functions"),
+        ({"observe": {"a": lambda s: 3}}, "one value or more a chain"),
         ({"method": "mcmc"}, "method"),
         ({"method": "rk4"}, "takes no noise"),
         ({"noise": "synaptic", "method": "mala"}, "euler"),

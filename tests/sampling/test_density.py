@@ -52,6 +52,11 @@ def test_a_grid_that_cuts_the_density_is_told():
         stationary_density(pair(1.0, TANH), 0.5, np.linspace(-0.5, 3, 61))
 
 
+def test_a_coarse_grid_is_told():
+    with pytest.warns(UserWarning, match="finer one"):
+        stationary_density(pair(8.0, TANH), 0.02, np.linspace(-3, 3, 50))
+
+
 def test_total_variation_of_two_normals():
     """2 Phi(m/2) - 1 for unit normals whose means are m apart."""
     x = np.linspace(-10, 12, 4001)

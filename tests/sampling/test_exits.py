@@ -49,6 +49,11 @@ def test_those_that_have_left_are_not_watched():
     assert exits.watch(1, shared=True).tolist() == [0]
 
 
+def test_numbers_0_and_1_are_truth_values():
+    start = torch.zeros(2, 1, dtype=torch.float64)
+    assert not Exits(start, lambda s: (s[..., 0] < 1).int(), torch.tensor(1.0), 0).bridged
+
+
 def test_a_start_outside_is_no_exit():
     start = torch.tensor([[2.0], [0.0]], dtype=torch.float64)
     exits = Exits(start, lambda s: s[..., 0] < 1, torch.tensor(1.0), 0)
