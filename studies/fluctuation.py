@@ -114,7 +114,7 @@ def _read(
         along = -(exact @ g) / g.norm()
         expected.append(along / (exact.square().sum() + noise).sqrt())
     return {
-        **{name: torch.as_tensor(told[name].values) for name in told.data_vars},
+        **{str(name): torch.as_tensor(x.values) for name, x in told.data_vars.items()},
         "z": (read.displacement - read.exact) / read.error,
         "watched": watched,
         "cosine_so_far": torch.stack(rising),

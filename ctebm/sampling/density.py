@@ -114,7 +114,7 @@ def density_of(
         )
     if p.max() > _COARSE * p.sum():
         warnings.warn(
-            f"one point of the grid holds {p.max() / p.sum():.0%} of the density; take a finer one.",
+            f"one point of the grid holds {p.max() / p.sum():.0%} of it; take a finer one.",
             stacklevel=3,
         )
     coords = {
