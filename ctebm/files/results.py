@@ -15,7 +15,7 @@ from ctebm.files.attributes import plain, writable
 from ctebm.files.netcdf import check_netcdf, seal_netcdf
 from ctebm.files.replacement import former_of, replacing, restored
 from ctebm.files.signals import undisturbed
-from ctebm.files.store import MARK, check_store, seal_store
+from ctebm.files.store import MARK, check_claims, check_store, seal_store
 
 __all__ = ["check_replaceable", "open", "save", "saving"]
 
@@ -184,18 +184,16 @@ def check_replaceable(path: Path, suffix: str | None = None) -> None:
 def open(path: str | os.PathLike[str], *, verify: bool = True) -> xr.Dataset:
     """Return the result in a ``.nc`` file or ``.zarr`` store; arrays are read when they are used.
 
-    The file is read once and held against its checksums before anything is made of it. A file
-    without them, of another program or of an earlier version, opens with a warning. Use it as
-    ``with ctebm.open(path) as dataset``, or call ``dataset.close()``, to let go of the file;
-    ``dataset.load()`` reads all of it.
+    The file is held against its checksums before anything is made of it. A file without them, of
+    another program or of an earlier version, opens with a warning. Use it as ``with
+    ctebm.open(path) as dataset``, or call ``dataset.close()``; ``dataset.load()`` reads all of it.
 
     Parameters
     ----------
     path : path
         Ends in ``.nc`` or ``.zarr``.
     verify : bool
-        False to leave the checksums alone, which opens large files faster and damaged ones as
-        far as they can be read.
+        False to leave the checksums alone: faster, and damaged files open as far as they can.
 
     Returns
     -------
@@ -225,6 +223,8 @@ def open(path: str | os.PathLike[str], *, verify: bool = True) -> xr.Dataset:
         dataset = xr.open_dataset(path, decode_timedelta=False, **_READERS[path.suffix])
     if verify and not sealed:
         with _damage_in_one_sentence(path):
+            if path.suffix == ".zarr":
+                check_claims(path, {k: v.nbytes for k, v in dataset.variables.items()})
             _read_through(dataset)
         warnings.warn(
             f"{path} has no checksums, so damage to its numbers can't be seen; save it again to "

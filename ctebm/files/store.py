@@ -9,14 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MARK", "check_store", "seal_store"]
+__all__ = ["MARK", "check_claims", "check_store", "seal_store"]
 
 MARK = {"ctebm_checksums": "ctebm.checksums"}
 """Attribute of a sealed store; without it a store that lost its list would be one that never had
 any."""
+
+_LARGEST_RATIO = 1100  # of a compression; chunks of one number are not written at all, so that
+_ALLOWED = 2**31  # bytes may be claimed by a store without any
 
 _LIST = "ctebm.checksums/zarr.json"
 _GROUP = {"zarr_format": 3, "node_type": "group"}
@@ -62,6 +66,27 @@ def check_store(folder: Path) -> bool:
     if more := sorted(found - set(listed)):
         raise ValueError(f"{_in_words(folder, more[0])} is not of it")
     return True
+
+
+def check_claims(folder: Path, sizes: Mapping[Hashable, int]) -> None:
+    """Refuse a store without checksums that claims far more than it can hold.
+
+    Parameters
+    ----------
+    folder : Path
+        The store.
+    sizes : mapping of str to int
+        Bytes of each of its arrays.
+
+    Raises
+    ------
+    ValueError
+        For an array that would take longer to read than its files could fill.
+    """
+    held = sum((folder / name).stat().st_size for name in _names(folder))
+    for name, size in sizes.items():
+        if size > max(_LARGEST_RATIO * held, _ALLOWED):
+            raise ValueError(f"{name!r} claims {size:.3g} bytes, more than it can hold")
 
 
 def _listed(folder: Path) -> dict[str, str] | None:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ctebm.files.store import MARK, check_store, seal_store
+import ctebm
+from ctebm.files.store import MARK, check_claims, check_store, seal_store
 
 
 @pytest.fixture
@@ -87,3 +88,15 @@ def test_the_list_is_checked_too(store):
 def test_a_store_that_never_had_a_list_is_not_sealed(tmp_path):
     xr.Dataset({"a": ("x", [1.0])}).to_zarr(tmp_path / "r.zarr", zarr_format=3, consolidated=False)
     assert not check_store(tmp_path / "r.zarr")
+
+
+def test_a_store_that_claims_more_than_it_can_hold_is_refused(tmp_path):
+    path = tmp_path / "r.zarr"
+    xr.Dataset({"a": ("x", [1.0])}).to_zarr(path, zarr_format=3, consolidated=False)
+    check_claims(path, {"a": 8})
+    description = path / "a" / "zarr.json"
+    told = json.loads(description.read_bytes())
+    told["shape"] = [10**15]
+    description.write_text(json.dumps(told))
+    with pytest.raises(ValueError, match="'a' claims 8e\\+15 bytes, more than it can hold"):
+        ctebm.open(path)
