@@ -41,9 +41,9 @@ class Settings(study.Settings):
 
     example = "--chains 2000 --barriers 3 5 7 --out results/rare"
 
-    barriers: tuple[float, ...] = (2.0, 3.0, 4.0, 5.0)
+    barriers: tuple[float, ...] = (2.0, 3.0, 4.0, 4.5)
     """Heights of the barrier in units of D = sigma^2 / 2."""
-    chains: int = 400
+    chains: int = 300
     """Networks that wait for their exit side by side."""
     eps: float = 0.05
     """Euler's step, in membrane time constants; a fifth of it is taken where units are pinned."""
