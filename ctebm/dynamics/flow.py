@@ -199,7 +199,9 @@ class Counted(Dynamics):
 
     def __init__(self, dynamics: Dynamics, most: int) -> None:
         vars(self).update(vars(dynamics))
-        self.n, self.most, self.time = 0, most, -math.inf
+        self.n: int = 0
+        self.most: int = most
+        self.time: float = -math.inf
 
     def f(self, t: Tensor | float, s: Tensor) -> Tensor:
         if self.n == self.most:

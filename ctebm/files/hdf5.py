@@ -104,8 +104,12 @@ def _read_item(name: str, item: Any) -> None:
         raise ValueError(f"{name!r} can't be read: {error}") from error
 
 
-if __name__ == "__main__":
+def _main(path: str) -> None:
     try:
-        _read(Path(sys.argv[1]))
+        _read(Path(path))
     except Exception as error:
         raise SystemExit(" ".join(str(error).split()) or type(error).__name__) from None
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])

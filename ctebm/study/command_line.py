@@ -33,7 +33,7 @@ __all__ = ["as_toml", "help_texts", "read_settings"]
 S = TypeVar("S", bound="Settings")
 
 OWN_GROUP = "this study"
-GROUPS = {
+GROUPS: dict[str, tuple[str, ...]] = {
     "images": ("data", "labels", "test_data", "test_labels", "n_samples", "n_training", "weights"),
     "computation": ("seed", "device", "dtype", "threads"),
     "files": ("out", "overwrite", "figure", "pdf", "checkpoint", "config", "print_config"),
