@@ -57,7 +57,7 @@ def sample(
     ----------
     dynamics : Dynamics
         A motion with noise. Clamp layers of its network to sample the others given them.
-    start : array or record, (chain, *sample, unit)
+    start : array or record, ``(chain, *sample, unit)``
         The first state of each chain; a single state is one chain. Further dimensions are samples
         with laws of their own, such as clamped inputs.
     n_steps : int

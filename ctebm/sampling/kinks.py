@@ -77,7 +77,7 @@ def kink_number(dynamics: Dynamics, s: Tensor, eps: Tensor) -> Tensor:
     ----------
     dynamics : Dynamics
         The motion, with Langevin noise.
-    s : Tensor, (chain, *sample, unit)
+    s : Tensor, ``(chain, *sample, unit)``
         States of chains; the first 16 chains are looked at.
     eps : Tensor
         Step size, ``()`` or ``(chain, *sample, 1)``.

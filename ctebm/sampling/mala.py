@@ -44,7 +44,7 @@ def adjusted_chains(
     ----------
     dynamics : Dynamics
         With an energy and Langevin noise in every sample.
-    s : Tensor, (chain, *sample, unit)
+    s : Tensor, ``(chain, *sample, unit)``
         The first states.
     eps : Tensor
         Step size, ``()`` or ``(chain, *sample, 1)``.

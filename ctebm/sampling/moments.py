@@ -124,7 +124,7 @@ class Moments:
 
     Parameters
     ----------
-    start : Tensor, (chain, *sample, unit)
+    start : Tensor, ``(chain, *sample, unit)``
         A state; moments are taken about it, so that no digits are lost.
     phase : int
         The phase whose states are draws; those of phases before it are left out.

@@ -40,7 +40,7 @@ def recorded_run(
     ----------
     dynamics : Dynamics
         The motion.
-    s : Tensor, (chain, *sample, unit)
+    s : Tensor, ``(chain, *sample, unit)``
         The first states.
     eps : Tensor
         Step size, ``()`` or ``(chain, *sample)``.
