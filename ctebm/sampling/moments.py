@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import chi2, rankdata
 from torch import Tensor
 
 from ctebm.dynamics.recorder import Observables, check_observables
@@ -100,22 +102,32 @@ class BlockMeans:
             )
         return error
 
+    @property
+    def rhat_bound(self) -> float:
+        r"""The :math:`\hat R` that chains which agree surpass once in 10,000 times, at least 1.05.
+
+        The squares of means of `m` halves then follow chi-squared, so that few chains, and few
+        blocks, may differ more.
+        """
+        n = max(self._filled // 2, 1)
+        m = 2 * (1 if self._sums is None else self._sums.shape[1])
+        return max(1.05, math.sqrt(1 + (float(chi2.ppf(1 - 1e-4, m - 1)) / (m - 1) - 1) / n))
+
     def rhat(self) -> NDArray[np.float64]:
         r"""Return split :math:`\hat R` of the block means, NaN for what never changed.
 
-        Near 1 where chains, and the halves of each chain, agree. It judges block means, which
-        vary less than draws, and so sees a disagreement sooner.
+        Near 1 where chains, and the halves of each chain, agree: in place, and in the ranks of
+        their distances from the median, without which chains that spread without end would pass
+        (Vehtari et al. 2021); the larger of both. It judges block means, which vary less than
+        draws, and so sees a disagreement sooner.
         """
-        from arviz_stats.base.array import array_stats
-
         x, varies = _varying(self.blocks)
-        half = x.shape[1] // 2
-        halves = np.concatenate([x[:, :half], x[:, half : 2 * half]])
         rhat = np.full(x.shape[2:], np.nan)
-        if varies.any() and half > 1:
-            rhat[varies] = array_stats.rhat(
-                halves[..., varies], chain_axis=0, draw_axis=1, method="identity"
-            )
+        if varies.any() and x.shape[1] > 3:
+            x = x[..., varies]
+            away = abs(x - np.median(x, (0, 1)))
+            ranks = rankdata(away.reshape(-1, x.shape[-1]), axis=0).reshape(x.shape)
+            rhat[varies] = np.maximum(_split_rhat(x), _split_rhat(ranks))
         return rhat
 
 
@@ -183,6 +195,15 @@ class Moments:
         """The covariance over draws and chains, ``(*sample, unit, unit)``."""
         n, d = len(self.state.chain_mean) * self.state.n_draws, self.state.mean
         return self._squares / n - d.unsqueeze(-1) * d.unsqueeze(-2)
+
+
+def _split_rhat(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return R-hat of half chains, for a series ``(chain, block, ...)``."""
+    from arviz_stats.base.array import array_stats
+
+    half = x.shape[1] // 2
+    halves = np.concatenate([x[:, :half], x[:, half : 2 * half]])
+    return array_stats.rhat(halves, chain_axis=0, draw_axis=1, method="identity")
 
 
 def _varying(blocks: Tensor) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

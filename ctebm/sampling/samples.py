@@ -19,9 +19,6 @@ from ctebm.sampling.motion import by_chain, motion_of, with_motion
 
 __all__ = ["Samples", "samples_of"]
 
-# Chains that agree have a split R-hat of block means within one or two per cent of 1.
-MIXED = 1.05
-
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Samples(SampledRecord):
@@ -203,10 +200,10 @@ def samples_of(
     variance = covariance.diagonal(dim1=-2, dim2=-1)
     ess = variance.cpu() / error.square()
     lost = (failed_step >= 0).any(0)
-    unmixed = (rhat > MIXED).any(-1).to(lost.device)
+    unmixed = (rhat > moments.state.rhat_bound).any(-1).to(lost.device)
     status = torch.where(lost, 1, torch.where(unmixed, 2, 0)).to(torch.int8)
     kappa = torch.zeros_like(kink_number) if method == "mala" else kink_number
-    notes = _notes(rhat, failed_step, kappa, eps, eps_limit)
+    notes = _notes(rhat, unmixed, failed_step, kappa, eps, eps_limit)
     return Samples(
         mean=moments.mean, mean_error=error, covariance=covariance,
         observed={name: x.mean for name, x in moments.observed.items()},
@@ -223,6 +220,7 @@ def samples_of(
 
 def _notes(
     rhat: Tensor,
+    unmixed: Tensor,
     failed_step: Tensor,
     kappa: Tensor,
     eps: Tensor,
@@ -240,11 +238,11 @@ def _notes(
                 f"{int(lost[0])} at step {int(failed_step[lost[0], i])}: these steps have no "
                 "stationary law; use a smaller eps."
             )
-        elif bool((rhat[i] > MIXED).any()):
+        elif bool(unmixed.reshape(-1)[i]):
             unit = int(rhat[i].nan_to_num(0.0).argmax())
             said.append(
                 f"chains have not mixed: R-hat is {float(rhat[i, unit]):.3g} in unit {unit}, so "
-                "that the mean is one of valleys that few chains left; run longer, or start all "
+                "that they sit in valleys that few left, or still spread; run longer, or start all "
                 "chains in one valley and speak of that."
             )
         elif len(failed_step) == 1:

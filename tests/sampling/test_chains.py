@@ -133,6 +133,14 @@ def test_chains_that_sit_in_different_valleys_are_told():
         found.raise_for_status()
 
 
+def test_chains_that_spread_without_end_are_told():
+    """A linear rate with w = 3: the energy falls without bound, the numbers stay finite."""
+    linear = DenseNetwork([[0, 3.0], [3.0, 0]], [0, 0], ctebm.Custom(lambda s: s))
+    found = sample(Dynamics(linear, sigma=0.5), chains(8), n_steps=1500, eps=0.1, burn_in=0, seed=1)
+    assert bool(torch.isfinite(found.mean).all()) and int(found.status) == 2
+    assert "have not mixed" in found.message[0]
+
+
 def test_steps_without_a_stationary_law_are_told():
     unit = DenseNetwork([[0.0]], [0.0], HARD)
     found = sample(Dynamics(unit, sigma=0.1), chains(4, 1), n_steps=3000, eps=2.5, burn_in=0)

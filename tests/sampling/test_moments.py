@@ -57,6 +57,14 @@ def test_rhat_tells_chains_that_disagree():
     assert same.rhat()[0] < 1.05 < 1.3 < other.rhat()[0]
 
 
+@pytest.mark.parametrize("chains", [1, 4, 16])
+def test_chains_that_agree_stay_below_the_bound(chains):
+    for seed in range(100):
+        series = BlockMeans()
+        series.add(autoregressive(512, chains, 0.0, seed))
+        assert series.rhat()[0] <= series.rhat_bound
+
+
 def test_one_chain_is_compared_with_itself():
     drifting = BlockMeans()
     drifting.add(autoregressive(512, 1, 0.3) + torch.linspace(0, 3, 512).reshape(-1, 1, 1))
