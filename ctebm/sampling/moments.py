@@ -203,7 +203,7 @@ def _split_rhat(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
     half = x.shape[1] // 2
     halves = np.concatenate([x[:, :half], x[:, half : 2 * half]])
-    return array_stats.rhat(halves, chain_axis=0, draw_axis=1, method="identity")
+    return np.asarray(array_stats.rhat(halves, chain_axis=0, draw_axis=1, method="identity"))
 
 
 def _varying(blocks: Tensor) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
