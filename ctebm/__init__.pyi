@@ -78,9 +78,11 @@ from .learning.plastic import PlasticNetwork as PlasticNetwork
 from .learning.rules import Rule as Rule
 from .learning.early_rules import Early as Early
 from .learning.early_rules import XieSeung as XieSeung
+from .learning.early_rules import Presynaptic as Presynaptic
 from .learning.early_rules import Symmetric as Symmetric
 from .learning.gradient_rules import EquilibriumPropagation as EquilibriumPropagation
 from .learning.gradient_rules import Chain as Chain
+from .learning.gradient_rules import ChainFeedback as ChainFeedback
 from .learning.gradient_rules import Implicit as Implicit
 from .learning.gradient_rules import ThroughTime as ThroughTime
 from .learning.plan import Plan as Plan

@@ -26,10 +26,14 @@ if TYPE_CHECKING:
     from ctebm.study.images import Images
 
 RULES = Literal[
-    "early", "early-with-slope", "symmetric", "xie-seung", "equilibrium-propagation",
-    "equilibrium-propagation-one-sided", "chain", "implicit", "through-time",
+    "early", "early-with-slope", "symmetric", "presynaptic", "xie-seung",
+    "equilibrium-propagation", "equilibrium-propagation-one-sided", "chain", "chain-feedback",
+    "implicit", "through-time",
 ]  # fmt: skip
-WITHOUT_EPS = ("equilibrium-propagation", "equilibrium-propagation-one-sided", "chain", "implicit")
+WITHOUT_EPS = (
+    "equilibrium-propagation", "equilibrium-propagation-one-sided", "chain", "chain-feedback",
+    "implicit",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -213,11 +217,16 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
     out += [
         Verdict.reported("share of batches not settled", largest(dataset.unsettled),
                          f"{float(dataset.sweeps.mean()):.1f} sweeps a sample"),
-        Verdict.at_least("smallest cosine with the chain gradient",
-                         smallest(last.alignment.sel(reference="chain")), 0.99,
-                         f"{float(last.crossed):.0%} of runs meet a kink",
-                         must_hold=str(dataset.rule.values).startswith("Early(")),
     ]  # fmt: skip
+    early = str(dataset.rule.values).startswith("Early(")
+    for reference in ["chain"] if bool(dataset.tied) else ["chain_feedback", "chain"]:
+        by = " by the feedback weights" if reference == "chain_feedback" else ""
+        out.append(Verdict.at_least(
+            f"smallest cosine with the chain gradient{by}",
+            smallest(last.alignment.sel(reference=reference)), 0.99,
+            f"{float(last.crossed):.0%} of runs meet a kink",
+            must_hold=early and (bool(dataset.tied) or reference == "chain_feedback"),
+        ))  # fmt: skip
     if "bp_seconds" in dataset:
         ratio = dataset.seconds.median() / dataset.bp_seconds.median()
         out.append(Verdict.reported("time for an epoch / back-propagation's", ratio))

@@ -244,7 +244,9 @@ CALLS |= {
          "max_iterations": 50, "tol": 1e-3, "seed": 0},
     ),
     "xie": (ctebm.XieSeung, {"eps": 0.1, "n_steps": 2}),
+    "presynaptic": (ctebm.Presynaptic, {"eps": 0.1, "n_steps": 2}),
     "chain rule": (ctebm.Chain, {}),
+    "chain by feedback": (ctebm.ChainFeedback, {}),
     "implicit rule": (ctebm.Implicit, {}),
     "save": (
         lambda dataset, path: ctebm.save(dataset, path, overwrite=True),

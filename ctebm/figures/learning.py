@@ -54,7 +54,8 @@ def learning_figure(dataset: xr.Dataset, *, ax: Any = None, window: bool = False
         errors.yaxis.set_major_formatter("{x:g}")
         errors.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
         errors.yaxis.set_minor_formatter("{x:g}")
-        for i, reference in enumerate(dataset.reference.values):
+        shown = dataset.alignment.notnull().any(("epoch", "connection"))
+        for i, reference in enumerate(dataset.reference.values[shown]):
             cosine = dataset.alignment.sel(reference=reference)
             angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
             for j, connection in enumerate(dataset.connection.values):

@@ -13,7 +13,7 @@ from ctebm.equilibria.sweeps import Equilibrium
 from ctebm.learning.plastic import PlasticNetwork
 from ctebm.learning.rules import Rule, WeightGradient, check_steps, outer, products
 
-__all__ = ["Early", "Symmetric", "XieSeung"]
+__all__ = ["Early", "Presynaptic", "Symmetric", "XieSeung"]
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,55 @@ class Early(_Compensated):
 
 @dataclass(frozen=True)
 class XieSeung(_Compensated):
+    r"""Differential anti-Hebbian change, :math:`-\rho(s_j)\,d\rho(s_i)/dt` (Xie & Seung 2000).
+
+    A synapse that is depressed when the spike before it leads and potentiated when it lags changes
+    by minus the derivative of the rate *after* it, times the rate before it. That is eq. 26 with
+    the other sign, which with a target climbs the error; there it holds an activity where it is.
+
+    Parameters
+    ----------
+    eps : float
+        Step size.
+    n_steps : int, optional
+        Steps; None reads every layer at its own first arrival.
+    compensated : bool
+        Divide by the :math:`a_k(n)` of the unit after the synapse.
+
+    References
+    ----------
+    X. Xie and H. S. Seung, "Spike-based learning rules and stabilization of persistent neural
+    activity", NIPS 12, 199-208 (2000).
+
+    Examples
+    --------
+    >>> import ctebm, torch
+    >>> net = ctebm.LayeredNetwork.random([4, 5, 3], ctebm.HardSigmoid(), gain=0.5)
+    >>> plastic, x = ctebm.PlasticNetwork(net), torch.full((1, 4), 0.2).double()
+    >>> equilibrium, target = plastic.settle(x, tol=1e-12), torch.eye(3)[:1].double() / 4
+    >>> anti = ctebm.XieSeung(eps=0.1).gradient(plastic, equilibrium, target)
+    >>> early = ctebm.Early(eps=0.1).gradient(plastic, equilibrium, target)
+    >>> torch.equal(anti.weights[0], -early.weights[0])
+    True
+    """
+
+    def gradient(
+        self, network: PlasticNetwork, equilibrium: Equilibrium, target: Tensor
+    ) -> WeightGradient:
+        moved = network.drive(equilibrium, target, eps=self.eps, n_steps=self.n_steps)
+        change = [
+            network.rate_change(s, d) / a_k
+            for s, d, a_k in zip(equilibrium.states, moved, self.coefficients(network), strict=True)
+        ]
+        return products(network, equilibrium, change)
+
+
+@dataclass(frozen=True)
+class Presynaptic(_Compensated):
     r"""Presynaptic change times postsynaptic rate, :math:`\rho(s_i)\,d\rho(s_j)/dt`.
 
-    A mirror image of eq. 26 discussed as related to STDP (Xie & Seung 2000). The clamped input
-    does not change, so that its weights do not learn, and neither do biases.
+    Eq. 26 with the ends of the synapse exchanged. The clamped input does not change, so that its
+    weights do not learn, and neither do biases.
 
     Parameters
     ----------
@@ -109,7 +154,7 @@ class XieSeung(_Compensated):
     >>> net = ctebm.LayeredNetwork.random([4, 5, 3], ctebm.HardSigmoid(), gain=0.5)
     >>> plastic, x = ctebm.PlasticNetwork(net), torch.full((1, 4), 0.2).double()
     >>> equilibrium, target = plastic.settle(x, tol=1e-12), torch.eye(3)[:1].double() / 4
-    >>> mirror = ctebm.XieSeung(eps=0.1).gradient(plastic, equilibrium, target)
+    >>> mirror = ctebm.Presynaptic(eps=0.1).gradient(plastic, equilibrium, target)
     >>> [bool(W.any()) for W in mirror.weights]
     [False, True]
     """

@@ -11,12 +11,12 @@ from torch import Tensor
 from ctebm.early_inference.gradients import back_propagate, implicit_gradient
 from ctebm.equilibria.sweeps import Equilibrium
 from ctebm.learning.plastic import PlasticNetwork
-from ctebm.learning.rules import Rule, WeightGradient, check_steps, check_tied, outer, products
+from ctebm.learning.rules import Rule, WeightGradient, check_steps, outer, products
 from ctebm.networks.blocks import Blocks
 from ctebm.networks.memory import check_memory
 from ctebm.networks.numbers import finite
 
-__all__ = ["Chain", "EquilibriumPropagation", "Implicit", "ThroughTime"]
+__all__ = ["Chain", "ChainFeedback", "EquilibriumPropagation", "Implicit", "ThroughTime"]
 
 _GRAPH_STATES = 5  # that a step keeps for its gradient, about
 
@@ -75,10 +75,11 @@ class EquilibriumPropagation(Rule):
 
 @dataclass(frozen=True)
 class Chain(Rule):
-    r"""The chain gradient at the equilibrium: back-propagation from layer to layer.
+    r"""The chain gradient, what back-propagation from layer to layer would do.
 
     :math:`\rho'(s_i)\,g_i\,\rho(s_j)` with the `g` of :func:`~ctebm.chain_gradient`
-    (eqs. 22-25). It has no change for separate feedback weights, which it goes down by.
+    (eqs. 22-25), which goes down by the forward weights. It has no change for separate feedback
+    weights.
 
     Examples
     --------
@@ -94,24 +95,42 @@ class Chain(Rule):
     def gradient(
         self, network: PlasticNetwork, equilibrium: Equilibrium, target: Tensor
     ) -> WeightGradient:
-        s, rho = equilibrium.states, network.activation
-        responsive = _responsive(network, s, target)
-        above = Blocks(rho, network.weights[1:], network.feedback[1:], network.biases[1:])
-        g = back_propagate(s[-1] - target, responsive, lambda i, v: above.adjoint(i, s[1:], v))
-        passed = [c * g_i for c, g_i in zip(responsive, g, strict=True)]
-        if rho.box is None:
-            passed = [rho.derivative(s_i) * p for s_i, p in zip(s[1:], passed, strict=True)]
-        gradient = products(network, equilibrium, [torch.zeros_like(s[0]), *passed])
-        return WeightGradient(gradient.weights, gradient.biases, [])
+        return _chain(network, equilibrium, target, network.weights)
+
+
+@dataclass(frozen=True)
+class ChainFeedback(Rule):
+    r"""The chain gradient by the weights that the error really goes down by, the feedback.
+
+    :class:`Chain` where the two directions are tied. Where they are not, it is what early motion
+    carries, and no gradient: with random feedback it is feedback alignment (Lillicrap et al. 2016).
+
+    Examples
+    --------
+    >>> import ctebm, torch
+    >>> net = ctebm.LayeredNetwork.random([4, 5, 3], ctebm.HardSigmoid(), gain=0.5)
+    >>> turned = ctebm.FeedbackNetwork.at_angle(net, 90)
+    >>> plastic, x = ctebm.PlasticNetwork(turned, tied=False), torch.full((1, 4), 0.2).double()
+    >>> equilibrium, target = plastic.settle(x, tol=1e-12), torch.eye(3)[:1].double() / 4
+    >>> rules = ctebm.Early(), ctebm.ChainFeedback(), ctebm.Chain()
+    >>> W = [rule.gradient(plastic, equilibrium, target).weights[0] for rule in rules]
+    >>> torch.allclose(W[0], W[1]), torch.allclose(W[0], W[2])
+    (True, False)
+    """
+
+    def gradient(
+        self, network: PlasticNetwork, equilibrium: Equilibrium, target: Tensor
+    ) -> WeightGradient:
+        return _chain(network, equilibrium, target, network.feedback)
 
 
 @dataclass(frozen=True)
 class Implicit(Rule):
-    r"""The gradient of the equilibrium's error, for tied weights.
+    r"""The gradient of the equilibrium's error.
 
-    :math:`\rho'(s_i)\,g_i\,\rho(s_j)` in both directions, with the `g` of
+    :math:`\rho'(s_i)\,g_i\,\rho(s_j)` in both directions, which a tied weight adds, with the `g` of
     :func:`~ctebm.implicit_gradient` (recurrent back-propagation, Almeida 1987, Pineda
-    1987). NaN if a sample's equilibrium is not a stable one.
+    1987). NaN if a sample's equilibrium is not a stable one, which is looked at for tied weights.
 
     Examples
     --------
@@ -127,23 +146,23 @@ class Implicit(Rule):
     def gradient(
         self, network: PlasticNetwork, equilibrium: Equilibrium, target: Tensor
     ) -> WeightGradient:
-        check_tied(network, "Implicit")
         whole, states = network.to_network(), equilibrium.states
         clamped = whole.clamp({next(iter(whole.layers)): states[0]})
         g = implicit_gradient(clamped, torch.cat(states[1:], -1), target)
         slopes = [network.activation.derivative(s) for s in states[1:]]
         parts = g.split(network.sizes[1:], -1)
         delta = [slope * g_i for slope, g_i in zip(slopes, parts, strict=True)]
-        r = [network.activation(s) for s in states]
-        gradient = products(network, equilibrium, [torch.zeros_like(r[0]), *delta])
-        for i in range(1, len(gradient.weights)):
-            gradient.weights[i] += outer(delta[i - 1], r[i + 1])
+        gradient = products(network, equilibrium, [torch.zeros_like(states[0]), *delta])
+        if network.tied:
+            for i in range(1, len(gradient.weights)):
+                r_above = network.activation(states[i + 1])
+                gradient.weights[i] += outer(delta[i - 1], r_above)
         return gradient
 
 
 @dataclass(frozen=True)
 class ThroughTime(Rule):
-    """Back-propagation through the last steps of the settling, for tied weights.
+    """Back-propagation through the last steps of the settling.
 
     The gradient of the error after `n_steps` free Euler steps from equilibrium, by automatic
     differentiation. With many steps it tends to the implicit gradient (Ernoult et al. 2019).
@@ -176,26 +195,42 @@ class ThroughTime(Rule):
     def gradient(
         self, network: PlasticNetwork, equilibrium: Equilibrium, target: Tensor
     ) -> WeightGradient:
-        check_tied(network, "ThroughTime")
         states = sum(s.numel() for s in equilibrium.states) * target.element_size()
         what = f"the graph of {self.n_steps:,} steps of {len(target):,} samples"
         n_bytes = _GRAPH_STATES * self.n_steps * states
         check_memory(what, n_bytes, "take fewer steps or a smaller batch", target.device)
         copy = network.to(dtype=network.dtype)
-        leaves = [*copy.weights, *copy.biases[1:]]
+        back = [] if network.tied else copy.feedback
+        leaves = [*copy.weights, *copy.biases[1:], *back]
         with torch.enable_grad():
             for leaf in leaves:
                 leaf.requires_grad_()
-            # one node for each direction; the gradients of the two add up
-            back = [W.view_as(W) for W in copy.weights]
-            blocks = Blocks(copy.activation, copy.weights, back, copy.biases)
+            # one node for each direction; the gradients of the two add up where they are tied
+            blocks = Blocks(
+                copy.activation, copy.weights, [V.view_as(V) for V in copy.feedback], copy.biases
+            )
             s = equilibrium.states
             for _ in range(self.n_steps):
                 s = _euler_step(blocks, s, self.eps)
             error = (s[-1] - target).square().sum() / (2 * len(target))
             found = torch.autograd.grad(error, leaves, materialize_grads=True)
         n = len(copy.weights)
-        return WeightGradient(list(found[:n]), list(found[n:]), [])
+        return WeightGradient(list(found[:n]), list(found[n : 2 * n]), list(found[2 * n :]))
+
+
+def _chain(
+    network: PlasticNetwork, equilibrium: Equilibrium, target: Tensor, back: Sequence[Tensor]
+) -> WeightGradient:
+    """Return the chain gradient that goes down by the weights `back`."""
+    s, rho = equilibrium.states, network.activation
+    responsive = _responsive(network, s, target)
+    above = Blocks(rho, network.weights[1:], back[1:], network.biases[1:])
+    g = back_propagate(s[-1] - target, responsive, lambda i, v: above.adjoint(i, s[1:], v))
+    passed = [c * g_i for c, g_i in zip(responsive, g, strict=True)]
+    if rho.box is None:
+        passed = [rho.derivative(s_i) * p for s_i, p in zip(s[1:], passed, strict=True)]
+    gradient = products(network, equilibrium, [torch.zeros_like(s[0]), *passed])
+    return WeightGradient(gradient.weights, gradient.biases, [])
 
 
 def _contrast(

@@ -11,8 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ctebm.learning.early_rules import Early, Symmetric, XieSeung
-from ctebm.learning.gradient_rules import Chain, EquilibriumPropagation, Implicit, ThroughTime
+from ctebm.learning.early_rules import Early, Presynaptic, Symmetric, XieSeung
+from ctebm.learning.gradient_rules import (
+    Chain,
+    ChainFeedback,
+    EquilibriumPropagation,
+    Implicit,
+    ThroughTime,
+)
 from ctebm.learning.rules import Rule
 from ctebm.networks.numbers import finite, finite_array, whole
 
@@ -22,10 +28,12 @@ RULES: dict[str, Callable[[], Rule]] = {
     "early": Early,
     "early-with-slope": partial(Early, slope=True),
     "symmetric": Symmetric,
+    "presynaptic": Presynaptic,
     "xie-seung": XieSeung,
     "equilibrium-propagation": EquilibriumPropagation,
     "equilibrium-propagation-one-sided": partial(EquilibriumPropagation, centred=False),
     "chain": Chain,
+    "chain-feedback": ChainFeedback,
     "implicit": Implicit,
     "through-time": ThroughTime,
 }

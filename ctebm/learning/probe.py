@@ -10,13 +10,16 @@ import torch
 from torch import Tensor
 
 from ctebm.equilibria.sweeps import Equilibrium
-from ctebm.learning.gradient_rules import Chain, Implicit, ThroughTime
+from ctebm.learning.gradient_rules import Chain, ChainFeedback, Implicit, ThroughTime
 from ctebm.learning.plastic import PlasticNetwork
 from ctebm.learning.rules import Rule
 
 __all__ = ["REFERENCES", "kink_shares", "probe"]
 
-REFERENCES: dict[str, Rule] = {"chain": Chain(), "implicit": Implicit(), "bptt": ThroughTime()}
+REFERENCES: dict[str, Rule] = {
+    "chain": Chain(), "chain_feedback": ChainFeedback(), "implicit": Implicit(),
+    "bptt": ThroughTime(),
+}  # fmt: skip
 _TOL, _MAX_SWEEPS = 1e-9, 2000  # float64 at near full precision, to judge the rule and not this
 
 
@@ -94,7 +97,7 @@ def _alignment(
     mine = rule.gradient(network, equilibrium, target).weights
     found = []
     for name, reference in REFERENCES.items():
-        if network.tied or name == "chain":
+        if not (network.tied and name == "chain_feedback"):  # then it is the chain gradient
             theirs = reference.gradient(network, equilibrium, target).weights
             found.append([_cosine(a, b) for a, b in zip(mine, theirs, strict=True)])
         else:

@@ -57,7 +57,7 @@ class Training(Record):
     >>> found.status, found.predict([[0.3, 0.6], [0.7, 0.1]]).tolist()
     ('done', [0, 1])
     >>> dict(found.to_dataset().alignment.sizes)
-    {'epoch': 3, 'reference': 3, 'connection': 2}
+    {'epoch': 3, 'reference': 4, 'connection': 2}
     """
 
     network: LayeredNetwork | FeedbackNetwork

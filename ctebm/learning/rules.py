@@ -86,12 +86,6 @@ def outer(a: Tensor, b: Tensor) -> Tensor:
     return a.mT @ (b / len(b))  # the product is the larger array
 
 
-def check_tied(network: PlasticNetwork, name: str) -> None:
-    """Refuse weights that differ in the two directions, for rules of the energy."""
-    if not network.tied:
-        raise ValueError(f"{name} is defined for tied weights; train with tied=True.")
-
-
 def check_steps(eps: float, n_steps: int | None) -> None:
     """Refuse steps that no early phase has."""
     finite("eps", eps, above=0, high=1, remedy="larger steps overshoot")

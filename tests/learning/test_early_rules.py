@@ -77,7 +77,7 @@ def test_the_symmetric_rule_is_eq_26_in_both_directions_to_second_order():
         options = {"eps": eps, "n_steps": 4}
         symmetric = ctebm.Symmetric(**options).gradient(plastic, found, target)
         early = ctebm.Early(**options, compensated=False).gradient(plastic, found, target)
-        mirror = ctebm.XieSeung(**options, compensated=False).gradient(plastic, found, target)
+        mirror = ctebm.Presynaptic(**options, compensated=False).gradient(plastic, found, target)
         moved = plastic.drive(found, target, **options)
         for i, total in enumerate(symmetric.weights):
             both = moved[i].mT @ moved[i + 1] / len(target)
@@ -115,7 +115,9 @@ def test_refuses_early_phases_without_meaning(options):
         ctebm.Early(**options)
 
 
-@pytest.mark.parametrize("rule", [ctebm.Early(), ctebm.XieSeung(), ctebm.Symmetric()], ids=repr)
+@pytest.mark.parametrize(
+    "rule", [ctebm.Early(), ctebm.XieSeung(), ctebm.Presynaptic(), ctebm.Symmetric()], ids=repr
+)
 def test_feedback_is_there_for_separate_weights_alone(rule):
     for tied in (True, False):
         plastic, found, target = settled(tied=tied)
@@ -140,9 +142,9 @@ def test_compensation_is_one_where_nothing_has_arrived():
     assert ctebm.Early(eps=0.1).coefficients(plastic) == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1])
 
 
-def test_the_mirrored_rule_is_compensated_for_the_unit_before_the_synapse():
+def test_the_presynaptic_rule_is_compensated_for_the_unit_before_the_synapse():
     plastic, found, target = settled(tied=False)
-    rule, plain = ctebm.XieSeung(eps=0.2), ctebm.XieSeung(eps=0.2, compensated=False)
+    rule, plain = (ctebm.Presynaptic(eps=0.2, compensated=c) for c in (True, False))
     a = [0.2**4, 0.2**3, 0.2**2, 0.2]
     mine, theirs = (one.gradient(plastic, found, target) for one in (rule, plain))
     for i in range(3):
@@ -150,3 +152,22 @@ def test_the_mirrored_rule_is_compensated_for_the_unit_before_the_synapse():
         torch.testing.assert_close(
             mine.feedback[i], theirs.feedback[i] / a[i + 1], rtol=1e-12, atol=0
         )
+
+
+@pytest.mark.parametrize("activation", [ctebm.HardSigmoid(), ctebm.Logistic(2.0)], ids=repr)
+def test_xie_and_seung_change_against_the_derivative_of_the_rate_after_the_synapse(activation):
+    plastic, found, target = settled(activation, tied=False)
+    gradient = ctebm.XieSeung(eps=0.2, n_steps=4, compensated=False).gradient(
+        plastic, found, target
+    )
+    moved = plastic.drive(found, target, eps=0.2, n_steps=4)
+    r = [activation(s) for s in found.states]
+    after = [activation(s + d) - rho for s, d, rho in zip(found.states, moved, r, strict=True)]
+    for i, W in enumerate(gradient.weights):  # the change is minus what is descended
+        expected = -torch.einsum("bj,bi->ji", r[i], after[i + 1]) / len(target)
+        torch.testing.assert_close(-W, expected, rtol=0, atol=1e-14)
+    for i, V in enumerate(gradient.feedback):
+        expected = -torch.einsum("bi,bj->ij", after[i], r[i + 1]) / len(target)
+        torch.testing.assert_close(-V, expected, rtol=0, atol=1e-14)
+    for b, d in zip(gradient.biases, after[1:], strict=True):
+        torch.testing.assert_close(-b, -d.mean(0), rtol=0, atol=1e-14)

@@ -30,7 +30,7 @@ def _cosine(a, b):
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_a_rule_stands_beside_each_reference_that_its_weights_have(tied):
+def test_a_rule_stands_beside_each_reference_that_has_a_meaning_of_its_own(tied):
     plastic, found, target = settled(tied=tied)
     if not tied:
         for V in plastic.feedback:
@@ -40,13 +40,13 @@ def test_a_rule_stands_beside_each_reference_that_its_weights_have(tied):
     equilibrium = plastic.settle(x, tol=1e-9, max_sweeps=2000)
     mine = rule.gradient(plastic, equilibrium, target).weights
     for name, row in zip(REFERENCES, looked["alignment"], strict=True):
-        if not tied and name != "chain":
+        if tied and name == "chain_feedback":
             assert len(row) == 3 and all(math.isnan(c) for c in row)
             continue
         theirs = REFERENCES[name].gradient(plastic, equilibrium, target).weights
         expected = [_cosine(a, b) for a, b in zip(mine, theirs, strict=True)]
         assert row == pytest.approx(expected, abs=1e-9)
-        assert min(row) > 0.9
+        assert (min(row) > 0.9) == (tied or name == "chain_feedback")
     assert math.isnan(looked["symmetry"][0])
     expected = [_cosine(W, V) for W, V in zip(plastic.weights, plastic.feedback, strict=True)]
     assert looked["symmetry"][1:] == pytest.approx(expected[1:], abs=1e-12)

@@ -20,7 +20,10 @@ def test_rules_give_one_gradient_a_parameter(name):
     assert dataclasses.is_dataclass(RULES[name]())
 
 
-@pytest.mark.parametrize("name", ["early", "symmetric", "xie-seung", "equilibrium-propagation"])
+@pytest.mark.parametrize(
+    "name",
+    ["early", "symmetric", "presynaptic", "xie-seung", "equilibrium-propagation", "implicit"],
+)
 def test_feedback_has_the_shape_of_the_weights(name):
     """What a tied weight gets is the sum of what the two directions get, or one of them twice."""
     plastic, found, target = settled(tied=False)
@@ -31,12 +34,12 @@ def test_feedback_has_the_shape_of_the_weights(name):
             assert torch.equal(W, V)
 
 
-def test_early_and_mirrored_rule_swap_the_ends_of_the_synapse():
+def test_early_and_presynaptic_rule_swap_the_ends_of_the_synapse():
     """Eq. 26 for a weight back is the mirror image of that for the weight forward."""
     plastic, found, target = settled(tied=False)
     options = {"eps": 0.2, "n_steps": 4, "compensated": False}
     early = ctebm.Early(**options).gradient(plastic, found, target)
-    mirror = ctebm.XieSeung(**options).gradient(plastic, found, target)
+    mirror = ctebm.Presynaptic(**options).gradient(plastic, found, target)
     for V, W in zip(early.feedback[1:], mirror.weights[1:], strict=True):
         torch.testing.assert_close(V, W, rtol=0, atol=1e-15)
     for V, W in zip(mirror.feedback, early.weights, strict=True):

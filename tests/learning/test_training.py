@@ -82,6 +82,17 @@ def test_directions_may_begin_at_an_angle():
         ctebm.train(start, *samples(), PLAN)
 
 
+def test_the_alignment_says_which_way_the_reference_goes_down():
+    """With feedback at a right angle the early rule follows the feedback, not the gradient."""
+    plan = dataclasses.replace(PLAN, tied=False, epochs=1, rate=0.0)
+    start = ctebm.FeedbackNetwork.at_angle(small_network(), 90)
+    alignment = ctebm.train(start, *samples(), plan).to_dataset().alignment.isel(epoch=0)
+    first = alignment.sel(connection="x-h1")
+    assert float(first.sel(reference="chain_feedback")) > 0.999
+    assert float(first.sel(reference="chain")) < 0.5
+    assert float(alignment.sel(reference="chain", connection="h1-y")) > 0.999
+
+
 def _cosine(network):
     W, V = network.weights[1], network.feedback[1]
     return float((W * V).sum() / (W.norm() * V.norm()))
