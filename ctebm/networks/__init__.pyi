@@ -11,6 +11,7 @@ from . import hopfield as hopfield
 from . import kinks as kinks
 from . import layered as layered
 from . import layout as layout
+from . import matrices as matrices
 from . import memory as memory
 from . import nonconservative as nonconservative
 from . import numbers as numbers

@@ -26,7 +26,7 @@ from torch import Tensor
 from ctebm.networks.arrays import check_float, mapped, real_tensor, refuse_integers
 from ctebm.networks.kinks import Box
 from ctebm.networks.layout import broadcast, consecutive, covering, rows_of, size_of
-from ctebm.networks.memory import check_matrices
+from ctebm.networks.matrices import columns
 
 __all__ = [
     "ClampedField",
@@ -128,7 +128,13 @@ class VectorField(ABC):
 
     def jacobian(self, s: Tensor) -> Tensor:
         r"""Return :math:`J = \partial f/\partial s` of the force, ``(*batch, unit, unit)``."""
-        return columns(self.jacobian_product, self._in_samples(s))
+        s = self._in_samples(s)
+        known = (type(self).jacobian_product, type(self).adjoint_product)
+        if known != (VectorField.jacobian_product, VectorField.adjoint_product):
+            return columns(lambda v: self.jacobian_product(s, v), s)
+        # one recorded force serves every product, backwards: rows of J
+        backwards = torch.func.vjp(self.force, s)[1]
+        return columns(lambda v: backwards(v)[0], s).mT
 
     @property
     def batch(self) -> torch.Size:
@@ -496,15 +502,6 @@ def declared_tensors(cls: type) -> dict[str, Any]:
             if isinstance(value, Tensor | tuple) and not name.startswith("__"):
                 found[name] = value
     return found
-
-
-def columns(product: Callable[[Tensor, Tensor], Tensor], s: Tensor) -> Tensor:
-    """Return a matrix ``(*batch, unit, unit)`` from its products with unit vectors."""
-    if s.shape[-1] == 0:
-        return s.unsqueeze(-1)
-    check_matrices(s)
-    basis = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device)
-    return torch.stack([product(s, e.expand_as(s)) for e in basis], dim=-1)
 
 
 def single(network: N) -> N:

@@ -17,7 +17,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.networks.base import ClampedField, VectorField, columns
+from ctebm.networks.base import ClampedField, VectorField
+from ctebm.networks.matrices import columns
 
 __all__ = ["ClampedNetwork", "Network"]
 
@@ -104,7 +105,8 @@ class Network(VectorField):
 
     def hessian(self, s: Tensor) -> Tensor:
         r"""Return the matrix :math:`H = \partial^2 E/\partial s^2`, ``(*batch, unit, unit)``."""
-        return columns(self.hessian_product, self._in_samples(s))
+        s = self._in_samples(s)
+        return columns(self.hessian_operator(s), s)
 
     def jacobian_product(self, s: Tensor, v: Tensor) -> Tensor:
         r"""Return :math:`J v = -H v`."""
