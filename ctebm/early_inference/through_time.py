@@ -5,6 +5,8 @@ Letters: state ``s``, force ``f``, target ``y*``, adjoint ``g``.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -18,7 +20,9 @@ from ctebm.networks.numbers import finite, whole
 
 __all__ = ["bptt_gradient"]
 
-_KEPT_A_STEP = 4  # the state, two masks and the adjoint
+_PATH_BYTES = 2**28  # of a path that is kept whole; a longer one is computed again piece by piece
+_KEPT_A_STEP = 1.5  # states: the state itself and two masks of a byte a unit
+_GRADIENTS = 2  # states a step, where all are asked for: a list, and the array made of it
 
 
 def bptt_gradient(
@@ -79,27 +83,63 @@ def bptt_gradient(
     """
     s, target = state_and_target(network, state, target)
     eps, n_steps = finite("eps", eps, above=0), whole("n_steps", n_steps, least=0)
+    piece = _steps_in_a_piece(s, n_steps, every_step)
+    starts = []
+    for _ in range(0, n_steps - piece, max(piece, 1)):
+        starts.append(s)
+        for _ in range(piece):
+            s = _step(network, s, eps)[0]
+    s, path = _path(network, s, eps, n_steps - piece * len(starts))
+    g = output_error(network, s, target) * (~pinned_units(network, s)).to(s.dtype)
+    gradients = [g]
+    while True:
+        while path:
+            s, free, moves = path.pop()
+            g = moves * g
+            g = free * (g + eps * network.adjoint_product(s, g))
+            if every_step:
+                gradients.append(g)
+        if not starts:
+            return torch.stack(gradients) if every_step else g
+        path = _path(network, starts.pop(), eps, piece)[1]
+
+
+def _steps_in_a_piece(s: Tensor, n_steps: int, every_step: bool) -> int:
+    """Return how many steps of the path to keep at a time, or refuse what does not fit memory.
+
+    A path that is kept in pieces is walked twice; about the root of its length is best.
+    """
+    a_state = s.numel() * s.element_size()
+    short = _KEPT_A_STEP * a_state * n_steps <= _PATH_BYTES
+    piece = n_steps if short else math.isqrt(n_steps)
+    starts = 0 if short else n_steps / piece
+    kept = starts + _KEPT_A_STEP * piece + _GRADIENTS * every_step * n_steps
     check_memory(
         f"back-propagation through {n_steps} steps",
-        n_steps * _KEPT_A_STEP * s.numel() * s.element_size(),
+        int(kept * a_state),
         "use fewer steps or samples",
         s.device,
     )
+    return piece
+
+
+def _path(
+    network: VectorField, s: Tensor, eps: float, n_steps: int
+) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor]]]:
+    """Return the state after some steps, and each state before one with what that step moves."""
     path = []
     for _ in range(n_steps):
-        f = network.force(s)
-        free = ~pinned_units(network, s, f)
-        after, moves = s + eps * f, free
-        if network.box is not None:
-            moves = free & network.box.inside(after)
-            after = network.box.project(after)
-        path.append((s, free.to(s.dtype), moves.to(s.dtype)))
+        after, free, moves = _step(network, s, eps)
+        path.append((s, free, moves))
         s = after
-    g = output_error(network, s, target) * (~pinned_units(network, s)).to(s.dtype)
-    gradients = [g]
-    for s, free, moves in reversed(path):
-        g = moves * g
-        g = free * (g + eps * network.adjoint_product(s, g))
-        if every_step:
-            gradients.append(g)
-    return torch.stack(gradients) if every_step else g
+    return s, path
+
+
+def _step(network: VectorField, s: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the next state, the units that are free to move, and those left off the kinks."""
+    f = network.force(s)
+    free = ~pinned_units(network, s, f)
+    after = s + eps * f
+    if network.box is None:
+        return after, free, free
+    return network.box.project(after), free, free & network.box.inside(after)
