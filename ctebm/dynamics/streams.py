@@ -10,6 +10,7 @@ each dtype.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -24,6 +25,7 @@ __all__ = ["SUBSTREAM", "Blocks", "Streams", "fresh_seed"]
 
 SUBSTREAM = 1024
 _BLOCK_BYTES = 2**22  # of one block: longer ones cost fewer calls, but leave the cache
+_LARGEST_BYTES = 2**25  # of one block of a few steps, unless a single step is larger
 _FIRST_BLOCK = 16  # steps in the first block, so that a short run does not draw for a long one
 _PREFETCH_STEP = 2**11  # normals in a step above which a prefetch thread is worthwhile
 _PREFETCH_RUN = 2**17  # normals in a run above which starting that thread is worthwhile
@@ -75,7 +77,8 @@ class Streams:
         self._seed, self._samples, self._purpose = seed, [int(i) for i in samples], purpose
         self._n_units, self._twister = n_units, dtype == torch.float32
         # whole multiples of what torch draws at a time make one long fill
-        self.grain: int = _TWISTER_FILL if self._twister else 1
+        fill = _TWISTER_FILL // math.gcd(_TWISTER_FILL, n_units)
+        self.grain: int = fill if self._twister else 1
         self.width: int = len(self._samples) * n_units
         self._step = -1
         self._streams: list[Any] = []  # of numpy's generators or of torch's
@@ -143,7 +146,7 @@ class Blocks:
         self._streams, self._dtype, self._device = streams, dtype, device
         self._intensity = intensity if intensity is None else intensity.unsqueeze(-1)
         width, grain = max(streams.width, 1), streams.grain
-        largest = max(_BLOCK_BYTES // (8 * width), _FIRST_BLOCK) if block is None else block
+        largest = _steps_in_a_block(8 * width) if block is None else block
         self._largest = min(-(-largest // grain) * grain, SUBSTREAM)
         self._size = min(_FIRST_BLOCK, self._largest) if block is None else self._largest
         self._end = None if n_steps is None else first + n_steps
@@ -195,6 +198,12 @@ class Blocks:
         """End the thread."""
         if self._thread is not None:
             self._thread.shutdown(wait=True, cancel_futures=True)
+
+
+def _steps_in_a_block(a_step: int) -> int:
+    """Return how many steps to draw at a time, given the bytes of one."""
+    few = min(_FIRST_BLOCK, max(_LARGEST_BYTES // a_step, 1))
+    return max(_BLOCK_BYTES // a_step, few)
 
 
 def _sfc64(sequence: np.random.SeedSequence) -> np.random.Generator:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from run_cases import path
 from scipy import stats
 
-from ctebm.dynamics.streams import SUBSTREAM, fresh_seed
+from ctebm.dynamics.streams import SUBSTREAM, Blocks, Streams, fresh_seed
 
 DTYPES = [torch.float64, torch.float32]
 
@@ -31,6 +31,32 @@ def test_path_depends_neither_on_the_block_nor_on_the_start(dtype, block, first,
     n_steps = 40 if bounded else None
     part = path(40, dtype=dtype, block=block, first=first, n_steps=n_steps)
     assert torch.equal(part, whole[first:])
+
+
+@pytest.mark.parametrize("n_units, steps", [(1, 16), (6, 8), (522, 8), (784, 1)])
+def test_steps_that_fill_whole_draws_of_the_twister_are_those_of_long_draws(n_units, steps):
+    assert Streams(0, [0], (), n_units, torch.float32).grain == steps
+    long = path(64, n_units=n_units, samples=[3], dtype=torch.float32, block=64)
+    short = path(64, n_units=n_units, samples=[3], dtype=torch.float32, block=1)
+    assert torch.equal(short, long)
+
+
+@pytest.mark.parametrize("n_samples, most", [(1, 2**22), (10**4, 2**25), (10**7, 8 * 10**7)])
+def test_blocks_are_bounded_in_bytes_but_hold_a_step(n_samples, most):
+    class Sizes:
+        ahead, grain, width = False, 1, n_samples
+        largest = 0
+
+        def read(self, step, size):
+            self.largest = max(self.largest, size)
+            return torch.zeros(()).expand(self.width, size, 1)
+
+    sizes = Sizes()
+    blocks = Blocks(sizes, torch.float64, torch.device("meta"), 0, None, None, None)
+    for _ in range(3000):
+        blocks.next()
+    assert 1 <= sizes.largest <= SUBSTREAM
+    assert 8 * n_samples * sizes.largest <= most
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
