@@ -24,6 +24,7 @@ from ctebm.networks.energy import Network
 
 __all__ = [
     "back_propagate",
+    "chain_feedback",
     "chain_gradient",
     "implicit_gradient",
     "output_error",
@@ -125,6 +126,56 @@ def chain_gradient(
     tensor([-0.1200, -0.3000], dtype=torch.float64)
     """
     s, target = state_and_target(network, state, target)
+    return _chain(network, s, target, one_sided, network.adjoint_product)
+
+
+def chain_feedback(
+    network: VectorField, state: StateLike, target: ArrayLike | Tensor, one_sided: bool = True
+) -> Tensor:
+    r"""Send the prediction error down as the motion itself does, by the feedback.
+
+    .. math:: g_k = \frac{\partial R_{h_k}}{\partial h_{k-1}}\,g_{k-1}
+
+    Where the force has an energy this is :func:`chain_gradient`; where the two directions differ
+    it is what early motion carries, and no gradient.
+
+    Parameters
+    ----------
+    network, state, target, one_sided
+        As for :func:`chain_gradient`.
+
+    Returns
+    -------
+    Tensor, (*batch, unit)
+
+    Raises
+    ------
+    ValueError
+        As for :func:`chain_gradient`.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> from ctebm.early_inference.gradients import chain_feedback
+    >>> net = ctebm.FeedbackNetwork(
+    ...     [[[0.5]], [[0.4]]], [[[0.5]], [[0.1]]], [[0], [0], [0]], ctebm.HardSigmoid()
+    ... )
+    >>> net = net.centred().clamp({"x": [0.0]})  # h and y are 0 at equilibrium
+    >>> chain_feedback(net, [0.0, 0.0], [0.3])
+    tensor([-0.0300, -0.3000], dtype=torch.float64)
+    """
+    s, target = state_and_target(network, state, target)
+    return _chain(network, s, target, one_sided, network.jacobian_product)
+
+
+def _chain(
+    network: VectorField,
+    s: Tensor,
+    target: Tensor,
+    one_sided: bool,
+    product: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    """Return what the error becomes from layer to layer by products with the Jacobian."""
     responsive = _responsive(network, s, target, one_sided).to(s.dtype)
     g = output_error(network, s, target)
     responsive = responsive.expand_as(g)
@@ -133,7 +184,7 @@ def chain_gradient(
     def adjoint(i: int, v: Tensor) -> Tensor:
         whole = torch.zeros_like(g)
         whole[..., layers[i + 1]] = v
-        return network.adjoint_product(s, whole)[..., layers[i]]
+        return product(s, whole)[..., layers[i]]
 
     parts = [responsive[..., where] for where in layers]
     for where, g_i in zip(layers, back_propagate(g[..., layers[-1]], parts, adjoint), strict=True):

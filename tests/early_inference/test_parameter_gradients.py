@@ -3,6 +3,7 @@
 import pytest
 import torch
 from cases import ACTIVATIONS, layered
+from own_energies import OwnLayers, forward_pass, problem
 
 import ctebm
 from ctebm.early_inference.gradients import responsive_units
@@ -100,7 +101,7 @@ def test_gradients_without_a_meaning_are_refused():
     with pytest.raises(ValueError, match="eps and n_steps for 'bptt'"):
         ctebm.parameter_gradient(net, x, fixed.state, y, "bptt")
     with pytest.raises(
-        ValueError, match="expected a gradient 'chain', 'implicit' or 'bptt', got 'exact'"
+        ValueError, match="expected a gradient 'chain', 'chain_feedback', 'implicit' or 'bptt'"
     ):
         ctebm.parameter_gradient(net, x, fixed.state, y, "exact")
     with pytest.raises(ValueError, match=r"only then, got 0.1 and 3 for 'chain'"):
@@ -109,7 +110,7 @@ def test_gradients_without_a_meaning_are_refused():
         ctebm.parameter_gradient(net, x, fixed.state, y, "bptt", eps=0.1)
     with pytest.raises(ValueError, match=r"whole number n_steps >= 0, got 2.5"):
         ctebm.parameter_gradient(net, x, fixed.state, y, "bptt", eps=0.1, n_steps=2.5)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match="expected a whole layered network, got"):
+    with pytest.raises(ValueError, match="expected a whole network with named layers, got"):
         ctebm.parameter_gradient(net.clamp({"x": x}), x, fixed.state, y)  # pyright: ignore[reportArgumentType]
 
 
@@ -152,3 +153,93 @@ def test_a_pinned_unit_passes_no_chain_gradient_to_its_weights():
     for i, where in enumerate(clamped.layers.values()):
         held = ~carries[:, where]
         assert not found.weights[i].mT[held].any()
+
+
+@pytest.mark.parametrize("which", ["chain", "implicit", "bptt"])
+@pytest.mark.parametrize("rho", ["tanh", "logistic", "hard"])
+def test_a_users_eq_6_has_the_gradients_of_the_closed_form(rho, which):
+    net, x, fixed, y = whole_network(rho, gain=0.3)
+    assert not fixed.pinned.any()
+    steps = {"eps": 0.1, "n_steps": 5} if which == "bptt" else {}
+    closed = ctebm.parameter_gradient(net, x, fixed.state, y, which, **steps).by_name
+    found = ctebm.parameter_gradient(OwnLayers(net), x, fixed.state, y, which, **steps).by_name
+    for name, g in found.items():
+        torch.testing.assert_close(g, closed[name], rtol=1e-9, atol=1e-13)
+
+
+def test_chain_weights_of_a_users_predictive_network_are_back_propagation():
+    net, x, target = problem()
+    s = forward_pass(net, x)
+    found = ctebm.parameter_gradient(net, x, s, target).by_name
+    leaves = {f"W.{i}": W.clone().requires_grad_() for i, W in enumerate(net.W)}
+    for row in range(len(x)):
+        h = x[row]
+        for i, b in enumerate(net.b):
+            h = torch.tanh(h) @ leaves[f"W.{i}"] + b
+        C = (h - target[row]).square().sum() / 2
+        for name, g in zip(leaves, torch.autograd.grad(C, list(leaves.values())), strict=True):
+            torch.testing.assert_close(found[name][row], g, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("which", ["chain", "implicit"])
+def test_any_cost_of_a_predictive_network_is_that_of_its_forward_pass(which):
+    net, x, _ = problem()
+    label = torch.arange(len(x)) % 3
+    target = torch.eye(3, dtype=torch.float64)[label]
+
+    def cross_entropy(y, t):
+        return -(t * y.log_softmax(-1)).sum(-1)
+
+    s = forward_pass(net, x)
+    found = ctebm.parameter_gradient(net, x, s, target, which, cost=cross_entropy).by_name
+    W = [V.clone().requires_grad_() for V in net.W]
+    h = x
+    for V, b in zip(W, net.b, strict=True):
+        h = torch.tanh(h) @ V + b
+    torch.nn.functional.cross_entropy(h, label, reduction="sum").backward()
+    for i, V in enumerate(W):
+        torch.testing.assert_close(found[f"W.{i}"].sum(0), V.grad, rtol=0, atol=1e-9)
+
+
+def test_a_cost_of_another_shape_is_refused():
+    net, x, target = problem()
+    with pytest.raises(ValueError, match=r"expected a cost of shape \(7,\), one for each sample"):
+        ctebm.parameter_gradient(
+            net, x, forward_pass(net, x), target, cost=lambda y, t: (y - t).square().sum()
+        )
+
+
+def test_chain_feedback_goes_down_by_the_feedback_weights():
+    net, x, _, y = whole_network("tanh")
+    turned = ctebm.FeedbackNetwork.at_angle(net, 60)
+    s = ctebm.settle(turned.clamp({"x": x}), tol=1e-14).state
+    found = ctebm.parameter_gradient(turned, x, s, y, "chain_feedback")
+    mirrored = ctebm.FeedbackNetwork(turned.feedback, turned.feedback, net.biases, net.activation)
+    g = ctebm.chain_gradient(mirrored.clamp({"x": x}), s, y)
+    first = turned.clamp({"x": x}).layers["h2"]
+    slope = net.activation.derivative(s)
+    expected = net.activation(x).unsqueeze(-1) * (slope * g)[:, first].unsqueeze(-2)
+    torch.testing.assert_close(found.weights[0], expected)
+    chain = ctebm.parameter_gradient(turned, x, s, y)
+    assert not torch.allclose(chain.weights[0], found.weights[0], rtol=0.3)
+    assert not any(V.any() for V in chain.feedback)
+
+
+def test_the_implicit_gradient_of_separate_directions_is_a_slope():
+    net, x, _, y = whole_network("tanh", sizes=(3, 4, 3, 2))
+    turned = ctebm.FeedbackNetwork.at_angle(net, 60)
+    s = ctebm.settle(turned.clamp({"x": x}), tol=1e-14).state
+    found = ctebm.parameter_gradient(turned, x, s, y, "implicit")
+
+    def error(feedback):
+        moved = ctebm.FeedbackNetwork(turned.weights, feedback, net.biases, net.activation)
+        held = moved.clamp({"x": x})
+        end = ctebm.settle(held, s, tol=1e-14).state[:, held.layers["y"]]
+        return (end - y).square().sum(-1) / 2
+
+    shift = torch.zeros_like(turned.feedback[1])
+    shift[1, 2] = 1e-5
+    V = turned.feedback
+    up, down = (error([V[0], V[1] + sign * shift, V[2]]) for sign in (1, -1))
+    slope = (up - down) / 2e-5
+    torch.testing.assert_close(found.feedback[1][:, 1, 2], slope, rtol=1e-6, atol=1e-9)

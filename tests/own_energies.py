@@ -1,0 +1,64 @@
+"""Energies as users write them, which tests of any network share."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+
+import ctebm
+
+SIZES = (6, 5, 4, 3)
+
+
+class OwnPredictive(ctebm.Network):
+    """Layers that predict the next, by an energy alone."""
+
+    def __init__(self, W, b):
+        names = ["x", *(f"h{k}" for k in range(len(W) - 1, 0, -1)), "y"]
+        ends = [0]
+        for n in (len(W[0]), *map(len, b)):
+            ends.append(ends[-1] + n)
+        super().__init__(layers={n: slice(*ends[i : i + 2]) for i, n in enumerate(names)})
+        self.W, self.b = W, b
+
+    def energy(self, s):
+        h = [s[..., where] for where in self.layers.values()]
+        errors = [h[i + 1] - torch.tanh(h[i]) @ W - self.b[i] for i, W in enumerate(self.W)]
+        return sum(e.square().sum(-1) / 2 for e in errors)
+
+
+class OwnLayers(ctebm.Network):
+    """Eq. 6 in layers, by an energy alone; between the kinks of a hard sigmoid, if it has any."""
+
+    def __init__(self, net):
+        super().__init__(layers=dict(net.layers))
+        self.weights, self.biases = list(net.weights), [b.clone() for b in net.biases]
+        self.rho, self.box = net.activation, net.box
+
+    def energy(self, s):
+        h = [s[..., where] for where in self.layers.values()]
+        r = [self.rho(h_i) for h_i in h]
+        E = sum(h_i.square().sum(-1) / 2 for h_i in h)
+        E = E - sum(r_i @ b for r_i, b in zip(r, self.biases, strict=True))
+        return E - sum(((r[i] @ W) * r[i + 1]).sum(-1) for i, W in enumerate(self.weights))
+
+
+def problem(kind=OwnPredictive, sizes=SIZES, n=7, gain=0.8):
+    """Return such a network, inputs and targets."""
+    draw = torch.Generator().manual_seed(4)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=draw, dtype=torch.float64)
+
+    W = [gain * normal(a, b) / a**0.5 for a, b in pairwise(sizes)]
+    b = [0.1 * normal(n) for n in sizes[1:]]
+    return kind(W, b), normal(n, sizes[0]), normal(n, sizes[-1])
+
+
+def forward_pass(net, x):
+    """Return the states of the layers above the input in a forward pass."""
+    h = [x]
+    for W, b in zip(net.W, net.b, strict=True):
+        h.append(torch.tanh(h[-1]) @ W + b)
+    return torch.cat(h[1:], -1)
