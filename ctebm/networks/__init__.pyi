@@ -5,8 +5,10 @@ from . import arrays as arrays
 from . import attributes as attributes
 from . import base as base
 from . import blocks as blocks
+from . import constants as constants
 from . import dense as dense
 from . import energy as energy
+from . import held as held
 from . import hopfield as hopfield
 from . import kinks as kinks
 from . import layered as layered

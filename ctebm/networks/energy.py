@@ -18,6 +18,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.networks.base import ClampedField, VectorField
+from ctebm.networks.constants import Constants, is_plain
+from ctebm.networks.held import evaluated
 from ctebm.networks.matrices import columns
 
 __all__ = ["ClampedNetwork", "Network"]
@@ -158,23 +160,71 @@ class ClampedNetwork(ClampedField[Network], Network):  # pyright: ignore[reportI
     tensor([3.], dtype=torch.float64)
     """
 
+    def __init__(self, whole: Network, states: Mapping[str, Tensor]) -> None:
+        super().__init__(whole, states)
+        self._constants = Constants()
+
     def energy(self, s: Tensor) -> Tensor:
-        return self.whole.energy(self.completed(s))
+        s = self.as_state(s)
+        batch = torch.broadcast_shapes(s.shape[:-1], *(x.shape[:-1] for x in self.states.values()))
+        held = [name in self.states for name in self.whole.layers]
+        parts = [
+            self._constants.expanded(self.states[name], batch)
+            if name in self.states
+            else s[..., self.layers[name]].expand(*batch, -1)
+            for name in self.whole.layers
+        ]
+        layers = [*self.whole.layers.values()]
+        return evaluated(self.whole.energy, layers, parts, held, self._constants)
+
+    def force(self, s: Tensor) -> Tensor:
+        if type(self.whole).force is Network.force:
+            return Network.force(self, s)
+        return super().force(s)
+
+    def pressure(self, s: Tensor) -> Tensor:
+        if type(self.whole).force is Network.force:
+            return Network.pressure(self, s)
+        return super().pressure(s)
 
     def energy_and_force(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        if type(self.whole).energy_and_force is Network.energy_and_force:
+            return Network.energy_and_force(self, s)
         energy, force = self.whole.energy_and_force(self.completed(s))
         return energy, self.kept(force)
 
+    def _energy_and_gradient(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        s = self._in_samples(s)
+        first = not all(self._constants.has(x, s.shape[:-1]) for x in self.states.values())
+        if first and is_plain(s):
+            with torch.no_grad():  # what is computed within a derivative can't be kept
+                self.energy(s)
+        return super()._energy_and_gradient(s)
+
     def hessian_product(self, s: Tensor, v: Tensor) -> Tensor:
+        if self._by_energy:
+            s, v = self._with_vector(s, v)
+            return -torch.func.jvp(self.force, (s.contiguous(),), (v,))[1]
         return self.kept(self.whole.hessian_product(*self._whole_with_vector(s, v)))
 
     def hessian_operator(self, s: Tensor) -> Callable[[Tensor], Tensor]:
         s = self._in_samples(s)
+        if self._by_energy:
+            backwards = torch.func.vjp(self.force, s)[1]
+            return lambda v: -backwards(self.as_state(v).expand_as(s))[0]
         product = self.whole.hessian_operator(self.completed(s))
         return lambda v: self.kept(product(self.padded(self.as_state(v).expand_as(s))))
 
     def hessian(self, s: Tensor) -> Tensor:
+        if type(self.whole).hessian is Network.hessian:
+            return Network.hessian(self, s)
         return self._block(self.whole.hessian(self.completed(s)))
+
+    @property
+    def _by_energy(self) -> bool:
+        """Whether all that is known of the whole is its energy."""
+        kind = type(self.whole)
+        return kind.force is Network.force and kind.hessian_product is Network.hessian_product
 
 
 def check_energy(energy: Any, s: Tensor) -> None:
