@@ -16,6 +16,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ctebm.dynamics.threads import small_on_one_thread
 from ctebm.early_inference.targets import state_and_target
 from ctebm.equilibria.kkt import pinned_units
 from ctebm.equilibria.linear_systems import conjugate_gradients, positive_definite
@@ -75,6 +76,7 @@ def _responsive(network: VectorField, s: Tensor, target: Tensor, one_sided: bool
     return responsive
 
 
+@small_on_one_thread()
 def chain_gradient(
     network: VectorField,
     state: StateLike,
@@ -212,6 +214,7 @@ def back_propagate(
     return g
 
 
+@small_on_one_thread()
 def implicit_gradient(network: VectorField, state: StateLike, target: ArrayLike | Tensor) -> Tensor:
     r"""Solve :math:`-J' g = \partial C / \partial s` on the unpinned units, without a matrix.
 

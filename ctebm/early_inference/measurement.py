@@ -14,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ctebm.dynamics.threads import small_on_one_thread
 from ctebm.early_inference.displacement import Displacement, DrivenRun
 from ctebm.early_inference.drive import drive_named
 from ctebm.early_inference.gradients import implicit_gradient
@@ -34,6 +35,7 @@ __all__ = ["correspondence"]
 _TOL = 1e-12  # of the equilibrium: what is left of its residual adds to every displacement
 
 
+@small_on_one_thread()
 def correspondence(
     network: VectorField,
     x: ArrayLike | Tensor | None,

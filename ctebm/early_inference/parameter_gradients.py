@@ -14,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ctebm.dynamics.threads import small_on_one_thread
 from ctebm.early_inference.force_products import (
     driven_layers,
     driven_products,
@@ -98,6 +99,7 @@ class ParameterGradient:
         return f"ParameterGradient({', '.join(shapes)})"
 
 
+@small_on_one_thread()
 def parameter_gradient(
     network: VectorField,
     x: ArrayLike | Tensor,

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ctebm.dynamics.threads import small_on_one_thread
 from ctebm.early_inference.gradients import output_error
 from ctebm.early_inference.targets import state_and_target
 from ctebm.equilibria.kkt import pinned_units
@@ -25,6 +26,7 @@ _KEPT_A_STEP = 1.5  # states: the state itself and two masks of a byte a unit
 _GRADIENTS = 2  # states a step, where all are asked for: a list, and the array made of it
 
 
+@small_on_one_thread()
 def bptt_gradient(
     network: VectorField,
     state: StateLike,

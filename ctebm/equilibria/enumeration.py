@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from ctebm.dynamics.threads import small_on_one_thread
 from ctebm.equilibria.catalogue import Catalogue
 from ctebm.equilibria.kkt import check_tolerance, residual
 from ctebm.equilibria.record import FixedPoints
@@ -22,6 +23,7 @@ ENUMERATED_UNITS, PORTION = 12, 10**6
 SINGULAR = 1e-12
 
 
+@small_on_one_thread()
 def enumerate_fixed_points(network: VectorField, tol: float | None = None) -> FixedPoints:
     r"""Return every equilibrium of up to 12 hard-sigmoid units, from all :math:`3^N` patterns.
 

@@ -11,6 +11,7 @@ import xarray as xr
 
 from ctebm.dataset import variable
 from ctebm.dynamics.integrate import simulate
+from ctebm.dynamics.threads import small_on_one_thread
 from ctebm.equilibria.record import known_energy
 from ctebm.equilibria.search import find_fixed_points
 from ctebm.networks.arrays import real_tensor
@@ -25,6 +26,7 @@ __all__ = ["phase_plane"]
 _STATES = 12  # of each point, about, while force and energy are computed
 
 
+@small_on_one_thread()
 def phase_plane(
     network: VectorField,
     units: tuple[int, int] = (0, 1),

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ctebm.dynamics.threads import small_on_one_thread
 from ctebm.equilibria.bounds import Bounds, checked_bounds, state_bounds
 from ctebm.equilibria.catalogue import Catalogue
 from ctebm.equilibria.enumeration import can_enumerate, enumerated
@@ -47,6 +48,7 @@ FLIPS = 500
 EDGE_PAIRS, BISECTIONS, EDGE_TOL, SAME_BASIN = 64, 12, 1e-6, 1e-3
 
 
+@small_on_one_thread(matrices=True)
 def find_fixed_points(
     network: VectorField,
     n_starts: int = 200,

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from ctebm.dynamics.threads import small_on_one_thread
 from ctebm.equilibria.descent import descend_to_bottom
 from ctebm.equilibria.inertia import classify, without_margin
 from ctebm.equilibria.kkt import check_tolerance, jump_beside, project, residual
@@ -40,6 +41,7 @@ SEARCH_ITERATIONS = 500
 Path = Literal["fast", "flow"]
 
 
+@small_on_one_thread()
 def settle(
     network: VectorField,
     start: StateLike | None = None,

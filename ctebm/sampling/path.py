@@ -15,6 +15,7 @@ import xarray as xr
 from torch import Tensor
 
 from ctebm.dataset import layer_of_unit, variable
+from ctebm.dynamics.threads import small_on_one_thread
 from ctebm.equilibria.kkt import check_tolerance
 from ctebm.equilibria.newton import newton_from
 from ctebm.equilibria.record import FixedPoints, points_at
@@ -29,11 +30,9 @@ from ctebm.sampling.string import AT_REST, length_along, slid
 
 __all__ = ["EnergyPath", "minimum_energy_path"]
 
-# A top of the string that Newton's method moves further than this many images is another point.
-_NEAR = 4.0
+_NEAR = 4.0  # images; a top that Newton's method moves further is another point
 _STRINGS = 8  # of states at a time, at the peak of a step
-# Ends nearer than this are one equilibrium, in units of the state.
-_SAME = 1e-6
+_SAME = 1e-6  # of the state; ends nearer than this are one equilibrium
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -152,6 +151,7 @@ class EnergyPath(Record):
         return figure.axes[0] if ax is None else ax
 
 
+@small_on_one_thread(matrices=True)
 def minimum_energy_path(
     network: Network,
     a: StateLike,

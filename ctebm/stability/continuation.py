@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ctebm.dynamics.threads import small_on_one_thread
 from ctebm.equilibria.kkt import check_tolerance, pinned_units, residual
 from ctebm.equilibria.newton import newton_from
 from ctebm.equilibria.settling import start_state
@@ -27,17 +28,15 @@ from ctebm.stability.null_space import across, on_null_space
 
 __all__ = ["continue_branch", "switch_branch"]
 
-# Every step factors the Jacobian; beyond, that takes seconds a step.
-CONTINUATION_UNITS = 2000
+CONTINUATION_UNITS = 2000  # every step factors the Jacobian, which takes seconds beyond
 # The first step, as a share of the longest; a step shorter than the second number has failed.
 FIRST, SHORTEST = 1 / 4, 1e-7
-# Newton's iterations up to which the next step is longer, and the factor; up to which it is as
-# long; and the factor of a shorter one.
+# Newton's iterations up to which the next step is longer, and as long, with the factors.
 EASY, LONGER, HARD, SHORTER = 4, 1.5, 6, 0.6
-# A branch has closed at this share of a step from its start, after so many points.
-CLOSED, CLOSING_POINTS = 0.5, 10
+CLOSED, CLOSING_POINTS = 0.5, 10  # of a step from its start after so many points: closed
 
 
+@small_on_one_thread(matrices=True)
 def continue_branch(
     family: Callable[[float], VectorField],
     start: StateLike,
@@ -125,6 +124,7 @@ def continue_branch(
     return _Follower(curve, start_point, (first, last), step, max_points).follow(t)
 
 
+@small_on_one_thread(matrices=True)
 def switch_branch(
     branch: Branch,
     event: Event,

@@ -7,6 +7,7 @@ import warnings
 import torch
 from torch import Tensor
 
+from ctebm.dynamics.threads import small_on_one_thread
 from ctebm.equilibria.inertia import DENSE_UNITS, classify
 from ctebm.equilibria.kkt import margin, pinned_units, residual
 from ctebm.equilibria.krylov import Spectrum, stacked
@@ -24,6 +25,7 @@ __all__ = ["linearize"]
 _WORK = 8  # matrices that the solver and the residuals of one sample take, about
 
 
+@small_on_one_thread(matrices=True)
 def linearize(
     network: VectorField,
     state: StateLike,

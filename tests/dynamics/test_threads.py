@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ctebm.dynamics.threads import torch_threads
+import ctebm
+from ctebm.dynamics.threads import small_on_one_thread, torch_threads
 
 
 @pytest.fixture
@@ -29,3 +30,59 @@ def test_threads_are_given_back_after_an_error(two_threads):
     with pytest.raises(KeyError), torch_threads(1, torch.zeros(1)):
         raise KeyError
     assert torch.get_num_threads() == 2
+
+
+@pytest.fixture
+def layered():
+    whole = ctebm.LayeredNetwork.random([4, 3, 2], ctebm.Tanh())
+    return whole.clamp({"x": torch.zeros(5, 4)})
+
+
+@pytest.mark.parametrize(
+    "matrices, n_samples, used", [(False, 5, 1), (False, 2**14, 2), (True, 2**14, 1)]
+)
+def test_what_is_small_computes_on_one_thread(two_threads, layered, matrices, n_samples, used):
+    """States count, or a matrix of one sample."""
+
+    @small_on_one_thread(matrices=matrices)
+    def threads_for(network, state=None):
+        return torch.get_num_threads()
+
+    state = torch.zeros(n_samples, 5)
+    assert threads_for(layered, state) == threads_for(layered, state=state) == used
+    assert torch.get_num_threads() == 2
+
+
+def test_a_large_matrix_computes_on_all_threads(two_threads):
+    @small_on_one_thread(matrices=True)
+    def threads_for(family, start):
+        return torch.get_num_threads()
+
+    assert [threads_for(None, torch.zeros(n)) for n in (255, 256)] == [1, 2]
+
+
+ENTRIES = [
+    ctebm.settle, ctebm.find_fixed_points, ctebm.enumerate_fixed_points, ctebm.phase_plane,
+    ctebm.linearize, ctebm.continue_branch, ctebm.switch_branch, ctebm.minimum_energy_path,
+    ctebm.chain_gradient, ctebm.implicit_gradient, ctebm.bptt_gradient, ctebm.parameter_gradient,
+    ctebm.correspondence,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.__name__)
+def test_every_computation_of_a_small_network_takes_one_thread(entry):
+    assert entry.__wrapped__.__name__ == entry.__name__
+
+
+def test_the_force_of_a_small_network_sees_one_thread(two_threads, layered):
+    seen = []
+
+    class Spied(ctebm.VectorField):
+        def force(self, s):
+            seen.append(torch.get_num_threads())
+            return -s
+
+    net = Spied(2, {"x": slice(0, 1), "y": slice(1, 2)})
+    ctebm.linearize(net, ctebm.settle(net, [1.0, 2.0]))
+    ctebm.bptt_gradient(net, [0.0, 0.0], [0.1], eps=0.1, n_steps=1)
+    assert set(seen) == {1}
