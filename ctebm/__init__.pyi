@@ -9,6 +9,7 @@ from . import stability as stability
 from . import sampling as sampling
 from . import early_inference as early_inference
 from . import learning as learning
+from . import sweeps as sweeps
 from . import figures as figures
 from . import study as study
 
@@ -89,6 +90,8 @@ from .learning.plan import Plan as Plan
 from .learning.training import train as train
 from .learning.record import Training as Training
 from .learning.initial_weights import weakly_coupled as weakly_coupled
+
+from .sweeps.run import sweep as sweep
 
 from .files.results import save as save
 from .files.results import open as open

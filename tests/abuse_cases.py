@@ -248,6 +248,13 @@ CALLS |= {
     "chain rule": (ctebm.Chain, {}),
     "chain by feedback": (ctebm.ChainFeedback, {}),
     "implicit rule": (ctebm.Implicit, {}),
+    "sweep": (
+        ctebm.sweep,
+        {
+            "function": lambda a: {"n": a}, "grid": {"a": [1, 2]}, "points": None, "out": None,
+            "part": None, "retry_failed": False, "tile_points": None, "threads": 1, "quiet": True,
+        },
+    ),
     "save": (
         lambda dataset, path: ctebm.save(dataset, path, overwrite=True),
         {"dataset": WRITTEN, "path": FOLDER.name + "/again.nc"},

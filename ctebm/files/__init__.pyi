@@ -9,3 +9,4 @@ from . import replacement as replacement
 from . import results as results
 from . import signals as signals
 from . import store as store
+from . import tiled as tiled

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MARK", "check_claims", "check_store", "seal_store"]
+from ctebm.files.tiled import STATUS, damaged_files, tile_lists
+
+__all__ = ["MARK", "check_claims", "check_store", "damages", "seal_store"]
 
 MARK = {"ctebm_checksums": "ctebm.checksums"}
 """Attribute of a sealed store; without it a store that lost its list would be one that never had
@@ -23,6 +25,7 @@ _LARGEST_RATIO = 1100  # of a compression; chunks of one number are not written 
 _ALLOWED = 2**31  # bytes may be claimed by a store without any
 
 _LIST = "ctebm.checksums/zarr.json"
+_STATUS = f"{STATUS}/c/"  # the chunk of a tile that says that it is finished
 _GROUP = {"zarr_format": 3, "node_type": "group"}
 
 
@@ -54,18 +57,50 @@ def check_store(folder: Path) -> bool:
     ValueError
         With a sentence on what is damaged.
     """
-    listed = _listed(folder)
-    if listed is None:
+    if _listed(folder) is None:
         return False
-    found = set(_names(folder))
+    for _, sentence in damages(folder):
+        raise ValueError(sentence)
+    return True
+
+
+def damages(folder: Path) -> Iterator[tuple[str | None, str]]:
+    """Yield what is damaged in a sealed store: the tile, or None, and a sentence.
+
+    Of a store that is written tile by tile, a tile that is not finished is no damage.
+
+    Parameters
+    ----------
+    folder : Path
+        The store.
+
+    Raises
+    ------
+    ValueError
+        If the list of checksums itself is damaged.
+    """
+    listed, found = _listed(folder) or {}, set(_names(folder))
+    tiles = tile_lists(folder)  # after the files, since a tile's list is written before them
+    for name in sorted(found):
+        if (folder / name).is_symlink():
+            yield None, f"{_in_words(folder, name)} is a link"
     for name, digest in sorted(listed.items(), key=lambda item: item[0].endswith("zarr.json")):
         if name not in found:
-            raise ValueError(f"{_in_words(folder, name)} is missing")
-        if _digest(folder / name) != digest:
-            raise ValueError(f"checksums differ in {_in_words(folder, name)}")
-    if more := sorted(found - set(listed)):
-        raise ValueError(f"{_in_words(folder, more[0])} is not of it")
-    return True
+            yield None, f"{_in_words(folder, name)} is missing"
+        elif _digest(folder / name) != digest:
+            yield None, f"checksums differ in {_in_words(folder, name)}"
+    finished = [name.removeprefix(_STATUS) for name in found if name.startswith(_STATUS)]
+    no_list = {key for key in finished if tiles.get(key) is None} if tiles else set()
+    for key in sorted(no_list):
+        yield key, f"the list of checksums of tile {key} is missing or damaged"
+    for key in finished if tiles else ():
+        for name, missing in () if key in no_list else damaged_files(folder, key):
+            words = _in_words(folder, name)
+            yield key, f"{words} is missing" if missing else f"checksums differ in {words}"
+    of_tiles = {name for allowed in tiles.values() for name in allowed or {}}
+    for name in sorted(found - set(listed) - of_tiles):
+        if not any(f"/c/{key}" in name for key in no_list):
+            yield None, f"{_in_words(folder, name)} is not of it"
 
 
 def check_claims(folder: Path, sizes: Mapping[Hashable, int]) -> None:
@@ -112,7 +147,9 @@ def _listed(folder: Path) -> dict[str, str] | None:
 def _names(folder: Path) -> list[str]:
     """Return the files that Zarr reads: descriptions and chunks."""
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return [n for n in names if re.search(r"(^|/)(zarr\.json|c|c/.*)$", n) and n != _LIST]
+    chunk = r"(^|/)(zarr\.json|c|c/(?!.*\.partial$).*)$"
+    own = _LIST.partition("/")[0]
+    return [n for n in names if re.search(chunk, n) and n.partition("/")[0] != own]
 
 
 def _digest(path: Path) -> str:

@@ -1,0 +1,13 @@
+# Every module of the wing; it is loaded when it is first used.
+
+from . import computation as computation
+from . import form as form
+from . import identity as identity
+from . import plan as plan
+from . import points as points
+from . import progress as progress
+from . import run as run
+from . import store as store
+from . import tiles as tiles
+from . import verification as verification
+from . import workers as workers

@@ -1,0 +1,269 @@
+"""``sweep()``: a function at many points, in a store that survives."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import xarray as xr
+
+from ctebm.files.lock import locked
+from ctebm.files.results import check_replaceable
+from ctebm.files.results import open as open_dataset
+from ctebm.files.tiled import sweep_tiles
+from ctebm.sweeps.computation import Job
+from ctebm.sweeps.form import Form
+from ctebm.sweeps.identity import identity
+from ctebm.sweeps.plan import SweepPlan, check_same_sweep, planned
+from ctebm.sweeps.points import Points, Scalar
+from ctebm.sweeps.progress import SweepProgress
+from ctebm.sweeps.store import FAILED, KILLED, MISSING, create_store, open_store
+from ctebm.sweeps.workers import Workers, serial, with_client
+
+__all__ = ["run_sweep", "sweep"]
+
+_MOST = 100_000  # workers, points of a tile: more are a mistake
+
+
+def sweep(
+    function: Callable[..., Any],
+    grid: Mapping[str, Iterable[Scalar]] | None = None,
+    points: Iterable[Mapping[str, Scalar]] | None = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    slurm: Mapping[str, str] | None = None,
+    part: tuple[int, int] | None = None,
+    retry_failed: bool = False,
+    tile_points: int | None = None,
+    threads: int = 1,
+    quiet: bool = True,
+) -> xr.Dataset:
+    """Call a function at every point of a grid or table, and return one dataset of all results.
+
+    Called again with the same arguments, it goes on where it was stopped or killed: what is
+    finished is neither lost nor computed again. The numbers are the same to the last bit for any
+    number of workers, tiles and interruptions, if the function is the same at the same arguments.
+
+    Parameters
+    ----------
+    function : callable
+        Takes the names of the grid as keyword arguments, each a scalar. Returns a Dataset, a
+        record of this package, or a mapping from names to numbers, of one form at every point.
+    grid : mapping of str to sequence, optional
+        Axes: name and values. Every combination is a point.
+    points : iterable of mapping, optional
+        Points one by one, on an axis ``point``; with `grid`, each at every point of the grid.
+    out : path, optional
+        A Zarr store, ``.zarr``; without it the results are in memory alone.
+    workers : int, optional
+        How many processes compute; by default this one. The script then needs
+        ``if __name__ == "__main__":``.
+    scheduler : str, optional
+        Address of a dask scheduler whose workers compute, which reach `out` by the same path.
+    slurm : mapping of str to str, optional
+        Arguments of ``dask_jobqueue.SLURMCluster``; `workers` is then the number of jobs.
+    part : tuple of int, optional
+        ``(i, n)`` computes every n-th tile from tile i on, for an array of jobs on one `out`.
+    retry_failed : bool
+        Compute points that failed before again.
+    tile_points : int, optional
+        Points computed and written together; by default enough for a second of work.
+    threads : int
+        Of torch and linear algebra in each process, on which last bits depend.
+    quiet : bool
+        False to say how far it is.
+
+    Returns
+    -------
+    xarray.Dataset
+        The axes are dimensions; ``status`` is 1 where a point is done, 2 where it failed, 3 where
+        it ended its process, 0 where it was not computed, and ``message`` says why. There numbers
+        are NaN, words empty. Whole numbers and truth values are floats. A result's own ``status``
+        and ``message`` are ``result_status`` and ``result_message``.
+
+    Raises
+    ------
+    ValueError
+        If arguments don't fit, `out` is another sweep, or no point gives a result.
+    BlockingIOError
+        If another process computes on `out`.
+    OSError
+        If `out` can't be written.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> def settled(w, b):
+    ...     pair = ctebm.DenseNetwork([[0, w], [w, 0]], [b, b], ctebm.Tanh())
+    ...     return {"state": ctebm.settle(pair).state[0]}
+    >>> found = ctebm.sweep(settled, grid={"w": [0.5, 1.0, 1.5], "b": [0.0, 0.1]})
+    >>> dict(found.sizes), int(found.status.min())
+    ({'w': 3, 'b': 2}, 1)
+    """
+    asked = _points(grid, points)
+    _check(function, workers, scheduler, slurm, part, tile_points, threads)
+    with ExitStack() as held:
+        if out is None:
+            folder = held.enter_context(TemporaryDirectory())
+            path = Path(folder, "sweep.zarr")
+        else:
+            path = _path(out)
+        who = _workers(workers, scheduler, slurm)
+        run_sweep(
+            function, asked, path, who, part=part, retry_failed=retry_failed,
+            tile_points=tile_points, threads=threads, quiet=quiet,
+        )  # fmt: skip
+        dataset = open_dataset(path)
+        _warn_of_failures(dataset)
+        return dataset.load() if out is None else dataset
+
+
+def run_sweep(
+    function: Callable[..., Any],
+    points: Points,
+    path: Path,
+    who: Any,
+    *,
+    part: tuple[int, int] | None = None,
+    retry_failed: bool = False,
+    tile_points: int | None = None,
+    threads: int = 1,
+    quiet: bool = True,
+    settings: Mapping[str, Any] | None = None,
+    history: str = "",
+    dry_run: bool = False,
+) -> SweepPlan | None:
+    """Compute what is missing in the store of a sweep, which is made if it is not there.
+
+    Parameters
+    ----------
+    function, part, retry_failed, tile_points, threads, quiet
+        As in :func:`sweep`.
+    points : Points
+        Where.
+    path : Path
+        The store.
+    who : context manager
+        Yields the :class:`~ctebm.sweeps.workers.Workers` that compute.
+    settings : mapping, optional
+        What else the results depend on.
+    history : str
+        The command.
+    dry_run : bool
+        Only plan.
+
+    Returns
+    -------
+    SweepPlan or None
+        None where the store was there.
+    """
+    what = identity(function, points, threads, settings or {})
+    redo = (MISSING, FAILED, KILLED) if retry_failed else (MISSING,)
+    job = Job(path.absolute(), points, None, cloudpickle.dumps(function), threads, redo)
+    mine = path.with_name(f"{path.name}.{part[0]}_of_{part[1]}") if part else path
+    there = path.exists()
+    if there:
+        check_replaceable(path)
+        check_same_sweep(path, what)
+    with nullcontext() if dry_run else locked(mine), who as workers:
+        progress = SweepProgress(len(points), quiet=quiet)
+        if workers.address:
+            progress.say(f"dask: {workers.address}")
+        plan = None
+        known: dict[int, tuple[Any, str]] = {}
+        if there and not dry_run:
+            sweep_tiles(path)
+            form = open_store(path).form()
+        else:
+            plan = planned(job, workers, tile_points)
+            if dry_run:
+                return plan
+            form, known = plan.form, plan.known
+            try:
+                create_store(path, points, form, plan.tiling.block, what, history)
+            except FileExistsError:  # another part of the same sweep was faster
+                check_same_sweep(path, what)
+        _compute(job, form, workers, known, part, progress)
+    return plan
+
+
+def _compute(
+    job: Job, form: Form, workers: Workers, known: dict[int, tuple[Any, str]],
+    part: tuple[int, int] | None, progress: SweepProgress,
+) -> None:  # fmt: skip
+    store = open_store(job.path)
+    job = Job(job.path, job.points, form, job.function, job.threads, job.redo)
+    status = store.status()
+    progress.done = int((~np.isin(status, job.redo)).sum())
+    tiles = store.unfinished(job.redo)
+    if part is not None:
+        tiles = tiles[tiles % part[1] == part[0] % part[1]]
+    with progress:
+        for n in workers.compute(job, tiles, known):
+            progress.advance(n)
+
+
+def _points(
+    grid: Mapping[str, Iterable[Scalar]] | None, points: Iterable[Mapping[str, Scalar]] | None
+) -> Points:
+    if grid is None and points is None:
+        raise ValueError("a sweep needs a grid or points, such as grid={'gain': [0.5, 1]}.")
+    if points is None:
+        return Points.grid(grid or {})
+    table = Points.table(points)
+    return table if grid is None else table.times(Points.grid(grid))
+
+
+def _check(
+    function: Any, workers: Any, scheduler: Any, slurm: Any, part: Any, tile_points: Any,
+    threads: Any,
+) -> None:  # fmt: skip
+    if not callable(function):
+        raise TypeError(f"expected a function to sweep, got {type(function).__name__}.")
+    for name, value in (("workers", workers), ("tile_points", tile_points), ("threads", threads)):
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not (whole and 1 <= value <= _MOST) and not (value is None and name != "threads"):
+            raise ValueError(f"{name} must be a whole number from 1 to {_MOST}, got {value!r:.80}.")
+    if scheduler is not None and (not isinstance(scheduler, str) or workers or slurm is not None):
+        raise ValueError("scheduler is an address, without workers or slurm beside it.")
+    if slurm is not None and not isinstance(slurm, Mapping):
+        raise ValueError(f"slurm is a mapping, such as {{'queue': 'main'}}, got {slurm!r:.80}.")
+    if part is not None:
+        pair = isinstance(part, tuple) and len(part) == 2 and all(type(n) is int for n in part)
+        if not pair or not 0 <= part[0] <= part[1] or part[1] < 1:
+            raise ValueError(f"part is (i, n) with 0 <= i <= n, got {part!r:.80}.")
+
+
+def _path(out: Any) -> Path:
+    try:
+        path = Path(out)
+    except TypeError as error:
+        raise TypeError(f"out is the path of a store, got {type(out).__name__}.") from error
+    if path.suffix != ".zarr" or "\0" in str(path):
+        raise ValueError(f"a sweep's out ends in .zarr, got {str(path)!r}.")
+    return path
+
+
+def _workers(workers: int | None, scheduler: str | None, slurm: Mapping[str, str] | None) -> Any:
+    if workers is None and scheduler is None and slurm is None:
+        return nullcontext(serial())
+    return with_client(workers, scheduler, slurm)
+
+
+def _warn_of_failures(dataset: xr.Dataset) -> None:
+    bad = np.flatnonzero(np.isin(dataset.status.values, (FAILED, KILLED)))
+    if bad.size:
+        first = str(dataset.message.values.ravel()[bad[0]])
+        warnings.warn(
+            f"{bad.size} of {dataset.status.size} points failed; the first says: {first}",
+            stacklevel=3,
+        )

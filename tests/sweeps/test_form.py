@@ -1,0 +1,68 @@
+"""Results of one form, and what is refused as one of another."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import ctebm
+from ctebm.sweeps.form import Form, as_result
+
+
+def result(**more):
+    data = {"s": ("unit", np.array([0.5, 1.5], "float32")), "z": 1j, "n": 3, "word": "a"}
+    coords = {"unit": ["p", "q"], "time": ("unit", [0.1, 0.2]), "gain": 2.0}
+    return xr.Dataset(data, coords).assign(more)
+
+
+def test_numbers_are_kept_in_a_type_that_can_be_missing():
+    form = Form.of(result(), ["gain"])
+    kinds = {name: one.dtype for name, one in form.swept.items()}
+    expected = {"s": "float32", "z": "complex128", "n": "float64", "word": "str"}
+    assert kinds == expected | {"time": "float64"}
+    assert form.swept["time"].coordinate and not form.swept["s"].coordinate
+    assert set(form.labels) == {"unit"} and np.isnan(form.swept["z"].missing)
+    row = form.row(result(), ["gain"])
+    assert row["n"] == 3 and row["s"].dtype == np.float32 and row["word"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (result().isel(unit=[0]), "'unit' is not that of the first point"),
+        (result().assign_coords(unit=["p", "r"]), "'unit' is not that of the first point"),
+        (result(more=1.0), "'more' is not among"),
+        (result().drop_vars("n"), "'n' is missing"),
+        (result().assign(n=1j), "'n' is complex"),
+        (result().assign(n=2**60), "beyond 2.53"),
+        (result().assign(n="three"), "'n' must hold numbers"),
+        (result().assign(word=3), "'word' must hold words"),
+        (result().assign(s=1.0), "'s' has the sizes"),
+    ],
+)
+def test_another_form_is_refused(other, words):
+    form = Form.of(result(), ["gain"])
+    with pytest.raises(ValueError, match=words):
+        form.row(other, ["gain"])
+
+
+def test_what_varies_is_no_part_of_a_result():
+    one = xr.Dataset({"error": (("eps", "unit"), [[1.0, 2.0]])}, {"eps": [0.1], "seed": 3})
+    assert as_result(one, ["eps", "seed"]).identical(xr.Dataset({"error": ("unit", [1.0, 2.0])}))
+    with pytest.raises(ValueError, match="2 entries along 'eps'"):
+        as_result(xr.Dataset({"error": ("eps", [1.0, 2.0])}), ["eps"])
+
+
+def test_records_and_mappings_are_results():
+    pair = ctebm.DenseNetwork([[0, 1], [1, 0]], [0.1, 0.2], ctebm.Tanh())
+    found = as_result(ctebm.simulate(ctebm.Dynamics(pair), [0.0, 0.0], n_steps=2, eps=0.1), [])
+    assert "result_status" in found and "status" not in found
+    assert float(as_result({"error": 0.5}, []).error) == 0.5
+    for other in (None, 3, xr.DataArray([1.0])):
+        with pytest.raises(TypeError, match="the function returned"):
+            as_result(other, [])
+    with pytest.raises(ValueError, match="nothing that could be kept"):
+        Form.of({}, [])
+    with pytest.raises(ValueError, match="a sweep can't keep"):
+        Form.of(xr.Dataset({"t": np.datetime64("2026-01-01", "ns")}), [])

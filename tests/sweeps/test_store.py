@@ -1,0 +1,97 @@
+"""The store of a sweep: what is written is what is read, and what is missing says so."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from sweep_cases import GRID, good
+
+import ctebm
+from ctebm.sweeps.form import Form
+from ctebm.sweeps.identity import identity
+from ctebm.sweeps.points import Points
+from ctebm.sweeps.store import create_store, open_store
+
+POINTS = Points.grid(GRID)
+FORM = Form.of(good(1, 0.5), ["a", "b"])
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "x.zarr"
+    create_store(path, POINTS, FORM, (2, 3), identity(good, POINTS, 1, {}), "made by hand")
+    return path
+
+
+def rows_of(store, tile):
+    arrays = store.read(tile)
+    for row, point in enumerate(store.tiling.points(tile)):
+        for name, value in FORM.row(good(**POINTS[int(point)]), ["a", "b"]).items():
+            arrays[name][row] = value
+        arrays["status"][row] = 1
+    return arrays
+
+
+def test_a_store_begins_with_nothing(path):
+    with ctebm.open(path) as dataset:
+        assert dict(dataset.sizes) == {"a": 3, "b": 4, "unit": 2}
+        assert dataset.a.values.tolist() == [1, 2, 3] and set(dataset.coords) == {
+            "a", "b", "unit", "depth"
+        }  # fmt: skip
+        assert not dataset.status.values.any() and not any(dataset.message.values.ravel())
+        assert np.isnan(dataset.s.values).all() and np.isnan(dataset.n.values).all()
+        z = dataset.z.values
+        assert z.dtype == complex and np.isnan(z.real).all() and np.isnan(z.imag).all()
+        assert not any(dataset.word.values.ravel())
+        assert dataset.status.attrs["flag_meanings"].split()[1] == "done"
+        assert dataset.attrs["history"] == "made by hand"
+    with pytest.raises(FileExistsError):
+        create_store(path, POINTS, FORM, (3, 4), identity(good, POINTS, 1, {}))
+
+
+def test_tiles_are_chunks_and_come_back(path):
+    store = open_store(path)
+    assert store.tiling.block == (2, 3) and store.unfinished().tolist() == [0, 1, 2, 3]
+    for tile in (3, 0):
+        written = rows_of(store, tile)
+        store.write(tile, written)
+        for name, values in store.read(tile).items():
+            np.testing.assert_array_equal(values, written[name])
+    assert store.unfinished().tolist() == [1, 2]
+    with ctebm.open(path) as dataset:
+        here = dataset.isel(a=slice(0, 2), b=slice(0, 3))
+        assert float(here.s.sel(a=2, b=1.0, unit="p")) == 2 and bool((here.status == 1).all())
+        assert np.isnan(dataset.z.sel(a=1, b=3.0).values)
+    for name in ("s", "z", "n", "word", "depth", "status"):
+        assert zarr.open_array(path / name, mode="r").chunks[:2] == (2, 3)
+        keys = {p.relative_to(path / name / "c").parts[:2] for p in (path / name / "c").rglob("*")}
+        assert {k for k in keys if len(k) == 2} == {("0", "0"), ("1", "1")}
+
+
+def test_a_store_tells_its_form(path):
+    found = open_store(path).form()
+    assert {n: (s.dims, s.shape, s.dtype, s.coordinate) for n, s in found.swept.items()} == {
+        n: (s.dims, s.shape, s.dtype, s.coordinate) for n, s in FORM.swept.items()
+    }
+    assert found.labels["unit"].values.tolist() == ["p", "q"]
+
+
+def test_an_ordinary_reader_reads_it(path):
+    store = open_store(path)
+    for tile in range(4):
+        store.write(tile, rows_of(store, tile))
+    with xr.open_zarr(path, consolidated=False) as dataset:
+        assert float(dataset.n.sum()) == 4 * (1 + 2 + 3)
+    assert json.loads(dataset.attrs["ctebm_sweep"])["dims"] == ["a", "b"]
+
+
+def test_what_is_no_sweep_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no sweep at"):
+        open_store(tmp_path / "x.zarr")
+    ctebm.save(xr.Dataset({"a": 1.0}), tmp_path / "x.zarr")
+    with pytest.raises(ValueError, match="not the store of a sweep"):
+        open_store(tmp_path / "x.zarr")
