@@ -19,6 +19,11 @@ from .networks.sigmoids import HardSigmoid as HardSigmoid
 from .networks.sigmoids import Logistic as Logistic
 from .networks.sigmoids import Tanh as Tanh
 from .networks.sigmoids import SmoothHardSigmoid as SmoothHardSigmoid
+from .networks.rates import SignedTanh as SignedTanh
+from .networks.rates import Identity as Identity
+from .networks.rates import ReLU as ReLU
+from .networks.rates import LeakyReLU as LeakyReLU
+from .networks.rates import Softplus as Softplus
 from .networks.activation import Custom as Custom
 from .networks.base import VectorField as VectorField
 from .networks.base import LyapunovField as LyapunovField
@@ -29,6 +34,7 @@ from .networks.sparse import SparseNetwork as SparseNetwork
 from .networks.nonconservative import AsymmetricNetwork as AsymmetricNetwork
 from .networks.nonconservative import FeedbackNetwork as FeedbackNetwork
 from .networks.hopfield import HopfieldNetwork as HopfieldNetwork
+from .networks.predictive import PredictiveNetwork as PredictiveNetwork
 from .networks.parameters import load_network as load_network
 
 from .dynamics.sde import Dynamics as Dynamics

@@ -7,6 +7,7 @@ import torch
 import ctebm
 from ctebm.early_inference.driven import ComplexNudge, HeldOutput, TangentField
 from ctebm.networks.activation import Activation
+from ctebm.networks.error_coordinates import ErrorCoordinates
 from ctebm.networks.layout import rows_of, size_of
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -117,6 +118,15 @@ def sparse(rho: Activation) -> ctebm.SparseNetwork:
     return ctebm.SparseNetwork(weight, net.bias, rho, layers=dict(net.layers))
 
 
+def predictive(rho, sizes=(5, 4, 3, 2), direction="discriminative", seed=1):
+    """Predictive coding with biases, and a precision for each layer."""
+    net = ctebm.PredictiveNetwork.random(sizes, rho, gain=1.3, seed=seed, direction=direction)
+    draw = torch.Generator().manual_seed(seed)
+    biases = [torch.randn(n, generator=draw, dtype=F64) / 5 for n in sizes]
+    precisions = [0.5 + i for i in range(len(sizes) - 1)]
+    return ctebm.PredictiveNetwork(net.weights, biases, rho, precisions, direction=direction)
+
+
 F64 = torch.float64
 CHAIN = {"x": slice(0, 1), "h": slice(1, 2), "y": slice(2, 3)}
 
@@ -145,10 +155,28 @@ def every_network() -> dict[str, ctebm.Network]:
     nets["clamped-sparse"] = nets["sparse-tanh"].clamp({"y": torch.zeros(4, dtype=F64)})
     nets["one-layer"] = whole.clamp({"x": [0.3] * 5, "h2": [0.1] * 4, "h1": [0.0] * 3})
     nets["parted"] = whole.clamp({"h1": torch.full((3,), -0.2, dtype=F64)})
+    mixed = [ctebm.Identity(), ctebm.Tanh(), torch.sin, ctebm.Softplus(2.0)]
+    nets["predictive-mixed"] = predictive(mixed)
+    nets["predictive-tanh"] = predictive(ctebm.SignedTanh())
+    nets["predictive-generative"] = predictive(mixed, direction="generative")
+    nets["2-layers-predictive"] = predictive(ctebm.Logistic(), (3, 2))
+    coded = nets["predictive-mixed"]
+    nets["clamped-predictive"] = coded.clamp({"x": torch.full((5,), 0.3, dtype=F64)})
+    nets["parted-predictive"] = coded.clamp({"h1": torch.full((3,), 0.3, dtype=F64)})
+    nets["nudged-predictive"] = coded.nudged([0.2, -0.4], 0.7)
+    turned = nets["predictive-generative"].clamp({"h2": rows(3, 4)})
+    nets["batch-nudged-predictive"] = turned.nudged(rows(3, 2), -0.2)
+    for name in ("clamped-predictive", "nudged-predictive", "batch-nudged-predictive"):
+        nets[f"errors-of-{name}"] = ErrorCoordinates(nets[name])
+    held = coded.clamp({"h2": torch.full((4,), 0.3, dtype=F64), "y": torch.ones(2, dtype=F64)})
+    nets["errors-of-parted-predictive"] = ErrorCoordinates(held)
     nets["plastic"] = ctebm.PlasticNetwork(layered(ACTIVATIONS["hard"])).to_network()
     nets["clamped-quartic"] = nets["quartic"].clamp({"x": torch.ones(2, dtype=F64)})
     nets["parted-quartic"] = nets["quartic"].clamp({"h": torch.ones(1, dtype=F64)})
-    batched = ("layered-hard", "layered-custom", "dense-tanh", "sparse-tanh", "quartic")
+    batched = (
+        "layered-hard", "layered-custom", "dense-tanh", "sparse-tanh", "quartic",
+        "predictive-mixed", "predictive-generative",
+    )  # fmt: skip
     for name in batched:
         size = size_of(nets[name].layers["x"])
         nets[f"batch-{name}"] = nets[name].clamp({"x": rows(3, size)})

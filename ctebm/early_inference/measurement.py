@@ -201,10 +201,7 @@ def _equilibrium(
                 f"{tol:g}: its displacement would measure how it relaxes; settle it first."
             )
         return settle(network, s, tol=tol)
-    if start is None:
-        if network.n_units is None:
-            raise ValueError("this network takes states of any length; give a start.")
-        start = torch.zeros(network.n_units)
+    start = network.first_guess() if start is None else start
     fixed = settle(network, one_state_each(network, start, "start", n_samples), tol=tol)
     return _polished(network, fixed, tol)
 

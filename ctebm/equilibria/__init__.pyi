@@ -12,6 +12,7 @@ from . import linear_systems as linear_systems
 from . import newton as newton
 from . import phase_plane as phase_plane
 from . import picard as picard
+from . import predictive_errors as predictive_errors
 from . import record as record
 from . import relaxation as relaxation
 from . import rows as rows

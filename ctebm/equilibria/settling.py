@@ -17,6 +17,7 @@ from ctebm.equilibria.descent import descend_to_bottom
 from ctebm.equilibria.inertia import classify, without_margin
 from ctebm.equilibria.kkt import check_tolerance, jump_beside, project, residual
 from ctebm.equilibria.picard import picard
+from ctebm.equilibria.predictive_errors import descend_in_errors, is_predictive
 from ctebm.equilibria.record import FixedPoints, points_at
 from ctebm.equilibria.relaxation import LARGEST, relax
 from ctebm.equilibria.rows import Rows, has_energy
@@ -59,7 +60,8 @@ def settle(
     network : VectorField
         Its clamped inputs, if any, set the batch.
     start : array, (*batch, unit), or a record with such a ``state``, optional
-        By default the state 0, which lies between the kinks. A start that is an equilibrium,
+        By default what the network gives as its ``first_guess``: the state 0, which lies between
+        the kinks, or the forward pass of a predictive network. A start that is an equilibrium,
         stable or not, is returned: ``stability`` tells which.
     tol : float, optional
         Bound on the residual at the returned point (see :class:`FixedPoints`); by default 1e-10,
@@ -141,8 +143,11 @@ def settle_rows(
         return ends
     rounding = PICARD_ROUNDINGS * torch.finfo(s.dtype).eps
     goal = max(tol / PICARD_SHARE, min(tol, rounding))
+    before = torch.zeros(len(s), dtype=torch.long, device=s.device)
+    if is_predictive(rows):
+        s, before = descend_in_errors(rows, s, goal, max_iterations)
     found = picard(rows.network, s, goal, max_iterations)
-    ends, moving = Ends(found.state, found.steps, {}), found.first > tol
+    ends, moving = Ends(found.state, before + found.steps, {}), found.first > tol
     if has_energy(rows):
         # a step that overshoots may end anywhere: above the start, or at a saddle; a unit that
         # stands at a kink by chance may be let go there
@@ -269,11 +274,7 @@ def settle_from(network: VectorField, starts: Tensor, tol: float) -> Tensor:
 def start_state(network: VectorField, start: StateLike | None) -> Tensor:
     """Return starts as states inside the box, one for each sample, checked."""
     free_network(network)
-    if start is None:
-        if network.n_units is None:
-            raise ValueError("this network takes states of any length; give a start.")
-        start = torch.zeros(network.n_units, dtype=network.dtype, device=network.device)
-    s = network.finite_state(start)
+    s = network.finite_state(network.first_guess() if start is None else start)
     batch = broadcast(start=s.shape[:-1], network=network.batch)
     s = project(network, s.expand(*batch, -1).clone())
     check_motion(network, s)

@@ -9,6 +9,7 @@ from . import constants as constants
 from . import dense as dense
 from . import energy as energy
 from . import held as held
+from . import error_coordinates as error_coordinates
 from . import hopfield as hopfield
 from . import kinks as kinks
 from . import layered as layered
@@ -19,6 +20,9 @@ from . import nonconservative as nonconservative
 from . import numbers as numbers
 from . import pairwise as pairwise
 from . import parameters as parameters
+from . import predictive as predictive
+from . import rates as rates
 from . import record as record
 from . import sigmoids as sigmoids
 from . import sparse as sparse
+from . import stacks as stacks

@@ -179,6 +179,18 @@ class VectorField(ABC):
         """
         return ClampedField(self, self._layer_states(states))
 
+    def first_guess(self) -> Tensor:
+        """Return a state from which to settle, if no other is given: 0, ``(*batch, unit)``.
+
+        Raises
+        ------
+        ValueError
+            If the number of units is not known.
+        """
+        if self.n_units is None:
+            raise ValueError("this network takes states of any length; give a start.")
+        return torch.zeros(self.n_units, dtype=self.dtype, device=self.device)
+
     @property
     def origin(self) -> tuple[VectorField, dict[str, Tensor]]:
         """The motion of all layers that this was clamped from, and the states of held layers.

@@ -3,9 +3,8 @@ r"""Layers coupled to their neighbours: eq. 6 with couplings in blocks."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -17,9 +16,9 @@ from ctebm.networks.activation import Activation, as_activation
 from ctebm.networks.arrays import finite_tensors
 from ctebm.networks.blocks import Blocks, product
 from ctebm.networks.layout import consecutive, layer_names, without_layer
-from ctebm.networks.memory import check_matrices, check_memory
-from ctebm.networks.numbers import finite, whole
+from ctebm.networks.memory import check_matrices
 from ctebm.networks.pairwise import PairwiseField, PairwiseNetwork, affine
+from ctebm.networks.stacks import glorot_weights
 
 _DENSE_UNITS = 100  # up to which one dense product is faster than a product a block
 
@@ -196,16 +195,8 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
             For less than two layers, an empty one, a gain that is negative or not finite, or
             weights that do not fit the free memory.
         """
-        sizes = _layer_sizes(sizes)
-        gain, seed = finite("gain", gain, low=0), whole("seed", seed, least=0)
-        blocks = [m * n for m, n in pairwise(sizes)]
-        what = f"a network of {' - '.join(f'{n:,}' for n in sizes)} units"
-        check_memory(what, 8 * (2 * sum(blocks) + 2 * max(blocks)), "use smaller layers")
-        streams = np.random.SeedSequence(seed).spawn(len(sizes) - 1)
-        weights = [
-            np.random.default_rng(stream).uniform(-1, 1, (m, n)) * gain * np.sqrt(6 / (m + n))
-            for stream, (m, n) in zip(streams, pairwise(sizes), strict=True)
-        ]
+        weights = glorot_weights(sizes, gain, seed)
+        sizes = [len(weights[0]), *(W.shape[1] for W in weights)]
         network = cls(weights, [np.zeros(n) for n in sizes], activation, dtype=dtype)
         return network.centred() if centred else network
 
@@ -243,16 +234,6 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_kept"}
-
-
-def _layer_sizes(sizes: Sequence[int]) -> list[int]:
-    """Return the sizes of two or more layers."""
-    if not isinstance(sizes, Iterable) or getattr(sizes, "ndim", 1) != 1:
-        raise ValueError(f"expected the sizes of two or more layers, got {sizes!r}.")
-    checked = [whole("size", n, least=1, remedy="a layer has units") for n in sizes]
-    if len(checked) < 2:
-        raise ValueError(f"expected two or more layers, got sizes {checked}.")
-    return checked
 
 
 def whole_layers(network: LayeredField) -> list[Tensor]:

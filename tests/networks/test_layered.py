@@ -200,7 +200,7 @@ def test_a_network_that_is_held_whole_has_no_weights_left():
 def test_a_random_network_is_estimated_by_its_weights(monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "ctebm.networks.layered.check_memory", lambda what, n_bytes, *_: asked.append(n_bytes)
+        "ctebm.networks.stacks.check_memory", lambda what, n_bytes, *_: asked.append(n_bytes)
     )
     ctebm.LayeredNetwork.random([3, 5, 2], ctebm.Tanh())
     # drawn and copied, and while the largest block is scaled two more of it
