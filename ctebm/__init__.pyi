@@ -78,6 +78,9 @@ from .early_inference.laws import discretisation_error as discretisation_error
 from .early_inference.laws import cascade_coefficient as cascade_coefficient
 from .early_inference.laws import paper_coefficient as paper_coefficient
 from .early_inference.laws import half_time as half_time
+from .early_inference.leaky_laws import leaky_coefficient as leaky_coefficient
+from .early_inference.nudge_laws import rescaled_loss as rescaled_loss
+from .early_inference.nudge_laws import nudge_limit as nudge_limit
 from .early_inference.measurement import correspondence as correspondence
 from .early_inference.record import Correspondence as Correspondence
 

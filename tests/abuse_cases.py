@@ -48,6 +48,11 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         ctebm.DenseNetwork,
         {"weight": [[0, 1], [1, 0]], "bias": [0, 0], "activation": ctebm.Tanh(), "layers": None},
     ),
+    "predictive": (
+        ctebm.PredictiveNetwork,
+        {"weights": [[[1.0]]], "biases": [[0], [0]], "activation": ctebm.SignedTanh(),
+         "precisions": [1.0]},
+    ),
     "asymmetric": (
         ctebm.AsymmetricNetwork,
         {"weight": [[0, 1], [-1, 0]], "bias": [0, 0], "activation": ctebm.Tanh()},
@@ -129,6 +134,12 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "error": (ctebm.discretisation_error, {"depth": 1, "time": 0.5, "eps": 0.1}),
     "cascade": (ctebm.cascade_coefficient, {"depth": 1, "n_steps": 3, "eps": 0.1, "order": 2}),
     "paper": (ctebm.paper_coefficient, {"depth": 1, "eps": 0.1}),
+    "leaky": (ctebm.leaky_coefficient, {"n_steps": 3, "eps": 0.1, "leaks": [1.0, 2.0]}),
+    "rescaled": (
+        ctebm.rescaled_loss,
+        {"network": FREE, "state": REST, "target": Y, "beta": 0.1},
+    ),
+    "limit": (ctebm.nudge_limit, {"network": FREE, "state": REST}),
     "half": (ctebm.half_time, {"depth": 1}),
     "correspondence": (
         ctebm.correspondence,

@@ -6,10 +6,14 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 import xarray as xr
 
 from ctebm.dataset import layer_of_unit, variable
+from ctebm.early_inference.after_arrival import displacement_after_arrival, leak_of_layers
+from ctebm.early_inference.drive import Replace
 from ctebm.early_inference.laws import driven_coefficient, paper_coefficient
+from ctebm.early_inference.leaky_laws import leaky_coefficient
 from ctebm.networks.activation import Activation
 from ctebm.networks.record import with_origin
 
@@ -57,7 +61,7 @@ def correspondence_dataset(record: Correspondence) -> xr.Dataset:
     record : Correspondence
         What :func:`ctebm.correspondence` returns.
     """
-    data = _equilibrium(record) | _measured(record) | _laws(record)
+    data = _equilibrium(record) | _measured(record) | _laws(record) | _leaks(record)
     outputs = f"unit_{record.layers[-1]}"
     data["target"] = variable(("sample", outputs), record.target, "target states")
     coords = {
@@ -113,6 +117,45 @@ def _laws(record: Correspondence) -> dict[str, xr.Variable]:
         "paper_coefficient": variable(curve, paper, "eps^(k+1), size at first arrival"),
         "continuous_coefficient": variable(curve, flow, "coefficient in continuous time"),
     }
+
+
+def _leaks(record: Correspondence) -> dict[str, xr.Variable]:
+    """Return what the layers' own curvature makes of the law, for Euler steps."""
+    fixed, drive = record.fixed, record.drive
+    leak = leak_of_layers(fixed.network, fixed.state, record.target, drive.one_sided)
+    leak[~fixed.converged] = math.nan
+    data = {"leak": variable(("sample", "layer"), leak, "curvature along the chain gradient")}
+    if record.order != 1:
+        return data
+    c = leak.cpu().numpy()[:, ::-1].copy()  # from the output down
+    if isinstance(drive, Replace):
+        c[:, 0] = 1
+    rows = [_leaky(c[:, drive.lead :], n, eps, drive.lead) for eps, n in _runs(record)]
+    data["leaky_coefficient"] = variable(
+        _LAYER, np.stack(rows, 1), "coefficient of the feedback path with each layer's own leak"
+    )
+    after = [
+        displacement_after_arrival(fixed.network, fixed.state, record.target, eps, drive)
+        for eps in record.eps.tolist()
+    ]
+    text = "linear response one step after the first arrival of each layer"
+    data["after_arrival"] = variable(("sample", "eps", "unit"), torch.stack(after, 1), text)
+    return data
+
+
+def _runs(record: Correspondence) -> list[tuple[float, np.ndarray]]:
+    """Return the step size and the saved steps of each run, -1 where there is none."""
+    return list(zip(record.eps.tolist(), record.step.cpu().numpy(), strict=True))
+
+
+def _leaky(c: np.ndarray, steps: np.ndarray, eps: float, lead: int) -> np.ndarray:
+    """Return the coefficients of each sample, ``(sample, save, layer)``, the output last."""
+    known, leaks = np.where(steps >= 0, steps, 0), np.nan_to_num(c)
+    columns = [np.ones((len(c), len(steps)))] * lead  # what is clamped is there at once
+    for k in range(c.shape[1]):
+        a = leaky_coefficient(known, eps, leaks[:, : k + 1])
+        columns.append(np.where(np.isnan(c[:, : k + 1]).any(1)[:, None], np.nan, a))
+    return np.where(np.asarray(steps >= 0)[:, None], np.stack(columns[::-1], -1), np.nan)
 
 
 def _settings(record: Correspondence) -> dict[str, Any]:

@@ -5,7 +5,7 @@ them the energy of a chain whose last layer is held or nudged is a sum of square
 the end, so that the Hessian is about the precision plus a matrix of the rank of the output
 (Goemaere et al., arXiv:2505.20137): conjugate gradients need few steps, however deep the network.
 
-Letters: error ``e``, adjoint ``a`` = :math:`\partial E / \partial s` through all later layers,
+Letters: error ``e`` (the state ``s`` of this network), adjoint ``a`` = :math:`\partial E / \partial s` through all later layers,
 slope and curvature of the rate, tangents with a dot.
 """
 
@@ -60,16 +60,16 @@ class ErrorCoordinates(Network):
         parts = self.network.parts(s)
         return self.network.joined([parts[0], *self.network.errors(parts)], s)
 
-    def energy(self, e: Tensor) -> Tensor:
-        return self.network.energy(self.states(e))
+    def energy(self, s: Tensor) -> Tensor:
+        return self.network.energy(self.states(s))
 
-    def force(self, e: Tensor) -> Tensor:
-        e = self._in_samples(e)
+    def force(self, s: Tensor) -> Tensor:
+        e = self._in_samples(s)
         states, errors = self._pass(e)
         return self._force(e, states, errors)
 
-    def energy_and_force(self, e: Tensor) -> tuple[Tensor, Tensor]:
-        e = self._in_samples(e)
+    def energy_and_force(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        e = self._in_samples(s)
         states, errors = self._pass(e)
         energy = e.new_zeros(e.shape[:-1])
         for p, error in zip(self.network.predictions, errors[1:], strict=True):

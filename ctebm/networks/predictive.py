@@ -9,6 +9,8 @@ Letters: state ``s``, error ``e``, precision ``p`` = 1/v, rate :math:`\phi`, slo
 the rate, ``m`` the precision times the error.
 """
 
+# Long because the two directions, clamping and the closed forms share one order of layers.
+
 from __future__ import annotations
 
 import copy
@@ -198,15 +200,12 @@ class PredictiveNetwork(Network):
     @property
     def predictions(self) -> list[Prediction]:
         """What each layer predicts of the next, in the order in which they predict."""
-        if self.direction == "discriminative":
-            of = zip(
-                self.weights, self.biases[1:], self.precisions, self.activations[:-1], strict=True
-            )
-            return [Prediction(*each) for each in of]
-        turned = zip(
-            self.weights, self.biases[:-1], self.precisions, self.activations[1:], strict=True
-        )
-        return [Prediction(W.mT, *rest) for W, *rest in turned][::-1]
+        up = self.direction == "discriminative"
+        weights = self.weights if up else [W.mT for W in self.weights]
+        biases = self.biases[1:] if up else self.biases[:-1]
+        rates = self.activations[:-1] if up else self.activations[1:]
+        each = map(Prediction, weights, biases, self.precisions, rates)
+        return [*each] if up else [*each][::-1]
 
     @property
     def order(self) -> list[str]:

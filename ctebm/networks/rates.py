@@ -1,8 +1,9 @@
 r"""The rates of machine learning: identity, ReLU, its leaky relative, softplus, the signed tanh.
 
-All but the last grow without bound. In eq. 6 the couplings of such rates can outgrow the leak: where an eigenvalue of ``W`` exceeds 1
-on states that all rise together, the energy falls without bound, and the state grows. In
-predictive coding the energy is a sum of squares, bounded below for every rate.
+All but the last grow without bound. In eq. 6 the couplings of such rates can outgrow the leak:
+where an eigenvalue of ``W`` exceeds 1 on states that all rise together, the energy falls without
+bound, and the state grows. In predictive coding the energy is a sum of squares, bounded below for
+every rate.
 """
 
 from __future__ import annotations

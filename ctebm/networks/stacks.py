@@ -1,4 +1,4 @@
-"""What networks in layers are given: weights and biases that fit, a rate a layer, random weights."""
+"""What layers are made of: weights and biases that fit, a rate each, random weights."""
 
 from __future__ import annotations
 
