@@ -155,7 +155,9 @@ def _leaky(c: np.ndarray, steps: np.ndarray, eps: float, lead: int) -> np.ndarra
     for k in range(c.shape[1]):
         a = leaky_coefficient(known, eps, leaks[:, : k + 1])
         columns.append(np.where(np.isnan(c[:, : k + 1]).any(1)[:, None], np.nan, a))
-    return np.where(np.asarray(steps >= 0)[:, None], np.stack(columns[::-1], -1), np.nan)
+    a = np.stack(columns[::-1], -1)
+    a[:, steps < 0] = np.nan
+    return a
 
 
 def _settings(record: Correspondence) -> dict[str, Any]:

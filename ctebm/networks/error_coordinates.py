@@ -5,8 +5,9 @@ them the energy of a chain whose last layer is held or nudged is a sum of square
 the end, so that the Hessian is about the precision plus a matrix of the rank of the output
 (Goemaere et al., arXiv:2505.20137): conjugate gradients need few steps, however deep the network.
 
-Letters: error ``e`` (the state ``s`` of this network), adjoint ``a`` = :math:`\partial E / \partial s` through all later layers,
-slope and curvature of the rate, tangents with a dot.
+Letters: error ``e`` (the state ``s`` of this network), adjoint ``a`` =
+:math:`\partial E / \partial s` through all later layers, slope and curvature of the rate, tangents
+with a dot.
 """
 
 from __future__ import annotations
