@@ -150,13 +150,15 @@ def _runs(record: Correspondence) -> list[tuple[float, np.ndarray]]:
 
 def _leaky(c: np.ndarray, steps: np.ndarray, eps: float, lead: int) -> np.ndarray:
     """Return the coefficients of each sample, ``(sample, save, layer)``, the output last."""
-    known, leaks = np.where(steps >= 0, steps, 0), np.nan_to_num(c)
+    saved = np.asarray(steps >= 0)
+    known, leaks = np.where(saved, steps, 0), np.nan_to_num(c)
     columns = [np.ones((len(c), len(steps)))] * lead  # what is clamped is there at once
     for k in range(c.shape[1]):
         a = leaky_coefficient(known, eps, leaks[:, : k + 1])
-        columns.append(np.where(np.isnan(c[:, : k + 1]).any(1)[:, None], np.nan, a))
+        a[np.isnan(c[:, : k + 1]).any(1)] = np.nan
+        columns.append(a)
     a = np.stack(columns[::-1], -1)
-    a[:, steps < 0] = np.nan
+    a[:, ~saved] = np.nan
     return a
 
 

@@ -43,8 +43,8 @@ def output_response(network: Network, state: StateLike) -> Tensor:
     >>> import ctebm
     >>> from ctebm.early_inference.nudge_laws import output_response
     >>> net = ctebm.PredictiveNetwork([[[2.0]], [[3.0]]], [[0], [0], [0]], ctebm.Identity())
-    >>> output_response(net.clamp({"x": [0.5]}), [1.0, 3.0])  # 1 + 3^2
-    tensor([[10.0000]], dtype=torch.float64)
+    >>> output_response(net.clamp({"x": [0.5]}), [1.0, 3.0]).round(decimals=9)  # 1 + 3^2
+    tensor([[10.]], dtype=torch.float64)
     """
     if not isinstance(network, Network):
         raise ValueError(

@@ -8,8 +8,8 @@ from . import blocks as blocks
 from . import constants as constants
 from . import dense as dense
 from . import energy as energy
-from . import held as held
 from . import error_coordinates as error_coordinates
+from . import held as held
 from . import hopfield as hopfield
 from . import kinks as kinks
 from . import layered as layered
