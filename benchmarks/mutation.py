@@ -2,14 +2,16 @@
 
 ``python benchmarks/mutation.py equilibria learning --n 40 --seed 1`` changes one operator, number,
 condition or call of a module at a time, at places drawn with the seed, and runs the tests that
-mirror the module and the examples in its docstrings. It prints a line for each mutant and the
-survivors in a table, and exits with 1 where fewer than 90 % are killed.
+mirror the module and the examples in its docstrings. Without wings it draws from the whole package.
+It prints a line for each mutant and the survivors in a table, and exits with 1 where fewer than
+90 % are killed.
 
 The tree is copied; nothing is written into it. Each mutant is a fork of one process that has
-loaded the libraries, so that a mutant costs its tests alone. A mutant is killed by a failing test,
-by a crash, and by tests that take three times as long as they should. Annotations, docstrings,
-decorators, errors' words, named constants of a module (tolerances, sizes of portions), and what no
-right program notices (``strict``, ``stacklevel``) are left as they are.
+loaded the libraries, so that a mutant costs its tests alone, and the tests that run the changed
+line (or the nearest to it) come first. A mutant is killed by a failing test, by a crash, and by
+tests that take three times as long as they should. Annotations, docstrings, decorators, errors'
+words, named constants of a module (tolerances, sizes of portions), and what no right program
+notices (``strict``, ``stacklevel``) are left as they are.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import ast
 import compileall
 import copy
 import importlib
+import json
 import os
 import pkgutil
 import random
@@ -27,6 +30,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -34,6 +38,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from py_compile import PycInvalidationMode
+from types import FrameType
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 GOAL = 0.9  # of the mutants are killed
@@ -166,6 +173,55 @@ def _words(node: ast.AST) -> str:
     return " ".join(ast.unparse(node).split())
 
 
+class Trace:
+    """Notes which lines of a module each test runs, and for how long it runs."""
+
+    def __init__(self, module: str, notes: Path) -> None:
+        self.module, self.notes = module, notes
+        self.lines: dict[str, list[int]] = {}
+        self.seconds: dict[str, float] = {}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        lines: set[int] = set()
+
+        def inside(frame: FrameType, event: str, value: object):
+            lines.add(frame.f_lineno)
+            return inside
+
+        def enter(frame: FrameType, event: str, value: object):
+            return inside(frame, event, value) if frame.f_code.co_filename == self.module else None
+
+        start = time.perf_counter()
+        threading.settrace(enter)
+        sys.settrace(enter)
+        try:
+            return (yield)
+        finally:
+            sys.settrace(None)
+            threading.settrace(None)  # pyright: ignore[reportArgumentType]
+            self.lines[item.nodeid] = sorted(lines)
+            self.seconds[item.nodeid] = time.perf_counter() - start
+
+    def pytest_sessionfinish(self) -> None:
+        self.notes.write_text(json.dumps([self.lines, self.seconds]))
+
+
+class Nearest:
+    """Puts the tests first that run the lines nearest to a place, the quickest of these first."""
+
+    def __init__(self, line: int, notes: Path) -> None:
+        self.line = line
+        self.lines, self.seconds = json.loads(notes.read_text())
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=self.distance)
+
+    def distance(self, item: pytest.Item) -> tuple[float, float]:
+        steps = [abs(self.line - line) for line in self.lines.get(item.nodeid, [])]
+        return min(steps, default=float("inf")), self.seconds.get(item.nodeid, 0.0)
+
+
 class Bench:
     """A copy of the tree in which mutants are tried."""
 
@@ -189,34 +245,44 @@ class Bench:
         tests = Path("tests", *file.parts[1:-1], f"test_{file.stem}.py")
         return [str(path) for path in (file, tests) if (self.where / path).exists()]
 
-    def outcome(self, file: Path, source: str, limit: float) -> tuple[str, float]:
+    def trace(self, file: Path) -> tuple[str, float]:
+        """Return how the tests of a module end as it is, the seconds they take; note its lines."""
+        return self._end(self.tests_of(file), Trace(str(self.where / file), self._notes(file)), 600)
+
+    def outcome(self, file: Path, source: str, line: int, limit: float) -> tuple[str, float]:
         """Return how the tests of a module end when it reads so, and the seconds they took."""
         path = self.where / file
-        before, start = path.read_text(), time.monotonic()
+        before = path.read_text()
         path.write_text(source)
         try:
-            child = os.fork()
-            if child == 0:
-                _run_tests(self.where, self.tests_of(file))
-            while True:
-                ended, status = os.waitpid(child, os.WNOHANG)
-                seconds = time.monotonic() - start
-                if ended:
-                    survived = os.WIFEXITED(status) and os.WEXITSTATUS(status) in (0, 5)
-                    return ("survived" if survived else "killed"), seconds
-                if seconds > limit:
-                    os.killpg(child, signal.SIGKILL)
-                    os.waitpid(child, 0)
-                    return "too slow", seconds
-                time.sleep(0.02)
+            return self._end(self.tests_of(file), Nearest(line, self._notes(file)), limit)
         finally:
             path.write_text(before)
+
+    def _notes(self, file: Path) -> Path:
+        return self.where / f"{'-'.join(file.parts)}.json"
+
+    def _end(self, tests: list[str], plugin: object, limit: float) -> tuple[str, float]:
+        start = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            _run_tests(self.where, tests, plugin)
+        while True:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            seconds = time.monotonic() - start
+            if ended:
+                survived = os.WIFEXITED(status) and os.WEXITSTATUS(status) in (0, 5)
+                return ("survived" if survived else "killed"), seconds
+            if seconds > limit:
+                os.killpg(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                return "too slow", seconds
+            time.sleep(0.02)
 
 
 def _load_libraries() -> None:
     """Load what the package and its tests import, and forget the package."""
     import hypothesis
-    import pytest  # noqa: F401
     import sybil  # noqa: F401
 
     import ctebm
@@ -230,7 +296,7 @@ def _load_libraries() -> None:
         del sys.modules[name]
 
 
-def _run_tests(where: Path, tests: list[str]) -> None:
+def _run_tests(where: Path, tests: list[str], plugin: object) -> None:
     """Run tests in this process, a child, and end it."""
     os.setsid()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
@@ -239,12 +305,10 @@ def _run_tests(where: Path, tests: list[str]) -> None:
     os.dup2(log, 2)
     os.chdir(where)
     sys.path[:] = [str(where), *(path for path in sys.path if path not in ("", str(ROOT)))]
-    import pytest
-
     quiet = ["-x", "-q", "-p", "no:cacheprovider"]
     code = 3
     try:
-        code = int(pytest.main([*quiet, *tests]))
+        code = int(pytest.main([*quiet, *tests], [plugin]))
     finally:
         os._exit(code)
 
@@ -252,7 +316,7 @@ def _run_tests(where: Path, tests: list[str]) -> None:
 def main() -> int:
     """Print what survives, and return 1 where too much does."""
     ask = argparse.ArgumentParser(description=__doc__)
-    ask.add_argument("wings", nargs="+", help="wings or modules, as equilibria or networks/base")
+    ask.add_argument("wings", nargs="*", default=["."], help="as equilibria or networks/base")
     ask.add_argument("--n", type=int, default=40, help="mutants of each")
     ask.add_argument("--seed", type=int, default=0)
     a = ask.parse_args()
@@ -293,8 +357,7 @@ def trial(bench: Bench, wing: str, n: int, seed: int) -> Iterator[tuple[Mutant, 
     for mutant in sorted(chosen, key=lambda mutant: mutant.file):
         file = mutant.file.relative_to(bench.where)
         if file not in limits:
-            plain = ast.unparse(ast.parse(mutant.file.read_text()))
-            outcome, seconds = bench.outcome(file, plain, 600)
+            outcome, seconds = bench.trace(file)
             if outcome != "survived":
                 print(f"left out, since its tests fail without a change: {file}", flush=True)
                 print((bench.where / "log.txt").read_text()[-2000:])
@@ -303,7 +366,7 @@ def trial(bench: Bench, wing: str, n: int, seed: int) -> Iterator[tuple[Mutant, 
         if file in broken:
             continue
         found = replace(mutant, file=file)
-        yield found, *bench.outcome(file, mutant.source, limits[file])
+        yield found, *bench.outcome(file, mutant.source, mutant.line, limits[file])
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Both libraries see unit steps: the drift is multiplied by :math:`\epsilon` and t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,17 +18,13 @@ from torch import Tensor
 from ctebm.dynamics.methods import Method
 from ctebm.dynamics.noise import BrownianSteps
 from ctebm.dynamics.sde import Dynamics
-from ctebm.dynamics.unit_steps import Motion, Ticks, UnitSteps, column
+from ctebm.dynamics.unit_steps import Ticks, UnitSteps, column
 from ctebm.networks.kinks import Box
 
-__all__ = ["Counted", "Flow", "flow", "integrate_adaptive", "noise_of_a_step"]
+__all__ = ["Flow", "flow", "noise_of_a_step"]
 
 Drift = Callable[[Tensor, Tensor], Tensor]
 Flow = Callable[[Tensor, list[int]], Tensor]
-
-_FIRST_STEP = 2**-6  # of the shortest time between two saves: an adaptive step with noise
-_LEAST_STEP = 2**-20  # of the first step, below which an adaptive step is not refined
-_PATH_GRAIN = 2**-4  # of the least step: how finely the path of the noise is resolved
 
 
 def flow(
@@ -177,116 +172,6 @@ def _langevin(
         return _tensor(states).reshape(len(stops), *shape)
 
     return advance
-
-
-class Counted(Dynamics):
-    """Dynamics that count their evaluations and end with the last that is allowed.
-
-    Parameters
-    ----------
-    dynamics : Dynamics
-        What moves.
-    most : int
-        Evaluations that are allowed.
-
-    Attributes
-    ----------
-    n : int
-        Evaluations so far.
-    time : float
-        The end of the last step that was accepted, if the solver tells.
-    """
-
-    def __init__(self, dynamics: Dynamics, most: int) -> None:
-        vars(self).update(vars(dynamics))
-        self.n: int = 0
-        self.most: int = most
-        self.time: float = -math.inf
-
-    def f(self, t: Tensor | float, s: Tensor) -> Tensor:
-        if self.n == self.most:
-            raise Exhausted
-        self.n += 1
-        return super().f(t, s)
-
-    __call__ = f
-
-    def callback_accept_step(self, t: Tensor, s: Tensor, dt: Tensor) -> None:
-        """Note how far torchdiffeq has come."""
-        self.time = float(t + dt)
-
-
-class Exhausted(Exception):
-    """No more evaluations are allowed."""
-
-
-def integrate_adaptive(
-    dynamics: Counted,
-    method: Method,
-    start: Tensor,
-    times: Tensor,
-    rtol: float,
-    atol: float,
-    seed: int | None,
-) -> Tensor:
-    """Return the states at `times` by a method that chooses its steps, one for the whole batch.
-
-    Where the evaluations are exhausted before the last time, the states at the times before.
-    """
-    if seed is not None:
-        return _adaptive_langevin(dynamics, method, start, times, rtol, atol, seed)
-
-    def solve(f: Drift, ts: Tensor) -> Tensor:
-        return _tensor(
-            torchdiffeq.odeint(f, start, ts.to(start), rtol=rtol, atol=atol, method=method.ode)
-        )
-
-    try:
-        return solve(dynamics, times)
-    except Exhausted:
-        reached = times[times <= dynamics.time]
-        if len(reached) < 2:
-            return start.unsqueeze(0)
-        # the steps do not depend on what is saved: the same ones again, to the last of these
-        return solve(super(Counted, dynamics).f, reached)
-
-
-def _adaptive_langevin(
-    dynamics: Counted,
-    method: Method,
-    start: Tensor,
-    times: Tensor,
-    rtol: float,
-    atol: float,
-    seed: int,
-) -> Tensor:
-    """Return the states at `times`, each the end of a step: torchsde interpolates in between.
-
-    With the dyadic tree the path is a function of time. By default torchsde's tree, and with it
-    the path, follows the queries, so that another tolerance would be another path; and it recurses
-    once a step, and fails after 20,000.
-    """
-    sde = Motion(dynamics, method.calculus, start.shape)
-    first = float(times.diff().min()) * _FIRST_STEP
-    least = first * _LEAST_STEP
-    brownian = torchsde.BrownianInterval(
-        t0=float(times[0]), t1=float(times[-1]), size=sde.flat, dtype=start.dtype,
-        device=start.device, entropy=seed % 2**63, halfway_tree=True, tol=least * _PATH_GRAIN,
-        cache_size=256, levy_area_approximation="space-time",
-    )  # fmt: skip
-    states = [start.reshape(sde.flat)]
-    for ts in times.unfold(0, 2, 1):
-        try:
-            with torch.random.fork_rng(devices=[]):
-                out = torchsde.sdeint(
-                    sde, states[-1], ts, bm=brownian, method=method.sde, adaptive=True, dt=first,
-                    dt_min=least, rtol=rtol, atol=atol,
-                )  # fmt: skip
-        except Exhausted:
-            break
-        states.append(_tensor(out)[-1])
-        dynamics.time = float(ts[-1])
-    return torch.stack(states).reshape(len(states), *start.shape)
 
 
 def _as_factor(eps: Tensor, start: Tensor) -> Tensor:

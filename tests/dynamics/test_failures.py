@@ -43,6 +43,7 @@ def test_a_run_with_nobody_left_ends():
 
 def test_a_sample_that_fails_late_in_a_stretch_is_traced_to_its_step():
     def advance(s: torch.Tensor, steps: list[int]) -> torch.Tensor:
+        assert torch.equal(s[1], torch.full((2,), float(steps[0])))  # where the last call ended
         later = torch.tensor(steps[1:])[:, None, None] * torch.ones_like(s)
         later[:, 0][torch.tensor(steps[1:]) >= 41] = torch.inf
         later[:, 2, 1][torch.tensor(steps[1:]) >= 7] = torch.nan

@@ -162,3 +162,11 @@ def test_a_step_that_is_too_large_is_warned_of_where_it_was_asked_for():
     with pytest.warns(UserWarning, match="oscillate instead of settling") as caught:
         ctebm.simulate(dynamics, torch.zeros(2), n_steps=1, eps=3.0)
     assert caught[0].filename == __file__
+
+
+def test_samples_that_alternate_are_warned_of_with_their_own_step():
+    net = ctebm.DenseNetwork([[0.0, -4.0], [-4.0, 0.0]], [0.0, 0.0], ctebm.Tanh()).centred()
+    start, steps = torch.tensor([[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]]), torch.tensor([1.0, 0.1, 1.5])
+    with pytest.warns(UserWarning, match=r"eps = 1 is too large.* 1 of 3 samples") as caught:
+        ctebm.simulate(net, start, n_steps=100, eps=steps)
+    assert caught[-1].filename == __file__

@@ -141,3 +141,11 @@ def test_steps_that_end_in_a_jump_to_and_fro_are_told(rho, save_every):
         # too short to tell, and with noise nothing ends
         ctebm.simulate(pair(), starts, n_steps=40, eps=1.0)
         ctebm.simulate(ctebm.Dynamics(pair(), 0.1), starts, n_steps=60, eps=1.0, seed=1)
+
+
+def test_a_jump_of_some_units_is_one_whatever_the_others_do():
+    weight = torch.zeros(3, 3)
+    weight[0, 1] = weight[1, 0] = -4.0  # the third unit rests
+    net = ctebm.DenseNetwork(weight, [0.0, 0.0, 0.0], ctebm.Tanh())
+    with pytest.warns(UserWarning, match="1 of 1 samples jump"):
+        ctebm.simulate(net, torch.tensor([[1.0, 1.0, 0.0]]), n_steps=100, eps=1.0)

@@ -95,6 +95,39 @@ def test_increments_are_independent_standard_normals(dtype):
         assert abs((a * b).mean()) * a.size**0.5 < 5
 
 
+class Counting:
+    """Streams of step numbers that note how many steps each read asks for."""
+
+    def __init__(self, width: int, grain: int = 1, ahead: bool = False) -> None:
+        self.width, self.grain, self.ahead = width, grain, ahead
+        self.read_from: list[tuple[int, int]] = []
+
+    def read(self, step: int, size: int) -> torch.Tensor:
+        self.read_from.append((step, size))
+        return torch.arange(step, step + size, dtype=torch.float64).reshape(1, size, 1)
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_blocks_grow_to_a_size_that_stays_in_the_cache(ahead):
+    """A block is short at first, doubles, ends with its substream, and holds at most 4 MiB."""
+    streams = Counting(width=4096, ahead=ahead)
+    blocks = Blocks(streams, torch.float64, torch.device("cpu"), 1000, 300, None, None)
+    assert [float(blocks.next()) for _ in range(300)] == [*range(1000, 1300)]
+    with pytest.raises(ValueError, match="expected no step after 1300"):
+        blocks.next()
+    blocks.close()
+    assert streams.read_from == [
+        (1000, 16), (1016, 8), (1024, 64), (1088, 128), (1216, 84),
+    ]  # fmt: skip
+
+
+def test_blocks_begin_and_end_at_whole_grains():
+    streams, half = Counting(width=1, grain=16), torch.tensor([[0.5]], dtype=torch.float64)
+    blocks = Blocks(streams, torch.float64, torch.device("cpu"), 35, 20, half, 10)
+    assert [float(blocks.next()) for _ in range(20)] == [n / 2 for n in range(35, 55)]
+    assert streams.read_from == [(32, 16), (48, 16)]
+
+
 def test_seeds_and_dtypes_name_different_paths():
     paths = [path(20, seed=seed, dtype=dtype).double() for seed in (1, 2) for dtype in DTYPES]
     for i, a in enumerate(paths):
