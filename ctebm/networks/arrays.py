@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+
+from ctebm.networks.memory import check_memory
 
 __all__ = [
     "check_float",
@@ -23,6 +26,7 @@ __all__ = [
 ]
 
 _NUMBERS = "biufc"  # of numpy: booleans, integers, floats, complex numbers
+_COPIES = 2  # of parameters at a time, of which one is in their own dtype
 
 
 def check_float(dtype: torch.dtype) -> torch.dtype:
@@ -114,7 +118,8 @@ def finite_tensor(value: ArrayLike | Tensor, what: str, dtype: torch.dtype) -> T
     Raises
     ------
     ValueError
-        For a dtype that states cannot have, complex numbers, NaN or infinity.
+        For a dtype that states cannot have, complex numbers, NaN or infinity, and for an array
+        whose copy does not fit the free memory, such as a number expanded to a large matrix.
 
     Examples
     --------
@@ -123,7 +128,12 @@ def finite_tensor(value: ArrayLike | Tensor, what: str, dtype: torch.dtype) -> T
     >>> finite_tensor([[0, 1], [1, 0]], "the weights", torch.float64)
     tensor([[0., 1.], [1., 0.]], dtype=torch.float64)
     """
-    tensor = real_tensor(value, check_float(dtype)).clone()
+    check_float(dtype)
+    if isinstance(value, Tensor | np.ndarray):
+        n_bytes = _COPIES * math.prod(value.shape) * dtype.itemsize
+        device = value.device if isinstance(value, Tensor) else None
+        check_memory(f"a copy of {what}", n_bytes, "give fewer units or samples", device)
+    tensor = real_tensor(value, dtype).clone()
     if not bool(torch.isfinite(tensor).all()):
         raise ValueError(f"expected finite numbers in {what}, got NaN or infinity.")
     return tensor

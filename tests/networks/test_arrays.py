@@ -7,6 +7,7 @@ import scipy.sparse
 import torch
 import xarray as xr
 
+import ctebm
 from ctebm.networks.arrays import (
     check_float,
     finite_tensor,
@@ -45,6 +46,18 @@ def test_parameters_are_copies_that_keep_their_graph():
     assert leaf.grad.tolist() == [1, 1]
     with pytest.raises(ValueError, match="finite numbers in it, got NaN"):
         finite_tensor([np.nan], "it", F64)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, F64], ids=str)
+def test_a_number_expanded_to_a_matrix_that_does_not_fit_is_refused(dtype):
+    wide = torch.zeros(1, dtype=dtype).expand(10**6, 10**6)
+    for value in (wide, wide.numpy()):
+        with pytest.raises(ValueError, match=r"a copy of it takes about .*e\+04 GiB.*; give fewer"):
+            finite_tensor(value, "it", F64)
+    few = finite_tensor(wide[:2, :2], "it", F64)
+    assert few.tolist() == [[0, 0], [0, 0]] and few.is_contiguous()
+    with pytest.raises(ValueError, match="a copy of the weights takes about"):
+        ctebm.DenseNetwork(wide, [0.0], ctebm.Tanh())
 
 
 @pytest.mark.parametrize(

@@ -91,8 +91,8 @@ def test_a_ring_couples_neighbours():
 
 
 def test_a_matrix_that_does_not_fit_is_refused():
-    net = ctebm.SparseNetwork.ring(10**7, 0.3, ctebm.Tanh())
-    with pytest.raises(ValueError, match=r"the matrix of 10,000,000 units.*use hessian_product"):
+    net = ctebm.SparseNetwork.ring(10**6, 0.3, ctebm.Tanh())
+    with pytest.raises(ValueError, match=r"the matrix of 1,000,000 units.*use hessian_product"):
         net.dense_weight()
 
 
