@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import linecache
 import random
 import traceback
@@ -17,7 +18,7 @@ import torch
 import xarray as xr
 
 import ctebm
-from ctebm import study
+from ctebm import figures, study
 from ctebm.dataset import variable
 from ctebm.figures.panels import Panel, Series, panel_figure
 
@@ -292,6 +293,68 @@ CALLS |= {
     "study": (study_of, {"seed": "1", "threads": "1", "out": "study"}),
 }  # fmt: skip
 
+# figures, each of the dataset of its record; those of a study are given another one, and refuse it
+MOVED = ctebm.simulate(PAIR, torch.zeros(2), n_steps=3, eps=0.1)
+LEFT = ctebm.first_passage(
+    ctebm.Dynamics(PAIR, 0.1), torch.zeros(4, 2), inside=lambda s: s[..., 0] < 0.01, **CHAINS
+)
+PLANE = ctebm.phase_plane(PAIR, limits=(-1, 1), n_grid=3, n_starts=2)
+LINE = {"x": [0.0, 1.0], "y": [1.0, 2.0], "label": "a", "line": True, "colour": 0, "low": None}
+CALLS |= {
+    f"{name} figure": (draw, {"dataset": dataset})
+    for name, draw, dataset in (
+        ("correspondence", figures.correspondence_figure, EARLY.to_dataset()),
+        ("learning", figures.learning_figure, TRAINED.to_dataset()),
+        ("path", figures.path_figure, OVER.to_dataset()),
+        ("response", figures.response_figure, PUSHED.to_dataset()),
+        ("survival", figures.survival_figure, LEFT.to_dataset()),
+        ("collapse", figures.collapse_figure, WRITTEN),
+        ("equilibria", figures.fixed_points_figure, WRITTEN),
+        ("langevin", figures.langevin_figure, WRITTEN),
+        ("saturation", figures.saturation_figure, WRITTEN),
+        ("stdp", figures.stdp_figure, WRITTEN),
+    )
+}
+CALLS |= {
+    "trajectory figure": (
+        figures.trajectory_figure, {"dataset": MOVED.to_dataset(), "sample": 0, "ax": None},
+    ),
+    "bifurcation figure": (
+        figures.bifurcation_figure,
+        {"branches": [CURVE.to_dataset()], "parameter": "w", "unit": 0, "ax": None},
+    ),
+    "portrait": (figures.phase_portrait_figure, {"plane": PLANE, "ax": None}),
+    "series": (lambda **a: drawn(Series(**a)), LINE),
+    "panel": (
+        lambda **a: figures.panel_figure([Panel(**a)]),
+        {"title": "a", "xlabel": "x", "ylabel": "y", "series": [Series(**LINE)], "log": "x"},
+    ),
+    "panels": (
+        figures.panel_figure,
+        {"panels": [Panel("a", "x", "y", [Series(**LINE)])], "columns": 2, "question": "?",
+         "see": "a line", "ax": None},
+    ),
+}  # fmt: skip
+
+
+def drawn(series: Series) -> None:
+    panel_figure([Panel("a", "x", "y", [series])])
+
+
+# records of another's making
+CALLS |= {
+    f"{type(record).__name__} record": (
+        type(record),
+        {f.name: getattr(record, f.name) for f in dataclasses.fields(record) if f.init},
+    )
+    for record in (
+        REST, LINEAR, CURVE, FORK, EARLY, MOVED, LEFT, OVER, PUSHED, TRAINED,
+        ctebm.linearize(ctebm.AsymmetricNetwork([[0, 1], [-1, 0]], [0, 0], ctebm.Tanh()), [0, 0]),
+        ctebm.sample(ctebm.Dynamics(PAIR, 0.1), torch.zeros(4, 2), **CHAINS, burn_in=2),
+        ctebm.parameter_gradient(WHOLE, X, ctebm.settle(FREE), Y),
+    )
+}  # fmt: skip
+
 GIVEN_FUNCTIONS = ("family", "inside", "function")
 
 BAD: list[Any] = [
@@ -301,7 +364,8 @@ BAD: list[Any] = [
     np.zeros((2, 6, 5)), np.array(["a"]), np.array([1j]), np.array([None]), np.int64(-3),
     torch.tensor([]), torch.tensor(NAN), torch.zeros(7), torch.zeros(4, 6), torch.ones(2, 2) * INF,
     torch.zeros(3, 2, dtype=torch.int64), torch.zeros(2, dtype=torch.complex64),
-    torch.zeros(2, 2).to_sparse(), PAIR, WHOLE, FREE, ctebm.Tanh, ctebm.Tanh(),
+    torch.zeros(2, 2).to_sparse(), xr.Dataset(), REST.to_dataset(), REST, PAIR, WHOLE, FREE,
+    ctebm.Tanh, ctebm.Tanh(),
 ]  # fmt: skip
 
 
@@ -315,7 +379,7 @@ def outcome(call: Callable[..., Any], arguments: dict[str, Any]) -> str:
         last = traceback.extract_tb(error.__traceback__)[-1]
         line = linecache.getline(last.filename, last.lineno or 0)
         ours = "/ctebm/" in last.filename and line.strip().startswith("raise")
-        kinds = ValueError, TypeError, FloatingPointError, NotImplementedError
+        kinds = ValueError, TypeError, IndexError, FloatingPointError, NotImplementedError
         if not (ours and isinstance(error, kinds) and str(error)):
             where = f"{last.filename.rpartition('/ctebm/')[2]}:{last.lineno}"
             return f"{type(error).__name__}: {str(error)[:80]} ({where})"

@@ -4,11 +4,13 @@ from . import collapse as collapse
 from . import correspondence as correspondence
 from . import equilibria as equilibria
 from . import fixed_points as fixed_points
+from . import given as given
 from . import langevin as langevin
 from . import learning as learning
 from . import page as page
 from . import panels as panels
 from . import sampling as sampling
+from . import series as series
 from . import style as style
 from . import trajectory as trajectory
 from .collapse import collapse_figure as collapse_figure
@@ -22,10 +24,10 @@ from .langevin import langevin_figure as langevin_figure
 from .learning import learning_figure as learning_figure
 from .learning import saturation_figure as saturation_figure
 from .learning import stdp_figure as stdp_figure
-from .panels import Panel as Panel
-from .panels import Series as Series
 from .panels import panel_figure as panel_figure
 from .sampling import path_figure as path_figure
 from .sampling import response_figure as response_figure
 from .sampling import survival_figure as survival_figure
+from .series import Panel as Panel
+from .series import Series as Series
 from .trajectory import trajectory_figure as trajectory_figure

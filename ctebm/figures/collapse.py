@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from ctebm.figures.given import check_dataset
 from ctebm.figures.panels import Panel, Series, panel_figure
 
 __all__ = ["collapse_figure"]
@@ -36,6 +37,10 @@ def collapse_figure(dataset: xr.Dataset, *, ax: Any = None) -> Figure:
     >>> len(collapse_figure(data).axes)  # six panels and a colour bar
     7
     """
+    check_dataset(
+        dataset, "studies/collapse.py",
+        "eigenvalue lower depth rate push dead start_pinned start_hessian start_linear",
+    )  # fmt: skip
     value = dataset.eigenvalue.values
     start = "smallest eigenvalue at the start"
 

@@ -18,6 +18,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ctebm.figures.given import check_dataset
 from ctebm.figures.page import new_page
 from ctebm.figures.style import DASHES, MARKERS, MM, NARROW, STYLE, WIDE, name_panel
 
@@ -58,6 +59,11 @@ def correspondence_figure(dataset: xr.Dataset, *, ax: Any = None, window: bool =
     >>> [ax.get_title("left") for ax in figure.axes[:2]]
     ['$\\mathbf{a}$  $y$, depth 0', '$\\mathbf{b}$  $h_{1}$, depth 1']
     """
+    check_dataset(
+        dataset, "Correspondence.to_dataset()",
+        "depth layer eps save sample step time coefficient law_coefficient continuous_coefficient "
+        "tangent first_crossing rounding_floor",
+    )  # fmt: skip
     layers = np.argsort(dataset.depth.values)
     with mpl.rc_context(STYLE):
         width = NARROW if len(layers) < 2 else WIDE

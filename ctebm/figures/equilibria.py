@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ctebm.figures.given import check_dataset, check_list, check_place, check_text
 from ctebm.figures.page import new_page
 from ctebm.figures.style import MM, NARROW, OKABE_ITO, STYLE
 
@@ -43,6 +44,8 @@ def bifurcation_diagram(ax: Axes, branch: xr.Dataset, unit: int = 0) -> None:
     unit : int
         Which unit's state to show.
     """
+    check_dataset(branch, "Branch.to_dataset()", "parameter state unit index")
+    check_place("units", unit, branch.sizes["unit"])
     p, s = branch.parameter.values, branch.state.isel(unit=unit).values
     stable = branch["index"].values == 0
     for solid, style in ((True, "-"), (False, "--")):
@@ -97,6 +100,10 @@ def bifurcation_figure(
     >>> ctebm.figures.bifurcation_figure([branch.to_dataset()], "w").axes[0].get_xlabel()
     'w'
     """
+    check_list("branches", branches, xr.Dataset, 1)
+    check_text("parameter", parameter)
+    for branch in branches:
+        check_dataset(branch, "Branch.to_dataset()", "event_kind")
     with mpl.rc_context(STYLE):
         page = new_page(ax, 1, 1, (NARROW, 72 * MM), window)
         panel = page.axes[0, 0]
@@ -129,6 +136,7 @@ def phase_portrait(ax: Axes, plane: xr.Dataset) -> None:
     plane : xarray.Dataset
         From :func:`ctebm.phase_plane`.
     """
+    check_dataset(plane, "phase_plane", "x y force component lower_kink upper_kink")
     x, y = plane.x.values, plane.y.values
     if "energy" in plane:
         levels = np.quantile(plane.energy.values, np.linspace(0.0, 1.0, 16))

@@ -14,6 +14,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from ctebm.figures.correspondence import step_colours
 from ctebm.figures.equilibria import BLUE, GREEN, VERMILION
+from ctebm.figures.given import check_dataset
 from ctebm.figures.page import new_page
 from ctebm.figures.style import DASHES, MARKERS, MM, STYLE, WIDE, name_panel
 
@@ -41,6 +42,10 @@ def fixed_points_figure(dataset: xr.Dataset, *, ax: Any = None) -> Figure:
     >>> len(fixed_points_figure(data).axes)
     6
     """
+    check_dataset(
+        dataset, "studies/fixed_points.py",
+        "activation gain sample n_starts n_stable pinned_share lambda_min lambda_max eps_max",
+    )  # fmt: skip
     panels = {
         "n_stable": ("stable equilibria", f"found from {dataset.n_starts} starts"),
         "pinned_share": ("pinned units", "share"),

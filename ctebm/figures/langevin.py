@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from ctebm.figures.given import check_dataset
 from ctebm.figures.panels import Panel, Series, against_theory, panel_figure
 
 __all__ = ["langevin_figure"]
@@ -31,6 +32,12 @@ def langevin_figure(dataset: xr.Dataset, *, ax: Any = None) -> Figure:
     -------
     Figure
     """
+    check_dataset(
+        dataset, "studies/langevin.py",
+        "dynamics smooth_eps smooth_s smooth_density kinked_density smooth_spread pinned_spread "
+        "kappa map_sigma map_eps map_variance correlation hops hops_law mean_update "
+        "digits_variance",
+    )  # fmt: skip
     smooth, kinked = (_shown(dataset, prefix) for prefix in ("smooth", "kinked"))
     panels = [
         _density(dataset, "smooth", smooth, "smooth pair"),

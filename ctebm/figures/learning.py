@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
+from ctebm.figures.given import check_dataset
 from ctebm.figures.page import Page, new_page
 from ctebm.figures.style import DASHES, MARKERS, MM, OKABE_ITO, STYLE, WIDE, name_panel
 
@@ -36,6 +37,7 @@ def learning_figure(dataset: xr.Dataset, *, ax: Any = None, window: bool = False
     window : bool
         Make that figure with pyplot, so that ``plt.show()`` shows it.
     """
+    check_dataset(dataset, "Training.to_dataset()", "epoch hidden connection reference")
     with mpl.rc_context(STYLE):
         page = new_page(ax, 1, 3, (WIDE, 105 * MM), window)
         errors, angles, kinks = page.axes.flat
@@ -113,6 +115,10 @@ def saturation_figure(dataset: xr.Dataset, *, ax: Any = None) -> Figure:
     ax : array of matplotlib.axes.Axes, optional
         Where to draw, three of them; a figure of its own by default.
     """
+    check_dataset(
+        dataset, "studies/saturation.py",
+        "energy time rate kick_time kicked_rate current weight_change on baseline kinks pulse",
+    )  # fmt: skip
     with mpl.rc_context(STYLE):
         page = new_page(ax, 1, 3, (WIDE, 68 * MM))
         pulse, kick, change = page.axes.flat
@@ -163,6 +169,10 @@ def stdp_figure(dataset: xr.Dataset, *, ax: Any = None) -> Figure:
     ax : array of matplotlib.axes.Axes, optional
         Where to draw, two of them; a figure of its own by default.
     """
+    check_dataset(
+        dataset, "studies/stdp.py",
+        "time pre_rate post_rate pre_spike post_spike fine_lag theory_fine lag change error",
+    )  # fmt: skip
     with mpl.rc_context(STYLE):
         page = new_page(ax, 1, 2, (WIDE, 78 * MM), width_ratios=(1, 1.2))
         trace, window = page.axes.flat

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ctebm.figures.style import ask
@@ -89,8 +90,8 @@ def new_page(
 
     Raises
     ------
-    ValueError
-        For another number of axes.
+    TypeError, ValueError
+        For what is no axes, or another number of them.
 
     Examples
     --------
@@ -100,7 +101,11 @@ def new_page(
     (2, 1)
     """
     if ax is not None:
-        given = np.asarray(ax, dtype=object).reshape(-1)
+        flat = _flat(ax)
+        others = [type(one).__name__ for one in flat if not isinstance(one, Axes)]
+        if others:
+            raise TypeError(f"expected ax as axes of matplotlib, got {others[0]}.")
+        given = np.array(flat, dtype=object)
         if len(given) != rows * columns:
             raise ValueError(f"expected ax with {rows} x {columns} axes, got {len(given)} of them.")
         return Page(given[0].get_figure(root=True), given.reshape(rows, columns), given=True)
@@ -112,6 +117,15 @@ def new_page(
     else:
         figure = _Shown(**kind)
     return Page(figure, figure.subplots(rows, columns, squeeze=False, **options), given=False)
+
+
+def _flat(ax: Any) -> list[Any]:
+    """Return axes in lists and arrays of any depth as one list."""
+    if isinstance(ax, np.ndarray):
+        return ax.ravel().tolist()
+    if isinstance(ax, list | tuple):
+        return [one for part in ax for one in _flat(part)]
+    return [ax]
 
 
 class _Shown(Figure):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import matplotlib as mpl
@@ -15,7 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from ctebm.figures.given import check_list, check_text, check_whole
 from ctebm.figures.page import Page, new_page
+from ctebm.figures.series import Panel, Series, against_theory
 from ctebm.figures.style import (
     LINE,
     MM,
@@ -31,89 +32,6 @@ from ctebm.figures.style import (
 __all__ = ["Panel", "Series", "against_theory", "panel_figure"]
 
 _ROW = 47 * MM  # height of a row of panels
-
-
-@dataclass(frozen=True)
-class Series:
-    """Points that were measured, or the line of a theory.
-
-    Attributes
-    ----------
-    x, y : array
-        Of one dimension.
-    label : str
-        For the legend; none if empty.
-    line : bool
-        Theory, drawn as a line; else points.
-    colour : int
-        Place in the Okabe-Ito palette and in the lists of markers and dashes.
-    low, high : array or None
-        Ends of bars.
-    """
-
-    x: Any
-    y: Any
-    label: str = ""
-    line: bool = False
-    colour: int = 0
-    low: Any = None
-    high: Any = None
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One set of axes: series, or the map of a variable in two dimensions.
-
-    Attributes
-    ----------
-    title, xlabel, ylabel : str
-        Labels, with units.
-    series : list of Series
-        What is drawn.
-    log : str
-        Axes with a logarithmic scale: ``"xy"``, ``"x"``, ``"y"`` or ``""``.
-    field : tuple of array, optional
-        ``(x, y, values (y, x), label)`` drawn beneath as a map with a colour bar.
-    contour : tuple of array, optional
-        ``(x, y, values (y, x), level)``, a predicted boundary.
-    """
-
-    title: str
-    xlabel: str
-    ylabel: str
-    series: list[Series] = field(default_factory=list)
-    log: str = ""
-    field: Any = None
-    contour: Any = None
-
-
-def against_theory(
-    x: Any, theory: Any, y: Any, label: str = "", *, colour: int = 0, every: int = 1
-) -> list[Series]:
-    """Return a theory as a line and what was measured as points, in one colour.
-
-    Parameters
-    ----------
-    x, theory, y : array
-        Of one dimension.
-    label : str
-        Of the points.
-    colour : int
-        As in :class:`Series`.
-    every : int
-        Which points are drawn: the first and every so many after it.
-
-    Examples
-    --------
-    >>> from ctebm.figures.panels import against_theory
-    >>> line, points = against_theory([1, 2, 3], [1, 4, 9], [1.1, 3.9, 9.0], "depth 1", every=2)
-    >>> points.x, points.y, points.label
-    ([1, 3], [1.1, 9.0], 'depth 1')
-    """
-    return [
-        Series(x, theory, line=True, colour=colour),
-        Series(x[::every], y[::every], label, colour=colour),
-    ]
 
 
 def panel_figure(
@@ -156,6 +74,10 @@ def panel_figure(
     >>> figure.axes[0].get_xscale()
     'log'
     """
+    check_list("panels", panels, Panel, 1)
+    check_whole("columns", columns, 1)
+    check_text("question", question)
+    check_text("see", see)
     columns = min(columns, len(panels)) if ax is None else len(panels)
     rows = -(-len(panels) // columns)
     with mpl.rc_context(STYLE):

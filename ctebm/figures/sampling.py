@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from ctebm.figures.given import check_dataset
 from ctebm.figures.panels import Panel, Series, panel_figure
 
 __all__ = ["path_figure", "response_figure", "survival_figure"]
@@ -36,6 +37,10 @@ def path_figure(dataset: xr.Dataset, *, ax: Any = None, window: bool = False) ->
     >>> len(ctebm.figures.path_figure(path.to_dataset()).axes[0].lines)  # path, minima, saddles
     3
     """
+    check_dataset(
+        dataset, "EnergyPath.to_dataset()",
+        "length energy state minimum well_energy saddle_state saddle_energy barrier",
+    )  # fmt: skip
     curves = [
         Series(dataset.length, dataset.energy, "path", line=True),
         Series(_lengths_at(dataset, "minimum"), dataset.well_energy, "minimum", colour=2),
@@ -80,6 +85,7 @@ def survival_figure(dataset: xr.Dataset, *, ax: Any = None, window: bool = False
     >>> ctebm.figures.survival_figure(found.to_dataset()).axes[0].get_yscale()
     'log'
     """
+    check_dataset(dataset, "Passage.to_dataset()", "status time mean mean_interval")
     status = dataset.status.values
     exits = np.sort(dataset.time.values[status == 0])
     n = int(((status == 0) | (status == 2)).sum())
@@ -130,6 +136,9 @@ def response_figure(dataset: xr.Dataset, *, ax: Any = None, window: bool = False
     >>> [line.get_label() for line in figure.axes[0].lines]
     ['equal', 'layer x', 'layer y']
     """
+    check_dataset(
+        dataset, "FluctuationResponse.to_dataset()", "exact layer unit displacement error"
+    )
     exact = dataset.exact.values
     ends = np.array([exact.min(), exact.max()])
     points = []

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from ctebm.figures.given import check_dataset, check_place
 from ctebm.figures.page import new_page
 from ctebm.figures.style import LINE, MM, NARROW, OKABE_ITO, STYLE, WIDE, name_panel
 
@@ -55,11 +56,11 @@ def trajectory_figure(
     >>> len(trajectory_figure(run.to_dataset()).axes[0].lines)
     2
     """
+    check_dataset(dataset, "Trajectory.to_dataset()", "time layer sample")
     if "state" not in dataset:
         raise ValueError("expected a run with its states, got observables; draw these yourself.")
     n = dataset.sizes["sample"]
-    if not -n <= sample < n:
-        raise IndexError(f"expected the number of one of {n} samples, got {sample!r}.")
+    check_place("samples", sample, n)
     one = dataset.isel(sample=sample)
     layers = list(dict.fromkeys(dataset.layer.values.tolist()))
     columns = len(layers) if ax is not None else min(len(layers), 3)

@@ -52,7 +52,8 @@ def test_given_axes_have_their_own_legends():
 
 
 def test_a_training_that_failed_at_once_says_so():
-    errors = learning_figure(xr.Dataset()).axes[0]
+    names = {"hidden": ["h1"], "connection": ["x-h1", "h1-y"], "reference": ["chain"]}
+    errors = learning_figure(xr.Dataset(coords=names | {"epoch": []})).axes[0]
     assert "failed in its first epoch" in errors.get_title("left")
 
 

@@ -79,3 +79,19 @@ def test_axes_of_a_subfigure_belong_to_the_whole_figure():
     left, _ = figure.subfigures(1, 2)
     assert new_page(left.subplots(), 1, 1, (3, 2)).figure is figure
     assert np.shape(figure.subfigs) == (2,)
+
+
+@pytest.mark.parametrize("other", [3.0, "ax", [None], np.zeros(2), np.array(1.0), [[1], [1, 2]]])
+def test_what_is_no_axes_is_refused(other):
+    with pytest.raises(TypeError, match="expected ax as axes of matplotlib, got "):
+        new_page(other, 1, 1, (3, 2))
+
+
+def test_axes_come_alone_in_lists_and_in_arrays():
+    axes = new_page(None, 2, 2, (3, 2)).axes
+    for given in (axes, axes.tolist(), [*axes.flat], tuple(axes)):
+        page = new_page(given, 2, 2, (3, 2))
+        assert page.given and (page.axes == axes).all()
+    assert new_page(axes[0, 1], 1, 1, (3, 2)).axes[0, 0] is axes[0, 1]
+    with pytest.raises(ValueError, match="expected ax with 1 x 3 axes, got 4 of them"):
+        new_page(axes, 1, 3, (3, 2))

@@ -102,3 +102,20 @@ def test_every_figure_is_reached_from_the_wing():
         assert getattr(ctebm.figures, name) is not None
     assert ctebm.figures.panel_figure is panel_figure
     assert ctebm.figures.learning.learning_figure is ctebm.figures.learning_figure
+
+
+@pytest.mark.parametrize(
+    ("panels", "options", "words"),
+    [
+        ([], {}, "expected panels with 1 of them or more, got 0"),
+        (3, {}, "expected panels as a list, got int"),
+        ([3], {}, "expected panels as a list of Panel, got int in it"),
+        (None, {"columns": 0}, "expected columns >= 1, got 0"),
+        (None, {"columns": True}, "expected columns as a whole number"),
+        (None, {"question": 3}, "expected question as text"),
+        (None, {"see": None}, "expected see as text"),
+    ],
+)
+def test_what_is_no_figure_is_refused(panels, options, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        panel_figure([Panel("a", "x", "y")] if panels is None else panels, **options)

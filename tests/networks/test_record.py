@@ -71,6 +71,15 @@ def test_it_says_how_it_went_in_a_few_lines(rest):
     assert repr(rest[0]).splitlines()[1].strip().startswith("1 sample: ")
 
 
+@pytest.mark.parametrize(("n", "shown", "more"), [(3, 3, []), (5, 3, ["and 2 more"])])
+def test_of_many_failures_three_are_said(n, shown, more):
+    free = layered(ctebm.Tanh()).clamp({"x": rows(n, 5)})
+    few = ctebm.settle(free, torch.full((n, 9), 3.0), max_iterations=1)
+    assert few.status.tolist() == [1] * n
+    lines = [line.strip() for line in repr(few).splitlines()[2:]]
+    assert lines == few.message[:shown] + more
+
+
 def test_the_first_failure_is_raised(rest):
     first = next(sentence for sentence in rest.message if sentence)
     with pytest.raises(RuntimeError) as raised:
