@@ -22,7 +22,9 @@ def check_observables(observe: object) -> None:
     """
     if observe is None:
         return
-    if not isinstance(observe, Mapping) or not all(map(callable, observe.values())):
+    if not isinstance(observe, Mapping) or not all(
+        isinstance(name, str) and callable(function) for name, function in observe.items()
+    ):
         raise ValueError(
             f"expected observe to name functions of a state, got {observe!r}; give "
             "{'name': function}."

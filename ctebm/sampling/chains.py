@@ -10,24 +10,26 @@ from torch import Tensor
 from ctebm.dynamics.clock import step_size
 from ctebm.dynamics.methods import Stream
 from ctebm.dynamics.recorder import Observables
-from ctebm.dynamics.request import check_method, first_state
+from ctebm.dynamics.request import first_state
 from ctebm.dynamics.sde import Dynamics
 from ctebm.dynamics.seeding import seeding
-from ctebm.dynamics.step_limit import exceeded_limit
 from ctebm.dynamics.threads import torch_threads
 from ctebm.networks.base import StateLike
-from ctebm.networks.energy import Network
 from ctebm.networks.memory import check_memory
 from ctebm.networks.numbers import whole
 from ctebm.sampling.kinks import kink_number
 from ctebm.sampling.mala import adjusted_chains, check_energy
 from ctebm.sampling.moments import MOST_BLOCKS, Moments
-from ctebm.sampling.recorded import check_draws, recorded_run
+from ctebm.sampling.recorded import (
+    check_draws,
+    check_noise,
+    check_steps,
+    recorded_run,
+    step_limit,
+)
 from ctebm.sampling.samples import Samples, samples_of
 
 __all__ = ["sample"]
-
-_JUDGED_UNITS = 512  # units up to which the eigenvalues at the start cost little beside a run
 
 
 def sample(
@@ -76,7 +78,7 @@ def sample(
         As in :func:`~ctebm.simulate`.
     observe : mapping of str to callable, optional
         Functions of a state ``(chain, *sample, unit)`` whose means are wanted too, with errors;
-        each returns ``(chain, *sample, ...)``.
+        each returns real numbers or truth values, ``(chain, *sample, ...)``.
     threads : int, optional
         Threads of torch, as in :func:`~ctebm.simulate`.
     progress : bool
@@ -107,10 +109,9 @@ def sample(
         whole("every", every, least=1, most=n_steps),
     )
     check_noise(dynamics)
-    if adjusted := isinstance(method, str) and method == "mala":
+    check_steps(dynamics, method, "mala")
+    if adjusted := method == "mala":
         check_energy(dynamics)
-    else:
-        check_method(method, [dynamics], None)
     s = first_state([dynamics], start, eps)
     s = s.unsqueeze(0) if s.ndim == 1 else s
     if 0 in s.shape[:-1]:
@@ -120,7 +121,7 @@ def sample(
     source = seeding(s, step, seed, None, None, True, stream)
     kept = MOST_BLOCKS * s.numel() * s.element_size() + s.shape[-1] ** 2 * s.element_size()
     check_memory("the sums of these chains", kept, "take fewer chains", s.device)
-    moments = Moments(s, int(burn_in > 0 or adjusted), observe)
+    moments = Moments(s, burn_in, every, observe)
     as_factor = step.to(s) if step.ndim == 0 else step.to(s).unsqueeze(-1)
     with torch_threads(threads, s) as used, torch.no_grad():
         if adjusted:
@@ -138,30 +139,11 @@ def sample(
         kappa = s.new_zeros(s.shape[1:-1])
         if dynamics.noise == "langevin" and bool((failed < 0).all()):
             kappa = kink_number(dynamics, last, as_factor)
-        limit = _limit(dynamics, s, float(step.max()))
+        limit = None if adjusted else step_limit(dynamics, s, float(step.max()))
+        if not (n_draws := moments.state.n_draws):  # all chains were lost before
+            moments.add(last.unsqueeze(0))
     return samples_of(
-        moments, dynamics=dynamics, eps=step, every=every, burn_in=burn_in, n_steps=n_steps,
-        method=method, seed=source.seed, stream=stream, threads=used, acceptance=acceptance,
-        kink_number=kappa, failed_step=failed, eps_limit=limit, state=last,
+        moments, n_draws=n_draws, dynamics=dynamics, eps=step, every=every, burn_in=burn_in,
+        n_steps=n_steps, method=method, seed=source.seed, stream=stream, threads=used,
+        acceptance=acceptance, kink_number=kappa, failed_step=failed, eps_limit=limit, state=last,
     )  # fmt: skip
-
-
-def check_noise(dynamics: Dynamics) -> None:
-    """Refuse a motion without noise, which has no law to sample."""
-    if not isinstance(dynamics, Dynamics):
-        raise ValueError(
-            f"expected dynamics with noise, got {type(dynamics).__name__}; give "
-            "Dynamics(network, sigma=...)."
-        )
-    if not bool((dynamics.sigma > 0).all()):
-        raise ValueError(
-            "expected sigma > 0 in every sample, got 0; without noise a network visits no more "
-            "than its way to rest, see ctebm.simulate."
-        )
-
-
-def _limit(dynamics: Dynamics, s: Tensor, eps: float) -> float | None:
-    """Return the largest stable step at the start if `eps` is above it."""
-    if not isinstance(dynamics.network, Network) or s.shape[-1] > _JUDGED_UNITS:
-        return None
-    return exceeded_limit(dynamics.network, s, eps)

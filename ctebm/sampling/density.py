@@ -6,6 +6,7 @@ against.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -17,15 +18,27 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ctebm.dataset import variable
+from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
-from ctebm.networks.numbers import finite, finite_array
+from ctebm.networks.memory import check_memory
+from ctebm.networks.numbers import finite, finite_array, whole
 
-__all__ = ["density_of", "grid_axes", "marginal_distance", "stationary_density", "total_variation"]
+__all__ = [
+    "density_of",
+    "grid_axes",
+    "marginal_distance",
+    "states_of",
+    "stationary_density",
+    "total_variation",
+]
 
 # A density at the border of its grid above this share of its maximum is cut off there.
 _CUT = 1e-4
 # A grid with more of the density than this at one point is too coarse for its trapezoids.
 _COARSE = 0.25
+# Parts of a cell of the grid between which a marginal density is taken along a straight line.
+_PARTS = 32
+_BYTES_OF_A_POINT = 100  # its state, rate, energy and density at once
 
 
 def stationary_density(
@@ -58,8 +71,8 @@ def stationary_density(
     Raises
     ------
     ValueError
-        For a network without an energy or of more units, `sigma` = 0, or a grid that does not
-        increase.
+        For a network without an energy, of more units or samples, `sigma` = 0, or a grid that does
+        not increase.
 
     Warns
     -----
@@ -82,8 +95,8 @@ def stationary_density(
             "density of this form; sample it with ctebm.sample."
         )
     sigma = finite("sigma", sigma, above=0.0, remedy="without noise there is no density")
-    axes = grid_axes(grid, network.n_units)
-    s = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
+    axes = grid_axes(grid, network)
+    s = states_of(axes)
     with torch.no_grad():
         E = network.energy(torch.as_tensor(s, dtype=network.dtype, device=network.device))
     return density_of(-2 / (sigma * sigma) * E.double().cpu().numpy(), axes)
@@ -103,6 +116,8 @@ def density_of(
     >>> round(float(p.max() * np.sqrt(2 * np.pi)), 12)
     1.0
     """
+    if np.isnan(log_density).any():
+        raise ValueError("expected an energy at every point of the grid, got nan; narrow the grid.")
     names = ["s"] if len(axes) == 1 else ["s1", "s2"]
     p = np.exp(log_density - log_density.max())
     borders = [np.take(p, i, axis).max() for axis in range(p.ndim) for i in (0, -1)]
@@ -157,7 +172,8 @@ def marginal_distance(states: ArrayLike | Tensor, density: xr.DataArray, unit: i
     r"""Return the Wasserstein-1 distance of a unit's states from its marginal density.
 
     How far probability has to be moved, in units of the state: the integral of the difference of
-    the distribution functions, by :func:`scipy.stats.wasserstein_distance`.
+    the distribution functions, by :func:`scipy.stats.wasserstein_distance`. The density between
+    grid points is taken along straight lines, cut into 32 parts.
 
     Parameters
     ----------
@@ -167,6 +183,11 @@ def marginal_distance(states: ArrayLike | Tensor, density: xr.DataArray, unit: i
         From :func:`stationary_density`.
     unit : int
         Which of its units.
+
+    Raises
+    ------
+    ValueError
+        For states that are not finite or of other units than the density, or no states.
 
     Examples
     --------
@@ -179,30 +200,47 @@ def marginal_distance(states: ArrayLike | Tensor, density: xr.DataArray, unit: i
     """
     from scipy.stats import wasserstein_distance
 
-    x = np.asarray(states.detach().cpu() if isinstance(states, Tensor) else states, float)
+    unit = whole("unit", unit, 0, density.ndim - 1)
+    x = finite_array("states", states.detach().cpu() if isinstance(states, Tensor) else states)
+    if x.shape[-1:] != (density.ndim,) or not x.size:
+        raise ValueError(
+            f"expected states (draw, {density.ndim}), one column for each unit of the density, got "
+            f"{x.shape}."
+        )
     others = [d for i, d in enumerate(density.dims) if i != unit]
     marginal = density.integrate(others) if others else density
     grid = np.asarray(marginal[marginal.dims[0]], float)
-    weights = np.maximum(np.asarray(marginal, float), 0) * np.gradient(grid)
-    return float(wasserstein_distance(x[..., unit].reshape(-1), grid, None, weights))
+    share = (np.arange(_PARTS) + 0.5) / _PARTS
+    at = (grid[:-1, None] + np.diff(grid)[:, None] * share).ravel()
+    weights = np.interp(at, grid, np.maximum(np.asarray(marginal, float), 0))
+    weights = weights * np.repeat(np.diff(grid), _PARTS)
+    return float(wasserstein_distance(x[..., unit].reshape(-1), at, None, weights))
 
 
 def grid_axes(
-    grid: ArrayLike | Tensor | Sequence[ArrayLike], n_units: int | None
+    grid: ArrayLike | Tensor | Sequence[ArrayLike], network: VectorField
 ) -> list[NDArray[np.float64]]:
-    """Return the grid of each unit, for one or two units.
+    """Return the grid of each unit, for one sample of one or two units.
 
     Raises
     ------
     ValueError
-        For more units, or a grid that does not increase.
+        For more units or samples, a grid that does not increase, or one too large for the memory.
 
     Examples
     --------
+    >>> import ctebm
     >>> from ctebm.sampling.density import grid_axes
-    >>> len(grid_axes([0.0, 0.5, 1.0], n_units=2))
+    >>> pair = ctebm.DenseNetwork([[0, 1], [1, 0]], [0, 0], ctebm.Tanh())
+    >>> len(grid_axes([0.0, 0.5, 1.0], pair))
     2
     """
+    n_units = network.n_units
+    if network.batch:
+        raise ValueError(
+            f"expected one sample, got a network of {tuple(network.batch)} samples; clamp one "
+            "input, and go through them one by one."
+        )
     parts: list[Any] = [grid]
     if isinstance(grid, list | tuple) and len(grid) == 2 and np.ndim(grid[0]) == 1:
         parts = [*grid]
@@ -220,4 +258,19 @@ def grid_axes(
             f"expected one or two units and a grid for each, got {n_units} units and "
             f"{len(axes)} grids; sample larger networks with ctebm.sample."
         )
+    n = math.prod(len(axis) for axis in axes)
+    check_memory(f"a grid of {n:,} points", _BYTES_OF_A_POINT * n, "take fewer points")
     return axes
+
+
+def states_of(axes: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return the states at the points of a grid, ``(*grid, unit)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ctebm.sampling.density import states_of
+    >>> states_of([np.array([0.0, 1.0]), np.array([2.0, 3.0, 4.0])]).shape
+    (2, 3, 2)
+    """
+    return np.stack(np.meshgrid(*axes, indexing="ij"), -1)

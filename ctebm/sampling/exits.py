@@ -25,8 +25,8 @@ class Exits:
         The first states.
     inside : callable
         As for :func:`first_passage`.
-    variance : Tensor
-        Of a step's noise, ``()`` or ``(chain, 1)``.
+    variance : Tensor, optional
+        Of a step's noise, ``()`` or ``(chain, 1)``; without it nothing counts between steps.
     seed : int
         Root seed of the decisions on crossings between steps.
 
@@ -38,11 +38,11 @@ class Exits:
         The state at that step, or the last one.
     """
 
-    def __init__(self, start: Tensor, inside: Region, variance: Tensor, seed: int) -> None:
+    def __init__(self, start: Tensor, inside: Region, variance: Tensor | None, seed: int) -> None:
         self.steps: list[int] = [0]
         self._inside = inside
         distance = self._distance(start)
-        self.bridged: bool = distance.dtype != torch.bool
+        self.bridged: bool = variance is not None and distance.dtype != torch.bool
         self.step: Tensor = torch.full((len(start),), -1, device=start.device)
         self.step[~_positive(distance)] = 0
         self.begun: Tensor = self.step < 0
@@ -54,7 +54,7 @@ class Exits:
         self.state: Tensor = start.clone()
         self.lost: Tensor = torch.zeros_like(self.begun)
         self._before = distance.double()
-        self._variance = variance.reshape(-1).expand(len(start))
+        self._variance = start if variance is None else variance.reshape(-1).expand(len(start))
         self._seed, self._rows = seed, torch.arange(len(start), device=start.device)
 
     def _distance(self, s: Tensor) -> Tensor:
@@ -64,6 +64,11 @@ class Exits:
             raise ValueError(
                 f"expected `inside` to return one truth value or distance a state, {len(s)} of "
                 f"them, got {got}; use s[..., i] for unit i."
+            )
+        if bool((torch.isnan(distance) & torch.isfinite(s).all(-1)).any()):
+            raise ValueError(
+                "expected `inside` to return a distance from the border, negative outside, got nan "
+                "at a finite state; return a number everywhere, or truth values."
             )
         return distance if distance.is_floating_point() else distance.bool()
 

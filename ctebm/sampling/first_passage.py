@@ -8,17 +8,16 @@ import torch
 
 from ctebm.dynamics.clock import step_size
 from ctebm.dynamics.methods import Stream
-from ctebm.dynamics.request import check_method, first_state
+from ctebm.dynamics.request import first_state
 from ctebm.dynamics.sde import Dynamics
 from ctebm.dynamics.seeding import seeding
 from ctebm.dynamics.streams import SUBSTREAM
 from ctebm.dynamics.threads import torch_threads
 from ctebm.networks.base import StateLike
 from ctebm.networks.numbers import finite, whole
-from ctebm.sampling.chains import check_noise
 from ctebm.sampling.exits import Exits, Region
 from ctebm.sampling.passage import Passage, passage_of
-from ctebm.sampling.recorded import recorded_run
+from ctebm.sampling.recorded import check_noise, check_steps, recorded_run, step_limit
 
 __all__ = ["first_passage"]
 
@@ -53,7 +52,8 @@ def first_passage(
         each step, so that an exit is seen late, and one between two steps missed: the border acts
         as if it were :math:`0.58\,\sigma\sqrt\epsilon` further away (Siegmund). With a distance
         an exit between two steps at distances :math:`d, d'` counts with the probability
-        :math:`e^{-2dd'/\sigma^2\epsilon}` of a Brownian bridge, exact for a plane.
+        :math:`e^{-2dd'/\sigma^2\epsilon}` of a Brownian bridge, exact for a plane; not so with
+        synaptic noise, whose map jumps.
     eps : float
         Step size.
     n_steps : int
@@ -92,7 +92,7 @@ def first_passage(
     (True, True)
     """
     check_noise(dynamics)
-    check_method(method, [dynamics], None)
+    check_steps(dynamics, method)
     if not callable(inside):
         raise TypeError(f"expected a function that says which states are inside, got {inside!r}.")
     eps, n_steps = finite("eps", eps, above=0.0), whole("n_steps", n_steps, least=1)
@@ -105,7 +105,9 @@ def first_passage(
     step = step_size(eps, method)
     source = seeding(s, step, seed, None, None, True, stream)
     with torch_threads(threads, s) as used, torch.no_grad():
-        exits = Exits(s, inside, dynamics.sigma.square() * eps, source.seed or 0)
+        # the paper's map jumps: nothing lies between two of its steps
+        variance = dynamics.sigma.square() * eps if dynamics.noise == "langevin" else None
+        exits = Exits(s, inside, variance, source.seed or 0)
         for first in range(0, n_steps, SUBSTREAM):
             rows = exits.watch(first, shared=not dynamics.batch)
             run = recorded_run(
@@ -115,7 +117,8 @@ def first_passage(
             run.go()
             if exits.over:
                 break
+        limit = step_limit(dynamics, s, eps)
     return passage_of(
-        exits, dynamics=dynamics, eps=eps, n_steps=n_steps, method=method, stream=stream,
-        seed=source.seed, threads=used,
+        exits, eps_limit=limit, dynamics=dynamics, eps=eps, n_steps=n_steps, method=method,
+        stream=stream, seed=source.seed, threads=used,
     )  # fmt: skip

@@ -80,7 +80,7 @@ def adjusted_chains(
             if step > burn_in:
                 accepted += yes
             if step in kept:
-                moments.save([step], s.unsqueeze(0), int(step > burn_in))
+                moments.save([step], s.unsqueeze(0), 0)
     deciding.close()
     return s, accepted / (n_steps - burn_in)
 

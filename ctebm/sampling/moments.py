@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,13 +90,16 @@ class BlockMeans:
     def error(self) -> NDArray[np.float64]:
         """Return the standard error of the mean, 0 for what never changed.
 
+        NaN for what is not finite, and for a single draw.
+
         It is the spread of block means over the root of their effective number, which allows for
         what is left of the correlation between neighbours (Vehtari et al. 2021).
         """
         from arviz_stats.base.array import array_stats
 
         x, varies = _varying(self.blocks)
-        error = np.zeros(x.shape[2:])
+        known = np.isfinite(x).all((0, 1)) & (x.shape[0] * x.shape[1] > 1)
+        error = np.where(known, 0.0, np.nan)
         if varies.any():
             error[varies] = array_stats.mcse(
                 x[..., varies], chain_axis=0, draw_axis=1, method="mean"
@@ -138,8 +142,8 @@ class Moments:
     ----------
     start : Tensor, ``(chain, *sample, unit)``
         A state; moments are taken about it, so that no digits are lost.
-    phase : int
-        The phase whose states are draws; those of phases before it are left out.
+    burn_in, every : int
+        Draws are the states at multiples of `every` steps after the first `burn_in`.
     observe : mapping of str to callable or None
         Further functions of a state whose means are wanted.
 
@@ -149,29 +153,35 @@ class Moments:
         Of the states, about the reference, and of what is observed.
     """
 
-    def __init__(self, start: Tensor, phase: int, observe: Observables | None) -> None:
+    def __init__(
+        self, start: Tensor, burn_in: int, every: int, observe: Observables | None
+    ) -> None:
         check_observables(observe)
         self.steps: list[int] = [-1]
         self.state: BlockMeans = BlockMeans()
         self.observed: dict[str, BlockMeans] = {name: BlockMeans() for name in observe or {}}
-        self._observe, self._phase = observe or {}, phase
+        self._observe, self._burn_in, self._every = observe or {}, burn_in, every
         self._reference = start.mean(0)
         n = start.shape[-1]
         self._squares = start.new_zeros(*start.shape[1:-1], n, n)
 
     def save(self, steps: Sequence[int], states: Tensor, phase: int) -> None:
-        """Take the states of some steps after step 0, ``(step, chain, *sample, unit)``."""
+        """Take the states of some steps, ``(step, chain, *sample, unit)``, if they are draws."""
         if not steps:
             return
         self.steps = [steps[-1]]
-        if phase < self._phase or steps[-1] == 0:  # the state that the run starts from is no draw
-            return
+        draws = [i for i, n in enumerate(steps) if n > self._burn_in and n % self._every == 0]
+        if draws:
+            self.add(states if len(draws) == len(steps) else states[draws])
+
+    def add(self, states: Tensor) -> None:
+        """Take draws, ``(draw, chain, *sample, unit)``."""
         x = states - self._reference
         self.state.add(x)
         rows = x.movedim((0, 1), (-3, -2)).flatten(-3, -2)  # (*sample, draw, unit)
         self._squares += rows.mT @ rows
         for name, function in self._observe.items():
-            values = torch.stack([torch.as_tensor(function(state)).to(x) for state in states])
+            values = torch.stack([_real(name, function(state)).to(x) for state in states])
             if values.shape[1 : x.ndim - 1] != x.shape[1:-1]:
                 raise ValueError(
                     f"expected observe[{name!r}] to return one value or more a chain, shape "
@@ -195,6 +205,17 @@ class Moments:
         """The covariance over draws and chains, ``(*sample, unit, unit)``."""
         n, d = len(self.state.chain_mean) * self.state.n_draws, self.state.mean
         return self._squares / n - d.unsqueeze(-1) * d.unsqueeze(-2)
+
+
+def _real(name: str, value: Any) -> Tensor:
+    """Return what was observed, if it has a mean."""
+    x = torch.as_tensor(value)
+    if x.is_complex():
+        raise ValueError(
+            f"expected observe[{name!r}] to return real numbers, got complex ones; observe the "
+            "real and the imaginary part."
+        )
+    return x
 
 
 def _split_rhat(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from ctebm.dataset import variable
 from ctebm.dynamics.sde import Dynamics
 from ctebm.networks.record import with_origin
 
-__all__ = ["by_chain", "motion_of", "with_motion"]
+__all__ = ["by_chain", "motion_of", "overshooting", "with_motion"]
 
 _TARGETS = {
     "drive": "target states that replace the pressure of layer",
@@ -100,6 +100,14 @@ def with_motion(
         dataset.assign(targets), dynamics.network, what,
         {**settings, "noise": dynamics.noise, **strengths}, row=row, batch=batch, threads=threads,
     )  # fmt: skip
+
+
+def overshooting(eps: float, limit: float) -> str:
+    """Return a sentence on steps above the largest stable one."""
+    return (
+        f"eps = {eps:g} is at or above {limit:.6g}, the largest stable step (2/lambda_max) at the "
+        "start: steps overshoot the equilibrium, and their law is not the motion's."
+    )
 
 
 def motion_of(dynamics: Dynamics, lead: torch.Size, rows: Tensor) -> Dynamics:

@@ -18,7 +18,7 @@ from ctebm.dynamics.sde import Dynamics
 from ctebm.networks.base import VectorField
 from ctebm.networks.record import Record
 from ctebm.sampling.exits import Exits
-from ctebm.sampling.motion import with_motion
+from ctebm.sampling.motion import overshooting, with_motion
 
 __all__ = ["Passage", "passage_of"]
 
@@ -153,6 +153,7 @@ def passage_of(
     stream: str,
     seed: int | None,
     threads: int,
+    eps_limit: float | None,
 ) -> Passage:
     """Return the record of what was seen, with its mean."""
     lost = exits.lost & (exits.step < 0)
@@ -166,7 +167,7 @@ def passage_of(
     return Passage(
         time=time, censored=censored, mean=total / n if n else math.inf,
         mean_interval=_interval(total, n), state=exits.state, status=status.to(torch.int8),
-        message=[_message(exits, left, censored, lost, float(dynamics.sigma.max()), eps)],
+        message=[_message(exits, left, censored, lost, dynamics, eps, eps_limit)],
         eps=eps, n_steps=n_steps, bridged=exits.bridged, method=method, stream=stream, seed=seed,
         threads=threads, dynamics=dynamics,
     )  # fmt: skip
@@ -180,8 +181,9 @@ def _interval(total: float, n: int) -> tuple[float, float]:
 
 
 def _message(
-    exits: Exits, left: Tensor, censored: Tensor, lost: Tensor, sigma: float, eps: float
-) -> str:
+    exits: Exits, left: Tensor, censored: Tensor, lost: Tensor, dynamics: Dynamics, eps: float,
+    eps_limit: float | None,
+) -> str:  # fmt: skip
     """Return what to bear in mind, in sentences."""
     said = []
     if n := int(lost.sum()):
@@ -195,10 +197,12 @@ def _message(
             f"{n} of {len(left)} chains were still inside at the end; the mean counts their time "
             "and holds where exits come at a constant rate."
         )
-    if not exits.bridged:
+    if not exits.bridged and dynamics.noise == "langevin":
+        further = 0.5826 * float(dynamics.sigma.max()) * math.sqrt(eps)
         said.append(
             "`inside` was looked at after each step only, as if its border were "
-            f"{0.5826 * sigma * math.sqrt(eps):.2g} further away; return a distance to count "
-            "crossings between steps."
+            f"{further:.2g} further away; return a distance to count crossings between steps."
         )
+    if eps_limit is not None:
+        said.append(overshooting(eps, eps_limit))
     return " ".join(said)

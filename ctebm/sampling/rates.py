@@ -13,6 +13,7 @@ and Kramers, :math:`\frac{2\pi}{|\lambda_u|}\sqrt{|\det H_s|/\det H_w}\,e^{(E_s 
 from __future__ import annotations
 
 import math
+import sys
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ from ctebm.networks.energy import Network
 from ctebm.sampling.kinks import margins
 
 __all__ = ["log_weight", "mean_passage_time"]
+
+_LONGEST = math.log(sys.float_info.max)  # a time above it is infinite
 
 
 def mean_passage_time(network: Network, wells: Tensor, saddles: Tensor, sigma: float) -> float:
@@ -44,7 +47,8 @@ def mean_passage_time(network: Network, wells: Tensor, saddles: Tensor, sigma: f
     Returns
     -------
     float
-        NaN where an eigenvalue is 0 or a pinned unit has no margin, for which there is no law.
+        NaN where an eigenvalue is 0 or a pinned unit has no margin, for which there is no law;
+        infinite above 1e308.
 
     Examples
     --------
@@ -64,7 +68,8 @@ def mean_passage_time(network: Network, wells: Tensor, saddles: Tensor, sigma: f
         log_Z, unstable = log_weight(network, s, D)
         before = torch.logsumexp(torch.tensor(weights[: k + 1], dtype=torch.float64), 0)
         flux = log_Z + math.log(D * unstable / (2 * math.pi)) / 2 - float(network.energy(s)) / D
-        total += math.exp(float(before) - flux)
+        time = float(before) - flux
+        total += math.exp(time) if time < _LONGEST else math.inf
     return total
 
 

@@ -1,4 +1,4 @@
-"""A noisy run whose states go into a recorder, which keeps of them what is asked for."""
+"""A noisy run whose states go into a recorder, and what such runs ask for."""
 
 from __future__ import annotations
 
@@ -7,14 +7,59 @@ from typing import Any
 from torch import Tensor
 
 from ctebm.dynamics.clock import Clock, Saves
+from ctebm.dynamics.methods import METHODS
+from ctebm.dynamics.request import check_method
 from ctebm.dynamics.run import Run
 from ctebm.dynamics.sde import Dynamics, Phase
 from ctebm.dynamics.seeding import Seeding
+from ctebm.dynamics.step_limit import exceeded_limit
 from ctebm.networks.memory import check_memory
+from ctebm.networks.numbers import one_of
 
-__all__ = ["check_draws", "recorded_run"]
+__all__ = ["check_draws", "check_noise", "check_steps", "recorded_run", "step_limit"]
 
+_JUDGED_UNITS = 512  # units up to which eigenvalues cost little beside a run
 _BYTES_OF_A_DRAW = 100  # its number in lists, and its place on the clock
+
+
+def check_noise(dynamics: Dynamics) -> None:
+    """Refuse a motion without noise, which has no law to sample."""
+    if not isinstance(dynamics, Dynamics):
+        raise ValueError(
+            f"expected dynamics with noise, got {type(dynamics).__name__}; give "
+            "Dynamics(network, sigma=...)."
+        )
+    if not bool((dynamics.sigma > 0).all()):
+        raise ValueError(
+            "expected sigma > 0 in every sample, got 0; without noise a network visits no more "
+            "than its way to rest, see ctebm.simulate."
+        )
+
+
+def check_steps(dynamics: Dynamics, method: str, *further: str) -> None:
+    """Refuse what is no method of fixed steps with noise, nor one of some further ones.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> from ctebm.sampling.recorded import check_steps
+    >>> unit = ctebm.DenseNetwork([[0.0]], [0.0], ctebm.Tanh())
+    >>> check_steps(ctebm.Dynamics(unit, sigma=0.1), "rk4")
+    Traceback (most recent call last):
+    ValueError: expected method 'euler', 'heun' or 'srk', got 'rk4'.
+    """
+    fixed = [name for name, known in METHODS.items() if known.sde and not known.adaptive]
+    one_of("method", method, [*fixed, *further])
+    if method not in further:
+        check_method(method, [dynamics], None)
+
+
+def step_limit(dynamics: Dynamics, s: Tensor, eps: float) -> float | None:
+    """Return the largest stable step at the first of some states if `eps` is above it, else None.
+
+    None also for networks of more than 512 units, whose eigenvalues cost too much.
+    """
+    return exceeded_limit(dynamics.network, s, eps) if s.shape[-1] <= _JUDGED_UNITS else None
 
 
 def check_draws(n: int) -> None:

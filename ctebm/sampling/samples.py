@@ -15,9 +15,11 @@ from ctebm.networks.base import VectorField
 from ctebm.networks.record import SampledRecord, rows_at
 from ctebm.sampling.kinks import ACCEPTED
 from ctebm.sampling.moments import Moments
-from ctebm.sampling.motion import by_chain, motion_of, with_motion
+from ctebm.sampling.motion import by_chain, motion_of, overshooting, with_motion
 
 __all__ = ["Samples", "samples_of"]
+
+FEWEST_DRAWS = 4  # of a chain, whose halves R-hat compares
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -33,7 +35,8 @@ class Samples(SampledRecord):
     covariance : Tensor
         Over draws and chains, ``(*sample, unit, unit)``.
     observed, observed_error : dict of str to Tensor
-        Means of the functions that were observed, and their standard errors.
+        Means of the functions that were observed, and their standard errors. In a dataset they
+        have their names, ``observed_NAME`` where a name is taken.
     chain_mean : Tensor
         Mean of each chain, ``(chain, *sample, unit)``.
     ess : Tensor
@@ -50,8 +53,8 @@ class Samples(SampledRecord):
     state : Tensor
         Last state of each chain, ``(chain, *sample, unit)``, from which to go on.
     status : Tensor
-        0 if chains agree, 1 if one left the finite numbers, 2 if they have not mixed,
-        ``(*sample)``, int8.
+        0 if chains agree, 1 if one left the finite numbers, 2 if they have not mixed, or if too
+        few draws tell, ``(*sample)``, int8.
     message : list of str
         For each sample what is wrong or to be borne in mind, else ``""``.
     failed_step : Tensor
@@ -158,11 +161,6 @@ class Samples(SampledRecord):
             "acceptance": of_samples(self.acceptance, "share of accepted steps"),
             "failed_step": of_samples(self.failed_step, "first step that is not finite, or -1"),
         }  # fmt: skip
-        for name, x in self.observed.items():
-            own = [f"{name}_axis{i}" for i in range(x.ndim - self.status.ndim)]
-            data[name] = of_samples(x, f"mean of {name}", *own)
-            error = self.observed_error[name]
-            data[f"{name}_error"] = of_samples(error, f"standard error of {name}", *own)
         dataset = xr.Dataset(data)
         dataset = dataset.assign_coords(layer_of_unit(self.network.layers, self.mean.shape[-1]))
         settings = {
@@ -173,12 +171,20 @@ class Samples(SampledRecord):
             "eps": by_chain(self.eps, lead, "step size", units="membrane time constant"),
         }  # fmt: skip
         what = "moments of sampled chains"
-        return with_motion(dataset, self.dynamics, what, settings, lead, self.threads)
+        dataset = with_motion(dataset, self.dynamics, what, settings, lead, self.threads)
+        for name, x in self.observed.items():
+            own = [f"{name}_axis{i}" for i in range(x.ndim - self.status.ndim)]
+            error = of_samples(self.observed_error[name], f"standard error of {name}", *own)
+            taken = {*dataset.variables, *dataset.dims}
+            key = f"observed_{name}" if {name, f"{name}_error"} & taken else name
+            dataset[key], dataset[f"{key}_error"] = of_samples(x, f"mean of {name}", *own), error
+        return dataset
 
 
 def samples_of(
     moments: Moments,
     *,
+    n_draws: int,
     dynamics: Dynamics,
     eps: Tensor,
     every: int,
@@ -199,11 +205,14 @@ def samples_of(
     covariance = moments.covariance
     variance = covariance.diagonal(dim1=-2, dim2=-1)
     ess = variance.cpu() / error.square()
-    lost = (failed_step >= 0).any(0)
-    unmixed = (rhat > moments.state.rhat_bound).any(-1).to(lost.device)
+    lost, stuck = (failed_step >= 0).any(0), (acceptance == 0).any(0).to(failed_step.device)
+    unmixed = (rhat > moments.state.rhat_bound).any(-1).to(lost.device) | stuck
+    unmixed |= n_draws < FEWEST_DRAWS
     status = torch.where(lost, 1, torch.where(unmixed, 2, 0)).to(torch.int8)
     kappa = torch.zeros_like(kink_number) if method == "mala" else kink_number
-    notes = _notes(rhat, unmixed, failed_step, kappa, eps, eps_limit)
+    notes = _notes(status, rhat, n_draws, failed_step, acceptance, kappa, eps, eps_limit)
+    if own := _own_laws(dynamics, eps, failed_step.shape, method):
+        notes = [" ".join(filter(None, (note, own))) for note in notes]
     return Samples(
         mean=moments.mean, mean_error=error, covariance=covariance,
         observed={name: x.mean for name, x in moments.observed.items()},
@@ -212,33 +221,46 @@ def samples_of(
         },
         chain_mean=moments.chain_mean, ess=ess.where(error > 0, torch.nan), rhat=rhat,
         acceptance=acceptance, kink_number=kink_number, state=state, status=status,
-        message=notes, failed_step=failed_step, eps=eps, n_draws=moments.state.n_draws,
-        every=every, burn_in=burn_in, n_steps=n_steps, method=method, stream=stream, seed=seed,
+        message=notes, failed_step=failed_step, eps=eps, n_draws=n_draws, every=every,
+         burn_in=burn_in, n_steps=n_steps, method=method, stream=stream, seed=seed,
         threads=threads, dynamics=dynamics,
     )  # fmt: skip
 
 
 def _notes(
+    status: Tensor,
     rhat: Tensor,
-    unmixed: Tensor,
+    n_draws: int,
     failed_step: Tensor,
+    acceptance: Tensor,
     kappa: Tensor,
     eps: Tensor,
     eps_limit: float | None,
 ) -> list[str]:
     """Return a sentence or some for each sample, in the order of the flattened batch."""
     failed_step = failed_step.reshape(len(failed_step), -1)
-    rhat, kappa = rhat.reshape(-1, rhat.shape[-1]), kappa.reshape(-1)
+    rhat, kappa, status = rhat.reshape(-1, rhat.shape[-1]), kappa.reshape(-1), status.reshape(-1)
+    stuck = (acceptance == 0).reshape(len(failed_step), -1).sum(0)
     notes = []
     for i in range(failed_step.shape[1]):
         said, lost = [], torch.nonzero(failed_step[:, i] >= 0).flatten()
-        if len(lost):
+        if int(status[i]) == 1:
             said.append(
                 f"{len(lost)} of {len(failed_step)} chains left the finite numbers, chain "
                 f"{int(lost[0])} at step {int(failed_step[lost[0], i])}: these steps have no "
                 "stationary law; use a smaller eps."
             )
-        elif bool(unmixed.reshape(-1)[i]):
+        elif n := int(stuck[i]):
+            said.append(
+                f"{n} of {len(failed_step)} chains accepted no step and stay where they started; "
+                "use a smaller eps."
+            )
+        elif n_draws < FEWEST_DRAWS:
+            said.append(
+                f"expected {FEWEST_DRAWS} draws or more of each chain, got {n_draws}, too few to "
+                "tell by R-hat whether chains have mixed; take more steps, or draw more often."
+            )
+        elif int(status[i]) == 2:
             unit = int(rhat[i].nan_to_num(0.0).argmax())
             said.append(
                 f"chains have not mixed: R-hat is {float(rhat[i, unit]):.3g} in unit {unit}, so "
@@ -251,15 +273,25 @@ def _notes(
                 "not visit; start several chains."
             )
         if eps_limit is not None:
-            said.append(
-                f"eps = {float(eps.max()):g} is at or above 2/lambda_max = {eps_limit:.6g} at the "
-                "start: steps overshoot the equilibrium, and their law is not the motion's."
-            )
+            said.append(overshooting(float(eps.max()), eps_limit))
         if float(kappa[i]) > ACCEPTED:
             step = float(eps.max()) * ACCEPTED / float(kappa[i])
             said.append(
-                f"kink number {float(kappa[i]):.3g}: Euler-Maruyama widens the law of pinned units "
-                f"by more than 6 %; take eps <= {step:.2g}, or method='mala'."
+                f"kink number {float(kappa[i]):.3g}: steps do not see kinks, and those of "
+                "Euler-Maruyama widen the law of pinned units by more than 6 %; take eps <= "
+                f"{step:.2g}, or method='mala'."
             )
         notes.append(" ".join(said))
     return notes
+
+
+def _own_laws(dynamics: Dynamics, eps: Tensor, lead: torch.Size, method: str) -> str:
+    """Return a sentence if chains of one sample have laws of their own."""
+    differ = bool(eps.ndim) and method != "mala" and bool((eps != eps[:1]).any())
+    batch = dynamics.batch
+    if not differ and (len(batch) < len(lead) or batch[0] == 1):
+        return ""
+    return (
+        "chains have inputs, targets, noise or steps of their own, so that moments are over "
+        "several laws; give starts (chain, *sample, unit) to keep laws apart by sample."
+    )

@@ -20,7 +20,7 @@ from torch import Tensor
 from ctebm.networks.base import VectorField
 from ctebm.networks.memory import check_memory
 from ctebm.networks.numbers import finite
-from ctebm.sampling.density import density_of, grid_axes
+from ctebm.sampling.density import density_of, grid_axes, states_of
 
 __all__ = ["step_density"]
 
@@ -60,7 +60,14 @@ def step_density(
     Raises
     ------
     ValueError
-        For more units, `sigma` or `eps` that are not positive, or a grid that is too coarse.
+        For more units or samples, `sigma` or `eps` that are not positive, or a grid that is too
+        coarse.
+
+    Warns
+    -----
+    UserWarning
+        If the density is not small at the border of the grid; widen it. Steps that are too large
+        have no stationary law, and reach any border.
 
     Examples
     --------
@@ -74,7 +81,7 @@ def step_density(
     from scipy.sparse.linalg import LinearOperator, eigs
 
     sigma, eps = finite("sigma", sigma, above=0.0), finite("eps", eps, above=0.0)
-    axes = grid_axes(grid, network.n_units)
+    axes = grid_axes(grid, network)
     width = sigma * np.sqrt(eps)
     coarsest = max(np.diff(axis).max() for axis in axes)
     if coarsest > _RESOLVED * width:
@@ -84,7 +91,7 @@ def step_density(
         )
     n = int(np.prod([len(axis) for axis in axes]))
     check_memory("the steps between grid points", 16 * n * sum(map(len, axes)), "take fewer points")
-    s = torch.as_tensor(np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(n, -1))
+    s = torch.as_tensor(states_of(axes).reshape(n, -1))
     with torch.no_grad():
         ahead = s + eps * network.force(s.to(network.device, network.dtype)).cpu().double()
     kernels = [_kernel(x, m, width) for x, m in zip(axes, ahead.T.numpy(), strict=True)]

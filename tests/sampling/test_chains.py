@@ -10,6 +10,15 @@ import ctebm
 from ctebm import AsymmetricNetwork, DenseNetwork, Dynamics, LayeredNetwork, sample, settle
 
 SIGMA = 0.5
+
+
+class Wells(ctebm.Network):
+    """A double well for each unit, in which large steps grow without end."""
+
+    def energy(self, s):
+        return ((s.square() - 1).square() / 4).sum(-1)
+
+
 SECOND = {"squares": torch.square, "product": lambda s: s[..., 0] * s[..., 1],
           "fourth": lambda s: s[..., 0] ** 4}  # fmt: skip
 
@@ -148,6 +157,82 @@ def test_steps_without_a_stationary_law_are_told():
     assert "no stationary law" in found.message[0] and "2/lambda_max" in found.message[0]
 
 
+@pytest.mark.parametrize("method", ["euler", "heun"])
+def test_chains_lost_before_the_first_draw_are_told(method):
+    found = sample(
+        Dynamics(Wells(2), sigma=0.5), chains(4), n_steps=100, eps=2.5, burn_in=100, method=method,
+        seed=0, observe={"first": lambda s: s[..., 0]},
+    )  # fmt: skip
+    assert int(found.status) == 1 and found.n_draws == 0 and bool((found.failed_step > 0).all())
+    for x in (found.mean, found.mean_error, found.observed["first"], found.observed_error["first"]):
+        assert bool(torch.isnan(x).all())
+    assert "left the finite numbers" in str(found.to_dataset().message)
+
+
+def test_a_step_above_the_limit_of_a_motion_without_an_energy_is_told():
+    net = AsymmetricNetwork([[0, 0.5], [-0.5, 0]], [0, 0], HARD).centred()
+    found = sample(Dynamics(net, sigma=0.05), chains(8), n_steps=400, eps=1.9, burn_in=0, seed=1)
+    assert "the largest stable step" in found.message[0]
+
+
+@pytest.mark.parametrize("method", ["euler", "mala"])
+@pytest.mark.parametrize("burn_in, n_steps", [(7, 95), (10, 90), (0, 99)])
+def test_draws_are_as_far_apart_as_is_asked_for(method, burn_in, n_steps):
+    found = sample(Dynamics(pair(3.0, TANH), sigma=0.3), chains(3), n_steps=n_steps, eps=0.1,
+                   burn_in=burn_in, every=10, seed=6, method=method)  # fmt: skip
+    if method == "euler":
+        steps = [n for n in range(0, 103, 10) if burn_in < n <= burn_in + n_steps]
+        run = ctebm.simulate(
+            Dynamics(pair(3.0, TANH), sigma=0.3), chains(3), n_steps=burn_in + n_steps, eps=0.1,
+            seed=6, save_steps=[*steps, burn_in + n_steps],
+        )  # fmt: skip
+        assert torch.allclose(found.mean, run.state[1 : len(steps) + 1].mean((0, 1)), rtol=1e-12)
+    assert found.n_draws == len(range(10, burn_in + n_steps + 1, 10)) - burn_in // 10
+
+
+def test_too_few_draws_are_not_called_mixed():
+    found = sample(Dynamics(pair(3.0, TANH), sigma=0.3), chains(8), n_steps=30, eps=0.1, burn_in=0,
+                   seed=6)  # fmt: skip
+    assert found.n_draws == 3 and int(found.status) == 2 and "4 draws or more" in found.message[0]
+
+
+def test_chains_that_accept_nothing_are_told():
+    found = sample(Dynamics(pair(3.0, TANH), sigma=50.0), chains(6), n_steps=80, eps=500.0,
+                   burn_in=0, seed=6, method="mala")  # fmt: skip
+    assert int(found.status) == 2 and "6 of 6 chains accepted no step" in found.message[0]
+
+
+@pytest.mark.parametrize(
+    "own", [{"sigma": [0.1, 0.2, 0.3, 0.4, 0.5]}, {"eps": [0.1, 0.1, 0.1, 0.1, 0.2]}, {"x": 5}]
+)
+def test_chains_with_laws_of_their_own_are_told(own):
+    """A batch of inputs in the place of the chains is a mistake that shapes don't show."""
+    net = LayeredNetwork.random([2, 3], TANH, gain=1.0, seed=0)
+    free = net.clamp({"x": torch.rand(own.get("x", 1), 2, dtype=torch.float64)})
+    free = free if "x" in own else net.clamp({"x": [0.0, 0.0]})
+    given = {key: torch.tensor(x).double() for key, x in own.items() if key != "x"}
+    eps = given.pop("eps", 0.1)
+    dynamics = Dynamics(free, **({"sigma": 0.1} | given))
+    found = sample(dynamics, chains(5, 3), n_steps=100, eps=eps, burn_in=0, seed=1)
+    assert "laws apart by sample" in found.message[0]
+    if "x" in own:
+        found = sample(dynamics, torch.zeros(4, 5, 3).double(), n_steps=100, eps=0.1, burn_in=0)
+        assert not any("laws apart" in words for words in found.message)
+
+
+def test_names_that_are_taken_lose_nothing(tmp_path):
+    names = ["mean", "weight", "unit", "a", "a_error", "seed"]
+    observe = {name: (lambda s: s[..., 0]) for name in names}
+    found = sample(Dynamics(pair(3.0, TANH), sigma=0.3), chains(8), n_steps=200, eps=0.1, burn_in=0,
+                   seed=6, observe=observe)  # fmt: skip
+    dataset = found.to_dataset()
+    assert torch.equal(torch.as_tensor(dataset["mean"].values), found.mean)
+    assert {"a", "observed_mean", "observed_weight", "observed_a_error"} <= {*dataset.data_vars}
+    ctebm.save(dataset, tmp_path / "s.nc")
+    with ctebm.open(tmp_path / "s.nc") as again:
+        assert again.load().identical(dataset)
+
+
 def test_one_chain_says_what_it_can_not_know():
     found = sample(Dynamics(pair(3.0, TANH), sigma=0.5), [0.0, 0.0], n_steps=4000, eps=0.4,
                    burn_in=50, seed=1)  # fmt: skip
@@ -166,7 +251,11 @@ def test_one_chain_says_what_it_can_not_know():
         ({"observe": [1]}, "name functions"),
         ({"observe": {"a": lambda s: 3}}, "one value or more a chain"),
         ({"method": "mcmc"}, "method"),
-        ({"method": "rk4"}, "takes no noise"),
+        ({"method": "rk4"}, "'euler', 'heun', 'srk' or 'mala'"),
+        ({"method": "MALA"}, "or 'mala', got 'MALA'"),
+        ({"method": "adaptive_srk"}, "or 'mala', got 'adaptive_srk'"),
+        ({"method": None}, "or 'mala', got None"),
+        ({"observe": {3: torch.square}}, "name functions"),
         ({"noise": "synaptic", "method": "mala"}, "euler"),
         ({"drive": [0.1, 0.1], "method": "mala"}, "driven"),
     ],

@@ -10,6 +10,7 @@ from analytic import HARD, TANH, pair
 import ctebm
 from ctebm import AsymmetricNetwork, DenseNetwork, stationary_density
 from ctebm.sampling.density import density_of, marginal_distance, total_variation
+from ctebm.sampling.transfer import step_density
 
 
 def test_moments_of_the_smooth_pair():
@@ -70,7 +71,61 @@ def test_wasserstein_distance_of_a_shift():
     x = np.linspace(-8, 8, 3201)
     p = density_of(-(x**2) / 2, [x])
     draws = torch.randn(20000, 2, generator=torch.Generator().manual_seed(0)).double() + 0.7
-    assert marginal_distance(draws, p, unit=0) == pytest.approx(0.7, abs=0.03)
+    assert marginal_distance(draws[:, :1], p, unit=0) == pytest.approx(0.7, abs=0.03)
+
+
+def test_a_coarse_grid_adds_no_distance():
+    """Quantiles of the density are at no distance from it; points of a grid 0.1 apart are not."""
+    x = np.linspace(-3, 3, 61)
+    p = density_of(-(x**2) / 0.1, [x])
+    fine = np.linspace(-3, 3, 600001)
+    share = np.interp(fine, x, p.values).cumsum()
+    quantiles = np.interp((np.arange(4000) + 0.5) / 4000, share / share[-1], fine)
+    assert marginal_distance(quantiles[:, None], p) < 1e-3
+
+
+@pytest.mark.parametrize(
+    "states, unit, words",
+    [
+        (np.zeros((5, 1)), 0, "one column for each unit"),
+        (np.zeros(5), 0, "one column for each unit"),
+        (np.zeros((0, 2)), 0, "one column for each unit"),
+        (np.full((5, 2), np.nan), 0, "finite states"),
+        (np.zeros((5, 2)), 2, "unit"),
+    ],
+)
+def test_states_of_another_density_are_refused(states, unit, words):
+    p = stationary_density(pair(3.0, TANH), 0.5, np.linspace(-3, 3, 61))
+    with pytest.raises(ValueError, match=words):
+        marginal_distance(states, p, unit)
+
+
+@pytest.mark.parametrize(
+    "density", [stationary_density, lambda *a: step_density(*a[:2], 0.1, a[2])]
+)
+def test_a_batch_of_inputs_has_no_one_density(density):
+    net = ctebm.LayeredNetwork.random([3, 2], TANH, gain=1.0, seed=0)
+    with pytest.raises(ValueError, match="expected one sample"):
+        density(net.clamp({"x": torch.zeros(4, 3)}), 0.5, np.linspace(-3, 3, 61))
+
+
+def test_a_grid_beyond_the_memory_is_refused():
+    with pytest.raises(ValueError, match="take fewer points"):
+        stationary_density(pair(3.0, TANH), 0.5, np.linspace(-3, 3, 10**6))
+
+
+def test_an_energy_that_is_no_number_is_refused():
+    class Root(ctebm.Network):
+        def energy(self, s):
+            return s.sqrt().sum(-1)
+
+    with pytest.raises(ValueError, match="expected an energy at every point"):
+        stationary_density(Root(1), 0.5, np.linspace(-1, 1, 21))
+
+
+def test_steps_without_a_stationary_law_reach_the_border():
+    with pytest.warns(UserWarning, match="at the border"):
+        step_density(DenseNetwork([[0.0]], [0.0], HARD), 0.5, 2.5, np.linspace(-4, 4, 201))
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,25 @@ def test_censored_chains_count_with_their_time():
     assert cut.mean_interval[0] < whole.mean < cut.mean_interval[1]
 
 
+def test_a_map_that_jumps_is_at_no_border_between_its_steps():
+    """With synaptic noise a distance says what truth values say; no bridge, and no word of one."""
+    well = torch.full((60, 2), pitchfork_state(8.0), dtype=torch.float64)
+    motion = Dynamics(pair(8.0, TANH), sigma=1.2, noise="synaptic")
+    given = {"eps": 0.2, "n_steps": 4000, "seed": 3}
+    seen = first_passage(motion, well, lambda s: s.sum(-1) > 0, **given)
+    told = first_passage(motion, well, ridge, **given)
+    assert torch.equal(seen.time, told.time) and not told.bridged and seen.message == told.message
+    assert int((told.status == 0).sum()) > 10 and "further away" not in seen.message[0]
+
+
+def test_steps_above_the_limit_are_told():
+    unit = DenseNetwork([[0.0]], [0.0], HARD)
+    found = first_passage(
+        Dynamics(unit, sigma=0.1), torch.zeros(5, 1), lambda s: 1 - s[..., 0], eps=2.0, n_steps=50
+    )
+    assert "the largest stable step" in found.message[0]
+
+
 def test_nobody_leaves():
     unit = DenseNetwork([[0.0]], [0.0], TANH)
     found = first_passage(
@@ -162,7 +181,10 @@ def test_starts_outside_and_lost_chains_are_named():
         ({"eps": math.nan}, "eps"),
         ({"n_steps": 0}, "n_steps"),
         ({"start": torch.zeros(2, 2, 2)}, "sample by sample"),
-        ({"method": "dopri5"}, "takes no noise"),
+        ({"method": "dopri5"}, "'euler', 'heun' or 'srk'"),
+        ({"method": "mala"}, "'euler', 'heun' or 'srk'"),
+        ({"method": "adaptive_srk"}, "'euler', 'heun' or 'srk'"),
+        ({"inside": lambda s: (s[..., 0] - 1).sqrt()}, "got nan at a finite state"),
     ],
 )
 def test_what_has_no_meaning_is_refused(change, words):

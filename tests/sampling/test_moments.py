@@ -77,6 +77,33 @@ def test_what_never_changes_has_no_error_and_no_rhat():
     assert (series.error() == 0).all() and np.isnan(series.rhat()).all()
 
 
+def test_what_is_not_finite_has_no_error():
+    series = BlockMeans()
+    series.add(torch.tensor([0.5, torch.nan]).expand(100, 4, 2))
+    assert series.error()[0] == 0 and np.isnan(series.error()[1])
+
+
+def test_a_single_draw_has_no_error():
+    series = BlockMeans()
+    series.add(torch.zeros(1, 1, 2))
+    assert np.isnan(series.error()).all()
+
+
+@pytest.mark.parametrize("steps", [range(21), [0, 7, 10, 14, 20]])
+def test_draws_are_multiples_of_every_after_the_burn_in(steps):
+    states = torch.arange(21.0).reshape(21, 1, 1).double()
+    moments = Moments(states[0], 7, 5, None)
+    moments.save(list(steps), states[list(steps)], 0)
+    assert moments.state.n_draws == 3 - (15 not in steps)
+    assert float(moments.mean) == pytest.approx(15.0)
+
+
+def test_complex_numbers_are_not_made_real():
+    moments = Moments(torch.zeros(3, 1), 0, 1, {"a": lambda s: s[..., 0] * 1j})
+    with pytest.raises(ValueError, match=r"expected observe\['a'\] to return real"):
+        moments.save([1], torch.zeros(1, 3, 1), 0)
+
+
 def test_no_draws_have_no_mean():
     with pytest.raises(ValueError, match="take more steps"):
         BlockMeans().mean  # noqa: B018
@@ -84,10 +111,10 @@ def test_no_draws_have_no_mean():
 
 def test_moments_are_those_of_all_draws():
     states = torch.randn(90, 5, 2, 3, generator=torch.Generator().manual_seed(1)).double() + 100
-    moments = Moments(states[0], 1, {"size": lambda s: s.square().sum(-1)})
+    moments = Moments(states[0], 1, 1, {"size": lambda s: s.square().sum(-1)})
     moments.save([0, 1], states[:2] + 50, 0)  # burn-in
     for i, part in enumerate(states.split(31)):
-        moments.save(range(31 * i + 1, 31 * i + 1 + len(part)), part, 1)
+        moments.save(range(31 * i + 2, 31 * i + 2 + len(part)), part, 1)
     flat = states.movedim(2, 0).reshape(2, -1, 3)
     assert torch.allclose(moments.mean, flat.mean(1), rtol=1e-14)
     assert torch.allclose(moments.chain_mean, states.mean(0), rtol=1e-14)

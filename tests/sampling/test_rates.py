@@ -43,6 +43,13 @@ def test_the_prefactor_of_the_smooth_pair():
     assert tau == pytest.approx(323.42, rel=1e-4)
 
 
+def test_noise_far_too_small_never_leaves():
+    at = 0.756232151111
+    wells = torch.tensor([[-at, -at], [at, at]], dtype=torch.float64)
+    saddle = torch.zeros(1, 2, dtype=torch.float64)
+    assert mean_passage_time(pair(8.0, TANH), wells, saddle, 1e-3) == math.inf
+
+
 def test_degenerate_points_have_no_law():
     zero = torch.zeros(2, dtype=torch.float64)
     assert math.isnan(log_weight(pair(1.0, HARD), zero, 0.1)[0])  # a continuum
