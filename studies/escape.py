@@ -30,7 +30,7 @@ UNLIKE = 0.4  # share of the units in which the two patterns differ
 FINER = (1.0, 0.2, 1.0)  # steps of each network, in units of eps: kinks need smaller ones
 PATIENCE = 30  # chains are watched for so many times the law's time
 N_IMAGES = 61
-GRID, REACH, SEEN = 81, 1.2, 3.0  # of the energies that are drawn, in states and barriers
+GRID, REACH, SEEN = 81, 1.2, 2.0  # of the energies that are drawn, in states and barriers
 LEAST_UNITS = 16  # in which two patterns are two valleys
 LEAST_BARRIERS = 3  # that a line through times over the law needs, with one to judge it by
 
@@ -218,10 +218,11 @@ def draw(dataset: xr.Dataset) -> Figure:
     panels = []
     for i, name in enumerate(NAMES[:2]):
         one, way = dataset.landscape.isel(pair=i), dataset.path.isel(pair=i)
-        line = Series(way[:, 0], way[:, 1], "path of least energy", line=True, colour=0)
+        line = Series(way[:, 0], way[:, 1], "path of least energy", line=True, colour=4)
         seen = one.clip(max=SEEN)
         panels.append(Panel(name, "$s_1$", "$s_2$", [line],
-                            field=(one.s1, one.s2, seen, "energy / barrier")))  # fmt: skip
+                            field=(one.s1, one.s2, seen, "energy / barrier"),
+                            contour=(one.s1, one.s2, one, 1.0)))  # fmt: skip
     heights, times, ratio = [], [], []
     for i, name in enumerate(NAMES):
         one = dataset.isel(network=i)
@@ -235,7 +236,7 @@ def draw(dataset: xr.Dataset) -> Figure:
         ratio.append(Series(one.barrier, share, name, colour=i, low=one.low / one.law,
                             high=one.high / one.law))  # fmt: skip
     one = 0 * dataset.barrier + 1
-    ratio.append(Series(dataset.barrier, one, "law of small noise", line=True, colour=7))
+    ratio.append(Series(dataset.barrier, one, "law of small noise", line=True, colour=6))
     barrier = "barrier / D"
     panels += [
         Panel("along the path", "share of its length", "energy / barrier", heights),
@@ -244,7 +245,9 @@ def draw(dataset: xr.Dataset) -> Figure:
     ]
     return panel_figure(
         panels, question="How often does noise carry a network over a saddle?",
-        see="As often as the law of small noise says, smooth or at kinks; the rest falls with D.",
+        see="As often as the law of small noise says, smooth or at kinks; the rest falls with D. "
+        "a, b: the energy of the saddle is dashed. d, e: twice the mean time to the ridge, from "
+        "which half fall back; lines are the law, bars 95 %.",
     )  # fmt: skip
 
 

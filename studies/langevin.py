@@ -1,45 +1,45 @@
 """Is it Langevin MCMC (section 2.2)?
 
 The paper reads its map s <- s + eps (R(s + eta) - s) as Langevin dynamics, which visits states with
-the density exp(-2 E / sigma^2). Four dynamics are held against that density, in a pair of smooth
-units and at kinks: Euler-Maruyama steps, the same accepted or rejected (MALA), and the map with
-noise of a fixed variance v and with v = sigma^2 / eps. Then what tells them apart: variances of
-modes (N1 to N3), the noise of eq. 5, hops between valleys, weight updates at rest (section 3.1),
-and the fluctuations of a layered network about its equilibrium.
+the density exp(-2 E / sigma^2). Four dynamics are held against that density: Euler-Maruyama steps,
+the same accepted or rejected (MALA), and the map with noise of a fixed variance v and with
+v = sigma^2 / eps: in a pair of smooth units, in a pair and a unit at kinks, and in the fluctuations
+of a layered network about its equilibrium. What the map does instead is asked by synaptic.py.
 """
-
-# Long because each of eight questions has a network, a law and a claim of its own.
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ctebm import study
 from ctebm.study import Progress, Verdict
 from ctebm.study.record import TAU, labelled
+from ctebm.study.samplers import (
+    DYNAMICS,
+    EULER,
+    FIXED,
+    LINEAR,
+    MALA,
+    MAPS,
+    held,
+    listed,
+    off_law,
+    pair,
+    visited,
+)
 from ctebm.study.verdict import largest, smallest
 
 if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
     from matplotlib.figure import Figure
-    from torch import Tensor
 
-    import ctebm
-    from ctebm.networks.activation import Activation
     from ctebm.networks.dense import DenseNetwork
 
-EULER, MALA, FIXED, SCALED = "Euler-Maruyama", "MALA", "map, v fixed", "map, v = σ²/ε"
-DYNAMICS, MAPS = (EULER, MALA, FIXED, SCALED), [FIXED, SCALED]
-LINEAR = (EULER, MALA, FIXED)  # those with a law where units stay between their kinks
 SMOOTH_SIGMA, KINK_SIGMA = 0.5, 0.1
 KINK_BIAS = {0.05: 3.19, 0.01: 0.38, 0.002: 0.062, 0.0005: 0.014}  # of the variance, N6
-MAP_SIGMA = (0.01, 0.1)
-MAP_SHARE = {0.2: (0.91, 1.12), 0.05: (0.30, 0.52), 0.0125: (0.055, 0.126)}  # at 0.1, of N3's limit
-HOP_EPS, BEYOND = (0.2, 0.1, 0.05), 1.0  # s1 + s2 is 1.51 in the other valley
-NOISE_EPS, UPDATE_EPS, LINEAR_SIGMA, LAGS = 0.2, 0.4, 0.05, 5
 DIGITS_EPS, DIGITS_SIGMA, DIGITS = 0.1, 0.01, 4
 CELLS = 32  # along each unit, of the histograms on a plane
 
@@ -58,15 +58,12 @@ class Settings(study.Settings):
     """Step sizes in the smooth pair."""
     kink_eps: tuple[float, ...] = tuple(KINK_BIAS)
     """Step sizes at kinks."""
-    map_eps: tuple[float, ...] = tuple(MAP_SHARE)
-    """Step sizes of the map whose modes are held against N3."""
 
     def __post_init__(self) -> None:
         study.refuse_ignored(self, ["device", "dtype"], "all is float64 on the CPU; leave it out")
         study.check_eps(self.eps, 3)
         for flag, steps, least, most in (
             ("eps", self.eps, 0.02, 0.5), ("kink-eps", self.kink_eps, 1e-4, 0.1),
-            ("map-eps", self.map_eps, 1e-3, 0.5),
         ):  # fmt: skip
             if not (steps and least <= min(steps) and max(steps) <= most):
                 raise ValueError(f"--{flag} needs {least:g} to {most:g}, got {steps}.")
@@ -79,56 +76,9 @@ class Settings(study.Settings):
 def run(settings: Settings, progress: Progress) -> xr.Dataset:
     import xarray as xr
 
-    parts: list[Callable[[Settings], xr.Dataset]] = [
-        _smooth, _kinked, _pinned, _modes, _noise, _hops, _updates, _digits,
-    ]  # fmt: skip
+    parts: list[Callable[[Settings], xr.Dataset]] = [_smooth, _kinked, _pinned, _digits]
     attrs = {"chains": settings.chains, "time": settings.time}
-    return xr.merge([part(settings) for part in progress(parts, "questions")]).assign_attrs(attrs)
-
-
-def _pair(w: float, rho: Activation, bias: float | None = None) -> DenseNetwork:
-    """Return two units; centred without a bias."""
-    import ctebm
-
-    b = -w / 2 if bias is None else bias
-    return ctebm.DenseNetwork([[0, w], [w, 0]], [b, b], rho)
-
-
-def _dynamics(name: str, net: ctebm.VectorField, sigma: float, eps: float) -> ctebm.Dynamics:
-    import ctebm
-
-    if name in (EULER, MALA):
-        return ctebm.Dynamics(net, sigma=sigma)
-    v = sigma**2 if name == FIXED else sigma**2 / eps
-    return ctebm.Dynamics(net, sigma=v**0.5, noise="synaptic")
-
-
-def _mean(
-    name: str, net: ctebm.VectorField, sigma: float, eps: float, start: Tensor,
-    function: Callable[[Tensor], Tensor], settings: Settings, n_steps: int, burn_in: int,
-) -> tuple[Tensor, Tensor, ctebm.Samples]:  # fmt: skip
-    """Return a mean over chains of one of the dynamics, its standard error, and the record."""
-    import torch
-
-    import ctebm
-
-    found = ctebm.sample(
-        _dynamics(name, net, sigma, eps), start, n_steps=n_steps, burn_in=burn_in, eps=eps,
-        every=max(1, min(round(0.5 / eps), n_steps // 50)), seed=settings.seed,
-        method="mala" if name == MALA else "euler", observe={"x": function},
-    )  # fmt: skip
-    return found.observed["x"], torch.as_tensor(found.observed_error["x"]), found
-
-
-def _held(
-    name: str, dims: Sequence[str], value: Any, error: Any, law: Any, text: str
-) -> dict[str, Sequence[Any]]:
-    """Return what was measured, its standard error, and the law that it is held against."""
-    return {
-        name: (dims, value, text),
-        f"{name}_error": (dims, error, "standard error of it"),
-        f"{name}_law": (dims, law, "the same, from the law"),
-    }
+    return xr.merge([part(settings) for part in progress(parts, "networks")]).assign_attrs(attrs)
 
 
 def _smooth(settings: Settings) -> xr.Dataset:
@@ -137,7 +87,7 @@ def _smooth(settings: Settings) -> xr.Dataset:
 
     import ctebm
 
-    net, eps = _pair(3.0, ctebm.Tanh()), sorted(settings.eps, reverse=True)
+    net, eps = pair(3.0, ctebm.Tanh()), sorted(settings.eps, reverse=True)
     x = np.linspace(-3.2, 3.2, 4 * CELLS)
     return _density(settings, "smooth", net, SMOOTH_SIGMA, eps, x, settings.time, 0.0)
 
@@ -148,7 +98,7 @@ def _kinked(settings: Settings) -> xr.Dataset:
 
     import ctebm
 
-    net = _pair(0.5, ctebm.HardSigmoid(), 0.5)
+    net = pair(0.5, ctebm.HardSigmoid(), 0.5)
     x = 0.5 + 0.0025 * (np.arange(5 * CELLS) - 2.5 * CELLS + 0.5)  # the kink between two points
     return _density(settings, "kinked", net, KINK_SIGMA, [max(KINK_BIAS)], x, 5.0, 0.5)
 
@@ -182,9 +132,9 @@ def _density(
     for i, eps in enumerate(steps):
         law[i, :2] = off_centre(laws[i]), off_centre(exact)
         for j, name in enumerate(DYNAMICS):
-            spread[i, j], error[i, j], found = _mean(
-                name, net, sigma, eps, chains, lambda s: (s - centre).square().mean(-1), settings,
-                round(time / eps), round(time / 2 / eps),
+            spread[i, j], error[i, j], found = visited(
+                name, net, sigma, eps, chains, lambda s: (s - centre).square().mean(-1),
+                n_steps=round(time / eps), burn_in=round(time / 2 / eps), seed=settings.seed,
             )  # fmt: skip
             s1, s2 = found.state.T.numpy()
             drawn = _in_cells(s1, s2, edges)
@@ -193,7 +143,7 @@ def _density(
     chance = share * (1 - share) / settings.chains  # variance of each cell's share of the draws
     at, dims = f"{prefix}_eps", (f"{prefix}_eps", "dynamics")
     return labelled(
-        _held(f"{prefix}_spread", dims, spread, error, law, "mean squared deviation")
+        held(f"{prefix}_spread", dims, spread, error, law, "mean squared deviation")
         | {
             f"{prefix}_distance": (dims, distance, "total variation distance, in cells"),
             f"{prefix}_law_distance": (at, [total_variation(p, exact) for p in laws],
@@ -247,13 +197,14 @@ def _pinned(settings: Settings) -> xr.Dataset:
     for i, eps in enumerate(steps):
         law[i, :2] = [float((p * (p.s - 0.5) ** 2).integrate("s")) for p in (laws[i], exact)]
         for j, name in enumerate(DYNAMICS):
-            spread[i, j], error[i, j], _ = _mean(
-                name, unit, KINK_SIGMA, eps, start, lambda s: (s[..., 0] - 0.5).square(), settings,
-                max(round(25 * settings.time), round(1.25 / eps)), max(500, round(1 / eps)),
+            spread[i, j], error[i, j], _ = visited(
+                name, unit, KINK_SIGMA, eps, start, lambda s: (s[..., 0] - 0.5).square(),
+                n_steps=max(round(25 * settings.time), round(1.25 / eps)),
+                burn_in=max(500, round(1 / eps)), seed=settings.seed,
             )  # fmt: skip
     variances = [float(p.s.weighted(p).var()) for p in (exact, *laws)]
     return labelled(
-        _held("pinned_spread", ("pinned_eps", "dynamics"), spread, error, law,
+        held("pinned_spread", ("pinned_eps", "dynamics"), spread, error, law,
               "mean squared distance from the kink")
         | {"pinned_bias": ("pinned_eps", [x / variances[0] - 1 for x in variances[1:]],
                            "relative bias of the variance of Euler-Maruyama steps, exactly")},
@@ -264,156 +215,6 @@ def _pinned(settings: Settings) -> xr.Dataset:
             "dynamics": ("dynamics", list(DYNAMICS), "dynamics"),
         },
     )  # fmt: skip
-
-
-def _modes(settings: Settings) -> xr.Dataset:
-    """The map with v = sigma^2/eps in a pair of hard sigmoids, mode by mode, against N3."""
-    import numpy as np
-    import torch
-
-    import ctebm
-
-    net = _pair(0.5, ctebm.HardSigmoid())
-    start = torch.zeros(settings.chains // 4, 2, dtype=torch.float64)
-    near = ctebm.linearize(net, [0.0, 0.0])
-    V, lam = near.eigenvectors, near.eigenvalues
-    steps = sorted(settings.map_eps, reverse=True)
-    shape = (len(MAP_SIGMA), len(steps), 2)
-    mean, error, law, limit = (np.empty(shape) for _ in range(4))
-    for i, sigma in enumerate(MAP_SIGMA):
-        for j, eps in enumerate(steps):
-            mean[i, j], error[i, j], _ = _mean(
-                SCALED, net, sigma, eps, start, lambda s: (s @ V).square(), settings,
-                round(settings.time / eps), round(15 / eps),
-            )  # fmt: skip
-            covariance = near.covariance(sigma / eps**0.5, eps=eps, synaptic=True)
-            law[i, j] = (V.T @ covariance @ V).diagonal()
-            limit[i, j] = sigma**2 * (1 - lam) ** 2 / (2 * lam)
-    return labelled(
-        _held("map_variance", ("map_sigma", "map_eps", "mode"), mean / limit, error / limit,
-              law / limit, "variance of a mode over the limit of N3"),
-        {},
-        {
-            "map_sigma": ("map_sigma", list(MAP_SIGMA), "intensity of the noise"),
-            "map_eps": ("map_eps", steps, "step size", TAU),
-            "mode": ("mode", ["slow", "fast"], "mode"),
-        },
-    )  # fmt: skip
-
-
-def _noise(settings: Settings) -> xr.Dataset:
-    """The noise in eq. 5, read from a run: what increments of the noisy state are off its drift.
-
-    Between kinks the pressure tells at which noisy state it was taken: R(u) = b + W rho(u).
-    """
-    import torch
-
-    import ctebm
-
-    net = _pair(0.5, ctebm.HardSigmoid())
-    start = torch.zeros(settings.chains // 20, 2, dtype=torch.float64)
-    mean, error = [], []
-    for name in (EULER, FIXED):
-        s = ctebm.simulate(
-            _dynamics(name, net, LINEAR_SIGMA, NOISE_EPS), start, eps=NOISE_EPS,
-            seed=settings.seed, n_steps=round(5 * settings.time / NOISE_EPS),
-        ).state  # fmt: skip
-        if name == FIXED:
-            R = (s[1:] - (1 - NOISE_EPS) * s[:-1]) / NOISE_EPS
-            s = torch.linalg.solve(net.weight, (R - net.bias).mT).mT + net.activation.kinks[0]
-        xi = s[1:] - s[:-1] - NOISE_EPS * net.force(s[:-1])
-        lagged = [(xi[: len(xi) - k] * xi[k:]).mean((0, -1)) for k in range(LAGS + 1)]
-        each = torch.stack(lagged) / lagged[0]  # (lag, chain)
-        mean.append(each.mean(-1))
-        error.append(each.std(-1) / each.shape[-1] ** 0.5)
-    law = torch.zeros(2, LAGS + 1)
-    law[:, 0], law[1, 1] = 1, -(1 - NOISE_EPS) / (1 + (1 - NOISE_EPS) ** 2)
-    return labelled(
-        _held("correlation", ("noise_of", "lag"), torch.stack(mean), torch.stack(error), law,
-              "autocorrelation of the noise"),
-        {},
-        {
-            "noise_of": ("noise_of", [EULER, FIXED], "dynamics"),
-            "lag": ("lag", list(range(LAGS + 1)), "lag, steps"),
-        },
-    )  # fmt: skip
-
-
-def _hops(settings: Settings) -> xr.Dataset:
-    """How often each dynamics leads from one valley of the pair with w = 8 to the other."""
-    import numpy as np
-
-    import ctebm
-
-    net, steps = _pair(8.0, ctebm.Tanh()), (EULER, *MAPS)
-    path = ctebm.minimum_energy_path(net, [-0.75, -0.75], [0.75, 0.75])
-    start = path.wells.state[:1].expand(settings.chains // 3, 2)
-    rates = np.empty((3, len(HOP_EPS), len(steps)))
-    for i, eps in enumerate(HOP_EPS):
-        for j, name in enumerate(steps):
-            found = ctebm.first_passage(
-                _dynamics(name, net, SMOOTH_SIGMA, eps), start, lambda s: s.sum(-1) < BEYOND,
-                eps=eps, n_steps=round(2.5 * settings.time / eps), seed=settings.seed,
-            )  # fmt: skip
-            low, high = found.mean_interval
-            rates[:, i, j] = 1 / found.mean, 1 / high, 1 / low
-    dims, unit = ("hop_eps", "steps"), "1 / membrane time constant"
-    return labelled(
-        {
-            "hops": (dims, rates[0], "rate of hops to the other valley", unit),
-            "hops_low": (dims, rates[1], "lower end of its 95 % interval", unit),
-            "hops_high": (dims, rates[2], "upper end of it", unit),
-            "hops_law": ((), path.rate(SMOOTH_SIGMA), "rate of Eyring and Kramers", unit),
-        },
-        {},
-        {
-            "hop_eps": ("hop_eps", list(HOP_EPS), "step size", TAU),
-            "steps": ("steps", list(steps), "dynamics"),
-        },
-    )
-
-
-def _updates(settings: Settings) -> xr.Dataset:
-    """Mean of the drift of a unit times the rate of another, at rest, in a chain of three units."""
-    import numpy as np
-    import torch
-
-    import ctebm
-
-    W = torch.tensor([[0, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0]], dtype=torch.float64)
-    net = ctebm.DenseNetwork(W, -W.sum(1) / 2, ctebm.HardSigmoid())
-    start = torch.zeros(settings.chains // 2, 3, dtype=torch.float64)
-    near = ctebm.linearize(net, start[0])
-    mean, error, law = (np.empty((len(LINEAR), 2)) for _ in range(3))
-    for i, name in enumerate(LINEAR):
-        mean[i], error[i], _ = _mean(
-            name, net, LINEAR_SIGMA, UPDATE_EPS, start,
-            lambda s: _by_hops(net.force(s).unsqueeze(-1) * net.rate(s).unsqueeze(-2)), settings,
-            round(6 * settings.time / UPDATE_EPS), round(15 / UPDATE_EPS),
-        )  # fmt: skip
-        step = None if name == MALA else UPDATE_EPS
-        covariance = near.covariance(LINEAR_SIGMA, eps=step, synaptic=name == FIXED)
-        law[i] = _by_hops(near.jacobian @ covariance)
-    first = torch.stack([_by_hops(W) / 4, 0 * _by_hops(W), -_by_hops(W @ W) / 2])
-    unit = LINEAR_SIGMA**2 * UPDATE_EPS  # v is sigma^2 in the map
-    return labelled(
-        _held("mean_update", ("updates_of", "hops_apart"), mean / unit, error / unit, law / unit,
-              "mean weight update over sigma^2 eps")
-        | {"first_order": (("updates_of", "hops_apart"), first, "the same to first order in eps")},
-        {},
-        {
-            "updates_of": ("updates_of", list(LINEAR), "dynamics"),
-            "hops_apart": ("hops_apart", [1, 2], "connections between the two units"),
-        },
-    )  # fmt: skip
-
-
-def _by_hops(matrix: Tensor) -> Tensor:
-    """Return the mean over pairs of a chain's units one connection apart, and two, ``(..., 2)``."""
-    import torch
-
-    both = matrix + matrix.mT
-    return torch.stack([both.diagonal(k, -2, -1).mean(-1) / 2 for k in (1, 2)], -1)
 
 
 def _digits(settings: Settings) -> xr.Dataset:
@@ -435,10 +236,11 @@ def _digits(settings: Settings) -> xr.Dataset:
     )
     mean, error, laws, gap = [], [], [], []
     for name in LINEAR:
-        variance, off, found = _mean(
+        variance, off, found = visited(
             name, free, DIGITS_SIGMA, DIGITS_EPS, start,
-            lambda s: torch.einsum("csu,sum->csm", s - rest.state, V).square(), settings,
-            round(settings.time / DIGITS_EPS), round(10 / DIGITS_EPS),
+            lambda s: torch.einsum("csu,sum->csm", s - rest.state, V).square(),
+            n_steps=round(settings.time / DIGITS_EPS), burn_in=round(10 / DIGITS_EPS),
+            seed=settings.seed,
         )  # fmt: skip
         step = None if name == MALA else DIGITS_EPS
         law = near.covariance(DIGITS_SIGMA, eps=step, synaptic=name == FIXED)
@@ -449,7 +251,7 @@ def _digits(settings: Settings) -> xr.Dataset:
         gap.append(away.norm() / law[:, hidden, hidden].norm())
     variance, off, law = (torch.stack(x) / DIGITS_SIGMA**2 for x in (mean, error, laws))
     return labelled(
-        _held("digits_variance", ("modes_of", "sample", "digits_mode"), variance, off, law,
+        held("digits_variance", ("modes_of", "sample", "digits_mode"), variance, off, law,
               "variance of a mode over sigma^2")
         | {
             "digits_gap": ("modes_of", torch.stack(gap), "covariance of hidden units off its law"),
@@ -468,20 +270,9 @@ def draw(dataset: xr.Dataset) -> Figure:
 
 def judge(dataset: xr.Dataset) -> list[Verdict]:
     return [
-        *_judge_smooth(dataset), *_judge_kinks(dataset), *_judge_map(dataset),
-        *_judge_at_rest(dataset), *_judge_digits(dataset), *_judge_question(dataset),
+        *_judge_smooth(dataset), *_judge_kinks(dataset), *_judge_digits(dataset),
+        *_judge_question(dataset),
     ]  # fmt: skip
-
-
-def _off(dataset: xr.Dataset, name: str, **at: Any) -> float:
-    """Return how far a measurement is off its law, at most, in standard errors."""
-    value, error, law = (dataset[name + part].sel(at) for part in ("", "_error", "_law"))
-    return largest(abs(value - law) / error)
-
-
-def _listed(values: np.ndarray, at: np.ndarray) -> str:
-    """Return values and their places in words."""
-    return ", ".join(f"{x:.2g} at {place:g}" for x, place in zip(values, at, strict=True))
 
 
 def _judge_smooth(dataset: xr.Dataset) -> list[Verdict]:
@@ -499,13 +290,13 @@ def _judge_smooth(dataset: xr.Dataset) -> list[Verdict]:
         Verdict.at_most("smooth pair, Euler-Maruyama: bias of the variance is a eps + b eps²; a "
                         "off 0.055", abs(a - 0.055), 0.005, f"a = {a:.4f}, b = {b:.4f}"),
         Verdict.at_most("its variance off its law, standard errors",
-                        _off(dataset, "smooth_spread", dynamics=EULER), 4, how),
+                        off_law(dataset, "smooth_spread", dynamics=EULER), 4, how),
         Verdict.at_most("MALA: variance off exp(-2E/σ²), standard errors",
-                        _off(dataset, "smooth_spread", dynamics=MALA), 4),
+                        off_law(dataset, "smooth_spread", dynamics=MALA), 4),
         Verdict.at_most("MALA: total variation distance off chance, standard deviations",
                         largest(abs(z)), 4, f"{float(dataset.smooth_chance):.3f} by chance"),
         Verdict.at_most("Euler-Maruyama: total variation distance over eps",
-                        largest(distance / dataset.smooth_eps), 0.3, _listed(distance.values, eps)),
+                        largest(distance / dataset.smooth_eps), 0.3, listed(distance.values, eps)),
     ]  # fmt: skip
 
 
@@ -517,54 +308,13 @@ def _judge_kinks(dataset: xr.Dataset) -> list[Verdict]:
     return [
         Verdict.at_most("at a kink, Euler-Maruyama: bias of the variance over N6's, off 1",
                         largest(abs(bias / known - 1), known > 0), 0.02,
-                        f"in %: {_listed(100 * bias, kappa)} (kappa)"),
+                        f"in %: {listed(100 * bias, kappa)} (kappa)"),
         Verdict.at_most("its spread off its law, standard errors",
-                        _off(dataset, "pinned_spread", dynamics=EULER), 4),
+                        off_law(dataset, "pinned_spread", dynamics=EULER), 4),
         Verdict.at_most("MALA: spread off exp(-2E/σ²), standard errors",
-                        _off(dataset, "pinned_spread", dynamics=MALA), 4),
+                        off_law(dataset, "pinned_spread", dynamics=MALA), 4),
         Verdict.at_least("Euler-Maruyama in a pair at kinks: total variation distance, kappa 1.25",
                          dataset.kinked_law_distance[0], 0.4),
-    ]  # fmt: skip
-
-
-def _judge_map(dataset: xr.Dataset) -> list[Verdict]:
-    import numpy as np
-
-    share, error = (dataset[f"map_variance{x}"].sel(map_sigma=0.1) for x in ("", "_error"))
-    known = np.array([MAP_SHARE.get(float(eps), (np.nan, np.nan)) for eps in dataset.map_eps])
-    beyond = largest(abs(share - known) - 4 * error, known > 0)
-    at = ", ".join(f"{eps:g}" for eps in dataset.map_eps.values)
-    shares = ", ".join(f"{slow:.2g}/{fast:.2g}" for slow, fast in share.values)
-    return [
-        Verdict.at_most("map, v = σ²/ε, σ = 0.01, far from kinks: modes off N3, standard errors",
-                        _off(dataset, "map_variance", map_sigma=0.01), 4),
-        Verdict.at_most("map, σ = 0.1: share of N3's limit off known ones, beyond 4 errors",
-                        beyond, 0.015, f"slow/fast {shares} at eps {at}"),
-        Verdict.at_most("eq. 5: autocorrelation of its noise off the law, standard errors",
-                        _off(dataset.isel(lag=slice(1, None)), "correlation"), 4,
-                        f"{float(dataset.correlation.sel(noise_of=FIXED, lag=1)):.3f} at lag 1"),
-    ]  # fmt: skip
-
-
-def _judge_at_rest(dataset: xr.Dataset) -> list[Verdict]:
-    hops, eps = dataset.hops.sel(steps=EULER), dataset.hop_eps.values
-    scaled = _listed(dataset.hops.sel(steps=SCALED).values, eps)
-    maps, rate = dataset.hops_high.sel(steps=MAPS, hop_eps=0.05), float(dataset.hops_law)
-    low, high = (
-        float(dataset[x].sel(steps=EULER, hop_eps=0.05)) for x in ("hops_low", "hops_high")
-    )
-    apart = [low - rate, rate - high, 0.0]
-    law, first = (dataset[x].values for x in ("mean_update_law", "first_order"))
-    return [
-        Verdict.at_most("w = 8, Euler-Maruyama: interval of its hops off the law of small "
-                        "noise, relative", largest(apart) / rate, 0.15,
-                        f"{_listed(hops.values, eps)}; law {rate:.3f}"),
-        Verdict.at_most("map: hops a time constant at eps 0.05, upper end of 95 %",
-                        largest(maps), 9e-4, f"v = σ²/ε: {scaled}"),
-        Verdict.at_most("weight updates at rest off their laws, standard errors",
-                        _off(dataset, "mean_update"), 4,
-                        f"in σ²ε: Euler-Maruyama {law[0, 0]:.2g} (W/4 = {first[0, 0]:.2g}), MALA 0"
-                        f", map two hops apart {law[2, 1]:.2g} (-W²/2 = {first[2, 1]:.2g})"),
     ]  # fmt: skip
 
 

@@ -56,6 +56,14 @@ def over_the_law(network: int) -> Callable[[xr.Dataset], Any]:
     return lambda d: (d.time / d.law).isel(network=network, barrier=-1)
 
 
+def slow_mode(eps: float) -> Callable[[xr.Dataset], Any]:
+    return lambda d: d.map_variance.sel(map_sigma=0.1, map_eps=eps, mode="slow")
+
+
+def hops(steps: str, eps: float) -> Callable[[xr.Dataset], Any]:
+    return lambda d: d.hops.sel(steps=steps, hop_eps=eps)
+
+
 def cheaper(sigma: float) -> Callable[[xr.Dataset], Any]:
     return lambda d: (d.early_inference / d.node_perturbation).sel(sigma=sigma).mean()
 
@@ -131,6 +139,14 @@ QUOTES = [
           lambda d: of_maps("smooth_distance")(d).min()),
     Quote("langevin", THEORY, r"distance of 0.59 to ([\d.]+) from",
           lambda d: of_maps("smooth_distance")(d).max()),
+    Quote("synaptic", READ_ME, r"hard sigmoids has ([\d.]+) of the variance", slow_mode(0.2)),
+    Quote("synaptic", READ_ME, r"at eps = 0.2 and ([\d.]+) at 0.0125", slow_mode(0.0125)),
+    Quote("synaptic", READ_ME, r"an autocorrelation of (-[\d.]+) at lag 1",
+          lambda d: d.correlation.sel(noise_of="map, v fixed", lag=1)),
+    Quote("synaptic", READ_ME, r"two valleys ([\d.]+) times a", hops("map, v = σ²/ε", 0.2)),
+    Quote("synaptic", READ_ME, r"steps do so ([\d.]+) times", hops("Euler-Maruyama", 0.05)),
+    Quote("synaptic", THEORY, r"the slow mode has ([\d.]+), 0.30", slow_mode(0.2)),
+    Quote("synaptic", THEORY, r"the slow mode has 0.92, ([\d.]+) and", slow_mode(0.05)),
     Quote("score", READ_ME, r"w = 3: ([\d.]+), 1.38", coupling("score matching", 1.0)),
     Quote("score", READ_ME, r"2.72, ([\d.]+) at v = 1", coupling("score matching", 0.02)),
     Quote("score", READ_ME, r"as the denoiser finds ([\d.]+) to", coupling("R itself", 1.0)),

@@ -1,4 +1,4 @@
-"""Dynamics beside the density of Langevin dynamics: the figure of the study of that name."""
+"""Dynamics beside Langevin dynamics: what they visit, and what noise inside the pressure does."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ from matplotlib.figure import Figure
 
 from ctebm.figures.given import check_dataset
 from ctebm.figures.panels import Panel, Series, against_theory, panel_figure
+from ctebm.figures.style import OKABE_ITO
 
-__all__ = ["langevin_figure"]
+__all__ = ["langevin_figure", "synaptic_figure"]
 
 _EPS = r"step $\epsilon$ (time constants)"
 _EXACT = "exp(-2E/σ²)"
-_BLACK = 6
+_MODES, _BLACK = 4, 6
+# Those that are compared, in the order of their colours.
+DYNAMICS = ["Euler-Maruyama", "MALA", "map, v fixed", "map, v = σ²/ε"]
 
 
 def langevin_figure(dataset: xr.Dataset, *, ax: Any = None) -> Figure:
-    """Draw what dynamics visit, how far off they are, and what tells them apart.
+    """Draw what dynamics visit, and how far that is from the density of Langevin dynamics.
 
     Parameters
     ----------
     dataset : xarray.Dataset
         Of ``studies/langevin.py``.
     ax : array of matplotlib.axes.Axes, optional
-        Where to draw, nine of them; a figure of its own by default.
+        Where to draw, six of them; a figure of its own by default.
 
     Returns
     -------
@@ -42,20 +45,46 @@ def langevin_figure(dataset: xr.Dataset, *, ax: Any = None) -> Figure:
     panels = [
         _density(dataset, "smooth", smooth, "smooth pair"),
         _density(dataset, "kinked", kinked, "pair at kinks"),
+        _distance(dataset),
         _spread(dataset, "smooth", dataset.smooth_eps.values, "smooth pair", _EPS),
         _spread(dataset, "pinned", dataset.kappa.values, "unit at a kink",
                 r"kink number $\kappa = \epsilon a^2/\sigma^2$"),
-        _modes(dataset), _noise(dataset), _hops(dataset), _updates(dataset), _digits(dataset),
+        _digits(dataset),
     ]  # fmt: skip
     return panel_figure(
         panels,
         question="Is it Langevin MCMC (section 2.2)?",
-        see="Points: measured. Lines: exact, or the law. Black: what Langevin dynamics visits. "
-        "Accepted or rejected steps (MALA) visit it at any ε, Euler-Maruyama steps as ε falls, "
-        "much later at kinks, and the paper's map at no ε. e: v = σ²/ε, slow (▼) and fast (✚) "
-        "mode, on their lines (N3) with σ = 0.01, where the noise stays far from kinks, and below "
-        "them with σ = 0.1. g: the line is the law of Eyring and Kramers. Bars: 4 standard errors, "
-        "g: 95 %.",
+        see="Points: measured. Lines: exact, or the law. Black: what Langevin dynamics visits; in "
+        "c the distance of as many exact draws, by chance. Accepted or rejected steps (MALA) visit "
+        "it at any ε, Euler-Maruyama steps as ε falls, much later at kinks, and the paper's map at "
+        "no ε. f: bars are 4 standard errors.",
+        ax=ax,
+    )
+
+
+def synaptic_figure(dataset: xr.Dataset, *, ax: Any = None) -> Figure:
+    """Draw what noise inside the pressure does, beside Langevin noise.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Of ``studies/synaptic.py``.
+    ax : array of matplotlib.axes.Axes, optional
+        Where to draw, four of them; a figure of its own by default.
+
+    Returns
+    -------
+    Figure
+    """
+    return panel_figure(
+        [_modes(dataset), _noise(dataset), _hops(dataset), _updates(dataset)],
+        columns=2,
+        question="What does noise inside the pressure do, beside Langevin noise?",
+        see="Points: measured. Lines: the law. a: v = σ²/ε; slow and fast mode have the variance "
+        "of N3 while the noise stays far from kinks (σ = 0.01), else it falls with ε. b: half of "
+        "the noise is taken back one step later. c: as ε falls the map does not leave its valley; "
+        "black: the law of Eyring and Kramers, bars: 95 %. d: what noise leaves of eq. 26, bars: 4 "
+        "standard errors.",
         ax=ax,
     )
 
@@ -66,8 +95,9 @@ def _shown(dataset: xr.Dataset, prefix: str) -> float:
     return float(eps[len(eps) // 3])
 
 
-def _colour(dataset: xr.Dataset, name: str) -> int:
-    return list(dataset.dynamics.values).index(name)
+def _colour(name: str) -> int:
+    """Return the colour that one of the dynamics has in every panel."""
+    return DYNAMICS.index(name)
 
 
 def _density(dataset: xr.Dataset, prefix: str, eps: float, title: str) -> Panel:
@@ -86,6 +116,19 @@ def _density(dataset: xr.Dataset, prefix: str, eps: float, title: str) -> Panel:
                  [*lines, *points])  # fmt: skip
 
 
+def _distance(dataset: xr.Dataset) -> Panel:
+    eps = dataset.smooth_eps.values
+    chance = np.full(len(eps), float(dataset.smooth_chance))
+    series = [
+        Series(eps, chance, line=True, colour=_BLACK),
+        Series(eps, dataset.smooth_law_distance.values, line=True, colour=0),
+    ]
+    for name in dataset.dynamics.values:
+        y = dataset.smooth_distance.sel(dynamics=name).values
+        series.append(Series(eps, y, str(name), colour=_colour(name)))
+    return Panel("smooth pair", _EPS, "total variation distance", series, "x")
+
+
 def _spread(dataset: xr.Dataset, prefix: str, x: np.ndarray, title: str, xlabel: str) -> Panel:
     ylabel = "variance over the exact" if prefix == "smooth" else "spread over the exact"
     spread, law = dataset[f"{prefix}_spread"], dataset[f"{prefix}_spread_law"]
@@ -99,11 +142,12 @@ def _spread(dataset: xr.Dataset, prefix: str, x: np.ndarray, title: str, xlabel:
 
 def _modes(dataset: xr.Dataset) -> Panel:
     series, eps = [], dataset.map_eps.values
-    for sigma in dataset.map_sigma.values:
+    for i, sigma in enumerate(dataset.map_sigma.values):
         for j, mode in enumerate(dataset["mode"].values):
             one = dataset.sel(map_sigma=sigma, mode=mode)
             law, variance = one.map_variance_law.values, one.map_variance.values
-            series += against_theory(eps, law, variance, colour=4 + j)
+            label, colour = f"{mode}, σ = {sigma:g}", _MODES + j + i * len(OKABE_ITO)
+            series += against_theory(eps, law, variance, label, colour=colour)
     return Panel("modes of the map", _EPS, "variance over N3's limit", series, "xy")
 
 
@@ -133,7 +177,7 @@ def _by_law(dataset: xr.Dataset, dim: str, name: str, x: np.ndarray) -> list[Ser
     series = []
     for which in dataset[dim].values:
         y, error, law = (dataset[name + p].sel({dim: which}).values for p in ("", "_error", "_law"))
-        colour = _colour(dataset, which)
+        colour = _colour(which)
         series += [
             Series(x, law, line=True, colour=colour),
             Series(x, y, str(which), colour=colour, low=y - 4 * error, high=y + 4 * error),
@@ -149,7 +193,7 @@ def _hops(dataset: xr.Dataset) -> Panel:
         one = dataset.sel(steps=name)
         series.append(
             Series(
-                eps, one.hops.values, str(name), colour=_colour(dataset, name),
+                eps, one.hops.values, str(name), colour=_colour(name),
                 low=one.hops_low.values, high=one.hops_high.values,
             )
         )  # fmt: skip

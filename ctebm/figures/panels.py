@@ -183,7 +183,7 @@ def _panel(ax: Axes, panel: Panel) -> None:
     if panel.field is not None:
         x, y, values, _ = panel.field
         edges = _edges(x, "x" in panel.log), _edges(y, "y" in panel.log)
-        ax.pcolormesh(*edges, values, cmap="cividis", vmin=0, vmax=1)
+        ax.pcolormesh(*edges, values, cmap="cividis", vmin=0, vmax=max(1.0, np.nanmax(values)))
     if panel.contour is not None:
         x, y, values, level = panel.contour
         ax.contour(x, y, values, levels=[level], colors="white", linewidths=1.4)

@@ -60,10 +60,8 @@ def first_passage(
         Most steps; the run ends once all chains have left.
     method : {"euler", "heun", "srk"}
         How a step is taken.
-    seed : int, optional
-        Root seed of the noise; drawn freshly, and recorded, if None.
-    stream, threads
-        As in :func:`~ctebm.simulate`.
+    seed, stream, threads
+        As in :func:`~ctebm.sample`.
 
     Returns
     -------

@@ -88,10 +88,8 @@ def fluctuation_response(
         Steps after the force is switched on; give it or `lag`.
     lag : float, optional
         The same as a time, a multiple of `eps`.
-    seed : int, optional
-        Root seed of the noise; drawn freshly, and recorded, if None.
-    stream, threads
-        As in :func:`~ctebm.simulate`.
+    seed, stream, threads
+        As in :func:`~ctebm.simulate`; the noise is drawn freshly, and its seed recorded, if None.
 
     Returns
     -------
@@ -101,8 +99,10 @@ def fluctuation_response(
     Raises
     ------
     ValueError
-        For a network without an energy, a state that is not a stable equilibrium or has pinned
-        units, whose fluctuations are not linear, or an `eps` that is not stable there.
+        For a network without an energy, an equilibrium that is not stable or has pinned units,
+        whose fluctuations are not linear, or an `eps` that is not stable there.
+    RuntimeError
+        If the state is no equilibrium.
 
     References
     ----------

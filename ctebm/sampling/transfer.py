@@ -55,7 +55,7 @@ def step_density(
     Returns
     -------
     xarray.DataArray
-        With dimension ``s``, or ``s1`` and ``s2``; its integral by the trapezoidal rule is 1.
+        As from :func:`~ctebm.stationary_density`.
 
     Raises
     ------
