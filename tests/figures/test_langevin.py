@@ -43,7 +43,8 @@ def figure():
         | held("smooth_spread", smooth_eps=EPS, dynamics=DYNAMICS)
         | held("smooth_distance", smooth_eps=EPS, dynamics=DYNAMICS)
         | held("pinned_spread", pinned_eps=EPS, dynamics=DYNAMICS)
-        | {"smooth_chance": 0.5, "smooth_law_distance": ("smooth_eps", [0.3, 0.2, 0.1]), "eigenvalue": (("sample", "digits_mode"), [[0.5, 1.0]]),
+        | {"smooth_chance": 0.5, "smooth_law_distance": ("smooth_eps", [0.3, 0.2, 0.1]),
+           "eigenvalue": (("sample", "digits_mode"), [[0.5, 1.0]]),
            "kappa": ("pinned_eps", [3.0, 2.0, 1.0])},
         {"dynamics": DYNAMICS, "modes_of": LINEAR},
     )  # fmt: skip
