@@ -6,12 +6,12 @@ mirror the module and the examples in its docstrings. Without wings it draws fro
 It prints a line for each mutant and the survivors in a table, and exits with 1 where fewer than
 90 % are killed.
 
-The tree is copied; nothing is written into it. Each mutant is a fork of one process that has
-loaded the libraries, so that a mutant costs its tests alone, and the tests that run the changed
-line (or the nearest to it) come first. A mutant is killed by a failing test, by a crash, and by
-tests that take three times as long as they should. Annotations, docstrings, decorators, errors'
-words, named constants of a module (tolerances, sizes of portions), and what no right program
-notices (``strict``, ``stacklevel``) are left as they are.
+The tree is copied; nothing is written into it. Each mutant is a fork of one process that has loaded
+the libraries, so that a mutant costs its tests alone, and the tests that run the changed line (or
+the nearest to it) come first where a module has several mutants. A mutant is killed by a failing
+test, by a crash, and by tests that take three times as long as they should. Annotations,
+docstrings, decorators, errors' words, named constants of a module (tolerances, sizes of portions),
+and what no right program notices (``strict``, ``stacklevel``) are left as they are.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 GOAL = 0.9  # of the mutants are killed
 SLOWER, GRACE = 3.0, 20.0  # a mutant's tests may take so many times their time, and seconds more
+LIMIT = 200.0  # seconds of tests whose time is not known
+TRACED = 3  # mutants of a module from which on it pays to look first which test runs which line
 MEMORY = 24 * 2**30  # bytes of addresses that a mutant may take
 COPIED = ("ctebm", "tests", "studies", "docs", "conftest.py", "pyproject.toml")
 
@@ -152,19 +154,23 @@ class _Replace(ast.NodeTransformer):
         return self.new if node is self.old else self.generic_visit(node)
 
 
-def mutants_of(file: Path) -> Iterator[Mutant]:
-    """Yield every mutant of a module whose text differs from its own."""
+def spots_of(file: Path) -> list[tuple[Path, int, int]]:
+    """Return the module, place and kind of every change of it."""
+    kinds = [len(list(changes(node))) for node in places(ast.parse(file.read_text()))]
+    return [(file, place, kind) for place, n in enumerate(kinds) for kind in range(n)]
+
+
+def mutant_at(file: Path, place: int, kind: int) -> Mutant | None:
+    """Return a mutant, None if its text is that of its module."""
     text = file.read_text()
-    plain = ast.unparse(ast.parse(text))
-    kinds = [len(list(changes(node))) for node in places(ast.parse(text))]
-    for place, kind in [(p, k) for p, n in enumerate(kinds) for k in range(n)]:
-        tree = ast.parse(text)
-        old = next(islice(places(tree), place, None))
-        new = next(islice(changes(old), kind, None))
-        line, before, after = getattr(old, "lineno", 0), _words(old), _words(new)
-        source = ast.unparse(ast.fix_missing_locations(_Replace(old, new).visit(tree)))
-        if source != plain:
-            yield Mutant(file, line, before, after, source)
+    tree = ast.parse(text)
+    old = next(islice(places(tree), place, None))
+    new = next(islice(changes(old), kind, None))
+    line, before, after = getattr(old, "lineno", 0), _words(old), _words(new)
+    source = ast.unparse(ast.fix_missing_locations(_Replace(old, new).visit(tree)))
+    if source == ast.unparse(ast.parse(text)):
+        return None
+    return Mutant(file, line, before, after, source)
 
 
 def _words(node: ast.AST) -> str:
@@ -212,7 +218,7 @@ class Nearest:
 
     def __init__(self, line: int, notes: Path) -> None:
         self.line = line
-        self.lines, self.seconds = json.loads(notes.read_text())
+        self.lines, self.seconds = json.loads(notes.read_text()) if notes.exists() else ({}, {})
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items.sort(key=self.distance)
@@ -350,13 +356,15 @@ def trial(bench: Bench, wing: str, n: int, seed: int) -> Iterator[tuple[Mutant, 
     """Yield mutants of a wing, drawn with the seed, with what came of each."""
     here = bench.where / "ctebm" / wing
     files = sorted(here.rglob("*.py")) if here.is_dir() else [here.with_suffix(".py")]
-    mutants = [m for f in files if f.stem != "__init__" for m in mutants_of(f)]
-    chosen = random.Random(seed).sample(mutants, min(n, len(mutants)))
+    spots = [spot for file in files if file.stem != "__init__" for spot in spots_of(file)]
+    random.Random(seed).shuffle(spots)
+    chosen = list(islice(filter(None, (mutant_at(*spot) for spot in spots)), n))
+    times = Counter(mutant.file for mutant in chosen)
     limits: dict[Path, float] = {}
     broken: set[Path] = set()
-    for mutant in sorted(chosen, key=lambda mutant: mutant.file):
+    for mutant in chosen:
         file = mutant.file.relative_to(bench.where)
-        if file not in limits:
+        if file not in limits and times[mutant.file] >= TRACED:
             outcome, seconds = bench.trace(file)
             if outcome != "survived":
                 print(f"left out, since its tests fail without a change: {file}", flush=True)
@@ -366,7 +374,7 @@ def trial(bench: Bench, wing: str, n: int, seed: int) -> Iterator[tuple[Mutant, 
         if file in broken:
             continue
         found = replace(mutant, file=file)
-        yield found, *bench.outcome(file, mutant.source, mutant.line, limits[file])
+        yield found, *bench.outcome(file, mutant.source, mutant.line, limits.get(file, LIMIT))
 
 
 if __name__ == "__main__":

@@ -267,8 +267,7 @@ def _places(rows: Tensor) -> Tensor:
 
 def settle_from(network: VectorField, starts: Tensor, tol: float) -> Tensor:
     """Return the ends of settling from many starts ``(start, unit)`` in one sample."""
-    rows = Rows.repeated(network, len(starts))
-    return settle_rows(rows, starts, tol, SEARCH_ITERATIONS).state
+    return settle_rows(Rows.repeated(network, len(starts)), starts, tol, SEARCH_ITERATIONS).state
 
 
 def start_state(network: VectorField, start: StateLike | None) -> Tensor:

@@ -48,3 +48,8 @@ def test_a_multi_index_is_refused():
     given = xr.Dataset({"a": (("x", "y"), np.ones((2, 2)))}, {"x": [0, 1], "y": [0, 1]})
     with pytest.raises(ValueError, match="reset_index"):
         writable(given.stack(both=("x", "y")))
+
+
+def test_a_plain_index_is_written():
+    given = xr.Dataset({"a": ("x", [1.0, 2.0])}, {"x": ["left", "right"]})
+    assert writable(given).identical(given)

@@ -77,3 +77,18 @@ def test_a_reading_that_hangs_or_crashes_is_bounded(path, monkeypatch):
     monkeypatch.setattr(hdf5, "_LEAST_SECONDS", 30)
     program.write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     assert read_through(path) == "reading it crashes"
+
+
+def test_a_large_file_may_be_read_for_longer(path, monkeypatch):
+    limits = []
+
+    def run(command, *, timeout, **options):
+        limits.append(timeout)
+        return hdf5.subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(hdf5.subprocess, "run", run)
+    for size in (0, round(10 * hdf5._BYTES_PER_SECOND)):
+        with open(path, "wb") as file:
+            file.truncate(size)
+        assert read_through(path) == ""
+    assert limits == [hdf5._LEAST_SECONDS, hdf5._LEAST_SECONDS + 10]

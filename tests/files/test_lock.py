@@ -62,3 +62,10 @@ def test_a_place_without_a_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"can't lock .*name a file in a folder"):
         locked(tmp_path / "file" / "c.ckpt").__enter__()
+
+
+def test_folders_are_made(tmp_path):
+    path = tmp_path / "a" / "b" / "c.ckpt"
+    for _ in range(2):
+        with locked(path):
+            assert path.parent.is_dir()

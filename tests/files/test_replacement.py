@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import ctebm
+from ctebm.files import replacement
 from ctebm.files.process import Process, this_process
 from ctebm.files.replacement import former_of, replacing, restored
 
@@ -198,3 +199,12 @@ def test_an_ignored_signal_stays_ignored(tmp_path):
     code = stop_a_writer(tmp_path / "r", signal.SIGHUP, signal.SIGTERM, ignored=signal.SIGHUP)
     assert code == -signal.SIGTERM
     assert names(tmp_path) == []
+
+
+def test_a_folder_that_can_not_be_removed_is_left_after_a_while(tmp_path, monkeypatch):
+    slept = []
+    monkeypatch.setattr(replacement.shutil, "rmtree", lambda *_, **__: None)
+    monkeypatch.setattr(replacement.time, "sleep", slept.append)
+    (tmp_path / ".r.partial").mkdir()
+    replacement._clear(tmp_path / "r", [tmp_path / ".r.partial"])
+    assert sum(slept) == pytest.approx(replacement._PATIENCE)

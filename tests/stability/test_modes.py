@@ -33,6 +33,18 @@ def test_slow_modes_keep_their_digits():
     assert found == pytest.approx(3 - 3e-9 + 1e-18, rel=1e-15)
 
 
+def test_responses_have_gradients_at_every_mode():
+    lam = LAM.clone().requires_grad_()
+    for times in ((0.1, 7), (None, None, 1.3)):
+        (slope,) = torch.autograd.grad(modes.response(lam, *times).sum(), lam)
+        h = 1e-5
+        ends = (modes.response(LAM + d, *times) for d in (h, -h))
+        expected = torch.sub(*ends) / (2 * h)
+        moving = LAM != 0  # where a limit is taken
+        torch.testing.assert_close(slope[moving], expected[moving], rtol=1e-6, atol=1e-6)
+        assert slope.isfinite().all()
+
+
 @pytest.mark.parametrize("synaptic", [False, True])
 def test_variance_in_steps_is_the_fixed_point_of_its_recursion(synaptic):
     lam, sigma, eps = LAM[3:], 0.3, 0.2
@@ -82,3 +94,34 @@ def test_largest_and_smallest_leave_nan_out():
 def test_an_equilibrium_is_one_to_the_root_of_rounding():
     found = modes.is_equilibrium(torch.tensor([0.0, 1e-8, 1e-7, torch.nan], dtype=torch.float64))
     assert found.tolist() == [True, True, False, False]
+
+
+def test_a_step_is_below_the_limit_and_above_zero():
+    modes.check_eps(None, 1.0)
+    modes.check_eps(0.99, 1.0)
+    for eps in (0.0, -0.1, 1.0, 1.1):
+        with pytest.raises(ValueError, match=f"expected 0 < eps < eps_max = 1, .* got {eps}"):
+            modes.check_eps(eps, 1.0)
+
+
+def test_noise_is_asked_for_at_stable_equilibria_alone():
+    rest, moving = torch.tensor([0.0, 1e-12]), torch.tensor([0.0, 0.1])
+    assert modes.check_noise("a variance", 0.3, rest, ["stable", "stable"]) == 0.3
+    assert modes.check_noise("a variance", 0, rest, "stable") == 0
+    with pytest.raises(ValueError, match=r"equilibrium for a variance, got a force of 0\.1;"):
+        modes.check_noise("a variance", 0.3, moving, "stable")
+    with pytest.raises(ValueError, match="stable point for a variance, got degenerate, saddle"):
+        modes.check_noise("a variance", 0.3, rest, ["stable", "saddle", "degenerate"])
+    with pytest.raises(ValueError, match="sigma"):
+        modes.check_noise("a variance", -0.1, rest, "stable")
+
+
+def test_times_of_a_response_are_one_kind():
+    for times in ((None, None, None), (0.1, 3, None), (None, None, 0.5), (0.1, 0, None)):
+        modes.check_times(*times)
+    for times in ((0.1, None, None), (None, 3, None), (0.1, 3, 0.5), (None, 3, 0.5)):
+        with pytest.raises(ValueError, match="expected eps and n_steps, or time, or none"):
+            modes.check_times(*times)
+    for times in ((0.0, 3, None), (0.1, -1, None), (None, None, -0.5)):
+        with pytest.raises(ValueError, match="expected"):
+            modes.check_times(*times)

@@ -8,7 +8,7 @@ from analytic import TANH, all_to_all
 
 from ctebm import AsymmetricNetwork, DenseNetwork, Network, VectorField, continue_branch
 from ctebm.stability.curve import Curve, Point
-from ctebm.stability.normal_form import normal_form
+from ctebm.stability.normal_form import normal_form, other_tangent
 from ctebm.stability.null_space import null_vectors
 
 N = 3
@@ -48,6 +48,21 @@ def test_coefficients(moving):
     assert form.b == pytest.approx(b, abs=1e-7)
     assert side * form.a == pytest.approx(a, abs=1e-7)
     assert form.c == pytest.approx(c, abs=1e-6)
+
+
+@pytest.mark.parametrize("moving", [0.0, 2.0])
+def test_the_other_branch_leaves_where_its_formula_says(moving):
+    """Beside x = 0 there is x = -2 b p/a, and y = moving p on both; in scaled lengths."""
+    b, a, span = -0.7, 1.1, 2.0
+    curve = Curve(polynomial(0.0, b, a, moving=moving), span, 1e-12)
+    at = Point(torch.zeros(N, dtype=torch.float64), 0.0, torch.zeros(N, dtype=torch.bool))
+    v = null_vectors(curve, at)[0][0]
+    t = other_tangent(curve, at, v, straight=False)
+    assert float(t.norm()) == pytest.approx(1)
+    slope = t[:-1] * math.sqrt(N) / (t[-1] * span) @ BASIS
+    assert slope.tolist() == pytest.approx([-2 * b / a, moving, 0], abs=1e-6)
+    along = other_tangent(curve, at, v, straight=True)
+    torch.testing.assert_close(along, torch.cat([v, v.new_zeros(1)]))
 
 
 def test_the_eigenvalue_changes_along_the_branch():
