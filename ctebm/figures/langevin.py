@@ -37,9 +37,8 @@ def langevin_figure(dataset: xr.Dataset, *, ax: Any = None) -> Figure:
     """
     check_dataset(
         dataset, "studies/langevin.py",
-        "dynamics smooth_eps smooth_s smooth_density kinked_density smooth_spread pinned_spread "
-        "kappa map_sigma map_eps map_variance correlation hops hops_law mean_update "
-        "digits_variance",
+        "dynamics smooth_eps smooth_s smooth_density kinked_density smooth_distance smooth_chance "
+        "smooth_law_distance smooth_spread pinned_spread kappa digits_variance",
     )  # fmt: skip
     smooth, kinked = (_shown(dataset, prefix) for prefix in ("smooth", "kinked"))
     panels = [
@@ -76,6 +75,10 @@ def synaptic_figure(dataset: xr.Dataset, *, ax: Any = None) -> Figure:
     -------
     Figure
     """
+    check_dataset(
+        dataset, "studies/synaptic.py",
+        "map_sigma map_eps map_variance correlation hops hops_law mean_update",
+    )  # fmt: skip
     return panel_figure(
         [_modes(dataset), _noise(dataset), _hops(dataset), _updates(dataset)],
         columns=2,
