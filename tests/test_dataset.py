@@ -97,3 +97,13 @@ class TestProvenance:
         assert (found["git_commit"], found["git_dirty"]) == (git("rev-parse", "HEAD").strip(), 0)
         source.write_text("two")
         assert room.provenance()["git_dirty"] == 1
+
+
+def test_units_are_picked_by_their_layer() -> None:
+    layers = {"x": slice(0, 1), "y": slice(2, 4)}
+    coordinates = room.layer_of_unit(layers, 5)
+    assert coordinates["layer"].values.tolist() == ["x", "s", "y", "y", "s"]
+    data = xr.Dataset({"a": ("unit", [0.0, 1, 2, 3, 4])}).assign_coords(coordinates)
+    assert data.sel(layer="y").a.values.tolist() == [2, 3]
+    other = room.layer_of_unit(layers, 5, "layer_of_unit", "row")
+    assert other["layer_of_unit"].dims == ("row",)

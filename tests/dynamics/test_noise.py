@@ -74,3 +74,12 @@ def test_refuses_what_is_not_the_next_unit_step():
     brownian(torch.tensor(2.0), torch.tensor(3.0))
     with pytest.raises(ValueError, match="no step after 3"):
         brownian(3, 4)
+
+
+def test_what_torchsde_asks_of_it():
+    with BrownianSteps(3, [0, 4], 5, torch.float32) as brownian:
+        assert (brownian.dtype, brownian.device.type) == (torch.float32, "cpu")
+        assert brownian.shape == (2, 5) and brownian.levy_area_approximation == "none"
+        assert repr(brownian) == "BrownianSteps(samples=2, n_units=5)"
+    with BrownianSteps(3, [0], 5, area=True) as brownian:
+        assert brownian.levy_area_approximation == "space-time"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from run_cases import F64, pair
 
 import ctebm
+from ctebm.dynamics import philox
 from ctebm.dynamics.philox import PhiloxStream, philox4x32
 
 CPU = torch.device("cpu")
@@ -82,3 +85,24 @@ def test_the_device_computes_the_same_normals(dtype):
     here = PhiloxStream(5, range(64), 0, 74, dtype, CPU).read(3, 5)
     tolerance = 1e-13 if dtype == F64 else 2e-6
     torch.testing.assert_close(there.cpu(), here, rtol=tolerance, atol=tolerance)
+
+
+def test_without_a_compiler_the_normals_are_the_same_and_this_is_said_once(monkeypatch):
+    def compiled(function, **options):
+        def fail(*arguments):
+            raise RuntimeError("no compiler\nand more")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    philox._compiled.cache_clear()
+    stream = PhiloxStream(5, range(3), 0, 7, F64, CPU)
+    expected = stream.read(0, 4)
+    stream._normals = philox._compiled()
+    with pytest.warns(UserWarning, match=r"about 25 times slower: no compiler$") as caught:
+        assert torch.equal(stream.read(0, 4), expected)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(stream.read(0, 4), expected)
+    assert len(caught) == 1
+    philox._compiled.cache_clear()

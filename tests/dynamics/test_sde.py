@@ -135,3 +135,37 @@ def test_labels_are_no_targets(kind):
     for n in (1, 2):  # one target of integers that all starts share
         run = ctebm.simulate(one, torch.zeros(n, 6), n_steps=1, eps=0.1)
         assert run.state.shape == (2, n, 6)
+
+
+def test_a_sample_has_its_own_noise_targets_and_network():
+    net = NETWORKS["clamped"](ctebm.Tanh())
+    y, s = torch.rand(3, 2, dtype=torch.float64), states(net, 3)
+    sigma, beta = torch.tensor([0.0, 0.1, 0.2]), torch.tensor([0.5, 1.0, 2.0])
+    whole = ctebm.Dynamics(net, sigma, nudge=y, beta=beta)
+    batch = torch.Size((3,))
+    for rows in (torch.tensor(1), torch.tensor([2, 0])):
+        part = whole.samples(batch, rows)
+        torch.testing.assert_close(part.f(0, s[rows]), whole.f(0, s)[rows])
+        assert torch.equal(part.sigma, whole.sigma[rows])
+    driven = ctebm.Dynamics(net, 0.3, drive=y).samples(batch, torch.tensor([2]))
+    assert float(driven.sigma) == 0.3 and torch.equal(driven.drive["y"], y[2:])
+
+
+def test_without_noise_the_motion_is_the_same_and_the_noisy_one_is_left():
+    net = NETWORKS["layered"](ctebm.Tanh())
+    noisy = ctebm.Dynamics(net, 0.3, drive=[0.1, 0.2])
+    quiet = noisy.without_noise()
+    assert noisy.noisy and not quiet.noisy and float(noisy.sigma) == pytest.approx(0.3)
+    assert quiet.sigma.dtype == net.dtype
+    s = states(net)
+    assert torch.equal(quiet.f(0, s), noisy.f(0, s))
+
+
+def test_it_is_told_by_what_it_has():
+    net = NETWORKS["layered"](ctebm.Tanh())
+    assert repr(ctebm.Dynamics(net)) == f"Dynamics({net!r})"
+    each = ctebm.Dynamics(net, [0.1, 0.2], nudge=[0.1, 0.2], beta=0.5)
+    assert repr(each) == f"Dynamics({net!r}, sigma one a sample, beta=0.5, nudges y)"
+    assert repr(ctebm.Dynamics(net, 0.1, drive=[0.1, 0.2])) == (
+        f"Dynamics({net!r}, sigma=0.1, drives y)"
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
+import pytest
 import torch
 from run_cases import F64, layered, pair
 
@@ -79,3 +81,40 @@ def test_noise_and_its_strength_are_told_once_or_for_each_phase():
     assert both.sigma.dims == ("part", "sample") and both.noise.dims == ("part",)
     np.testing.assert_array_equal(both.sigma, [[0.05] * 3, each])
     assert both.noise.values.tolist() == ["langevin"] * 2
+
+
+@pytest.mark.parametrize("eps", [0.1, torch.tensor([0.1, 0.2, 0.1, 0.3], dtype=F64)], ids=str)
+@pytest.mark.parametrize("which", [2, [3, 1]], ids=str)
+def test_a_sample_takes_its_part_of_everything(eps, which):
+    dynamics = ctebm.Dynamics(layered(), torch.tensor([0.1, 0.0, 0.2, 0.3]))
+    observe = {"mean": lambda s: s.mean(-1), "two": lambda s: s[..., :2]}
+    options = {"n_steps": 4, "eps": eps, "seed": 1, "samples": [3, 4, 5, 9]}
+    for seen in (None, observe):
+        run = ctebm.simulate(dynamics, torch.zeros(14), observe=seen, **options)
+        some = run[which]
+        assert torch.equal(some.state, run.state[:, which])
+        assert some.observed.keys() == run.observed.keys()
+        for name, values in run.observed.items():
+            assert torch.equal(some.observed[name], values[:, which])
+        assert torch.equal(some.dynamics[0].sigma, dynamics.sigma[which])
+        assert torch.equal(some.status, run.status[which])
+        numbers = [which] if isinstance(which, int) else which
+        assert some.samples == tuple(run.samples[i] for i in numbers) and some.seed == run.seed
+        assert some.message == [run.message[i] for i in numbers]
+        each = torch.as_tensor(eps).ndim > 0
+        assert torch.equal(some.time, run.time[:, which] if each else run.time)
+        assert torch.equal(some.eps, run.eps[which] if each else run.eps)
+        dataset = run.to_dataset()
+        assert ("last_state" in dataset) == (seen is not None) == ("state" not in dataset)
+    np.testing.assert_array_equal(dataset.last_state, run.state[-1])
+    np.testing.assert_array_equal(dataset.two, run.observed["two"])
+    assert dataset.two.dims[1:] == ("sample", "two_axis0") and dataset["mean"].ndim == 2
+
+
+def test_a_plot_returns_the_axes_it_drew_into():
+    run = ctebm.simulate(layered(), torch.zeros(14), n_steps=3, eps=0.1)
+    axes = run.plot(sample=1)
+    assert [len(ax.lines) for ax in axes] == [6, 5, 3]
+    np.testing.assert_array_equal(axes[2].lines[0].get_ydata(), run.state[:, 1, 11])
+    assert run.plot(ax=axes, sample=2) is axes and len(axes[0].lines) == 12
+    plt.close("all")

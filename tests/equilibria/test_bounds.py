@@ -20,7 +20,7 @@ from ctebm import (
     certify_unique,
     find_fixed_points,
 )
-from ctebm.equilibria.bounds import state_bounds
+from ctebm.equilibria.bounds import checked_bounds, state_bounds
 from ctebm.networks.kinks import Box
 
 
@@ -198,3 +198,19 @@ def test_an_unknown_slope_proves_nothing():
 def test_other_networks_are_refused():
     with pytest.raises(TypeError, match=r"pairwise couplings.*DoubleWell.*find_fixed_points"):
         certify_unique(DoubleWell(2))  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("bounds", [(-1, 2), ([-1.0, 0.0], [2.0, 0.0]), (0, 0), [-1, [1, 2]]])
+def test_bounds_of_starts_are_numbers_or_one_a_unit(bounds):
+    low, high = checked_bounds(pair(1.0, TANH), bounds)
+    assert np.all(low.numpy() == bounds[0]) and np.all(high.numpy() == bounds[1])
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [3, (1,), (1, 2, 3), (1, 0), (0, np.inf), (np.nan, 1), ([0.0] * 3, 1), (-np.inf, np.inf),
+     ([0.0, 2.0], [1.0, 1.0])],
+)  # fmt: skip
+def test_what_is_no_bound_of_starts_is_refused(bounds):
+    with pytest.raises(ValueError, match=r"bounds \(lowest, highest\) of the starts"):
+        checked_bounds(pair(1.0, TANH), bounds)

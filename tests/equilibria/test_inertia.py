@@ -9,9 +9,17 @@ import torch
 import zoo
 from analytic import HARD, TANH, all_to_all, pair, pitchfork_state, random_dense, symmetric_spectrum
 
-from ctebm import AsymmetricNetwork, DenseNetwork, SparseNetwork
+from ctebm import AsymmetricNetwork, DenseNetwork, SparseNetwork, find_fixed_points
 from ctebm.equilibria import inertia
-from ctebm.equilibria.inertia import classify, count_below, hessian_on, restricted
+from ctebm.equilibria.inertia import (
+    classify,
+    classify_rows,
+    count_below,
+    hessian_on,
+    restricted,
+    without_margin,
+)
+from ctebm.equilibria.rows import Rows
 from ctebm.networks.base import count_units
 
 
@@ -161,3 +169,35 @@ def test_the_hessian_on_some_units(small, monkeypatch):
     everything = torch.arange(7)
     product = restricted(network, s, everything)
     assert torch.allclose(product(s), network.hessian(s) @ s, atol=1e-14)
+
+
+def equilibria():
+    """Networks with and without an energy, with equilibria of theirs, some without margin."""
+    both = torch.tensor([[0.5, 0.5], [0.0, 0.0]], dtype=torch.float64)
+    for w in (3.0, 0.5):
+        yield pair(w, HARD, bias=0.5 - w), both[:1]
+    yield pair(2.0, HARD), both
+    yield pair(4.0, TANH), both[1:]
+    hard = random_dense(4, 2, HARD, gain=3.0)
+    yield hard, find_fixed_points(hard, 20).state
+    turned = AsymmetricNetwork([[0, 5.0], [4.0, 0]], [0, 0], TANH).centred()
+    yield turned, find_fixed_points(turned, 20).state
+
+
+@pytest.mark.parametrize("limits", [{}, {"PORTION": 1}, {"FEW_UNITS": 1}], ids=str)
+def test_many_rows_are_classified_as_one_by_one(limits, monkeypatch):
+    for name, value in limits.items():
+        monkeypatch.setattr(inertia, name, value)
+    kinds = set()
+    for network, s in equilibria():
+        found = classify_rows(Rows.repeated(network, len(s)), s)
+        assert found == [classify(network, one) for one in s]
+        kinds |= {kind for _, kind in found}
+    assert kinds == {"stable", "saddle", "degenerate"}
+
+
+def test_units_without_margin_are_held_by_no_force():
+    s = torch.tensor([[0.5, 0.5], [0.0, 0.5]], dtype=torch.float64)
+    assert without_margin(pair(3.0, HARD, bias=-2.5), s).tolist() == [[True, True], [False, False]]
+    assert not without_margin(pair(2.0, HARD), s).any()
+    assert without_margin(pair(2.0, TANH), s).tolist() == [[False, False]] * 2

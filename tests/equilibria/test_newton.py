@@ -8,10 +8,10 @@ import pytest
 import torch
 from analytic import HARD, TANH, pair, pitchfork_state, random_dense
 
-from ctebm import AsymmetricNetwork, VectorField, settle
+from ctebm import AsymmetricNetwork, DenseNetwork, VectorField, settle
 from ctebm.equilibria import newton as newton_module
 from ctebm.equilibria.kkt import pinned_units, residual
-from ctebm.equilibria.newton import newton, newton_from, newton_step
+from ctebm.equilibria.newton import newton, newton_from, newton_step, polish
 from ctebm.equilibria.rows import Rows
 
 
@@ -117,3 +117,25 @@ def test_many_starts_go_in_portions(monkeypatch):
     together = newton_from(network, starts, 1e-12)
     monkeypatch.setattr(newton_module, "PORTION", 8)  # two at a time
     assert torch.allclose(newton_from(network, starts, 1e-12), together, atol=1e-12)
+
+
+def test_polishing_ends_at_rounding_and_keeps_what_is_exact():
+    network, x = pair(8.0, TANH), pitchfork_state(8.0)
+    start = torch.tensor([[x + 1e-3, x - 1e-3], [0.0, 0.0], [-x, -x + 1e-5]], dtype=torch.float64)
+    s = polish(network, start, 1e-10)
+    assert residual(network, s).max() < 1e-15
+    assert torch.allclose(s, torch.tensor([[x], [0.0], [-x]], dtype=torch.float64), atol=1e-14)
+    assert torch.equal(s[1], start[1]) and torch.equal(polish(network, s[1:2], 1e-10), s[1:2])
+
+
+def test_polishing_leaves_held_units_on_their_kinks():
+    start = torch.tensor([[0.5, 0.5], [1e-4, -1e-4], [0.5 - 1e-9, 0.5]], dtype=torch.float64)
+    s = polish(pair(2.0, HARD), start, 1e-10)
+    assert torch.equal(s[[0, 2]], torch.full_like(s[:2], 0.5)) and s[1].abs().max() < 1e-15
+
+
+def test_polishing_at_a_singular_point_gives_no_number():
+    start = torch.tensor([[0.0, 0.0], [1e-3, 1e-3]], dtype=torch.float64)
+    flat = DenseNetwork(torch.zeros(2, 2), [0.0, 0.0], TANH)  # solved in one step
+    assert residual(flat, polish(flat, start, 1e-12)).max() < 1e-15
+    assert not polish(Root(1), start[:1, :1], 1e-12).isfinite().any()

@@ -114,3 +114,13 @@ def test_index_sum_of_saddle_and_minima():
     assert find_fixed_points(pair(8.0, TANH), 20).index_sum == 1
     assert settle(pair(8.0, TANH), [[0.1, 0.1], [-0.1, -0.1]]).index_sum == 2
     assert settle(pair(4.0, TANH)).index_sum is None
+
+
+def test_a_sample_takes_its_row_of_everything():
+    points = half_converged()
+    for i, one in enumerate(points):
+        for name in ("state", "energy", "residual", "status", "pinned", "margin", "iterations"):
+            assert torch.equal(getattr(one, name), getattr(points, name)[i]), name
+        assert one.message == [points.message[i]] and one.hits == points.hits[i]
+        assert one.continuum is None
+    assert "residual" in points._repr_html_() and "stability" not in points._repr_html_()

@@ -2,11 +2,12 @@
 
 import math
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from analytic import TANH, pair
 
-from ctebm import Dynamics, first_passage
+from ctebm import Dynamics, Network, first_passage
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +41,29 @@ def test_without_an_exit_there_is_no_mean():
     with pytest.raises(RuntimeError, match="no chain left"):
         found.raise_for_status()
     assert "mean time inf" in repr(found)
+
+
+def test_chains_that_fail_or_begin_outside_are_told_and_in_no_mean():
+    class Upwards(Network):
+        """Runs away in finite time where it is large."""
+
+        def energy(self, s):
+            return -s.pow(4).sum(-1) / 4
+
+    start = torch.tensor([[0.1], [0.1], [-9.0], [2.0]], dtype=torch.float64)
+    found = first_passage(
+        Dynamics(Upwards(1), sigma=0.3),
+        start,
+        lambda s: 1 - s[..., 0],
+        eps=0.5,
+        n_steps=400,
+        seed=1,
+    )
+    assert "2 chains left the finite numbers and are in no mean" in found.message[0]
+    assert "1 chains did not start inside and are in no mean" in found.message[0]
+
+
+def test_a_plot_returns_the_axes_it_drew_into(found):
+    axes = found.plot()
+    assert axes.get_yscale() == "log" and found.plot(ax=axes) is axes
+    plt.close("all")

@@ -1,5 +1,6 @@
 """Predictions of linear theory against repeated measurements."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -60,3 +61,25 @@ def test_dataset(measured):
     assert dataset.exact.sizes == {"unit": 7} and int(dataset.n_steps) == 20
     assert (str(dataset.seed.values), int(dataset.chains), float(dataset.time)) == ("0", 200, 200.0)
     assert dataset.sel(layer="y").sizes["unit"] == 3
+
+
+def test_it_is_told_in_words(measured):
+    found, _ = measured
+    off = float((found.displacement - found.exact).abs().max())
+    told = (
+        f"after 20 steps of 0.1, from 200 chains of time 200: off the linear response by {off:.2g}"
+    )
+    assert told in repr(found)
+    axes = found.plot()
+    assert len(axes.lines) == 3 and found.plot(ax=axes) is axes
+    plt.close("all")
+
+
+def test_units_that_fluctuate_over_a_kink_are_told():
+    pair = ctebm.DenseNetwork([[0, 0.5], [0.5, 0]], [-0.25, 0.1], HARD)
+    rest = ctebm.settle(pair, tol=1e-13)
+    options = {"eps": 0.1, "n_steps": 3, "chains": 8, "time": 20.0, "seed": 0}
+    loud = fluctuation_response(pair, rest, [0.1, 0.0], sigma=0.9, **options)
+    assert "fluctuated over a kink" in " ".join(loud.message)
+    quiet = fluctuation_response(pair, rest, [0.1, 0.0], sigma=1e-3, **options)
+    assert "kink" not in " ".join(quiet.message)
