@@ -22,6 +22,7 @@ import compileall
 import copy
 import importlib
 import json
+import math
 import os
 import pkgutil
 import random
@@ -45,8 +46,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 GOAL = 0.9  # of the mutants are killed
 SLOWER, GRACE = 3.0, 20.0  # a mutant's tests may take so many times their time, and seconds more
-LIMIT = 200.0  # seconds of tests whose time is not known
-TRACED = 3  # mutants of a module from which on it pays to look first which test runs which line
+LIMIT = 150.0  # seconds of tests whose time is not known
+WAITING = 10.0  # times the limit in processor time that a mutant may wait for it
+TRACED = 10  # mutants of a module from which on it pays to look first which test runs which line
 MEMORY = 24 * 2**30  # bytes of addresses that a mutant may take
 COPIED = ("ctebm", "tests", "studies", "docs", "conftest.py", "pyproject.toml")
 
@@ -269,21 +271,25 @@ class Bench:
         return self.where / f"{'-'.join(file.parts)}.json"
 
     def _end(self, tests: list[str], plugin: object, limit: float) -> tuple[str, float]:
-        start = time.monotonic()
+        """Return how tests end, and the processor time they took; more than the limit ends them."""
+        start, before = time.monotonic(), _children()
         child = os.fork()
         if child == 0:
-            _run_tests(self.where, tests, plugin)
-        while True:
-            ended, status = os.waitpid(child, os.WNOHANG)
-            seconds = time.monotonic() - start
-            if ended:
-                survived = os.WIFEXITED(status) and os.WEXITSTATUS(status) in (0, 5)
-                return ("survived" if survived else "killed"), seconds
-            if seconds > limit:
+            _run_tests(self.where, tests, plugin, math.ceil(limit))
+        while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+            if time.monotonic() - start > WAITING * limit:
                 os.killpg(child, signal.SIGKILL)
-                os.waitpid(child, 0)
-                return "too slow", seconds
             time.sleep(0.02)
+        code = os.waitstatus_to_exitcode(ended[1])
+        slow = code in (-signal.SIGXCPU, -signal.SIGKILL)
+        outcome = "too slow" if slow else "survived" if code in (0, 5) else "killed"
+        return outcome, _children() - before
+
+
+def _children() -> float:
+    """Return the processor time of ended children."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _load_libraries() -> None:
@@ -302,9 +308,10 @@ def _load_libraries() -> None:
         del sys.modules[name]
 
 
-def _run_tests(where: Path, tests: list[str], plugin: object) -> None:
-    """Run tests in this process, a child, and end it."""
+def _run_tests(where: Path, tests: list[str], plugin: object, limit: int) -> None:
+    """Run tests in this process, a child, for so many seconds of processor time, and end it."""
     os.setsid()
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     log = os.open(where / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
