@@ -313,6 +313,7 @@ CALLS |= {
         ("langevin", figures.langevin_figure, WRITTEN),
         ("saturation", figures.saturation_figure, WRITTEN),
         ("stdp", figures.stdp_figure, WRITTEN),
+        ("synaptic", figures.synaptic_figure, WRITTEN),
     )
 }
 CALLS |= {

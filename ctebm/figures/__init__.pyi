@@ -21,6 +21,7 @@ from .equilibria import phase_portrait as phase_portrait
 from .equilibria import phase_portrait_figure as phase_portrait_figure
 from .fixed_points import fixed_points_figure as fixed_points_figure
 from .langevin import langevin_figure as langevin_figure
+from .langevin import synaptic_figure as synaptic_figure
 from .learning import learning_figure as learning_figure
 from .learning import saturation_figure as saturation_figure
 from .learning import stdp_figure as stdp_figure

@@ -91,7 +91,8 @@ def stationary_density(
     """
     if not isinstance(network, Network):
         raise ValueError(
-            f"expected a network with an energy, got {type(network).__name__}, whose motion has no "
+            "expected a network whose force is that of an energy, got "
+            f"{type(network).__name__}, whose motion has no "
             "density of this form; sample it with ctebm.sample."
         )
     sigma = finite("sigma", sigma, above=0.0, remedy="without noise there is no density")

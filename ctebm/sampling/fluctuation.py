@@ -121,7 +121,8 @@ def fluctuation_response(
     """
     if not isinstance(network, Network):
         raise ValueError(
-            f"expected a network with an energy, got {type(network).__name__}: without one the "
+            "expected a network whose force is that of an energy, got "
+            f"{type(network).__name__}: without one the "
             "response is not in the fluctuations alone; apply the force, see ctebm.simulate."
         )
     s, u = network.finite_state(state), network.finite_state(force)

@@ -104,7 +104,8 @@ def check_energy(dynamics: Dynamics) -> None:
     """
     if not isinstance(dynamics.network, Network):
         raise ValueError(
-            f"expected a network with an energy, got {type(dynamics.network).__name__}; take "
+            "expected a network whose force is that of an energy, got "
+            f"{type(dynamics.network).__name__}; take "
             "method='euler'."
         )
     if dynamics.drive:

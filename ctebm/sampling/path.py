@@ -209,7 +209,8 @@ def minimum_energy_path(
     """
     if not isinstance(network, Network):
         raise ValueError(
-            f"expected a network with an energy, got {type(network).__name__}, which has no path "
+            "expected a network whose force is that of an energy, got "
+            f"{type(network).__name__}, which has no path "
             "of least energy; watch its exits by ctebm.first_passage."
         )
     n_images, seed = whole("n_images", n_images, least=5), whole("seed", seed, least=0)
