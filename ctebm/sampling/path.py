@@ -210,8 +210,7 @@ def minimum_energy_path(
     if not isinstance(network, Network):
         raise ValueError(
             "expected a network whose force is that of an energy, got "
-            f"{type(network).__name__}, which has no path "
-            "of least energy; watch its exits by ctebm.first_passage."
+            f"{type(network).__name__}, without paths of least energy; see ctebm.first_passage."
         )
     n_images, seed = whole("n_images", n_images, least=5), whole("seed", seed, least=0)
     max_iterations = whole("max_iterations", max_iterations, least=1)
