@@ -94,7 +94,11 @@ def adaptive_run(
         method=method,
         threads=threads,
         dynamics=(dynamics,),
-        settings={"rtol": rtol, "atol": atol},
+        settings={
+            "integrator": "torchdiffeq" if seed is None else "torchsde",
+            "rtol": rtol,
+            "atol": atol,
+        },
     )
 
 

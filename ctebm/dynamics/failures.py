@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ctebm.dynamics.flow import Flow
+from ctebm.dynamics.euler import Flow
 
 __all__ = ["Failures"]
 

@@ -1,6 +1,7 @@
 r"""The flow of a network: from a state to the states at later steps, by torchsde and torchdiffeq.
 
-Both libraries see unit steps: the drift is multiplied by :math:`\epsilon` and the noise by
+Euler's steps are taken in one loop (:mod:`ctebm.dynamics.euler`), which ends at the same bits. Both
+libraries see unit steps: the drift is multiplied by :math:`\epsilon` and the noise by
 :math:`\sqrt\epsilon`, so that `n` steps are exactly `n` steps and every sample can have its own
 :math:`\epsilon`.
 """
@@ -15,16 +16,16 @@ import torchdiffeq
 import torchsde
 from torch import Tensor
 
+from ctebm.dynamics.euler import Flow, euler_flow, projected_flow
 from ctebm.dynamics.methods import Method
 from ctebm.dynamics.noise import BrownianSteps
 from ctebm.dynamics.sde import Dynamics
 from ctebm.dynamics.unit_steps import Ticks, UnitSteps, column
 from ctebm.networks.kinks import Box
 
-__all__ = ["Flow", "flow", "noise_of_a_step"]
+__all__ = ["flow", "integrator", "noise_of_a_step"]
 
 Drift = Callable[[Tensor, Tensor], Tensor]
-Flow = Callable[[Tensor, list[int]], Tensor]
 
 
 def flow(
@@ -57,7 +58,9 @@ def flow(
     if brownian is None:
         return _quiet(dynamics, method, eps, start, box)
     if dynamics.noise == "synaptic":
-        noisy = _paper_map(dynamics, eps, brownian)
+        noisy = _paper_map(dynamics, method, eps, brownian)
+    elif _in_one_loop(method):
+        noisy = euler_flow(lambda s: dynamics.f(0, s), eps, brownian.increment)
     else:
         noisy = _langevin(dynamics, method, eps, start.shape, brownian)
     has_noise = dynamics.sigma > 0
@@ -65,6 +68,29 @@ def flow(
         return noisy
     quiet = _quiet(dynamics, method, eps, start, box)
     return lambda s, stops: torch.where(has_noise, noisy(s, stops), quiet(s, stops))
+
+
+def integrator(dynamics: Dynamics, method: Method) -> str:
+    """Return what takes the steps of a method: a library, or the loop of Euler's own steps.
+
+    Parameters
+    ----------
+    dynamics : Dynamics
+        Drift, noise and targets.
+    method : Method
+        The solver.
+    """
+    if _in_one_loop(method):
+        return "ctebm.dynamics.euler"
+    return "torchsde" if dynamics.noisy and dynamics.noise == "langevin" else "torchdiffeq"
+
+
+def _in_one_loop(method: Method) -> bool:
+    """Return whether :mod:`ctebm.dynamics.euler` takes the steps.
+
+    Gradients through a run are left to the libraries, which change nothing in place.
+    """
+    return method.ode == "euler" and not torch.is_grad_enabled()
 
 
 def noise_of_a_step(dynamics: Dynamics, eps: Tensor, start: Tensor) -> Tensor:
@@ -80,6 +106,10 @@ def noise_of_a_step(dynamics: Dynamics, eps: Tensor, start: Tensor) -> Tensor:
 
 def _quiet(dynamics: Dynamics, method: Method, eps: Tensor, start: Tensor, box: Box | None) -> Flow:
     """Return the flow without noise, along which units slide on the faces of the box."""
+    if _in_one_loop(method):
+        if box is None:
+            return euler_flow(lambda s: dynamics.f(0, s), eps)
+        return projected_flow(dynamics, eps, start, box)
     if box is None:
         return _unit_steps(lambda _, s: eps * dynamics.f(0, s), method.ode)
     projected = _unit_steps(_projected_step(dynamics, method, eps, start, box), "euler")
@@ -145,13 +175,15 @@ def _unit_steps(drift: Drift, solver: str | None) -> Flow:
     return advance
 
 
-def _paper_map(dynamics: Dynamics, eps: Tensor, brownian: BrownianSteps) -> Flow:
+def _paper_map(dynamics: Dynamics, method: Method, eps: Tensor, brownian: BrownianSteps) -> Flow:
     r"""Return the flow of the paper's map :math:`s \leftarrow s + \epsilon(R(s+\eta) - s)`."""
 
-    def change(_: Tensor, s: Tensor) -> Tensor:
-        return eps * dynamics.synaptic(s, brownian.increment().reshape(s.shape))
+    def drift(s: Tensor) -> Tensor:
+        return dynamics.synaptic(s, brownian.increment().reshape(s.shape))
 
-    return _unit_steps(change, "euler")
+    if _in_one_loop(method):
+        return euler_flow(drift, eps)
+    return _unit_steps(lambda _, s: eps * drift(s), method.ode)
 
 
 def _langevin(

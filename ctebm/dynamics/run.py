@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ctebm.dynamics.clock import Clock
+from ctebm.dynamics.euler import Flow
 from ctebm.dynamics.failures import Failures
-from ctebm.dynamics.flow import Flow, flow, noise_of_a_step
+from ctebm.dynamics.flow import flow, integrator, noise_of_a_step
 from ctebm.dynamics.methods import METHODS
 from ctebm.dynamics.recorder import Recorder
 from ctebm.dynamics.sde import Phase
@@ -196,10 +197,14 @@ class Run:
             threads=threads,
             dynamics=tuple(phase.dynamics for phase in self.phases),
             settings={
+                "integrator": ", ".join(sorted(self._integrators())),
                 "projected": self.projected,
                 "steady": math.nan if self.steady is None else self.steady,
             },
         )
+
+    def _integrators(self) -> set[str]:
+        return {integrator(phase.dynamics, METHODS[self.method]) for phase in self.phases}
 
 
 @contextmanager

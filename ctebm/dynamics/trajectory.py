@@ -99,7 +99,7 @@ class Trajectory(SampledRecord):
     method: str
     threads: int
     dynamics: tuple[Dynamics, ...]
-    settings: Mapping[str, float] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     _error = FloatingPointError
     _outcomes = ("finite", "left the finite numbers", "not steady by the last step")

@@ -1,0 +1,102 @@
+r"""Euler's steps in one loop: those of torchsde and torchdiffeq to the bit, without their calls.
+
+A step of either library allocates a tensor for each term, and looks at its clock; for a small
+network that takes longer than the force.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+from torch import Tensor
+
+from ctebm.dynamics.sde import Dynamics
+from ctebm.networks.kinks import Box
+
+__all__ = ["Flow", "euler_flow", "projected_flow"]
+
+Flow = Callable[[Tensor, list[int]], Tensor]
+
+
+def euler_flow(
+    drift: Callable[[Tensor], Tensor], eps: Tensor, increment: Callable[[], Tensor] | None = None
+) -> Flow:
+    r"""Return the flow of :math:`s \leftarrow s + \epsilon f(s) + \sigma\,\Delta W`.
+
+    Parameters
+    ----------
+    drift : callable
+        The drift `f` of a state ``(*batch, unit)``.
+    eps : Tensor
+        Step size as it multiplies states, ``()`` or ``(*batch, 1)``.
+    increment : callable, optional
+        Returns the noise of the next step, ``(sample, unit)``; by default there is none.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.dynamics.euler import euler_flow
+    >>> decay = euler_flow(torch.neg, torch.tensor(0.5))
+    >>> decay(torch.tensor([8.0]), [0, 1, 3])[:, 0]
+    tensor([8., 4., 1.])
+    """
+
+    def step(s: Tensor) -> Tensor:
+        after = (eps * drift(s)).add_(s)
+        return after if increment is None else after.add_(increment().reshape(s.shape))
+
+    return _repeated(step)
+
+
+def projected_flow(dynamics: Dynamics, eps: Tensor, start: Tensor, box: Box) -> Flow:
+    r"""Return the flow of :math:`s \leftarrow \mathrm{clip}(s + \epsilon f(s), b_1, b_2)`.
+
+    A unit that starts outside the box is not projected into it: its leak brings it back. A step
+    from beside a kink by a rounding error begins on the kink, since the drift jumps there.
+
+    Parameters
+    ----------
+    dynamics : Dynamics
+        What gives the drift `f`.
+    eps : Tensor
+        Step size as it multiplies states, ``()`` or ``(*batch, 1)``.
+    start : Tensor, (*batch, unit)
+        The state from which the flow begins.
+    box : Box
+        The kinks.
+
+    Examples
+    --------
+    >>> import ctebm, torch
+    >>> from ctebm.dynamics.euler import projected_flow
+    >>> net = ctebm.DenseNetwork([[0.0]], [3.0], ctebm.HardSigmoid())
+    >>> s, eps = net.as_state([0.2]), torch.tensor(0.1)
+    >>> projected_flow(ctebm.Dynamics(net), eps, s, net.box)(s, [0, 1, 2])[:, 0]
+    tensor([0.2000, 0.4800, 0.5000], dtype=torch.float64)
+    """
+    confined = bool(box.contains(start).all())  # and so all later states are
+
+    def step(s: Tensor) -> Tensor:
+        if confined:
+            return box.project((eps * dynamics.f(0, s)).add_(s))
+        s = box.on_kinks(s)
+        return box.including(s).project((eps * dynamics.f(0, s)).add_(s))
+
+    flow = _repeated(step)
+    return lambda s, stops: flow(box.on_kinks(s), stops)
+
+
+def _repeated(step: Callable[[Tensor], Tensor]) -> Flow:
+    """Return the flow of a step."""
+
+    def advance(s: Tensor, stops: list[int]) -> Tensor:
+        states = s.new_empty(len(stops), *s.shape)
+        states[0] = s
+        for kept, (first, last) in zip(states[1:], pairwise(stops), strict=True):
+            for _ in range(first, last):
+                s = step(s)
+            kept.copy_(s)
+        return states
+
+    return advance
