@@ -2,6 +2,7 @@
 
 from . import adaptive as adaptive
 from . import clock as clock
+from . import euler as euler
 from . import failures as failures
 from . import flow as flow
 from . import integrate as integrate
