@@ -54,6 +54,16 @@ def test_curve_rmse_is_that_of_the_larger_curve():
     torch.testing.assert_close(metric.curve_rmse(a, b), metric.curve_rmse(b, a))
 
 
+@pytest.mark.parametrize("size", [1e-250, 1e250])
+@pytest.mark.parametrize("sides", [(1, -1), (-1, 1), (-1, -1)])
+def test_curve_rmse_does_not_depend_on_units(size, sides):
+    a = sides[0] * torch.tensor([1.0, 0.5], dtype=torch.float64)
+    b = sides[1] * torch.tensor([3.0, 4.0], dtype=torch.float64)
+    for one, other in ((a, b), (b, a)):
+        expected = ((a - b).square().sum() / 25).sqrt()
+        assert metric.curve_rmse(size * one, size * other) == pytest.approx(expected, rel=1e-14)
+
+
 def test_exponents_and_their_intervals():
     x = np.geomspace(0.01, 1, 8)
     exact = metric.fit_exponent(x, 3 * x**2.5)
