@@ -111,6 +111,9 @@ def sweep(
     """
     asked = _points(grid, points)
     _check(function, workers, scheduler, slurm, part, tile_points, threads)
+    for name, value in (("retry_failed", retry_failed), ("quiet", quiet)):
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} must be True or False, got {type(value).__name__}.")
     with ExitStack() as held:
         if out is None:
             folder = held.enter_context(TemporaryDirectory())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from children import end_of, start_child
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -144,6 +145,8 @@ def test_a_store_that_is_removed_underneath(tmp_path):
         ({"grid": GRID, "part": (4, 3)}, "part is"),
         ({"grid": GRID, "slurm": "main"}, "slurm is a mapping"),
         ({"grid": GRID, "scheduler": 3}, "scheduler is an address"),
+        ({"grid": GRID, "quiet": torch.tensor([])}, "quiet must be True or False, got Tensor"),
+        ({"grid": GRID, "retry_failed": 1}, "retry_failed must be True or False, got int"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(arguments, words):
