@@ -1,6 +1,7 @@
 # Every module of the wing; it is loaded when it is first used.
 
 from . import after_arrival as after_arrival
+from . import arrivals as arrivals
 from . import correspondence_dataset as correspondence_dataset
 from . import crossings as crossings
 from . import displacement as displacement

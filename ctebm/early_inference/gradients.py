@@ -21,6 +21,7 @@ from ctebm.early_inference.targets import state_and_target
 from ctebm.equilibria.kkt import pinned_units
 from ctebm.equilibria.linear_systems import conjugate_gradients, positive_definite
 from ctebm.networks.base import StateLike, VectorField
+from ctebm.networks.couplings import check_chain
 from ctebm.networks.energy import Network
 
 __all__ = [
@@ -89,7 +90,8 @@ def chain_gradient(
         g_k = \Big(\frac{\partial R_{h_{k-1}}}{\partial h_k}\Big)' g_{k-1}
             = \rho'(h_k) \odot W_{k,k-1} (\rho'(h_{k-1}) \odot g_{k-1})
 
-    (eqs. 22-25). The second form is that of eq. 6; the first holds for any network with layers,
+    (eqs. 22-25); where layers are coupled past others, the sum of such terms over all later layers.
+    The second form is that of eq. 6; the first holds for any network with layers,
     and takes the forward weights where the feedback has its own. Eq. 23 calls
     :math:`\partial R_y/\partial h_1` the derivative of the equilibrium :math:`\hat y`, which it is
     where :math:`\rho'' = 0`; else that is :math:`(1 - \rho'' I)^{-1}\,\partial R_y/\partial h_1`.
@@ -178,19 +180,13 @@ def _chain(
     product: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
     """Return what the error becomes from layer to layer by products with the Jacobian."""
+    check_chain(network)
     responsive = _responsive(network, s, target, one_sided).to(s.dtype)
     g = output_error(network, s, target)
     responsive = responsive.expand_as(g)
-    layers = list(network.layers.values())
-
-    def adjoint(i: int, v: Tensor) -> Tensor:
-        whole = torch.zeros_like(g)
-        whole[..., layers[i + 1]] = v
-        return product(s, whole)[..., layers[i]]
-
-    parts = [responsive[..., where] for where in layers]
-    for where, g_i in zip(layers, back_propagate(g[..., layers[-1]], parts, adjoint), strict=True):
-        g[..., where] = g_i
+    # what is not reached yet is 0, so that each layer sums over the later ones
+    for where in list(network.layers.values())[-2::-1]:
+        g[..., where] = (responsive * product(s, responsive * g))[..., where]
     return g
 
 

@@ -21,7 +21,12 @@ from ctebm.early_inference.gradients import implicit_gradient
 from ctebm.early_inference.outcomes import outcomes
 from ctebm.early_inference.plan import Replicates, Schedule
 from ctebm.early_inference.record import Correspondence
-from ctebm.early_inference.targets import checked_network, one_state_each, one_target_each
+from ctebm.early_inference.targets import (
+    checked_network,
+    deepest_layer,
+    one_state_each,
+    one_target_each,
+)
 from ctebm.equilibria.kkt import check_tolerance, project, residual
 from ctebm.equilibria.newton import newton_step
 from ctebm.equilibria.record import FixedPoints
@@ -148,7 +153,7 @@ def correspondence(
     target = one_target_each(checked_network(clamped), target)
     arrival = drive_named(drive, beta, points)
     noisy = Replicates(sigma, noise, replicates, baseline, intervals, seed)
-    schedule = Schedule.of(eps, method, len(clamped.layers) - 1, t_end, n_steps, save_all)
+    schedule = Schedule.of(eps, method, deepest_layer(clamped), t_end, n_steps, save_all)
     arrival.check(clamped, noisy.sigma)
     _check_memory(clamped, target, noisy, schedule)
     tol = check_tolerance(tol, clamped.dtype, _TOL)

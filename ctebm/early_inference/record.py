@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,13 @@ from torch import Tensor
 
 from ctebm.dynamics.methods import METHODS
 from ctebm.early_inference import metrics as metric
+from ctebm.early_inference.arrivals import along_paths, first_steps, rounding_floor
 from ctebm.early_inference.correspondence_dataset import correspondence_dataset
 from ctebm.early_inference.drive import Drive
 from ctebm.early_inference.laws import driven_coefficient
 from ctebm.equilibria.record import FixedPoints
 from ctebm.networks.base import VectorField
+from ctebm.networks.couplings import Couplings
 from ctebm.networks.record import SampledRecord, rows_at
 
 __all__ = ["Correspondence"]
@@ -131,10 +134,15 @@ class Correspondence(SampledRecord):
         "that left the finite numbers", "at an equilibrium that is not stable",
     )  # fmt: skip
 
+    @cached_property
+    def couplings(self) -> Couplings:
+        """Which layers act on which."""
+        return Couplings.of(self.fixed.network)
+
     @property
-    def depth(self) -> list[int]:
-        """Hops from the output of each layer."""
-        return list(range(len(self.layers) - 1, -1, -1))
+    def depth(self) -> list[int | float]:
+        """Hops from the output of each layer, by the shortest path; inf where there is none."""
+        return list(self.couplings.depth.values())
 
     @property
     def time(self) -> Tensor:
@@ -169,7 +177,8 @@ class Correspondence(SampledRecord):
         """The coefficient the solver should give on the feedback path, ``(eps, save, layer)``.
 
         Binomial for Euler, its Runge-Kutta relatives, or the continuous limit; for a nudge in the
-        limit of a weak one.
+        limit of a weak one. NaN for a layer with paths of several lengths to the output, along
+        which parts of the gradient arrive at different times.
         """
         return self.by_depth(lambda k, n, eps: driven_coefficient(k, n, eps, self.order))
 
@@ -218,19 +227,12 @@ class Correspondence(SampledRecord):
         Tensor, (eps, save, layer)
             NaN where no step was saved.
         """
-        rows = []
-        for eps, steps in zip(self.eps.tolist(), self.step.cpu().numpy(), strict=True):
-            known = np.where(steps >= 0, steps, 0)
-            hops = [k - self.drive.lead for k in self.depth]
-            values = [np.broadcast_to(law(k, known, eps), known.shape) for k in hops]
-            rows.append(np.where(steps[:, None] >= 0, np.stack(values, -1), np.nan))
-        return torch.as_tensor(np.stack(rows))
+        return along_paths(self, law)
 
     @property
-    def first_arrival(self) -> list[int]:
-        """The step in which each layer first moves; 0 if it does at once."""
-        order = self.order
-        return [-(-(k + 1 - self.drive.lead) // order) if order else 0 for k in self.depth]
+    def first_arrival(self) -> list[int | float]:
+        """The step in which each layer first moves; 0 if it does at once, inf if it never does."""
+        return first_steps(self)
 
     @property
     def rounding_floor(self) -> Tensor:
@@ -240,23 +242,7 @@ class Correspondence(SampledRecord):
         with unit roundoff `u` and residual `r` of the equilibrium, against a signal
         :math:`a_k |g_k|`, times beta for a nudge. NaN for solvers without a first arrival.
         """
-        unit = torch.finfo(self.displacement.dtype).eps / 2
-        if not self.order:
-            return self.chain.new_full((len(self.chain), len(self.eps), len(self.depth)), np.nan)
-        floors = []
-        layers = self.fixed.network.layers.values()
-        for where, k, n in zip(layers, self.depth, self.first_arrival, strict=True):
-            size = metric.length(self.fixed.state[:, where])[:, None]
-            residual = self.fixed.residual[:, None] * (where.stop - where.start) ** 0.5
-            n = max(n, 1)
-            a = [
-                float(driven_coefficient(k - self.drive.lead, n, eps, self.order))
-                for eps in self.eps.tolist()
-            ]
-            signal = torch.as_tensor(a).to(size) * metric.length(self.chain[:, where])[:, None]
-            noise = n * (unit * (size + 2 * signal) + self.eps.to(size) * residual)
-            floors.append(noise / (signal * abs(self.drive.strength)))
-        return torch.stack(floors, -1)
+        return rounding_floor(self)
 
     def _of_samples(self, rows: Tensor) -> dict[str, Any]:
         batch, rows = self.status.shape, rows.reshape(-1)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import warnings
+
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.networks.arrays import refuse_labels
 from ctebm.networks.base import StateLike, VectorField, free_network
+from ctebm.networks.couplings import Couplings, check_chain
 from ctebm.networks.layout import broadcast, size_of
 
 __all__ = [
     "checked_network",
+    "deepest_layer",
     "one_state_each",
     "one_target_each",
     "state_and_target",
@@ -115,3 +120,33 @@ def checked_network(network: VectorField) -> VectorField:
     """
     free_network(network).layer(network.output)
     return network
+
+
+def deepest_layer(network: VectorField) -> int:
+    """Return the depth of the deepest layer that the target reaches, and say which it does not.
+
+    Parameters
+    ----------
+    network : VectorField
+        Its last layer is the output.
+
+    Warns
+    -----
+    UserWarning
+        Of layers that no path of couplings leads to from the output.
+
+    Raises
+    ------
+    ValueError
+        For couplings of which no gradient from layer to layer is known.
+    """
+    check_chain(network)
+    depth = Couplings.of(network).depth
+    unreached = [name for name, k in depth.items() if math.isinf(k)]
+    if unreached:
+        warnings.warn(
+            f"no path of couplings leads from the output to {', '.join(unreached)}: its depth is "
+            "infinite, and nothing of the target arrives there.",
+            stacklevel=3,
+        )
+    return max(int(k) for k in depth.values() if not math.isinf(k))

@@ -6,6 +6,7 @@ from . import attributes as attributes
 from . import base as base
 from . import blocks as blocks
 from . import constants as constants
+from . import couplings as couplings
 from . import dense as dense
 from . import energy as energy
 from . import error_coordinates as error_coordinates
