@@ -9,79 +9,16 @@ Letters: state ``s``, force ``f``, vector ``v``, parameter :math:`\theta`.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from ctebm.networks.activation import Activation
 from ctebm.networks.base import VectorField
+from ctebm.networks.drives import driven_layers, named_tensors, with_leaves
 
 __all__ = ["driven_layers", "driven_products", "named_tensors", "whole_products", "with_leaves"]
-
-V = TypeVar("V", bound=VectorField)
-
-_PROBED = 4  # samples at which a force is tried
-_PROBE_SIZE = 0.3  # of their states, between the kinks of most rates
-_MOST_TOUCHED = 2  # layers, of a coupling; of more the one it drives must be said
-_NOT_LEARNED = ("box", "constant", "held", "states", "layers")  # what is held, not learned
-
-
-def named_tensors(network: VectorField) -> dict[str, Tensor]:
-    """Return the floating-point parameters of a network by their names.
-
-    Tensors among its attributes, in lists, dicts, modules and other motions there; attributes
-    whose names begin with an underscore are left out.
-
-    Parameters
-    ----------
-    network : VectorField
-        With nothing clamped.
-
-    Examples
-    --------
-    >>> import ctebm
-    >>> from ctebm.early_inference.force_products import named_tensors
-    >>> net = ctebm.LayeredNetwork.random([3, 4, 2], ctebm.Tanh())
-    >>> {name: tuple(p.shape) for name, p in named_tensors(net).items()}
-    {'weights.0': (3, 4), 'weights.1': (4, 2), 'bias': (9,)}
-    """
-    return {
-        name: t
-        for key, value in vars(network).items()
-        if not key.startswith("_") and key not in _NOT_LEARNED
-        for name, t in _leaves(value, key)
-        if t.is_floating_point()
-    }
-
-
-def _leaves(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors in an attribute, with their names."""
-    if isinstance(value, Tensor):
-        yield name, value
-        return
-    if isinstance(value, torch.nn.Module):
-        value = dict(value.named_parameters())
-    elif isinstance(value, VectorField):
-        value = named_tensors(value)
-    elif isinstance(value, Activation):
-        value = getattr(value, "__dict__", {})
-    elif isinstance(value, list | tuple):
-        value = dict(enumerate(value))
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _leaves(item, f"{name}.{key}")
-
-
-def with_leaves(network: V) -> V:
-    """Return a copy of a network whose parameters hang on no graph and may be changed in place."""
-    other = copy.deepcopy(network)
-    for t in named_tensors(other).values():
-        t.detach_().requires_grad_(False)
-    return other
 
 
 @contextmanager
@@ -95,82 +32,6 @@ def _recording(parameters: Mapping[str, Tensor]) -> Iterator[None]:
     finally:
         for p in parameters.values():
             p.requires_grad_(False)
-
-
-def driven_layers(network: VectorField, parameters: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return the layer that each parameter drives, by the names of both.
-
-    What the network says in its ``drives`` holds; else the force is tried at random states, and a
-    parameter drives the latest layer that it touches.
-
-    Parameters
-    ----------
-    network : VectorField
-        With nothing clamped, its parameters leaves.
-    parameters : mapping of str to Tensor
-        Its parameters.
-
-    Returns
-    -------
-    dict
-        Without those parameters that touch no layer above the input.
-
-    Raises
-    ------
-    ValueError
-        For a parameter that touches more than two layers and is not in ``drives``, or a layer
-        there that does not exist.
-
-    Examples
-    --------
-    >>> import torch, ctebm
-    >>> from ctebm.early_inference.force_products import driven_layers, named_tensors
-    >>> class Pair(ctebm.Network):
-    ...     def energy(self, s):
-    ...         return s.square().sum(-1) / 2 - self.k * s.prod(-1)
-    >>> net = Pair(2, {"x": slice(0, 1), "y": slice(1, 2)})
-    >>> net.k = torch.tensor(0.5)
-    >>> driven_layers(net, named_tensors(net))
-    {'k': 'y'}
-    """
-    names = list(network.layers)
-    declared = getattr(network, "drives", None) or {}
-    for name, layer in declared.items():
-        if layer not in names:
-            raise ValueError(
-                f"expected drives[{name!r}] to be one of the layers {', '.join(names)}, got "
-                f"{layer!r}."
-            )
-    known = {name: declared[name] for name in parameters if name in declared}
-    unknown = {name: p for name, p in parameters.items() if name not in declared}
-    found = known | (_probed(network, unknown) if unknown else {})
-    return {name: found[name] for name in parameters if found.get(name, names[0]) != names[0]}
-
-
-def _probed(network: VectorField, parameters: Mapping[str, Tensor]) -> dict[str, str]:
-    draw = torch.Generator().manual_seed(0)
-    n = sum(where.stop - where.start for where in network.layers.values())
-    s = _PROBE_SIZE * torch.randn(_PROBED, n, generator=draw, dtype=torch.float64)
-    s = s.to(network.device, network.dtype)
-    first, *above = network.layers
-    x = s[:, network.layers[first]]
-    free = torch.cat([s[:, network.layers[name]] for name in above], -1)
-    touched: dict[str, list[str]] = {name: [] for name in parameters}
-    with _recording(parameters):
-        held = network.clamp({first: x})
-        f = held.force(free)
-        for layer, where in held.layers.items():
-            for name, g in _gradients(f[..., where], torch.randn_like(f[..., where]), parameters):
-                if bool((g != 0).any()):
-                    touched[name].append(layer)
-    for name, layers in touched.items():
-        if len(layers) > _MOST_TOUCHED:
-            raise ValueError(
-                f"the parameter {name!r} touches the layers {', '.join(layers)}, and which of them "
-                f"it drives can't be told; say so in your class, such as "
-                f"drives = {{{name!r}: {layers[-1]!r}}}."
-            )
-    return {name: layers[-1] for name, layers in touched.items() if layers}
 
 
 def driven_products(
@@ -188,11 +49,12 @@ def driven_products(
     Parameters
     ----------
     network : VectorField
-        With nothing clamped, its parameters leaves (see :func:`with_leaves`).
+        With nothing clamped, its parameters leaves (see
+        :func:`ctebm.networks.drives.with_leaves`).
     parameters : mapping of str to Tensor
         Its parameters.
     drives : mapping of str to str
-        From :func:`driven_layers`; what is not there has the product 0.
+        From :func:`ctebm.networks.drives.driven_layers`; what is not there has the product 0.
     x, s, v : Tensor, (sample, unit)
         States of the input, of the units above it, and the vectors on the latter.
     each : bool
@@ -205,7 +67,8 @@ def driven_products(
     Examples
     --------
     >>> import torch, ctebm
-    >>> from ctebm.early_inference.force_products import driven_products, named_tensors
+    >>> from ctebm.early_inference.force_products import driven_products
+    >>> from ctebm.networks.drives import named_tensors
     >>> net = ctebm.LayeredNetwork.random([2, 2, 2], ctebm.Tanh())
     >>> net = ctebm.FeedbackNetwork.at_angle(net, 60)
     >>> p, s = named_tensors(net), torch.full((1, 4), 0.1).double()
@@ -248,7 +111,8 @@ def whole_products(
     Examples
     --------
     >>> import torch, ctebm
-    >>> from ctebm.early_inference.force_products import named_tensors, whole_products
+    >>> from ctebm.early_inference.force_products import whole_products
+    >>> from ctebm.networks.drives import named_tensors
     >>> net = ctebm.LayeredNetwork.random([2, 2, 2], ctebm.Tanh())
     >>> net = ctebm.FeedbackNetwork.at_angle(net, 60)
     >>> s = torch.full((1, 4), 0.1).double()
@@ -286,14 +150,17 @@ def _gradients(
     f: Tensor, v: Tensor, parameters: Mapping[str, Tensor], each: bool = False
 ) -> list[tuple[str, Tensor]]:
     """Return the derivative of ``f . v`` by each parameter: the mean over samples, or each's."""
+    lead = f.shape[:1] if each else ()
+    nothing = {name: p.new_zeros(*lead, *p.shape) for name, p in parameters.items()}
     if not f.requires_grad:  # nothing in it depends on a parameter
-        lead = f.shape[:1] if each else ()
-        return [(name, p.new_zeros(*lead, *p.shape)) for name, p in parameters.items()]
+        return list(nothing.items())
     weights = v / len(v)
     if each:
         weights = torch.diag_embed(v.mT).movedim(-1, 0).movedim(-1, 1)  # (sample, sample, unit)
     found = torch.autograd.grad(
         f, list(parameters.values()), weights, retain_graph=True, is_grads_batched=each,
-        materialize_grads=True,
+        allow_unused=True,
     )  # fmt: skip
-    return list(zip(parameters, found, strict=True))
+    return [
+        (name, nothing[name] if g is None else g) for name, g in zip(parameters, found, strict=True)
+    ]

@@ -140,8 +140,8 @@ class Correspondence(SampledRecord):
         return Couplings.of(self.fixed.network)
 
     @property
-    def depth(self) -> list[int | float]:
-        """Hops from the output of each layer, by the shortest path; inf where there is none."""
+    def depth(self) -> list[Any]:
+        """Hops from the output of each layer by the shortest path, whole; inf without a path."""
         return list(self.couplings.depth.values())
 
     @property
@@ -230,7 +230,7 @@ class Correspondence(SampledRecord):
         return along_paths(self, law)
 
     @property
-    def first_arrival(self) -> list[int | float]:
+    def first_arrival(self) -> list[Any]:
         """The step in which each layer first moves; 0 if it does at once, inf if it never does."""
         return first_steps(self)
 

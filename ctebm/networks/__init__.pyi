@@ -8,6 +8,7 @@ from . import blocks as blocks
 from . import constants as constants
 from . import couplings as couplings
 from . import dense as dense
+from . import drives as drives
 from . import energy as energy
 from . import error_coordinates as error_coordinates
 from . import held as held

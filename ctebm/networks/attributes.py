@@ -18,7 +18,10 @@ from ctebm.networks.base import VectorField, declared_tensors
 
 __all__ = ["class_name", "own_dataset"]
 
-_IN_EVERY_MOTION = {"layers", "depth", "n_units", "dtype", "device", "is_gradient", "_kept"}
+_IN_EVERY_MOTION = {
+    "layers", "depth", "n_units", "dtype", "device", "is_gradient", "_kept",
+    "declared_drives",
+}  # fmt: skip
 
 
 def own_dataset(network: VectorField, known: set[str]) -> xr.Dataset:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.networks.arrays import check_float, mapped, real_tensor, refuse_integers
+from ctebm.networks.drives import driven_layers, named_tensors, with_leaves
 from ctebm.networks.kinks import Box
 from ctebm.networks.layout import broadcast, consecutive, covering, rows_of, size_of
 from ctebm.networks.matrices import columns
@@ -71,6 +72,8 @@ class VectorField(ABC):
         each, infinite for units without; None without kinks.
     is_gradient : bool
         Whether the force is the gradient of an energy, which is what a :class:`Network` is.
+    declared_drives : mapping of str to str
+        What a class declares as its ``drives``.
     dtype, device
         Of the parameters; states are brought to them.
 
@@ -92,10 +95,18 @@ class VectorField(ABC):
 
     n_units: int | None = None
     layers: Mapping[str, slice] = MappingProxyType({})
+    declared_drives: Mapping[str, str] = MappingProxyType({})
     box: Box | None = None
     is_gradient: bool = False
     dtype: torch.dtype = torch.float64
     device: torch.device = torch.device("cpu")
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        declared = vars(cls).get("drives")
+        if isinstance(declared, Mapping):  # the property goes on answering, for the others too
+            cls.declared_drives = dict(declared)
+            del cls.drives  # pyright: ignore[reportAttributeAccessIssue]
 
     def __init__(
         self, n_units: int | None = None, layers: Mapping[str, slice] | None = None
@@ -198,6 +209,33 @@ class VectorField(ABC):
         States are ``(*batch, size)``; the motion itself and none where nothing is held.
         """
         return self, {}
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the names and the tensors of the parameters, of the whole where layers are held.
+
+        Every floating-point tensor among the attributes, also in lists, dicts, modules and other
+        motions there: ``W``, ``weights.0``, ``net.0.bias``.
+        """
+        yield from named_tensors(self.origin[0]).items()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the parameters by name, on no graph."""
+        return {name: p.detach() for name, p in self.named_parameters()}
+
+    @property
+    def drives(self) -> Mapping[str, str]:
+        """The layer that each parameter drives, by name: of a coupling that nearer the output.
+
+        A class declares it as ``drives = {"W": "h1"}``; what it does not declare is found by
+        trying the force.
+
+        Raises
+        ------
+        ValueError
+            For a parameter that touches more than two layers and is not declared.
+        """
+        own = with_leaves(self.origin[0])
+        return driven_layers(own, named_tensors(own))
 
     def to(
         self,

@@ -3,7 +3,7 @@ r"""Layers coupled to their neighbours: eq. 6 with couplings in blocks."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -86,6 +86,23 @@ class LayeredField(PairwiseField):
     def biases(self) -> list[Tensor]:
         """The biases layer by layer, as views of ``bias``."""
         return [self.bias[..., where] for where in self.layers.values()]
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield ``weights.0 ..``, ``biases.0 ..`` and their tensors, input first."""
+        whole = self.origin[0]
+        assert isinstance(whole, LayeredField)
+        for word in ("weights", "feedback", "biases"):
+            for i, p in enumerate(getattr(whole, word, ())):
+                yield f"{word}.{i}", p
+
+    @property
+    def drives(self) -> Mapping[str, str]:
+        """The layer nearer the output for weights, nearer the input for feedback."""
+        _, *above = names = list(self.origin[0].layers)
+        found = {f"weights.{i}": name for i, name in enumerate(above)}
+        if any(name.startswith("feedback") for name, _ in self.named_parameters()):
+            found |= {f"feedback.{i}": name for i, name in enumerate(names[:-1]) if i > 0}
+        return found | {f"biases.{i}": name for i, name in enumerate(names) if i > 0}
 
     @property
     def blocks(self) -> Blocks:

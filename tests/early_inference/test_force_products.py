@@ -39,10 +39,10 @@ def test_a_parameter_drives_the_latest_layer_that_it_touches():
 
 def test_what_a_network_says_of_its_parameters_holds():
     net, _, _ = problem()
-    net.drives = {"W.2": "h1", "b.0": "x"}
+    net.declared_drives = {"W.2": "h1", "b.0": "x"}
     found = driven_layers(net, named_tensors(net))
     assert found["W.2"] == "h1" and "b.0" not in found and found["W.1"] == "h1"
-    net.drives = {"W.2": "h7"}
+    net.declared_drives = {"W.2": "h7"}
     with pytest.raises(ValueError, match=r"drives\['W.2'\] to be one of the layers x, h2, h1, y"):
         driven_layers(net, named_tensors(net))
 
@@ -56,7 +56,7 @@ def test_of_a_parameter_of_many_layers_it_must_be_said():
     net.scale = torch.ones((), dtype=F64)
     with pytest.raises(ValueError, match=r"drives = \{'scale': 'y'\}"):
         driven_layers(net, named_tensors(net))
-    net.drives = {"scale": "y"}
+    net.declared_drives = {"scale": "y"}
     assert driven_layers(net, named_tensors(net))["scale"] == "y"
 
 

@@ -1,0 +1,104 @@
+"""Parameters by name, and the layer that each drives."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from cases import F64
+
+import ctebm
+from ctebm.networks.drives import driven_layers, named_tensors
+
+
+class Own(ctebm.Network):
+    """Tensors, lists, dicts and a module among the attributes."""
+
+    def __init__(self):
+        super().__init__(6, {"x": slice(0, 2), "h": slice(2, 4), "y": slice(4, 6)})
+        draw = torch.Generator().manual_seed(0)
+        self.W = torch.randn(2, 2, generator=draw, dtype=F64)
+        self.more = {"V": [torch.randn(2, 2, generator=draw, dtype=F64)]}
+        self.leak = torch.nn.Linear(2, 1, dtype=F64)
+        self.unused = torch.ones(3, dtype=F64)
+
+    def energy(self, s):
+        x, h, y = (torch.tanh(s[..., where]) for where in self.layers.values())
+        coupling = ((x @ self.W) * h).sum(-1) + ((h @ self.more["V"][0]) * y).sum(-1)
+        return s.square().sum(-1) / 2 - coupling + self.leak(y)[..., 0]
+
+
+NAMES = ["W", "more.V.0", "leak.weight", "leak.bias", "unused"]
+
+
+def test_parameters_have_names_wherever_they_are():
+    net = Own()
+    assert [name for name, _ in net.named_parameters()] == NAMES
+    assert dict(net.named_parameters())["W"] is net.W
+    state = net.clamp({"x": [0.1, 0.2]}).state_dict()
+    assert list(state) == NAMES
+    assert not state["leak.weight"].requires_grad
+    for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net)), net.to(torch.float32)):
+        assert list(other.state_dict()) == NAMES
+
+
+def test_a_parameter_drives_the_latest_layer_that_it_touches():
+    net = Own()
+    before = net.state_dict()["W"].clone()
+    assert net.drives == {"W": "h", "more.V.0": "y", "leak.weight": "y"}
+    assert net.clamp({"x": [0.1, 0.2]}).drives == net.drives
+    assert torch.equal(net.W, before)
+
+
+def test_a_class_says_what_it_drives():
+    class Says(Own):
+        drives = {"W": "y"}  # noqa: RUF012  # as a user writes it
+
+    assert Says().drives == {"W": "y", "more.V.0": "y", "leak.weight": "y"}
+    Says.declared_drives = {"W": "z"}
+    with pytest.raises(ValueError, match=r"drives\['W'\] to be one of the layers x, h, y, got 'z'"):
+        _ = Says().drives
+
+
+def test_more_than_two_layers_are_asked_for():
+    class Scaled(Own):
+        gain = torch.ones((), dtype=F64)
+
+        def __init__(self):
+            super().__init__()
+            self.layers = {"x": slice(0, 2), "h2": slice(2, 3), "h1": slice(3, 4), "y": slice(4, 6)}
+            self.gain = torch.ones((), dtype=F64)
+
+        def energy(self, s):
+            return self.gain * s.square().sum(-1) / 2
+
+    with pytest.raises(ValueError, match=r"'gain' touches the layers h2, h1, y.*drives = \{'gain'"):
+        _ = Scaled().drives
+
+
+def test_layered_networks_know_theirs():
+    net = ctebm.LayeredNetwork.random([2, 3, 3, 1], ctebm.Tanh())
+    expected = {f"weights.{i}": name for i, name in enumerate(["h2", "h1", "y"])}
+    expected |= {f"biases.{i + 1}": name for i, name in enumerate(["h2", "h1", "y"])}
+    assert net.drives == expected
+    assert net.clamp({"x": [0.1, 0.2]}).drives == expected
+    back = ctebm.FeedbackNetwork.scaled(net, 0.5)
+    assert back.drives == expected | {"feedback.1": "h2", "feedback.2": "h1"}
+    assert [name for name, _ in back.named_parameters()] == [
+        *(f"weights.{i}" for i in range(3)), *(f"feedback.{i}" for i in range(3)),
+        *(f"biases.{i}" for i in range(4)),
+    ]  # fmt: skip
+
+
+def test_names_leave_out_what_is_held():
+    net = ctebm.HopfieldNetwork(ctebm.DenseNetwork([[0, 1], [1, 0]], [0.5, 0.5], ctebm.Tanh()))
+    assert list(named_tensors(net)) == ["pairwise.weight", "pairwise.bias"]
+    assert list(net.state_dict()) == ["pairwise.weight", "pairwise.bias"]
+
+
+@pytest.mark.parametrize("direction", ["discriminative", "generative"])
+def test_what_a_class_knows_is_not_tried(direction):
+    sizes = [2, 3, 2]
+    net = ctebm.PredictiveNetwork.random(sizes, ctebm.Tanh(), direction=direction)
+    found = driven_layers(net, {"weights.1": net.weights[1]})
+    assert found == {"weights.1": "y" if direction == "discriminative" else "h1"}
