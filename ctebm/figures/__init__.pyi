@@ -12,6 +12,7 @@ from . import panels as panels
 from . import sampling as sampling
 from . import series as series
 from . import style as style
+from . import sweeps as sweeps
 from . import trajectory as trajectory
 from .collapse import collapse_figure as collapse_figure
 from .correspondence import correspondence_figure as correspondence_figure
@@ -31,4 +32,5 @@ from .sampling import response_figure as response_figure
 from .sampling import survival_figure as survival_figure
 from .series import Panel as Panel
 from .series import Series as Series
+from .sweeps import sweep_figure as sweep_figure
 from .trajectory import trajectory_figure as trajectory_figure

@@ -159,7 +159,7 @@ def _share_ranges(axes: Sequence[Axes], panels: Sequence[Panel]) -> None:
     for i, panel in enumerate(panels):
         alike = [
             ax for ax, other in zip(axes, panels, strict=False)
-            if other.field is None
+            if other.field is None and not (panel.alone or other.alone)
             and (other.ylabel, "y" in other.log) == (panel.ylabel, "y" in panel.log)
         ]  # fmt: skip
         if len(alike) > 1 and panel.field is None:

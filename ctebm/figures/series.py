@@ -68,6 +68,8 @@ class Panel:
         ``(x, y, values (y, x), label)`` drawn beneath as a map with a colour bar.
     contour : tuple of array, optional
         ``(x, y, values (y, x), level)``, a predicted boundary.
+    alone : bool
+        Whether its range is its own, whatever others with its label of the y axis have.
     """
 
     title: str
@@ -77,6 +79,7 @@ class Panel:
     log: str = ""
     field: Any = None
     contour: Any = None
+    alone: bool = False
 
     def __post_init__(self) -> None:
         for what in ("title", "xlabel", "ylabel", "log"):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import ast
 import dataclasses
-import difflib
 import inspect
 import itertools
 import json
@@ -17,12 +16,12 @@ import sys
 import textwrap
 import tomllib
 import typing
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ctebm import __version__
 from ctebm.study.activations import suggest
+from ctebm.study.flags import Parser, argument_of, unmistakable
 from ctebm.study.settings import Settings, check_values
 
 if TYPE_CHECKING:
@@ -37,12 +36,6 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "images": ("data", "labels", "test_data", "test_labels", "n_samples", "n_training", "weights"),
     "computation": ("seed", "device", "dtype", "threads"),
     "files": ("out", "overwrite", "figure", "pdf", "checkpoint", "config", "print_config"),
-}
-_WORDS: dict[type, tuple[str, str]] = {
-    int: ("INT", "a whole number"),
-    float: ("NUMBER", "a number"),
-    str: ("TEXT", "text"),
-    Path: ("PATH", "a path"),
 }
 
 
@@ -72,7 +65,7 @@ def read_settings(settings_type: type[S], words: list[str]) -> S:
     """
     values: dict[str, Any] = {f.name: _default(f) for f in dataclasses.fields(settings_type)}
     values["out"] = Path("results") / Path(inspect.getfile(settings_type)).stem
-    given = vars(_parser(settings_type, values).parse_args(_unmistakable(words)))
+    given = vars(_parser(settings_type, values).parse_args(unmistakable(words)))
     if "config" in given:
         values |= _read_toml(given["config"], settings_type)
     values |= {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
@@ -81,9 +74,9 @@ def read_settings(settings_type: type[S], words: list[str]) -> S:
     return settings
 
 
-def _parser(settings_type: type[Settings], defaults: dict[str, Any]) -> _Parser:
+def _parser(settings_type: type[Settings], defaults: dict[str, Any]) -> Parser:
     """Return a parser whose flags are the settings, in groups, and that keeps no defaults."""
-    parser = _Parser(
+    parser = Parser(
         prog=f"python {sys.argv[0]}",
         usage="%(prog)s [flags]",
         description=inspect.getdoc(settings_type),
@@ -98,57 +91,9 @@ def _parser(settings_type: type[Settings], defaults: dict[str, Any]) -> _Parser:
     for name, default in defaults.items():
         words = text.get(name, "") + _default_in_words(default)
         flag = "--" + name.replace("_", "-")
-        group = groups[title.get(name, OWN_GROUP)]
-        group.add_argument(flag, dest=name, help=words.replace("%", "%%"), **_kind(hints[name]))
+        group, how = groups[title.get(name, OWN_GROUP)], argument_of(hints[name])
+        group.add_argument(flag, dest=name, help=words.replace("%", "%%"), **how)
     return parser
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose mistakes are ValueErrors of one sentence, as all others are."""
-
-    def error(self, message: str) -> typing.NoReturn:
-        raise ValueError(f"{message.removeprefix('argument ')}; --help lists the flags.")
-
-    def parse_args(self, args: list[str]) -> argparse.Namespace:  # pyright: ignore
-        found, left = self.parse_known_args(args)
-        if not left:
-            return found
-        flag = left[0].partition("=")[0]
-        flags = [word for action in self._actions for word in action.option_strings]
-        if not flag.startswith("-"):
-            raise ValueError(f"expected a flag, got {flag!r}; --help lists the flags.")
-        near = difflib.get_close_matches(flag, flags, 1)
-        remedy = f"did you mean {near[0]}" if near else "--help lists the flags"
-        raise ValueError(f"unknown flag {flag}; {remedy}.")
-
-
-def _kind(hint: Any) -> dict[str, Any]:
-    """Return how argparse reads a setting of this type."""
-    inner = [kind for kind in typing.get_args(hint) if kind is not type(None)]
-    if typing.get_origin(hint) is typing.Literal:
-        names = ", ".join(inner)
-        return {"type": _reader({name: name for name in inner}.__getitem__, f"one of {names}"),
-                "metavar": f"{{{','.join(inner)}}}"}  # fmt: skip
-    if typing.get_origin(hint) is tuple:
-        if inner[-1] is ...:
-            return {"nargs": "+"} | _kind(inner[0])
-        return {"nargs": len(inner)} | _kind(float if float in inner else inner[0])
-    if inner:
-        return _kind(inner[0])
-    if hint is bool:
-        return {"action": argparse.BooleanOptionalAction}
-    metavar, expected = _WORDS[hint]
-    return {"type": _reader(hint, expected), "metavar": metavar}
-
-
-def _reader(read: Callable[[str], Any], expected: str) -> Callable[[str], Any]:
-    def reader(word: str) -> Any:
-        try:
-            return read(word.strip())
-        except (ValueError, KeyError):
-            raise argparse.ArgumentTypeError(f"expected {expected}, got {word.strip()!r}") from None
-
-    return reader
 
 
 def help_texts(settings_type: type[Settings]) -> dict[str, str]:
@@ -177,11 +122,6 @@ def _default_in_words(value: Any) -> str:
         return "" if not value else " (default: yes)"
     several = isinstance(value, tuple)
     return f" (default: {' '.join(map(str, value)) if several else value})"
-
-
-def _unmistakable(words: list[str]) -> list[str]:
-    """Return words in which no negative number, such as -1e-3, looks like a flag."""
-    return [f" {word}" if re.match(r"-(\.?\d|inf|nan)", word) else word for word in words]
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

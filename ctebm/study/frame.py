@@ -24,7 +24,13 @@ import shlex
 import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import (
+    ExitStack,
+    contextmanager,
+    nullcontext,
+    redirect_stderr,
+    redirect_stdout,
+)
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
@@ -32,6 +38,7 @@ from ctebm.study.command_line import as_toml, read_settings
 from ctebm.study.outputs import FIGURES, claimed, save_dataset, save_figure, study_name
 from ctebm.study.progress import Progress
 from ctebm.study.settings import Settings
+from ctebm.study.sweep_command import sweep_command
 from ctebm.study.verdict import Verdict, verdict_table
 
 if TYPE_CHECKING:
@@ -71,6 +78,7 @@ def main(
     args : sequence of str, optional
         The words of the command line; those of the process if None. ``draw FILE.nc`` draws the
         figure of a result again, with ``--pdf`` as a PDF too, in place of those beside it.
+        ``sweep`` sweeps the study over its settings, see :mod:`ctebm.study.sweep_command`.
 
     Returns
     -------
@@ -114,6 +122,9 @@ def _main(
 ) -> int:
     if words[:1] == ["draw"]:
         return _draw_again(settings_type, draw, words[1:], held)
+    if words[:1] == ["sweep"]:
+        with _mistakes_in_one_sentence():
+            return sweep_command(settings_type, run, judge, words[1:])
     with _mistakes_in_one_sentence():
         settings = read_settings(settings_type, words)
         if settings.print_config:
@@ -165,15 +176,22 @@ def _draw_again(
             held.enter_context(locked(path))
         with open_dataset(path) as dataset:
             dataset.load()
-        made_by = dataset.attrs.get("study")
+        made_by, swept = dataset.attrs.get("study"), path.suffix == ".zarr"
         if made_by != name:
             raise ValueError(f"{path} is a result of {made_by or 'no study'}, not of {name}.")
     pdf = "--pdf" in words or path.with_suffix(".pdf").exists()
-    figure = draw(dataset)
+    with _mistakes_in_one_sentence() if swept else nullcontext():
+        figure = _sweep_figure(dataset) if swept else draw(dataset)
     with _mistakes_in_one_sentence():
         save_figure(figure, path.with_suffix(""), pdf)
     print("wrote " + ", ".join(str(path.with_suffix(suffix)) for suffix in FIGURES[: 1 + pdf]))
     return 0
+
+
+def _sweep_figure(dataset: xr.Dataset) -> Figure:
+    from ctebm.figures.sweeps import sweep_figure
+
+    return sweep_figure(dataset)
 
 
 def _set_up_torch(settings: Settings) -> None:

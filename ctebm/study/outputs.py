@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ctebm.study.settings import SUFFIXES, Settings
+from ctebm.study.settings import HOUSEKEEPING, SUFFIXES, Settings
 from ctebm.study.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["FIGURES", "claimed", "save_dataset", "save_figure", "study_name"]
 
 FIGURES = (".png", ".pdf")
-
-# settings that say where results go, not what they are
-_HOUSEKEEPING = ("out", "overwrite", "figure", "pdf", "config", "print_config")
 
 
 def study_name(settings_type: type[Settings]) -> str:
@@ -108,7 +105,7 @@ def save_dataset(
     from ctebm.dataset import provenance
     from ctebm.files.results import saving
 
-    kept = {k: v for k, v in dataclasses.asdict(settings).items() if k not in _HOUSEKEEPING}
+    kept = {k: v for k, v in dataclasses.asdict(settings).items() if k not in HOUSEKEEPING}
     dataset.attrs |= provenance(
         settings=kept,
         seed=settings.seed,

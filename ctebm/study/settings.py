@@ -21,6 +21,8 @@ __all__ = [
 ]
 
 SUFFIXES = (".nc", ".png", ".pdf")
+# settings that say where results go, not what they are
+HOUSEKEEPING = ("out", "overwrite", "figure", "pdf", "config", "print_config")
 PER_LAYER = ("sizes", "hidden", "rate")  # lists in which a value may stand twice
 
 

@@ -27,7 +27,7 @@ from ctebm.sweeps.progress import SweepProgress
 from ctebm.sweeps.store import FAILED, KILLED, MISSING, create_store, open_store
 from ctebm.sweeps.workers import Workers, serial, with_client
 
-__all__ = ["run_sweep", "sweep"]
+__all__ = ["run_sweep", "sweep", "who_computes"]
 
 _MOST = 100_000  # workers, points of a tile: more are a mistake
 
@@ -120,7 +120,7 @@ def sweep(
             path = Path(folder, "sweep.zarr")
         else:
             path = _path(out)
-        who = _workers(workers, scheduler, slurm)
+        who = who_computes(workers, scheduler, slurm)
         run_sweep(
             function, asked, path, who, part=part, retry_failed=retry_failed,
             tile_points=tile_points, threads=threads, quiet=quiet,
@@ -256,7 +256,16 @@ def _path(out: Any) -> Path:
     return path
 
 
-def _workers(workers: int | None, scheduler: str | None, slurm: Mapping[str, str] | None) -> Any:
+def who_computes(
+    workers: int | None, scheduler: str | None = None, slurm: Mapping[str, str] | None = None
+) -> Any:
+    """Return the context that yields who computes: this process, or workers of dask.
+
+    Parameters
+    ----------
+    workers, scheduler, slurm
+        As in :func:`sweep`.
+    """
     if workers is None and scheduler is None and slurm is None:
         return nullcontext(serial())
     return with_client(workers, scheduler, slurm)

@@ -27,6 +27,7 @@ __all__ = ["DONE", "FAILED", "KILLED", "MISSING", "SweepStore", "create_store", 
 
 MISSING, DONE, FAILED, KILLED = range(4)
 _MEANINGS = "not_computed done failed killed_its_worker"
+_STUDY = "study "  # begins the name of a function that is a study
 _SWEEP = "ctebm_sweep"  # attribute that holds what a sweep is
 _MESSAGE = Swept((), (), "str", {"long_name": "what is to be said of a point", "units": "1"}, False)
 
@@ -85,6 +86,15 @@ class SweepStore:
             found: dict[str, Any] = {name: self._group[name] for name in names}
             status = self._group[STATUS]
         return found | {"message": self._group["message"], STATUS: status}
+
+    def points(self) -> Points:
+        """Return where each point lies."""
+        with xr.open_dataset(self.path, engine="zarr", consolidated=False) as dataset:
+            columns: dict[str, list[Any]] = {dim: [] for dim in self.dims}
+            for name in self.description["names"]:
+                values = tuple(dataset[name].values.tolist())
+                columns[str(dataset[name].dims[0])].append((name, values))
+        return Points(tuple((dim, tuple(found)) for dim, found in columns.items()))
 
     def form(self) -> Form:
         """Return what each point gives."""
@@ -212,6 +222,7 @@ def create_store(
         columns["point"] = variable("point", np.arange(points.shape[0]), "row of the table")
     description = {
         "dims": points.dims,
+        "names": points.names,
         "block": block,
         "swept": list(form.swept),
         "labels": list(form.labels),
@@ -221,6 +232,8 @@ def create_store(
     attrs |= {"title": f"Sweep over {', '.join(points.dims)}", _SWEEP: json.dumps(description)}
     if history:
         attrs["history"] = history
+    if str(identity["function"]).startswith(_STUDY):
+        attrs["study"] = str(identity["function"]).removeprefix(_STUDY)
     template = writable(xr.Dataset(coords={**form.labels, **columns}, attrs=attrs))
     with replacing(path, overwrite=False) as aside:
         template.to_zarr(aside, mode="w", zarr_format=3, consolidated=False)

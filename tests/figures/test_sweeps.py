@@ -1,0 +1,63 @@
+"""A sweep drawn: means, intervals, bounds, and what is missing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import stats
+
+import ctebm
+from ctebm.figures.sweeps import claims, mean_interval, sweep_figure
+
+
+def test_an_interval_is_students():
+    values = xr.DataArray(np.random.default_rng(0).normal(size=(3, 8)), dims=("a", "seed"))
+    values[1, 2:] = np.nan
+    values[2, 1:] = np.nan
+    mean, low, high = mean_interval(values)
+    for i, n in enumerate((8, 2)):
+        row = values.values[i, :n]
+        expected = stats.t.interval(0.95, n - 1, row.mean(), stats.sem(row))
+        np.testing.assert_allclose((low[i], high[i]), expected, rtol=1e-12)
+    assert mean[2] == values[2, 0] and np.isnan(low[2])
+
+
+def test_an_interval_holds_the_truth_as_often_as_it_says():
+    draws = xr.DataArray(np.random.default_rng(1).normal(2.0, size=(4000, 5)), dims=("n", "seed"))
+    _, low, high = mean_interval(draws)
+    share = float(((low < 2) & (high > 2)).mean())
+    assert abs(share - 0.95) < 4.5 * np.sqrt(0.95 * 0.05 / 4000)
+
+
+def test_axes_lines_and_words():
+    grid = {"a": [1, 2, 3], "word": ["x", "y"], "seed": range(3)}
+    found = ctebm.sweep(lambda a, word, seed: {"n": a + seed, "m": len(word)}, grid)
+    found.status[0, 0, 0] = 2
+    figure = sweep_figure(found)
+    assert [ax.get_xlabel() for ax in figure.axes] == ["a", "a"]
+    line = figure.axes[1].lines[0]
+    np.testing.assert_array_equal(line.get_ydata(), [2, 3, 4])
+    assert {one.get_label() for one in figure.axes[0].lines} == {"word = x", "word = y"}
+    texts = " ".join(text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text")))
+    assert "1 of 18 points are missing" in texts and "Means of 3 seeds" in texts
+
+
+def test_claims_are_found_by_their_words():
+    text = (("a", "claim"), [["small", ""], ["known", "small"]])
+    numbers = (("a", "claim"), [[0.1, 0.0], [1.0, 0.2]])
+    data = {"claim_text": text, "value": numbers, "bound": numbers, "holds": numbers}
+    found = claims(xr.Dataset(data))
+    assert list(found) == ["small", "known"]
+    np.testing.assert_array_equal(found["known"].value, [np.nan, 1.0])
+    dataset = xr.Dataset(data, {"a": [0.5, 1.0]}).assign(status=("a", [1, 1]))
+    assert [len(ax.lines) for ax in sweep_figure(dataset).axes] == [2, 2]
+
+
+def test_what_cannot_be_drawn_is_refused():
+    words = ctebm.sweep(lambda word: {"n": len(word)}, {"word": ["a", "bc"]})
+    with pytest.raises(ValueError, match="needs an axis of numbers, got word"):
+        sweep_figure(words)
+    many = ctebm.sweep(lambda a: xr.Dataset({"s": ("unit", [a, 1.0])}), {"a": [1, 2]})
+    with pytest.raises(ValueError, match="numbers without further dimensions"):
+        sweep_figure(many)
