@@ -109,7 +109,7 @@ def rescaled_loss(
     s, target = state_and_target(network, state, target)
     e = (s[..., network.layers[network.output]] - target).unsqueeze(-1)
     one = torch.eye(S.shape[-1], dtype=S.dtype, device=S.device)
-    if beta == math.inf:
+    if getattr(beta, "ndim", 0) == 0 and beta == math.inf:
         scale = S
     else:
         beta = finite("beta", beta, remedy="infinity stands for a clamped output")

@@ -68,7 +68,7 @@ class Points:
         rows : iterable of mapping
             Each with the same names.
         """
-        if isinstance(rows, str | Mapping):
+        if isinstance(rows, str | Mapping) or not isinstance(rows, Iterable):
             raise ValueError(f"a table of points is a list of mappings, got {rows!r:.80}.")
         listed = list(rows)
         if not listed or not all(isinstance(row, Mapping) and row for row in listed):

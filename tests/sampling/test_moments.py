@@ -71,6 +71,15 @@ def test_one_chain_is_compared_with_itself():
     assert drifting.rhat()[0] > 1.5
 
 
+@pytest.mark.parametrize("part", [slice(0, 170), slice(342, 512)], ids=["first", "last"])
+def test_a_third_of_a_chain_that_is_elsewhere_is_told(part):
+    draws = autoregressive(512, 1, 0.3)
+    draws[part] += 3
+    series = BlockMeans()
+    series.add(draws)
+    assert series.rhat()[0] > 1.5
+
+
 def test_what_never_changes_has_no_error_and_no_rhat():
     series = BlockMeans()
     series.add(torch.full((100, 4, 2), 0.5))
