@@ -126,14 +126,17 @@ def classify_rows(rows: Rows[VectorField], s: Tensor) -> list[tuple[int, str]]:
     return kinds
 
 
-def without_margin(network: VectorField, s: Tensor) -> Tensor:
+def without_margin(network: VectorField, s: Tensor, f: Tensor | None = None) -> Tensor:
     """Return which units are pinned at a kink by no force, ``(*batch, unit)``.
 
-    Nothing holds them there if another unit moves.
+    Nothing holds them there if another unit moves. The force `f` there is evaluated if not given.
     """
     if network.box is None:
         return torch.zeros_like(s, dtype=torch.bool)
-    f = network.force(s)
+    inside = network.box.inside(s)
+    if bool(inside.all()):
+        return ~inside
+    f = network.force(s) if f is None else f
     return pinned_units(network, s, f) & (f.abs() <= root_of_rounding(s.dtype))
 
 

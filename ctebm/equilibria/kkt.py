@@ -17,12 +17,14 @@ from torch import Tensor
 
 from ctebm.networks.base import VectorField
 from ctebm.networks.numbers import finite
+from ctebm.networks.pairwise import PairwiseField
 
 __all__ = [
     "check_tolerance",
     "jump_beside",
     "margin",
     "on_kinks",
+    "picard_move",
     "pinned_units",
     "project",
     "residual",
@@ -66,11 +68,11 @@ def pinned_units(network: VectorField, s: Tensor, f: Tensor | None = None) -> Te
     return network.box.pinned(s, f)
 
 
-def margin(network: VectorField, s: Tensor, f: Tensor) -> Tensor:
+def margin(network: VectorField, s: Tensor, f: Tensor, pinned: Tensor | None = None) -> Tensor:
     """Return how far the nearest unit is from being pinned or released; infinite without kinks."""
     if network.box is None:
         return torch.full_like(s[..., 0], torch.inf)
-    return network.box.margin(s, f).amin(-1)
+    return network.box.margin(s, f, pinned).amin(-1)
 
 
 def project(network: VectorField, s: Tensor) -> Tensor:
@@ -84,6 +86,19 @@ def on_kinks(network: VectorField, s: Tensor) -> Tensor:
     A unit that its current pins is told by its place.
     """
     return s if network.box is None else network.box.on_kinks(s)
+
+
+def picard_move(network: VectorField, s: Tensor) -> Tensor:
+    """Return the :func:`residual_vector` of states in the box as a new tensor, ``(*batch, unit)``.
+
+    Pairwise couplings give their currents for half the price of a force, from which these differ
+    by the slope alone, which is 1 between kinks.
+    """
+    if network.box is None:
+        return network.force(s)
+    if isinstance(network, PairwiseField) and type(network).force is PairwiseField.force:
+        return network.box.project(network.current(s)).sub_(s)
+    return network.box.residual(s, network.force(s))
 
 
 def jump_beside(network: VectorField, s: Tensor) -> str:

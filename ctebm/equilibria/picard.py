@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ctebm.equilibria.kkt import on_kinks, residual_vector
+from ctebm.equilibria.kkt import on_kinks, picard_move
 from ctebm.networks.base import VectorField
 
 __all__ = ["Iterated", "picard"]
@@ -61,7 +61,7 @@ def picard(network: VectorField, s: Tensor, tol: float, max_iterations: int) -> 
     network : VectorField
         For states ``(row, unit)``.
     s : Tensor
-        Starts, ``(row, unit)``.
+        Starts between the kinks, ``(row, unit)``.
     tol : float
         Bound on the residual.
     max_iterations : int
@@ -71,7 +71,7 @@ def picard(network: VectorField, s: Tensor, tol: float, max_iterations: int) -> 
     -------
     Iterated
     """
-    start, move = s, residual_vector(network, s, network.force(s))
+    start, move = s, picard_move(network, s)
     size = first = move.abs().amax(-1)
     steps = torch.zeros_like(size, dtype=torch.long)
     going = size > tol
@@ -80,13 +80,13 @@ def picard(network: VectorField, s: Tensor, tol: float, max_iterations: int) -> 
         if not bool(going.any()):
             break
         judged = k >= GRACE
-        trial, move_new, size_new, rose = _advance(network, s, move, size, watched=not judged)
-        overshot |= going & rose
-        slow = going & ~(size_new <= CONTRACTION * size)
-        overshot |= slow
-        lost = slow if judged else torch.zeros_like(going)
+        trial, move_new, rose = _advance(network, s, move, watched=not judged)
+        size_new = move_new.abs().amax(-1)
+        slow = ~(size_new <= CONTRACTION * size)
+        # a rise over all the steps is slow, too
+        overshot |= going & (slow | rose)
         steps += STEPS * going
-        kept = going & ~lost
+        kept = going & ~slow if judged else going
         if bool(kept.all()):
             s, move, size = trial, move_new, size_new
         else:
@@ -94,7 +94,7 @@ def picard(network: VectorField, s: Tensor, tol: float, max_iterations: int) -> 
             s, move = torch.where(rows, trial, s), torch.where(rows, move_new, move)
             size = torch.where(kept, size_new, size)
             if k == GRACE:
-                s = torch.where(lost.unsqueeze(-1), start, s)
+                s = torch.where((going & slow).unsqueeze(-1), start, s)
         going = kept & ~(size <= tol)  # NaN goes on, and is lost
     far = ~(size <= tol)
     if max_iterations <= STEPS * GRACE:
@@ -103,19 +103,26 @@ def picard(network: VectorField, s: Tensor, tol: float, max_iterations: int) -> 
 
 
 def _advance(
-    network: VectorField, s: Tensor, move: Tensor, size: Tensor, watched: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    network: VectorField, s: Tensor, move: Tensor, watched: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """Take a few steps.
 
-    Return the states, where the next step would lead from there, the residual, and in which rows
-    it rose, over them all or, if `watched`, in any of them.
+    Return the states, the next step from there, and, if `watched`, in which rows a step was much
+    longer than the one before.
     """
-    rose, square = torch.zeros_like(size, dtype=torch.bool), move.square().sum(-1)
-    for _ in range(STEPS):
-        s = s + move
-        move = residual_vector(network, s, network.force(s))
+    lengths = [_length(move)] if watched else []
+    s = s + move
+    for k in range(STEPS):
+        if k:
+            s += move  # in place, since it is new
+        move = picard_move(network, s)
         if watched:
-            before, square = square, move.square().sum(-1)
-            rose |= ~(square <= OVERSHOOT**2 * before)
-    before, size = size, move.abs().amax(-1)
-    return s, move, size, rose | ~(size <= OVERSHOOT * before)
+            lengths.append(_length(move))
+    if not watched:
+        return s, move, torch.zeros_like(s[..., 0], dtype=torch.bool)
+    length = torch.stack(lengths)
+    return s, move, ~(length[1:] <= OVERSHOOT * length[:-1]).all(0)
+
+
+def _length(move: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(move, dim=-1)

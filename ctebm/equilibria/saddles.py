@@ -93,8 +93,9 @@ def _suspects(rows: Rows[Network], s: Tensor) -> list[int]:
     share = GENERIC_SHARE / math.sqrt(s.shape[-1])
     if not len(s) or (len(s) > FEW_ROWS and _convex(rows, share)):
         return []
-    free = (~pinned_units(rows.network, s) | without_margin(rows.network, s)).to(s.dtype)
-    H = rows.network.hessian_operator(s)
+    network, f = rows.network, rows.network.force(s)
+    free = (~pinned_units(network, s, f) | without_margin(network, s, f)).to(s.dtype)
+    H = network.hessian_operator(s)
     definite = positive_definite(lambda v: free * H(v), free, share)
     return torch.nonzero(~definite).squeeze(-1).tolist()
 

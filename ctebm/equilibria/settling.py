@@ -148,20 +148,23 @@ def settle_rows(
         s, before = descend_in_errors(rows, s, goal, max_iterations)
     found = picard(rows.network, s, goal, max_iterations)
     ends, moving = Ends(found.state, before + found.steps, {}), found.first > tol
+    doubtful = found.overshot | found.far
+    if rows.whole.box is not None and has_energy(rows):
+        # a unit that stands at a kink by chance may be let go there
+        doubtful |= without_margin(rows.network, found.state).any(-1)
+    doubtful = _places(doubtful & moving)
+    if not len(doubtful):
+        return ends
     if has_energy(rows):
-        # a step that overshoots may end anywhere: above the start, or at a saddle; a unit that
-        # stands at a kink by chance may be let go there
-        loose = without_margin(rows.network, found.state).any(-1)
-        doubtful = _places((found.overshot | found.far | loose) & moving)
+        # a step that overshoots may end anywhere: above the start, or at a saddle
         above = doubtful[_is_above(rows[doubtful], found.state[doubtful], s[doubtful])]
         ends.state[above] = s[above]
         far = found.far.index_fill(0, above, True)
         doubtful = doubtful[~far[doubtful]]
         _descend(rows, ends, _places(far & moving), doubtful, tol, max_iterations)
     else:
-        back = found.far | found.overshot
-        ends.state[back] = s[back]
-        _follow(rows, ends, _places(back & moving), tol, max_iterations)
+        ends.state[doubtful] = s[doubtful]
+        _follow(rows, ends, doubtful, tol, max_iterations)
     return ends
 
 
