@@ -19,6 +19,7 @@ BLUE, VERMILION, GREEN, ORANGE = *OKABE_ITO[:3], OKABE_ITO[4]
 EVENTS = {
     "fold": ("o", VERMILION, "fold"),
     "pitchfork": ("D", GREEN, "pitchfork"),
+    "imperfect pitchfork": ("d", VERMILION, "imperfect pitchfork"),
     "transcritical": ("^", GREEN, "transcritical point"),
     "symmetric pitchfork": ("d", GREEN, "symmetric pitchfork"),
     "multiple zero": ("v", GREEN, "multiple zero"),

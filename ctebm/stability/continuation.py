@@ -22,6 +22,7 @@ from ctebm.networks.numbers import finite, finite_array, whole
 from ctebm.stability.bifurcations import Found, Signs, apart, bifurcations
 from ctebm.stability.branch import Branch
 from ctebm.stability.curve import Curve, Point, Step
+from ctebm.stability.dips import beyond_zero
 from ctebm.stability.events import BRANCH_POINTS, Border, Event
 from ctebm.stability.normal_form import other_tangent
 from ctebm.stability.null_space import across, on_null_space
@@ -227,6 +228,10 @@ class _Follower:
             if iterations == 0 or curve.jumped(whole, new):
                 length /= 2
                 continue
+            before = self.points[-2] if len(self.points) > 1 else None
+            dip = beyond_zero(curve, before, whole, new)
+            if dip is not None:
+                whole, (new, iterations) = dip, curve.end(dip)
             step, new, border = self._shortened(whole, new)
             t_new = curve.tangent(new, t)
             found = bifurcations(curve, [*self.open_steps, step], self.signs, new, t_new)

@@ -126,11 +126,16 @@ class Curve:
         above, below = (self.force(Point(point.s, point.p + k * h, point.pinned)) for k in (1, -1))
         return ((above - below) / (2 * h)).masked_fill(point.pinned, 0)
 
-    def eigenvalues(self, point: Point) -> Tensor:
-        r"""Return the eigenvalues of :math:`-J` on unpinned units, ascending by real part.
+    @cached_property
+    def eigenvalues(self) -> Callable[[Point], Tensor]:
+        r"""The eigenvalues of :math:`-J` on unpinned units, ascending by real part.
 
         Of the Hessian, and real, where there is an energy, as in :class:`ctebm.Linearization`.
+        Those of the last points are kept.
         """
+        return lru_cache(maxsize=8)(self._eigenvalues)
+
+    def _eigenvalues(self, point: Point) -> Tensor:
         free = ~point.pinned
         J = self.jacobian(point)[free][:, free]
         if isinstance(self.network(point.p), Network):

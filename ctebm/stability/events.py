@@ -18,7 +18,13 @@ from ctebm.stability.curve import Curve, Point, Step
 __all__ = ["BRANCH_POINTS", "Border", "Event"]
 
 # Kinds at which other branches cross.
-BRANCH_POINTS = ("pitchfork", "transcritical", "symmetric pitchfork", "multiple zero")
+BRANCH_POINTS = (
+    "pitchfork",
+    "imperfect pitchfork",
+    "transcritical",
+    "symmetric pitchfork",
+    "multiple zero",
+)
 # A unit that is this near to its border is on it: to where the test function is located.
 ON_BORDER = 1e-9
 # Where a pattern begins, so far along its tangent decides which way leads into it.
@@ -33,6 +39,8 @@ class Event:
     ----------
     kind : str
         ``"fold"``, ``"pitchfork"``, ``"transcritical"``, ``"hopf"`` or ``"border collision"``;
+        ``"imperfect pitchfork"`` where a bias of about the tolerance, but no rounding, is left
+        between branches that cross without it: a smaller `tol` follows them past each other;
         where several eigenvalues are zero at once and other branches cross,
         ``"symmetric pitchfork"`` if the force has no quadratic terms along all their null vectors,
         else ``"multiple zero"``.

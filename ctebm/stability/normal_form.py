@@ -173,10 +173,22 @@ def kind_of_zero(curve: Curve, point: Point, v: Tensor, w: Tensor) -> str:
         Orthonormal right and left null vectors, ``(multiplicity, unit)``.
     """
     if len(v) == 1:
-        return normal_form(curve, point, v[0], w[0]).kind
+        kind = normal_form(curve, point, v[0], w[0]).kind
+        imperfect = kind == "pitchfork" and _is_open(curve, point, w[0])
+        return "imperfect pitchfork" if imperfect else kind
     # quadratic terms that vanish along generic null vectors vanish along all
     generic = generic_vector(len(v), v) @ v
     kinds = {normal_form(curve, point, u / u.norm(), w).kind for u in (v[0], v[-1], generic)}
     if "fold" in kinds:
         return "fold"
     return "multiple zero" if "transcritical" in kinds else "symmetric pitchfork"
+
+
+def _is_open(curve: Curve, point: Point, w: Tensor) -> bool:
+    """Return whether a force within the tolerance, but not of rounding, is left at a zero.
+
+    No state has less of it there: it holds apart the branches that seem to cross.
+    """
+    largest = float(torch.linalg.matrix_norm(curve.jacobian(point), math.inf))
+    rounding = ENTRY_ROUNDINGS * torch.finfo(w.dtype).eps * max(1.0, largest)
+    return abs(float(w @ curve.force(point))) > rounding

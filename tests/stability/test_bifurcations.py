@@ -267,3 +267,13 @@ def test_a_cycle_begins_once():
     (event,) = continue_branch(family, [0.0] * 4, (4.0, 7.0), step=0.1).events
     assert (event.kind, event.multiplicity) == ("hopf", 1)
     assert event.parameter == pytest.approx(4 * math.sqrt(2), abs=1e-9)
+
+
+@pytest.mark.parametrize("bias", [1e-11, 1e-10, -1e-10])
+def test_a_pitchfork_held_apart_by_less_than_the_tolerance_is_imperfect(bias):
+    def family(w):
+        return DenseNetwork([[0, w], [w, 0]], [bias - w / 2] * 2, TANH)
+
+    branch = continue_branch(family, [0, 0], (2, 8))
+    assert [event.kind for event in branch.branch_points] == ["imperfect pitchfork"]
+    assert continue_branch(family, [0, 0], (2, 8), tol=1e-14).branch_points == []
