@@ -76,15 +76,15 @@ def picard(network: VectorField, s: Tensor, tol: float, max_iterations: int) -> 
     steps = torch.zeros_like(size, dtype=torch.long)
     going = size > tol
     overshot = torch.zeros_like(going)
+    lengths = [_length(move)]
     for k in range(max_iterations // STEPS):
         if not bool(going.any()):
             break
         judged = k >= GRACE
-        trial, move_new, rose = _advance(network, s, move, watched=not judged)
+        trial, move_new = _advance(network, s, move, None if judged else lengths)
         size_new = move_new.abs().amax(-1)
         slow = ~(size_new <= CONTRACTION * size)
-        # a rise over all the steps is slow, too
-        overshot |= going & (slow | rose)
+        overshot |= going & slow
         steps += STEPS * going
         kept = going & ~slow if judged else going
         if bool(kept.all()):
@@ -99,30 +99,38 @@ def picard(network: VectorField, s: Tensor, tol: float, max_iterations: int) -> 
     far = ~(size <= tol)
     if max_iterations <= STEPS * GRACE:
         s = torch.where(far.unsqueeze(-1), start, s)
+    overshot |= _rose(torch.stack(lengths), steps)
     return Iterated(on_kinks(network, s), steps, first, far, overshot)
 
 
 def _advance(
-    network: VectorField, s: Tensor, move: Tensor, watched: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Take a few steps.
-
-    Return the states, the next step from there, and, if `watched`, in which rows a step was much
-    longer than the one before.
-    """
-    lengths = [_length(move)] if watched else []
+    network: VectorField, s: Tensor, move: Tensor, lengths: list[Tensor] | None
+) -> tuple[Tensor, Tensor]:
+    """Take a few steps; return the states and the next step, and add the lengths of steps."""
     s = s + move
     for k in range(STEPS):
         if k:
             s += move  # in place, since it is new
         move = picard_move(network, s)
-        if watched:
+        if lengths is not None:
             lengths.append(_length(move))
-    if not watched:
-        return s, move, torch.zeros_like(s[..., 0], dtype=torch.bool)
-    length = torch.stack(lengths)
-    return s, move, ~(length[1:] <= OVERSHOOT * length[:-1]).all(0)
+    return s, move
 
 
 def _length(move: Tensor) -> Tensor:
     return torch.linalg.vector_norm(move, dim=-1)
+
+
+def _rose(lengths: Tensor, steps: Tensor) -> Tensor:
+    """Return in which rows one of the steps taken was much longer than the one before, ``(row,)``.
+
+    Parameters
+    ----------
+    lengths : Tensor
+        Of the first steps, ``(step, row)``.
+    steps : Tensor
+        How many each row took, ``(row,)``.
+    """
+    longer = ~(lengths[1:] <= OVERSHOOT * lengths[:-1])
+    taken = torch.arange(len(longer), device=steps.device).unsqueeze(-1) < steps
+    return (longer & taken).any(0)

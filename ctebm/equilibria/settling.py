@@ -152,9 +152,10 @@ def settle_rows(
     if rows.whole.box is not None and has_energy(rows):
         # a unit that stands at a kink by chance may be let go there
         doubtful |= without_margin(rows.network, found.state).any(-1)
-    doubtful = _places(doubtful & moving)
-    if not len(doubtful):
+    doubtful &= moving
+    if not bool(doubtful.any()):
         return ends
+    doubtful = _places(doubtful)
     if has_energy(rows):
         # a step that overshoots may end anywhere: above the start, or at a saddle
         above = doubtful[_is_above(rows[doubtful], found.state[doubtful], s[doubtful])]

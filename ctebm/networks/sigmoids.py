@@ -158,7 +158,7 @@ class Tanh(Activation):
 
     def rate_and_slope(self, s: Tensor) -> tuple[Tensor, Tensor]:
         t = torch.tanh(s)
-        return t.add(1).div(2), t.square().sub(1).div(-2)
+        return t.add(1).div_(2), t.square().sub_(1).div_(-2)  # in place, since they are new
 
     def second_derivative(self, s: Tensor) -> Tensor:
         t = torch.tanh(s)
