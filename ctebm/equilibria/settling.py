@@ -152,12 +152,11 @@ def settle_rows(
     if rows.whole.box is not None and has_energy(rows):
         # a unit that stands at a kink by chance may be let go there
         doubtful |= without_margin(rows.network, found.state).any(-1)
-    doubtful &= moving
     if not bool(doubtful.any()):
         return ends
-    doubtful = _places(doubtful)
     if has_energy(rows):
         # a step that overshoots may end anywhere: above the start, or at a saddle
+        doubtful = _places(doubtful & moving)
         above = doubtful[_is_above(rows[doubtful], found.state[doubtful], s[doubtful])]
         ends.state[above] = s[above]
         far = found.far.index_fill(0, above, True)
@@ -165,7 +164,7 @@ def settle_rows(
         _descend(rows, ends, _places(far & moving), doubtful, tol, max_iterations)
     else:
         ends.state[doubtful] = s[doubtful]
-        _follow(rows, ends, doubtful, tol, max_iterations)
+        _follow(rows, ends, _places(doubtful & moving), tol, max_iterations)
     return ends
 
 
