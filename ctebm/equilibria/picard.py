@@ -14,8 +14,11 @@ from torch import Tensor
 from ctebm.equilibria.kkt import on_kinks, picard_move
 from ctebm.networks.base import VectorField
 
-__all__ = ["Iterated", "picard"]
+__all__ = ["Iterated", "beyond_tolerance", "picard"]
 
+# Linear convergence is cheap to carry on, and what is measured from an equilibrium depends on its
+# residual: it goes on to this share of the tolerance, or to this many roundings.
+SHARE, ROUNDINGS = 30, 64
 # The residual is judged after this many steps, of which single ones may overshoot.
 STEPS = 3
 # What these steps must leave of it at most.
@@ -101,6 +104,11 @@ def picard(network: VectorField, s: Tensor, tol: float, max_iterations: int) -> 
         s = torch.where(far.unsqueeze(-1), start, s)
     overshot |= _rose(torch.stack(lengths), steps)
     return Iterated(on_kinks(network, s), steps, first, far, overshot)
+
+
+def beyond_tolerance(tol: float, dtype: torch.dtype) -> float:
+    """Return the residual to go on to for a tolerance."""
+    return max(tol / SHARE, min(tol, ROUNDINGS * torch.finfo(dtype).eps))
 
 
 def _advance(

@@ -16,7 +16,7 @@ from ctebm.dynamics.threads import small_on_one_thread
 from ctebm.equilibria.descent import descend_to_bottom
 from ctebm.equilibria.inertia import classify, without_margin
 from ctebm.equilibria.kkt import check_tolerance, jump_beside, project, residual
-from ctebm.equilibria.picard import picard
+from ctebm.equilibria.picard import beyond_tolerance, picard
 from ctebm.equilibria.predictive_errors import descend_in_errors, is_predictive
 from ctebm.equilibria.record import FixedPoints, points_at
 from ctebm.equilibria.relaxation import LARGEST, relax
@@ -31,9 +31,6 @@ from ctebm.networks.pairwise import PairwiseNetwork
 
 __all__ = ["check_motion", "settle", "settle_from", "settle_rows", "start_state"]
 
-# Picard's iteration converges linearly and cheaply: it goes on to this share of the tolerance, or
-# to this many roundings, since what is measured from an equilibrium depends on its residual.
-PICARD_SHARE, PICARD_ROUNDINGS = 30, 64
 # How often a sample leaves a saddle: after the first time it is off all symmetric subspaces.
 ESCAPES = 10
 # Bound on the steps of each start of a search.
@@ -141,8 +138,7 @@ def settle_rows(
         ends = Ends(s.clone(), torch.zeros(len(s), dtype=torch.long, device=s.device), {})
         _follow(rows, ends, _places(residual(rows.network, s) > tol), tol, max_iterations)
         return ends
-    rounding = PICARD_ROUNDINGS * torch.finfo(s.dtype).eps
-    goal = max(tol / PICARD_SHARE, min(tol, rounding))
+    goal = beyond_tolerance(tol, s.dtype)
     before = torch.zeros(len(s), dtype=torch.long, device=s.device)
     if is_predictive(rows):
         s, before = descend_in_errors(rows, s, goal, max_iterations)
