@@ -60,6 +60,9 @@ class Rows(Generic[N]):
     @cached_property
     def network(self) -> N:
         """The network of these rows, for states ``(row, unit)``."""
+        every = torch.arange(math.prod(self.batch), device=self.index.device)
+        if self.whole.batch == self.batch == self.index.shape and torch.equal(self.index, every):
+            return self.whole  # as it is, without copies of its inputs
         return self.whole.samples(self.batch, self.index)
 
     def one(self, row: int) -> N:
@@ -67,7 +70,10 @@ class Rows(Generic[N]):
         return self.whole.samples(self.batch, self.index[row])
 
     def __getitem__(self, chosen: Tensor) -> Rows[N]:
-        return Rows(self.whole, self.batch, self.index[chosen])
+        index = self.index[chosen]
+        if torch.equal(index, self.index):  # with the network that these rows have already
+            return self
+        return Rows(self.whole, self.batch, index)
 
     def __len__(self) -> int:
         return len(self.index)

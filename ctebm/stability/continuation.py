@@ -22,7 +22,7 @@ from ctebm.networks.numbers import finite, finite_array, whole
 from ctebm.stability.bifurcations import Found, Signs, apart, bifurcations
 from ctebm.stability.branch import Branch
 from ctebm.stability.curve import Curve, Point, Step
-from ctebm.stability.dips import beyond_zero
+from ctebm.stability.dips import up_to_dip
 from ctebm.stability.events import BRANCH_POINTS, Border, Event
 from ctebm.stability.normal_form import other_tangent
 from ctebm.stability.null_space import across, on_null_space
@@ -228,10 +228,7 @@ class _Follower:
             if iterations == 0 or curve.jumped(whole, new):
                 length /= 2
                 continue
-            before = self.points[-2] if len(self.points) > 1 else None
-            dip = beyond_zero(curve, before, whole, new)
-            if dip is not None:
-                whole, (new, iterations) = dip, curve.end(dip)
+            whole, new = up_to_dip(curve, self.points[-2:-1], whole, new)
             step, new, border = self._shortened(whole, new)
             t_new = curve.tangent(new, t)
             found = bifurcations(curve, [*self.open_steps, step], self.signs, new, t_new)
@@ -276,8 +273,7 @@ class _Follower:
     def _keep(self, step: Step, new: Point, found: list[Found], signs: Signs) -> None:
         """Add what was found on the last steps to the branch, and the last step's end."""
         for one in found:
-            place = self.points.index(one.step.start) + 1
-            far = one.step.along(self.curve, one.at)
+            place, far = self.points.index(one.step.start) + 1, one.step.along(self.curve, one.at)
             while place < len(self.points) and one.step.along(self.curve, self.points[place]) < far:
                 place += 1
             self.points.insert(place, one.at)
@@ -296,8 +292,7 @@ class _Follower:
         """Return whether the last step came back to the start and went past it."""
         if len(self.points) <= CLOSING_POINTS:
             return False
-        first = self.points[0]
-        gap, before = (float(self.curve.secant(first, at).norm()) for at in (new, point))
+        gap, before = (float(self.curve.secant(self.points[0], at).norm()) for at in (new, point))
         return gap < CLOSED * length and before > gap
 
     def _next_length(self, length: float, iterations: int) -> float:

@@ -6,48 +6,51 @@ nearest to zero, which turns on the way.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import scipy.optimize
 import torch
 
 from ctebm.stability.curve import Curve, Point, Step
 from ctebm.stability.null_space import ZERO
 
-__all__ = ["beyond_zero"]
+__all__ = ["up_to_dip"]
 
 # Evaluations of the eigenvalues that a step is worth whose nearest one may have turned.
 EVALUATIONS = 12
 
 
-def beyond_zero(curve: Curve, before: Point | None, step: Step, end: Point) -> Step | None:
-    """Return the part of a step up to where an eigenvalue is on the other side of zero.
+def up_to_dip(curve: Curve, before: Sequence[Point], step: Step, end: Point) -> tuple[Step, Point]:
+    """Return the part of a step up to where an eigenvalue is beyond zero, of which it comes back.
 
     Parameters
     ----------
     curve : Curve
         The curve.
-    before : Point or None
-        The point before the step, by which the eigenvalues' slopes are known.
+    before : sequence of Point
+        The point before the step, by which the slopes of the eigenvalues are known, if there is
+        one.
     step : Step
-        A step, at whose ends as many eigenvalues are negative.
+        A step.
     end : Point
         Its end.
 
     Returns
     -------
-    Step or None
-        None where no eigenvalue comes as near to zero as it changes, or none crosses it.
+    Step and Point
+        With its end; the whole step where no eigenvalue comes as near to zero as it changes, or
+        none crosses it twice.
     """
     here, there = (curve.eigenvalues(at).real for at in (step.start, end))
-    if not len(here):
-        return None
-    zero = ZERO * max(1.0, *(float(lam.abs().max()) for lam in (here, there)))
     n_negative = int((here < 0).sum())
-    if n_negative != int((there < 0).sum()):
-        return None
+    if not len(here) or n_negative != int((there < 0).sum()):
+        return step, end
+    zero = ZERO * max(1.0, *(float(lam.abs().max()) for lam in (here, there)))
     change = (there - here).abs()
-    far = 0.0 if before is None else float(curve.secant(before, step.start).norm())
-    if before is not None and far > 0 and bool((before.pinned == step.start.pinned).all()):
-        change = change + step.length / far * (here - curve.eigenvalues(before).real).abs()
+    for point in before:
+        far = float(curve.secant(point, step.start).norm())
+        if far > 0 and torch.equal(point.pinned, step.start.pinned):
+            change += step.length / far * (here - curve.eigenvalues(point).real).abs()
     near = torch.minimum(here.abs(), there.abs())
     turning = torch.nonzero((near > zero) & (near <= change)).flatten().tolist()
     for j in set(turning) & {n_negative - 1, n_negative}:
@@ -55,8 +58,8 @@ def beyond_zero(curve: Curve, before: Point | None, step: Step, end: Point) -> S
         part = _lowest(curve, step, j, sign)
         at, _ = curve.end(part)
         if sign * float(curve.eigenvalues(at).real[j]) < -zero and not curve.jumped(part, at):
-            return part
-    return None
+            return part, at
+    return step, end
 
 
 def _lowest(curve: Curve, step: Step, j: int, sign: float) -> Step:
