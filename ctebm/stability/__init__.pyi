@@ -4,6 +4,7 @@ from . import bifurcations as bifurcations
 from . import branch as branch
 from . import continuation as continuation
 from . import curve as curve
+from . import dips as dips
 from . import events as events
 from . import hessian as hessian
 from . import jacobian as jacobian
