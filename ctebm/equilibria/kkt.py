@@ -68,11 +68,11 @@ def pinned_units(network: VectorField, s: Tensor, f: Tensor | None = None) -> Te
     return network.box.pinned(s, f)
 
 
-def margin(network: VectorField, s: Tensor, f: Tensor, pinned: Tensor | None = None) -> Tensor:
+def margin(network: VectorField, s: Tensor, f: Tensor) -> Tensor:
     """Return how far the nearest unit is from being pinned or released; infinite without kinks."""
     if network.box is None:
         return torch.full_like(s[..., 0], torch.inf)
-    return network.box.margin(s, f, pinned).amin(-1)
+    return network.box.margin(s, f).amin(-1)
 
 
 def project(network: VectorField, s: Tensor) -> Tensor:

@@ -242,15 +242,14 @@ def points_at(
         energy, f = known_energy(network, s), network.force(s)
     res = residual(network, s, f)
     status = (~(res <= tol)).to(torch.int8)
-    pinned = pinned_units(network, s, f)
     return FixedPoints(
         state=s,
         energy=torch.full_like(res, math.nan) if energy is None else energy,
         residual=res,
         status=status,
         message=_messages(status, res, tol, iterations, why),
-        pinned=pinned,
-        margin=margin(network, s, f, pinned),
+        pinned=pinned_units(network, s, f),
+        margin=margin(network, s, f),
         iterations=iterations,
         hits=torch.ones_like(iterations) if hits is None else hits,
         continuum=continuum,

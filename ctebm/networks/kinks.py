@@ -82,10 +82,10 @@ class Box(NamedTuple):
         """Return -1 at the lower kink or below, 1 at the upper or above, 0 between, as int8."""
         return (s >= self.high).to(torch.int8) - (s <= self.low).to(torch.int8)
 
-    def margin(self, s: Tensor, f: Tensor, pinned: Tensor | None = None) -> Tensor:
+    def margin(self, s: Tensor, f: Tensor) -> Tensor:
         """Return how far each unit is from being pinned, or from being released."""
         to_kink = torch.minimum(s - self.low, self.high - s)
-        return torch.where(self.pinned(s, f) if pinned is None else pinned, f.abs(), to_kink)
+        return torch.where(self.pinned(s, f), f.abs(), to_kink)
 
     def of_units(self, units: Tensor) -> Box:
         """Return the box of some units by their numbers."""
