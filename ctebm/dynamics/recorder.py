@@ -75,7 +75,7 @@ class Recorder:
         else:
             self._parts.append(states)
         for name, function in self._observe.items():
-            self._observed[name] += [torch.as_tensor(function(state)) for state in states]
+            self._observed[name] += [_observed(function, state) for state in states]
         self.steps += steps
         self.phases += [phase] * len(steps)
 
@@ -91,3 +91,8 @@ class Recorder:
     def observed(self) -> dict[str, Tensor]:
         """What was observed, ``(step, ...)`` each."""
         return {name: torch.stack(values) for name, values in self._observed.items()}
+
+
+def _observed(function: Callable[[Tensor], Tensor], state: Tensor) -> Tensor:
+    """Return what a function says of a state, which it may neither change nor keep alive."""
+    return torch.as_tensor(function(state.clone())).clone()

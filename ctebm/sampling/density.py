@@ -152,7 +152,7 @@ def total_variation(p: xr.DataArray, q: xr.DataArray) -> float:
     Raises
     ------
     ValueError
-        For densities on different grids.
+        For densities on different grids, or what is no density on a grid.
 
     Examples
     --------
@@ -164,6 +164,12 @@ def total_variation(p: xr.DataArray, q: xr.DataArray) -> float:
     >>> total_variation(narrow, wide)
     0.32...
     """
+    for density in (p, q):
+        if not isinstance(density, xr.DataArray):
+            raise ValueError(
+                "expected densities such as stationary_density returns, got "
+                f"{type(density).__name__}."
+            )
     if p.dims != q.dims or any(not np.array_equal(p[d], q[d]) for d in p.dims):
         raise ValueError("expected densities on one grid, got different ones; use the same grid.")
     return float(abs(p - q).integrate(list(p.dims)) / 2)

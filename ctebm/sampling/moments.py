@@ -181,7 +181,7 @@ class Moments:
         rows = x.movedim((0, 1), (-3, -2)).flatten(-3, -2)  # (*sample, draw, unit)
         self._squares += rows.mT @ rows
         for name, function in self._observe.items():
-            values = torch.stack([_real(name, function(state)).to(x) for state in states])
+            values = torch.stack([_real(name, function(state.clone())).to(x) for state in states])
             if values.shape[1 : x.ndim - 1] != x.shape[1:-1]:
                 raise ValueError(
                     f"expected observe[{name!r}] to return one value or more a chain, shape "

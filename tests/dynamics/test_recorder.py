@@ -52,3 +52,16 @@ def test_an_observed_run_keeps_its_last_state_alone():
     assert torch.equal(recorder.observed["sum"], states.sum(-1))
     assert torch.equal(recorder.state, states[2:])
     assert recorder.state.untyped_storage().nbytes() == start.numel() * start.element_size()
+
+
+def test_what_is_observed_neither_changes_a_run_nor_keeps_its_states():
+    dynamics = ctebm.Dynamics(layered(), 0.1)
+    options = {"n_steps": 6, "eps": 0.1, "seed": 1}
+    plain = ctebm.simulate(dynamics, torch.zeros(14), **options)
+    run = ctebm.simulate(
+        dynamics, torch.zeros(14), observe={"zero": lambda s: s.zero_()[..., 0]}, **options
+    )
+    assert torch.equal(run.state[-1], plain.state[-1])
+    recorder = Recorder(torch.zeros(2, 500), 1, {"a": lambda s: s[..., 0]}, differentiable=False)
+    recorder.save([0], torch.zeros(1, 2, 500), 0)
+    assert recorder._observed["a"][0].untyped_storage().nbytes() == 2 * 4

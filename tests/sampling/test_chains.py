@@ -275,3 +275,15 @@ def test_no_chains_have_no_law():
 def test_a_network_alone_has_no_noise():
     with pytest.raises(ValueError, match="sigma"):
         sample(pair(1.0, TANH), chains(3), n_steps=10, eps=0.1, burn_in=0)
+
+
+@pytest.mark.parametrize("method", ["euler", "mala"])
+def test_what_is_observed_does_not_change_the_chains(method):
+    unit = ctebm.DenseNetwork([[0.0]], [0.2], ctebm.Tanh())
+    options = {"n_steps": 40, "eps": 0.1, "burn_in": 4, "every": 4, "method": method, "seed": 1}
+    start = torch.zeros(8, 1)
+    plain = ctebm.sample(ctebm.Dynamics(unit, 0.3), start, **options)
+    found = ctebm.sample(
+        ctebm.Dynamics(unit, 0.3), start, observe={"nought": lambda s: s.zero_()[..., 0]}, **options
+    )
+    assert torch.equal(found.mean, plain.mean)

@@ -65,6 +65,8 @@ def test_total_variation_of_two_normals():
     assert total_variation(p, q) == pytest.approx(math.erf(1.5 / 2 / 2**0.5), abs=1e-6)
     with pytest.raises(ValueError, match="one grid"):
         total_variation(p, density_of(-(x[1:] ** 2) / 2, [x[1:]]))
+    with pytest.raises(ValueError, match=r"expected densities such as .* got ndarray"):
+        total_variation(p, p.values)
 
 
 def test_wasserstein_distance_of_a_shift():
