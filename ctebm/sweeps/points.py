@@ -68,7 +68,8 @@ class Points:
         rows : iterable of mapping
             Each with the same names.
         """
-        if isinstance(rows, str | Mapping) or not isinstance(rows, Iterable):
+        alone = not isinstance(rows, Iterable) or getattr(rows, "ndim", 1) == 0
+        if alone or isinstance(rows, str | Mapping):
             raise ValueError(f"a table of points is a list of mappings, got {rows!r:.80}.")
         listed = list(rows)
         if not listed or not all(isinstance(row, Mapping) and row for row in listed):

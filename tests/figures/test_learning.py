@@ -31,7 +31,9 @@ def curves(ax):
 def test_learning_shows_errors_angles_and_kinks():
     data = training()
     data["bp_test_error"] = ("bp_epoch", [7.0, 5.0])
-    errors, angles, kinks = learning_figure(data).axes
+    figure = learning_figure(data)
+    errors, angles, kinks = figure.axes
+    assert figure.get_suptitle().startswith("Does the rule of eq. 26, read in the first moments,")
     np.testing.assert_array_equal(curves(errors)["rule, training"], [8, 7, 6])
     np.testing.assert_array_equal(curves(errors)["rule, held out"], [9, 8, 7])
     np.testing.assert_array_equal(curves(errors)["back-propagation, held out"], [7, 5])
@@ -74,6 +76,7 @@ def test_saturation_shows_both_energies():
         np.testing.assert_array_equal(curves(pulse)[name], data.rate[i])
         np.testing.assert_array_equal(curves(kick)[name], data.kicked_rate[i])
         np.testing.assert_array_equal(curves(change)[name], data.weight_change[i])
+    assert saturation_figure(data).get_suptitle().startswith("Does a saturated neuron return")
 
 
 def test_stdp_shows_theory_as_a_line_and_the_simulation_as_points():
@@ -96,3 +99,4 @@ def test_stdp_shows_theory_as_a_line_and_the_simulation_as_points():
     (segments,) = bars.lines[2]
     heights = [segment[1, 1] - segment[0, 1] for segment in segments.get_segments()]
     np.testing.assert_allclose(heights, 4 * data.error)
+    assert stdp_figure(data).get_suptitle().startswith("Does the rule of eq. 26 look like")

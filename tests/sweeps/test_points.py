@@ -70,7 +70,9 @@ def test_what_is_no_grid_is_refused(grid, words):
         Points.grid(grid)
 
 
-@pytest.mark.parametrize("rows", [[], "a", 3, None, [{}], [1], {"a": 1}, [{"a": 1}, {"b": 1}]])
+@pytest.mark.parametrize(
+    "rows", [[], "a", 3, None, np.array(3), [{}], [1], {"a": 1}, [{"a": 1}, {"b": 1}]]
+)
 def test_what_is_no_table_is_refused(rows):
     with pytest.raises(ValueError, match=r"list of mappings|same"):
         Points.table(rows)
