@@ -12,7 +12,8 @@ import pytest
 import xarray as xr
 
 import ctebm
-from ctebm.files.store import MARK, check_claims, check_store, seal_store
+from ctebm.files.store import MARK, check_claims, check_store, damages, seal_store
+from ctebm.files.tiled import write_tile
 
 
 @pytest.fixture
@@ -100,3 +101,17 @@ def test_a_store_that_claims_more_than_it_can_hold_is_refused(tmp_path):
     description.write_text(json.dumps(told))
     with pytest.raises(ValueError, match="'a' claims 8e\\+15 bytes, more than it can hold"):
         ctebm.open(path)
+
+
+def test_damage_of_a_tile_is_told_by_its_list_and_a_lost_list_once(store):
+    tiles = ("0/0", "1/0")
+    for key in tiles:
+        write_tile(store, key, {f"status/c/{key}": b"1", f"value/c/{key}": b"numbers"})
+    assert [*damages(store)] == []
+    (store / "value/c/0/0").write_bytes(b"others")
+    (store / "ctebm.checksums/c/1/0").write_text("no list")
+    (store / "value/c/1/0").write_bytes(b"others")
+    found = dict(damages(store))
+    assert found.keys() == set(tiles) and len([*damages(store)]) == 2
+    assert "checksums differ in" in found["0/0"]
+    assert found["1/0"] == "the list of checksums of tile 1/0 is missing or damaged"

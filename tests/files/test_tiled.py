@@ -110,3 +110,10 @@ def test_what_cannot_be_written_leaves_nothing(folder, monkeypatch):
     with pytest.raises(OSError, match="full"):
         write_tile(folder, "0", {"status/c/0": b"\1"})
     assert not [path for path in folder.rglob("*") if path.is_file() and path.name != "zarr.json"]
+
+
+def test_a_tile_that_is_dropped_leaves_nothing_and_may_be_dropped_again(folder):
+    write_tile(folder, "0/1", OLD)
+    for _ in range(2):
+        drop_tile(folder, "0/1")
+        assert [path for path in folder.rglob("*") if path.is_file()] == [folder / "zarr.json"]
