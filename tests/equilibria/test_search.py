@@ -292,3 +292,16 @@ def test_a_long_search_is_estimated_before_it_starts(monkeypatch):
     monkeypatch.setattr(search_module, "_incomplete", lambda catalogue: True)
     with pytest.warns(UserWarning, match=r"\(2 starts more, since points are missing\)"):
         find_fixed_points(network, 1)
+
+
+def test_an_edge_lies_between_the_basins_of_two_minima():
+    """On either side of it, along the way from one minimum to the other, states settle apart."""
+    network = pair(8.0, TANH, -4.1)
+    found = find_fixed_points(network, 20)
+    minima = found.state[[kind == "stable" for kind in found.stability]]
+    halfway, edge = search_module._edges(network, minima)
+    torch.testing.assert_close(halfway, minima.mean(0))
+    way = minima[1] - minima[0]
+    assert (edge - halfway).abs().max() > 0.01  # the basins are not of one size
+    for step, end in ((-1e-3, minima[0]), (1e-3, minima[1])):
+        torch.testing.assert_close(settle(network, edge + step * way).state, end)
