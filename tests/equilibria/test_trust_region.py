@@ -6,6 +6,7 @@ import torch
 from analytic import HARD, TANH, pair, random_dense
 
 from ctebm import Network
+from ctebm.equilibria import trust_region
 from ctebm.equilibria.kkt import pinned_units, residual
 from ctebm.equilibria.rows import Rows
 from ctebm.equilibria.trust_region import _Subproblem, descend
@@ -98,3 +99,13 @@ def test_the_bound_on_the_steps_holds():
     s, steps = descend(Rows.repeated(pair(8.0, TANH), 1), start, 1e-12, 2)
     assert steps.item() == 2
     assert residual(pair(8.0, TANH), s).item() > 1e-12
+
+
+def test_the_way_to_the_edge_ends_on_it_and_is_never_backwards():
+    rng = np.random.default_rng(0)
+    d, p = (torch.as_tensor(rng.standard_normal((50, 3))) for _ in range(2))
+    radius = d.norm(dim=-1) * torch.linspace(1, 3, 50, dtype=torch.float64)
+    t = trust_region._to_edge(d, p, radius)
+    torch.testing.assert_close((d + t.unsqueeze(-1) * p).norm(dim=-1)[1:], radius[1:])
+    assert (t >= 0).all()
+    assert (trust_region._to_edge(1.001 * d, p, d.norm(dim=-1)) == 0).all()  # beyond by rounding
