@@ -84,7 +84,8 @@ from .early_inference.nudge_laws import nudge_limit as nudge_limit
 from .early_inference.measurement import correspondence as correspondence
 from .early_inference.record import Correspondence as Correspondence
 
-from .learning.plastic import PlasticNetwork as PlasticNetwork
+from .learning.plastic_layers import PlasticNetwork as PlasticNetwork
+from .learning.plastic_field import PlasticField as PlasticField
 from .learning.rules import Rule as Rule
 from .learning.early_rules import Early as Early
 from .learning.early_rules import XieSeung as XieSeung

@@ -9,20 +9,29 @@ Letters: state ``s``, force ``f``, vector ``v``, parameter :math:`\theta`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from ctebm.networks.base import VectorField
-from ctebm.networks.drives import driven_layers, named_tensors, with_leaves
+from ctebm.networks.energy import Network
 
-__all__ = ["driven_layers", "driven_products", "named_tensors", "whole_products", "with_leaves"]
+__all__ = [
+    "Drives",
+    "driven_products",
+    "energy_products",
+    "gradients",
+    "recording",
+    "whole_products",
+]
+
+Drives = Mapping[str, str | Mapping[str, Tensor]]
 
 
 @contextmanager
-def _recording(parameters: Mapping[str, Tensor]) -> Iterator[None]:
+def recording(parameters: Mapping[str, Tensor]) -> Iterator[None]:
     """Let autograd follow the parameters."""
     try:
         for p in parameters.values():
@@ -37,7 +46,7 @@ def _recording(parameters: Mapping[str, Tensor]) -> Iterator[None]:
 def driven_products(
     network: VectorField,
     parameters: Mapping[str, Tensor],
-    drives: Mapping[str, str],
+    drives: Drives,
     x: Tensor,
     s: Tensor,
     v: Tensor,
@@ -53,8 +62,8 @@ def driven_products(
         :func:`ctebm.networks.drives.with_leaves`).
     parameters : mapping of str to Tensor
         Its parameters.
-    drives : mapping of str to str
-        From :func:`ctebm.networks.drives.driven_layers`; what is not there has the product 0.
+    drives : mapping
+        From :func:`ctebm.early_inference.drives.driven_layers`; what is not there has product 0.
     x, s, v : Tensor, (sample, unit)
         States of the input, of the units above it, and the vectors on the latter.
     each : bool
@@ -80,12 +89,18 @@ def driven_products(
     def products(f: Tensor, layers: Mapping[str, slice]) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
         for layer, where in layers.items():
-            mine = {name: p for name, p in parameters.items() if drives.get(name) == layer}
-            if mine:
-                found |= _gradients(f[..., where], v[..., where], mine, each)
+            mine = {name: p for name, p in parameters.items() if _drives(drives.get(name), layer)}
+            for name, g in gradients(f[..., where], v[..., where], mine, each) if mine else ():
+                said = drives[name]
+                part = g if isinstance(said, str) else g * said[layer]
+                found[name] = found[name] + part if name in found else part
         return found
 
     return _all_products(network, parameters, x, s, products, each)
+
+
+def _drives(said: str | Mapping[str, Tensor] | None, layer: str) -> bool:
+    return said == layer or (isinstance(said, Mapping) and layer in said)
 
 
 def whole_products(
@@ -122,9 +137,48 @@ def whole_products(
     """
 
     def products(f: Tensor, layers: Mapping[str, slice]) -> dict[str, Tensor]:
-        return dict(_gradients(f, v, parameters, each))
+        return dict(gradients(f, v, parameters, each))
 
     return _all_products(network, parameters, x, s, products, each)
+
+
+def energy_products(
+    network: Network,
+    parameters: Mapping[str, Tensor],
+    x: Tensor,
+    states: Sequence[Tensor],
+    factors: Sequence[float],
+) -> dict[str, Tensor]:
+    r"""Return the sum of factors times :math:`\partial E/\partial\theta`, means over the samples.
+
+    Parameters
+    ----------
+    network, parameters, x
+        As for :func:`driven_products`.
+    states : sequence of Tensor, (sample, unit)
+        States of the units above the input, one tensor for each factor.
+    factors : sequence of float
+        The factors.
+
+    Examples
+    --------
+    >>> import torch, ctebm
+    >>> from ctebm.early_inference.force_products import energy_products
+    >>> from ctebm.networks.drives import named_tensors
+    >>> net = ctebm.LayeredNetwork([[[2.0]]], [[0], [0]], ctebm.HardSigmoid())
+    >>> x, s = torch.zeros(1, 1).double(), torch.full((1, 1), 0.25).double()
+    >>> energy_products(net, named_tensors(net), x, [s], [1.0])["weights.0"]  # -rho(x) rho(s)
+    tensor([[-0.3750]], dtype=torch.float64)
+    """
+    with recording(parameters):
+        held = network.clamp({next(iter(network.layers)): x})
+        pairs = zip(states, factors, strict=True)
+        total = torch.stack([factor * held.energy(s).mean() for s, factor in pairs]).sum()
+        if not total.requires_grad:
+            return {name: torch.zeros_like(p) for name, p in parameters.items()}
+        leaves = list(parameters.values())
+        found = torch.autograd.grad(total, leaves, materialize_grads=True)
+    return dict(zip(parameters, found, strict=True))
 
 
 def _all_products(
@@ -136,22 +190,22 @@ def _all_products(
     each: bool,
 ) -> dict[str, Tensor]:
     """Return products with a recorded force by their names, zeros where there are none."""
-    with _recording(parameters):
+    with recording(parameters):
         held = network.clamp({next(iter(network.layers)): x})
         found = products(held.force(s), held.layers)
     lead = s.shape[:1] if each else ()
     return {
-        name: found[name].detach() if name in found else p.new_zeros(*lead, *p.shape)
+        name: found[name].detach() if name in found else p.new_zeros((*lead, *p.shape))
         for name, p in parameters.items()
     }
 
 
-def _gradients(
+def gradients(
     f: Tensor, v: Tensor, parameters: Mapping[str, Tensor], each: bool = False
 ) -> list[tuple[str, Tensor]]:
     """Return the derivative of ``f . v`` by each parameter: the mean over samples, or each's."""
     lead = f.shape[:1] if each else ()
-    nothing = {name: p.new_zeros(*lead, *p.shape) for name, p in parameters.items()}
+    nothing = {name: p.new_zeros((*lead, *p.shape)) for name, p in parameters.items()}
     if not f.requires_grad:  # nothing in it depends on a parameter
         return list(nothing.items())
     weights = v / len(v)

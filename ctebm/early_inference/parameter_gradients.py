@@ -15,12 +15,10 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.dynamics.threads import small_on_one_thread
+from ctebm.early_inference.drives import drives_of
 from ctebm.early_inference.force_products import (
-    driven_layers,
     driven_products,
-    named_tensors,
     whole_products,
-    with_leaves,
 )
 from ctebm.early_inference.gradients import (
     chain_feedback,
@@ -32,6 +30,7 @@ from ctebm.early_inference.gradients import (
 from ctebm.early_inference.targets import state_and_target
 from ctebm.early_inference.through_time import bptt_gradient
 from ctebm.networks.base import StateLike, VectorField
+from ctebm.networks.drives import named_tensors, with_leaves
 from ctebm.networks.layered import LayeredField, LayeredNetwork
 from ctebm.networks.layout import broadcast
 from ctebm.networks.nonconservative import FeedbackNetwork
@@ -239,7 +238,7 @@ def _of_any(
     if whole:
         found = whole_products(own, parameters, x, s, g, each=True)
     else:
-        drives = driven_layers(own, parameters)
+        drives = drives_of(own, parameters)
         found = driven_products(own, parameters, drives, x, s, g, each=True)
     return ParameterGradient({name: p.reshape(*batch, *p.shape[1:]) for name, p in found.items()})
 

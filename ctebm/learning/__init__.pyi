@@ -4,8 +4,13 @@ from . import checkpoint as checkpoint
 from . import early_rules as early_rules
 from . import gradient_rules as gradient_rules
 from . import initial_weights as initial_weights
+from . import layer_sweeps as layer_sweeps
+from . import nudged as nudged
+from . import optimizers as optimizers
 from . import plan as plan
 from . import plastic as plastic
+from . import plastic_field as plastic_field
+from . import plastic_layers as plastic_layers
 from . import probe as probe
 from . import record as record
 from . import rules as rules

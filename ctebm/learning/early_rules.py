@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ctebm.early_inference.laws import first_arrival_coefficient
 from ctebm.equilibria.sweeps import Equilibrium
-from ctebm.learning.plastic import PlasticNetwork
-from ctebm.learning.rules import Rule, WeightGradient, check_steps, outer, products
+from ctebm.learning.plastic import Plastic, WeightGradient
+from ctebm.learning.plastic_layers import outer
+from ctebm.learning.rules import Rule, check_steps, in_layers
 
 __all__ = ["Early", "Presynaptic", "Symmetric", "XieSeung"]
 
@@ -27,11 +28,11 @@ class _Compensated(Rule):
     def __post_init__(self) -> None:
         check_steps(self.eps, self.n_steps)
 
-    def coefficients(self, network: PlasticNetwork) -> list[float]:
+    def coefficients(self, network: Plastic) -> list[float]:
         """Return :math:`a_k(n)` of each layer, input first; 1 where nothing has arrived."""
         if not self.compensated:
             return [1.0] * len(network.sizes)
-        depth = np.arange(len(network.sizes))[::-1]
+        depth = np.array(network.depths)
         n = depth + 1 if self.n_steps is None else self.n_steps
         a = first_arrival_coefficient(depth, n, self.eps)
         return np.where(a > 0, a, 1.0).tolist()
@@ -47,7 +48,9 @@ class Early(_Compensated):
 
     with :math:`a_k(n)` of :func:`~ctebm.first_arrival_coefficient` as the compensation for depth
     that the paper asks of the layers' rates (section 3.2). Rates before the synapse are held
-    at their equilibrium: they begin to move after the state behind it.
+    at their equilibrium: they begin to move after the state behind it. Of any other network a
+    parameter gets the product of the force of the layer that it drives with that layer's own
+    :math:`-(s(n) - s(0))/a_k(n)`, which for predictive coding is back-propagation's gradient.
 
     Parameters
     ----------
@@ -60,7 +63,8 @@ class Early(_Compensated):
         Divide by :math:`a_k(n)`; else layers need learning rates of their own.
     slope : bool
         Multiply by :math:`\rho'(s_i)`, the factor that eq. 26 leaves out and the gradient has; for
-        a hard sigmoid it is 1 between the kinks.
+        a hard sigmoid it is 1 between the kinks. Of a network that is not in layers coupled as in
+        eq. 6 the force has its own factors.
 
     Examples
     --------
@@ -77,14 +81,11 @@ class Early(_Compensated):
     slope: bool = False
 
     def gradient(
-        self, network: PlasticNetwork, equilibrium: Equilibrium, target: Tensor
+        self, network: Plastic, equilibrium: Equilibrium, target: Tensor
     ) -> WeightGradient:
         change = network.drive(equilibrium, target, eps=self.eps, n_steps=self.n_steps)
         delta = [-d / a_k for d, a_k in zip(change, self.coefficients(network), strict=True)]
-        if self.slope:
-            delta = [network.activation.derivative(s) * d
-                     for s, d in zip(equilibrium.states, delta, strict=True)]  # fmt: skip
-        return products(network, equilibrium, delta)
+        return network.driven(equilibrium, delta, slope=self.slope)
 
 
 @dataclass(frozen=True)
@@ -122,14 +123,15 @@ class XieSeung(_Compensated):
     """
 
     def gradient(
-        self, network: PlasticNetwork, equilibrium: Equilibrium, target: Tensor
+        self, network: Plastic, equilibrium: Equilibrium, target: Tensor
     ) -> WeightGradient:
+        network = in_layers(network, self)
         moved = network.drive(equilibrium, target, eps=self.eps, n_steps=self.n_steps)
         change = [
             network.rate_change(s, d) / a_k
             for s, d, a_k in zip(equilibrium.states, moved, self.coefficients(network), strict=True)
         ]
-        return products(network, equilibrium, change)
+        return network.driven(equilibrium, change, slope=False)
 
 
 @dataclass(frozen=True)
@@ -160,15 +162,16 @@ class Presynaptic(_Compensated):
     """
 
     def gradient(
-        self, network: PlasticNetwork, equilibrium: Equilibrium, target: Tensor
+        self, network: Plastic, equilibrium: Equilibrium, target: Tensor
     ) -> WeightGradient:
+        network = in_layers(network, self)
         moved = network.drive(equilibrium, target, eps=self.eps, n_steps=self.n_steps)
         r = [network.activation(s) for s in equilibrium.states]
         change = [
             -network.rate_change(s, d) / a_k
             for s, d, a_k in zip(equilibrium.states, moved, self.coefficients(network), strict=True)
         ]
-        return WeightGradient(
+        return WeightGradient.of_layers(
             [outer(d_j, r_i) for d_j, r_i in zip(change[:-1], r[1:], strict=True)],
             [torch.zeros_like(b) for b in network.biases[1:]],
             [] if network.tied else
@@ -210,14 +213,15 @@ class Symmetric(Rule):
         check_steps(self.eps, self.n_steps)
 
     def gradient(
-        self, network: PlasticNetwork, equilibrium: Equilibrium, target: Tensor
+        self, network: Plastic, equilibrium: Equilibrium, target: Tensor
     ) -> WeightGradient:
+        network = in_layers(network, self)
         moved = network.drive(equilibrium, target, eps=self.eps, n_steps=self.n_steps)
         r = [network.activation(s) for s in equilibrium.states]
         d = [network.rate_change(s, d) for s, d in zip(equilibrium.states, moved, strict=True)]
         weights = [
             -outer(d[i], r[i + 1] + d[i + 1]) - outer(r[i], d[i + 1]) for i in range(len(r) - 1)
         ]
-        return WeightGradient(
+        return WeightGradient.of_layers(
             weights, [-d_i.mean(0) for d_i in d[1:]], [] if network.tied else list(weights)
         )

@@ -2,31 +2,26 @@ r"""Rules that descend a gradient of the error: nudged equilibria, and the refer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from ctebm.early_inference.gradients import back_propagate, implicit_gradient
 from ctebm.equilibria.sweeps import Equilibrium
-from ctebm.learning.plastic import PlasticNetwork
-from ctebm.learning.rules import Rule, WeightGradient, check_steps, outer, products
-from ctebm.networks.blocks import Blocks
-from ctebm.networks.memory import check_memory
+from ctebm.learning.plastic import Adjoint, Plastic, WeightGradient
+from ctebm.learning.rules import Rule, check_steps
 from ctebm.networks.numbers import finite
 
 __all__ = ["Chain", "ChainFeedback", "EquilibriumPropagation", "Implicit", "ThroughTime"]
 
-_GRAPH_STATES = 5  # that a step keeps for its gradient, about
-
 
 @dataclass(frozen=True)
 class EquilibriumPropagation(Rule):
-    r"""Difference of products between nudged and free equilibria, :math:`/ \beta`.
+    r"""Difference of :math:`\partial E/\partial\theta` between nudged and free, :math:`/ \beta`.
 
     Its limit as beta -> 0 is the implicit gradient (Scellier & Bengio 2017); the centred form,
-    between nudges of either sign, has an error of second order in beta (Laborieux et al. 2021).
+    between nudges of either sign, has an error of second order in beta (Laborieux et al. 2021). In
+    layers coupled as in eq. 6 it is a difference of products of rates. A motion without an energy
+    takes the product of its force with the difference of states (Scellier et al. 2018).
 
     Parameters
     ----------
@@ -64,13 +59,13 @@ class EquilibriumPropagation(Rule):
         finite("tol", self.tol, above=0)
 
     def gradient(
-        self, network: PlasticNetwork, equilibrium: Equilibrium, target: Tensor
+        self, network: Plastic, equilibrium: Equilibrium, target: Tensor
     ) -> WeightGradient:
-        up = network.nudge(equilibrium, target, beta=self.beta, tol=self.tol).states
+        up = network.nudge(equilibrium, target, beta=self.beta, tol=self.tol)
         if not self.centred:
-            return _contrast(network, equilibrium.states, up, self.beta)
-        down = network.nudge(equilibrium, target, beta=-self.beta, tol=self.tol).states
-        return _contrast(network, down, up, 2 * self.beta)
+            return network.contrast(equilibrium, equilibrium, up, self.beta)
+        down = network.nudge(equilibrium, target, beta=-self.beta, tol=self.tol)
+        return network.contrast(equilibrium, down, up, 2 * self.beta)
 
 
 @dataclass(frozen=True)
@@ -93,9 +88,9 @@ class Chain(Rule):
     """
 
     def gradient(
-        self, network: PlasticNetwork, equilibrium: Equilibrium, target: Tensor
+        self, network: Plastic, equilibrium: Equilibrium, target: Tensor
     ) -> WeightGradient:
-        return _chain(network, equilibrium, target, network.weights)
+        return _forward_only(network, equilibrium, target, "chain")
 
 
 @dataclass(frozen=True)
@@ -119,9 +114,9 @@ class ChainFeedback(Rule):
     """
 
     def gradient(
-        self, network: PlasticNetwork, equilibrium: Equilibrium, target: Tensor
+        self, network: Plastic, equilibrium: Equilibrium, target: Tensor
     ) -> WeightGradient:
-        return _chain(network, equilibrium, target, network.feedback)
+        return _forward_only(network, equilibrium, target, "chain_feedback")
 
 
 @dataclass(frozen=True)
@@ -144,20 +139,9 @@ class Implicit(Rule):
     """
 
     def gradient(
-        self, network: PlasticNetwork, equilibrium: Equilibrium, target: Tensor
+        self, network: Plastic, equilibrium: Equilibrium, target: Tensor
     ) -> WeightGradient:
-        whole, states = network.to_network(), equilibrium.states
-        clamped = whole.clamp({next(iter(whole.layers)): states[0]})
-        g = implicit_gradient(clamped, torch.cat(states[1:], -1), target)
-        slopes = [network.activation.derivative(s) for s in states[1:]]
-        parts = g.split(network.sizes[1:], -1)
-        delta = [slope * g_i for slope, g_i in zip(slopes, parts, strict=True)]
-        gradient = products(network, equilibrium, [torch.zeros_like(states[0]), *delta])
-        if network.tied:
-            for i in range(1, len(gradient.weights)):
-                r_above = network.activation(states[i + 1])
-                gradient.weights[i] += outer(delta[i - 1], r_above)
-        return gradient
+        return network.whole(equilibrium, network.adjoint(equilibrium, target, "implicit"))
 
 
 @dataclass(frozen=True)
@@ -193,68 +177,15 @@ class ThroughTime(Rule):
         check_steps(self.eps, self.n_steps)
 
     def gradient(
-        self, network: PlasticNetwork, equilibrium: Equilibrium, target: Tensor
+        self, network: Plastic, equilibrium: Equilibrium, target: Tensor
     ) -> WeightGradient:
-        states = sum(s.numel() for s in equilibrium.states) * target.element_size()
-        what = f"the graph of {self.n_steps:,} steps of {len(target):,} samples"
-        n_bytes = _GRAPH_STATES * self.n_steps * states
-        check_memory(what, n_bytes, "take fewer steps or a smaller batch", target.device)
-        copy = network.to(dtype=network.dtype)
-        back = [] if network.tied else copy.feedback
-        leaves = [*copy.weights, *copy.biases[1:], *back]
-        with torch.enable_grad():
-            for leaf in leaves:
-                leaf.requires_grad_()
-            # one node for each direction; the gradients of the two add up where they are tied
-            blocks = Blocks(
-                copy.activation, copy.weights, [V.view_as(V) for V in copy.feedback], copy.biases
-            )
-            s = equilibrium.states
-            for _ in range(self.n_steps):
-                s = _euler_step(blocks, s, self.eps)
-            error = (s[-1] - target).square().sum() / (2 * len(target))
-            found = torch.autograd.grad(error, leaves, materialize_grads=True)
-        n = len(copy.weights)
-        return WeightGradient(list(found[:n]), list(found[n : 2 * n]), list(found[2 * n :]))
+        return network.through_time(equilibrium, target, eps=self.eps, n_steps=self.n_steps)
 
 
-def _chain(
-    network: PlasticNetwork, equilibrium: Equilibrium, target: Tensor, back: Sequence[Tensor]
+def _forward_only(
+    network: Plastic, equilibrium: Equilibrium, target: Tensor, which: Adjoint
 ) -> WeightGradient:
-    """Return the chain gradient that goes down by the weights `back`."""
-    s, rho = equilibrium.states, network.activation
-    responsive = _responsive(network, s, target)
-    above = Blocks(rho, network.weights[1:], back[1:], network.biases[1:])
-    g = back_propagate(s[-1] - target, responsive, lambda i, v: above.adjoint(i, s[1:], v))
-    passed = [c * g_i for c, g_i in zip(responsive, g, strict=True)]
-    if rho.box is None:
-        passed = [rho.derivative(s_i) * p for s_i, p in zip(s[1:], passed, strict=True)]
-    gradient = products(network, equilibrium, [torch.zeros_like(s[0]), *passed])
-    return WeightGradient(gradient.weights, gradient.biases, [])
-
-
-def _contrast(
-    network: PlasticNetwork, before: Sequence[Tensor], after: Sequence[Tensor], scale: float
-) -> WeightGradient:
-    """Return products of rates before minus after, over `scale`."""
-    r, q = ([network.activation(s) for s in states] for states in (before, after))
-    weights = [(outer(r[i], r[i + 1]) - outer(q[i], q[i + 1])) / scale for i in range(len(r) - 1)]
-    biases = [(r_i - q_i).mean(0) / scale for r_i, q_i in zip(r[1:], q[1:], strict=True)]
-    return WeightGradient(weights, biases, [] if network.tied else list(weights))
-
-
-def _responsive(network: PlasticNetwork, s: Sequence[Tensor], target: Tensor) -> list[Tensor]:
-    """Return which units above the input carry a small change; outputs, if driven (eq. 12)."""
-    box, y = network.activation.box, s[-1]
-    if box is None:
-        return [torch.ones_like(s_i) for s_i in s[1:]]
-    hidden = [box.inside(s_i) for s_i in s[1:-1]]
-    return [c.to(y.dtype) for c in (*hidden, ~box.pulled_out(y, target - y))]
-
-
-def _euler_step(blocks: Blocks, s: Sequence[Tensor], eps: float) -> list[Tensor]:
-    """Return the states after one projected Euler step of all layers above the input."""
-    r = [blocks.activation(s_i) for s_i in s]
-    R = [blocks.pressure(s[i], blocks.current(i, r)) for i in range(1, len(s))]
-    moved = [blocks.project(torch.lerp(s_i, R_i, eps)) for s_i, R_i in zip(s[1:], R, strict=True)]
-    return [s[0], *moved]
+    """Return the products of a chain, without change for separate feedback weights."""
+    found = network.driven(equilibrium, network.adjoint(equilibrium, target, which))
+    kept = {name: g for name, g in found.by_name.items() if not name.startswith("feedback.")}
+    return WeightGradient(kept)

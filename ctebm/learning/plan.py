@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ctebm.early_inference.parameter_gradients import CostFunction
 from ctebm.learning.early_rules import Early, Presynaptic, Symmetric, XieSeung
 from ctebm.learning.gradient_rules import (
     Chain,
@@ -52,7 +53,8 @@ class Plan:
     batch : int
         Samples a step; the last batch of an epoch is smaller if they don't divide.
     rate : float or tuple of float
-        Learning rate, or one for each pair of neighbouring layers, input first.
+        Learning rate, or one for each pair of neighbouring layers, input first; of a network that
+        is not in layers coupled as in eq. 6, for each parameter.
     decay : float
         Factor of the learning rates from epoch to epoch.
     optimizer : str
@@ -73,6 +75,12 @@ class Plan:
         Stop after so many epochs without a smaller held-out error.
     seed : int
         Of the order of samples.
+    cost : callable, optional
+        :math:`C(y, y^*)` of each sample, ``(batch,)``, of output states and targets; by default
+        the squared error :math:`|y - y^*|^2 / 2`.
+    parameters : tuple of str, optional
+        Names of the parameters that learn, or their first words, such as ``("weights",)``; by
+        default what the network says in its ``learned``, else all.
 
     Raises
     ------
@@ -104,6 +112,8 @@ class Plan:
     tied: bool = True
     patience: int | None = None
     seed: int = 0
+    cost: CostFunction | None = None
+    parameters: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.rule, Rule):
@@ -121,6 +131,10 @@ class Plan:
         finite("tol", self.tol, above=0)
         if not finite("low", self.low) < finite("high", self.high):
             raise ValueError(f"expected low < high, got {self.low} and {self.high}.")
+        if self.cost is not None and not callable(self.cost):
+            raise ValueError(f"expected a cost as a function of y and y*, got {self.cost!r}.")
+        if isinstance(self.parameters, str):
+            object.__setattr__(self, "parameters", (self.parameters,))
         self._check_optimizer()
 
     def _check_optimizer(self) -> None:
@@ -155,10 +169,17 @@ class Plan:
         rates = np.atleast_1d(self.rate)
         one = {"learning_rate": float(rates[0])} if len({*rates.tolist()}) == 1 else {}
         values = {name: getattr(self, name) for name in kept}
-        return {"rule": repr(self.rule), "seed": str(self.seed), **one, **values}
+        cost = {} if self.cost is None else {"cost": _name(self.cost)}
+        return {"rule": repr(self.rule), "seed": str(self.seed), **cost, **one, **values}
 
     def identity(self) -> dict[str, Any]:
         """Return what must be the same for a run to be continued."""
-        free = ("epochs", "patience", "rule")
+        free = ("epochs", "patience", "rule", "cost")
         fields = {k: v for k, v in vars(self).items() if k not in free}
-        return {"rule": repr(self.rule), **fields, "options": dict(self.options)}
+        own = {"rule": repr(self.rule), "cost": _name(self.cost)}
+        return {**own, **fields, "options": dict(self.options)}
+
+
+def _name(cost: CostFunction | None) -> str | None:
+    """Return what a cost is called, which stays the same from run to run."""
+    return None if cost is None else getattr(cost, "__qualname__", type(cost).__qualname__)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ctebm.equilibria.sweeps import Equilibrium
 from ctebm.learning.gradient_rules import Chain, ChainFeedback, Implicit, ThroughTime
-from ctebm.learning.plastic import PlasticNetwork
+from ctebm.learning.plastic import Plastic
+from ctebm.learning.plastic_layers import PlasticNetwork
 from ctebm.learning.rules import Rule
 
 __all__ = ["REFERENCES", "kink_shares", "probe"]
@@ -23,12 +24,12 @@ REFERENCES: dict[str, Rule] = {
 _TOL, _MAX_SWEEPS = 1e-9, 2000  # float64 at near full precision, to judge the rule and not this
 
 
-def probe(network: PlasticNetwork, rule: Rule, x: Tensor, target: Tensor) -> dict[str, Any]:
+def probe(network: Plastic, rule: Rule, x: Tensor, target: Tensor) -> dict[str, Any]:
     """Return what a rule and the kinks do to some samples, in float64.
 
     Parameters
     ----------
-    network : PlasticNetwork
+    network : Plastic
         The parameters.
     rule : Rule
         What is held against :data:`REFERENCES`.
@@ -40,36 +41,40 @@ def probe(network: PlasticNetwork, rule: Rule, x: Tensor, target: Tensor) -> dic
     Returns
     -------
     dict
-        ``alignment``, the cosine with each reference, one a pair of layers; the shares of
-        :func:`kink_shares`; ``symmetry``, the cosine of the two directions, one a pair of layers.
+        ``alignment``, the cosine with each reference, one a pair of layers or a parameter; the
+        shares of :func:`kink_shares`; of layers coupled as in eq. 6 ``symmetry``, the cosine of the
+        two directions, one a pair of layers.
     """
-    exact, target = network.to(dtype=torch.float64), target.double()
+    exact = network.to(dtype=torch.float64)
+    target = target.double() if target.is_floating_point() else target
     equilibrium = exact.settle(x.double(), tol=_TOL, max_sweeps=_MAX_SWEEPS)
     change = exact.drive(
         equilibrium, target, eps=getattr(rule, "eps", 0.1), n_steps=getattr(rule, "n_steps", None)
     )
-    # what goes back to a clamped input is neither used nor changed
-    pairs = zip(network.weights[1:], network.feedback[1:], strict=True)
-    return {
+    found = {
         "alignment": _alignment(exact, rule, equilibrium, target),
         **kink_shares(exact, equilibrium, change),
-        "symmetry": [math.nan, *(_cosine(W, V) for W, V in pairs)],
     }
+    if isinstance(network, PlasticNetwork):
+        # what goes back to a clamped input is neither used nor changed
+        pairs = zip(network.weights[1:], network.feedback[1:], strict=True)
+        found["symmetry"] = [math.nan, *(_cosine(W, V) for W, V in pairs)]
+    return found
 
 
 def kink_shares(
-    network: PlasticNetwork, equilibrium: Equilibrium, change: Sequence[Tensor]
+    network: Plastic, equilibrium: Equilibrium, change: Sequence[Tensor]
 ) -> dict[str, Any]:
     """Return what kinks do to a batch at equilibrium, and to its early motion.
 
     Parameters
     ----------
-    network : PlasticNetwork
+    network : Plastic
         The parameters.
     equilibrium : Equilibrium
         The states of the batch.
     change : sequence of Tensor, (batch, size)
-        How far each layer moves, input first; see :meth:`PlasticNetwork.drive`.
+        How far each layer moves, input first; see :meth:`Plastic.drive`.
 
     Returns
     -------
@@ -78,11 +83,11 @@ def kink_shares(
         one a hidden layer; ``crossed``, the share of samples in which a hidden unit meets or
         leaves a kink. Zero without kinks.
     """
-    hidden = equilibrium.states[1:-1]
-    held = [_at_kink(network, s) for s in hidden]
+    held = network.at_kink(equilibrium.states)[1:-1]
+    moved = [s + d for s, d in zip(equilibrium.states, change, strict=True)]
     crossed = torch.zeros(len(equilibrium.states[0]), dtype=torch.bool, device=network.device)
-    for s, d, k in zip(hidden, change[1:-1], held, strict=True):
-        crossed |= (_at_kink(network, s + d) != k).any(-1)
+    for k, after in zip(held, network.at_kink(moved)[1:-1], strict=True):
+        crossed |= (after != k).any(-1)
     return {
         "pinned": [float(k.double().mean()) for k in held],
         "dead": [float(k.all(0).double().mean()) for k in held],
@@ -91,23 +96,19 @@ def kink_shares(
 
 
 def _alignment(
-    network: PlasticNetwork, rule: Rule, equilibrium: Equilibrium, target: Tensor
+    network: Plastic, rule: Rule, equilibrium: Equilibrium, target: Tensor
 ) -> list[list[float]]:
-    """Return the cosine with each reference, one a pair of layers; NaN where it has no meaning."""
-    mine = rule.gradient(network, equilibrium, target).weights
+    """Return the cosine with each reference, one a connection; NaN where it has no meaning."""
+    keys = [names[0] for names in network.groups.values()]
+    mine = rule.gradient(network, equilibrium, target).by_name
     found = []
     for name, reference in REFERENCES.items():
-        if not (network.tied and name == "chain_feedback"):  # then it is the chain gradient
-            theirs = reference.gradient(network, equilibrium, target).weights
-            found.append([_cosine(a, b) for a, b in zip(mine, theirs, strict=True)])
-        else:
-            found.append([math.nan] * len(mine))
+        if network.tied and name == "chain_feedback":  # then it is the chain gradient
+            found.append([math.nan] * len(keys))
+            continue
+        theirs = reference.gradient(network, equilibrium, target).by_name
+        found.append([_cosine(mine[key], theirs[key]) if key in mine else math.nan for key in keys])
     return found
-
-
-def _at_kink(network: PlasticNetwork, s: Tensor) -> Tensor:
-    box = network.activation.box
-    return torch.zeros_like(s, dtype=torch.bool) if box is None else ~box.inside(s)
 
 
 def _cosine(a: Tensor, b: Tensor) -> float:

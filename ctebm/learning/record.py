@@ -14,12 +14,12 @@ from torch import Tensor
 
 from ctebm.dataset import variable
 from ctebm.learning.plan import Plan
-from ctebm.learning.plastic import PlasticNetwork
+from ctebm.learning.plastic_field import plastic
 from ctebm.learning.probe import REFERENCES
 from ctebm.learning.samples import input_states
-from ctebm.learning.trainer import classify
-from ctebm.networks.layered import LayeredNetwork
-from ctebm.networks.nonconservative import FeedbackNetwork
+from ctebm.learning.trainer import predict
+from ctebm.networks.base import VectorField
+from ctebm.networks.layered import LayeredField
 from ctebm.networks.parameters import network_dataset
 from ctebm.networks.record import Record, with_origin
 
@@ -32,9 +32,9 @@ class Training(Record):
 
     Attributes
     ----------
-    network : LayeredNetwork or FeedbackNetwork
-        What was trained, a FeedbackNetwork if its two directions learned separately; of a run
-        that failed, that after its last good epoch.
+    network : VectorField
+        What was trained; of layers coupled as in eq. 6 a FeedbackNetwork if its two directions
+        learned separately; of a run that failed, that after its last good epoch.
     history : dict of str to ndarray
         One row an epoch; see :meth:`to_dataset`.
     status : str
@@ -43,10 +43,12 @@ class Training(Record):
         A sentence if the training failed, else ``""``.
     plan : Plan
         How it was trained.
-    start : LayeredNetwork or FeedbackNetwork
+    start : VectorField
         What it was before the first epoch.
     data : str
-        A digest of the training samples, by which they are recognised.
+        A digest of the training samples, by which they are recognised; of a DataLoader its class.
+    labelled : bool
+        Whether it learned labels; else targets.
 
     Examples
     --------
@@ -60,19 +62,20 @@ class Training(Record):
     {'epoch': 3, 'reference': 4, 'connection': 2}
     """
 
-    network: LayeredNetwork | FeedbackNetwork
+    network: Any
     history: dict[str, np.ndarray]
     status: str
     message: str
     plan: Plan
-    start: LayeredNetwork | FeedbackNetwork
+    start: VectorField
     data: str
+    labelled: bool = True
 
     _error = FloatingPointError
     _shown = ()
 
     def predict(self, rates: ArrayLike | Tensor) -> Tensor:
-        """Return the class of each sample: the output unit with the largest state.
+        """Return the class of each sample, the output unit with the largest state, or the output.
 
         Parameters
         ----------
@@ -82,15 +85,19 @@ class Training(Record):
 
         Returns
         -------
-        Tensor of int, (sample,)
+        Tensor
+            Of int, ``(sample,)``; the output states ``(sample, output unit)`` of a network that
+            learned targets in place of labels.
 
         Raises
         ------
         ValueError
             For another number of input units, no samples, or rates out of the activation's range.
         """
-        plastic = PlasticNetwork(self.network, tied=self.plan.tied)
-        return classify(plastic, input_states(self.network, rates), self.plan)
+        found = plastic(self.network, tied=self.plan.tied, cost=self.plan.cost,
+                        parameters=self.plan.parameters)  # fmt: skip
+        y = predict(found, input_states(self.network, rates), self.plan)
+        return y.argmax(-1) if self.labelled else y
 
     def _failures(self) -> list[str]:
         return [self.message] if self.message else []
@@ -122,10 +129,7 @@ class Training(Record):
         coords = {
             "epoch": variable("epoch", np.arange(n_epochs), "epochs done"),
             "hidden": variable("hidden", names[1:-1], "hidden layer"),
-            "connection": variable(
-                "connection", [f"{a}-{b}" for a, b in itertools.pairwise(names)],
-                "pair of neighbouring layers",
-            ),
+            "connection": variable("connection", *self._connections()),
             "reference": variable("reference", list(REFERENCES), "reference gradient"),
         }  # fmt: skip
         data["status"] = variable((), self.status, "how the training ended")
@@ -135,6 +139,15 @@ class Training(Record):
         start = network_dataset(self.start)
         dataset = dataset.assign({f"start_{name}": x for name, x in start.data_vars.items()})
         return with_origin(dataset, self.network, "training", self.plan.settings())
+
+    def _connections(self) -> tuple[list[str], str]:
+        """Return what rows of alignment and learning rates belong to, and what that is."""
+        if isinstance(self.network, LayeredField) and self.plan.cost is None:
+            pairs = itertools.pairwise(self.network.layers)
+            return [f"{a}-{b}" for a, b in pairs], "pair of neighbouring layers"
+        found = plastic(self.network, tied=self.plan.tied, cost=self.plan.cost,
+                        parameters=self.plan.parameters)  # fmt: skip
+        return list(found.groups), "parameter"
 
     def plot(self, ax: Any = None) -> Any:
         """Draw errors, angles to reference gradients and pinned units against epochs.
@@ -158,7 +171,8 @@ class Training(Record):
 _MEANING = {
     "train_error": ("errors on the training samples as they came", "%"),
     "test_error": ("errors on the held-out samples", "%"),
-    "cost": ("mean |y - y*|^2 / 2 over the training samples as they came", "1"),
+    "test_cost": ("mean cost of the held-out samples", "1"),
+    "cost": ("mean cost of the training samples as they came, |y - y*|^2 / 2 if not said", "1"),
     "residual": ("largest residual of an equilibrium", "1"),
     "unsettled": ("share of batches with a residual above the tolerance", "1"),
     "sweeps": ("mean updates of every layer to settle a sample", "1"),

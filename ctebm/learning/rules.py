@@ -8,35 +8,15 @@ synapse, `j` before it; `k` the depth of `i`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import Tensor
 
 from ctebm.equilibria.sweeps import Equilibrium
-from ctebm.learning.plastic import PlasticNetwork
+from ctebm.learning.plastic import Plastic, WeightGradient
+from ctebm.learning.plastic_layers import PlasticNetwork
 from ctebm.networks.numbers import finite, whole
 
-__all__ = ["Rule", "WeightGradient"]
-
-
-@dataclass(frozen=True, eq=False)
-class WeightGradient:
-    """What an optimiser descends, input first.
-
-    Attributes
-    ----------
-    weights : list of Tensor
-        For ``PlasticNetwork.weights``.
-    biases : list of Tensor
-        For ``PlasticNetwork.biases[1:]``.
-    feedback : list of Tensor
-        For ``PlasticNetwork.feedback``, if that learns by itself and the rule says how, else empty.
-    """
-
-    weights: list[Tensor]
-    biases: list[Tensor]
-    feedback: list[Tensor]
+__all__ = ["Rule", "WeightGradient", "check_steps", "in_layers"]
 
 
 class Rule(ABC):
@@ -53,37 +33,29 @@ class Rule(ABC):
 
     @abstractmethod
     def gradient(
-        self, network: PlasticNetwork, equilibrium: Equilibrium, target: Tensor
+        self, network: Plastic, equilibrium: Equilibrium, target: Tensor
     ) -> WeightGradient:
         """Return what to descend for a batch.
 
         Parameters
         ----------
-        network : PlasticNetwork
+        network : Plastic
             The parameters.
         equilibrium : Equilibrium
-            The states of the batch; see :meth:`PlasticNetwork.settle`.
+            The states of the batch; see :meth:`Plastic.settle`.
         target : Tensor, (batch, output size)
-            Target states.
+            Target states, or what else the cost takes.
         """
 
 
-def products(
-    network: PlasticNetwork, equilibrium: Equilibrium, delta: Sequence[Tensor]
-) -> WeightGradient:
-    """Return changes after the synapse times rates before it, `delta` input first."""
-    r = [network.activation(s) for s in equilibrium.states]
-    return WeightGradient(
-        [outer(r_j, d_i) for r_j, d_i in zip(r[:-1], delta[1:], strict=True)],
-        [d_i.mean(0) for d_i in delta[1:]],
-        [] if network.tied else
-        [outer(r_j, d_i).mT for r_j, d_i in zip(r[1:], delta[:-1], strict=True)],
-    )  # fmt: skip
-
-
-def outer(a: Tensor, b: Tensor) -> Tensor:
-    """Return the batch's mean of the products of `a` and `b`."""
-    return a.mT @ (b / len(b))  # the product is the larger array
+def in_layers(network: Plastic, rule: Rule) -> PlasticNetwork:
+    """Return a network of rates before and after each synapse, or refuse another."""
+    if not isinstance(network, PlasticNetwork):
+        raise ValueError(
+            f"{type(rule).__name__} reads the rates before and after each synapse, which layers "
+            "coupled as in eq. 6 have; take Early(), or a LayeredNetwork."
+        )
+    return network
 
 
 def check_steps(eps: float, n_steps: int | None) -> None:

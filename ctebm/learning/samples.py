@@ -1,8 +1,10 @@
-"""Labelled samples as a network takes them: rates made states, labels checked."""
+"""Samples as a network takes them: rates made states, labels and targets checked."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,30 +12,34 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.networks.arrays import real_tensor
+from ctebm.networks.base import VectorField
 from ctebm.networks.layered import LayeredField
+from ctebm.networks.layout import size_of
 
-__all__ = ["digest", "input_states", "labelled_states"]
+__all__ = ["Loader", "class_targets", "digest", "input_states", "labelled_states"]
 
 
 def labelled_states(
-    network: LayeredField,
+    network: VectorField,
     rates: ArrayLike | Tensor,
     labels: ArrayLike | Tensor,
     *,
     training: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Return input states and labels that fit the network, or say why they don't."""
+    """Return input states and labels or targets that fit the network, or say why they don't."""
     states = input_states(network, rates)
+    n_outputs = size_of(network.layers[network.output])
+    if _is_real(labels):
+        return states, _targets(network, labels, len(states), n_outputs)
     label = _whole_numbers(labels).to(network.device)
-    n_classes = network.bias[..., network.layers[network.output]].shape[-1]
     if label.shape != states.shape[:1]:
         raise ValueError(
             f"expected one label a sample, ({len(states)},), got {tuple(label.shape)}."
         )
     low, high = int(label.min()), int(label.max())
-    if low < 0 or high >= n_classes:
+    if low < 0 or high >= n_outputs:
         raise ValueError(
-            f"expected labels from 0 to {n_classes - 1}, one output unit a class, got {low} to "
+            f"expected labels from 0 to {n_outputs - 1}, one output unit a class, got {low} to "
             f"{high}; use an output layer of {high + 1} units or renumber the classes."
         )
     if training and low == high:
@@ -41,6 +47,82 @@ def labelled_states(
             f"expected samples of at least two classes to learn from, got class {low} alone."
         )
     return states, label.long()
+
+
+class Loader:
+    """Batches of a DataLoader, or of anything that gives pairs anew each time it is gone through.
+
+    Parameters
+    ----------
+    network : VectorField
+        What the batches must fit.
+    batches : iterable
+        Of pairs: rates and labels, or rates and targets.
+
+    Examples
+    --------
+    >>> import torch, ctebm
+    >>> from ctebm.learning.samples import Loader
+    >>> net = ctebm.LayeredNetwork.random([2, 2], ctebm.Tanh())
+    >>> pairs = [(torch.full((3, 2), 0.5), torch.tensor([0, 1, 0]))]
+    >>> [tuple(x.shape) for x, label in Loader(net, pairs)]
+    [(3, 2)]
+    """
+
+    def __init__(self, network: VectorField, batches: Iterable[Any]) -> None:
+        self.network, self.batches = network, batches
+
+    def __len__(self) -> int:
+        return len(self.batches)  # pyright: ignore[reportArgumentType]  # as for progress
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        n = 0
+        for n, batch in enumerate(self.batches, 1):
+            if not (isinstance(batch, list | tuple) and len(batch) == 2):
+                raise ValueError(
+                    f"expected batches of rates and labels, got {type(batch).__name__} as batch "
+                    f"{n}; yield pairs."
+                )
+            try:
+                yield labelled_states(self.network, *batch, training=False)
+            except ValueError as error:
+                raise ValueError(f"batch {n}: {error}") from error
+        if n == 0:
+            raise ValueError("expected one or more batches of samples, got an empty DataLoader.")
+
+
+def _is_real(labels: ArrayLike | Tensor) -> bool:
+    """Return whether there are real-valued targets in place of labels, a row a sample."""
+    if isinstance(labels, Tensor):
+        return labels.is_floating_point() and labels.ndim == 2
+    try:
+        array = np.asarray(labels)
+    except ValueError:  # rows of different lengths
+        return False
+    return array.dtype.kind == "f" and array.ndim == 2
+
+
+def _targets(network: VectorField, targets: Any, n_samples: int, n_outputs: int) -> Tensor:
+    found = real_tensor(targets, network.dtype, network.device)
+    if found.shape != (n_samples, n_outputs):
+        raise ValueError(
+            f"expected targets of shape ({n_samples}, {n_outputs}), a row of output states a "
+            f"sample, got {tuple(found.shape)}."
+        )
+    if not bool(torch.isfinite(found).all()):
+        row = int(torch.nonzero(~torch.isfinite(found))[0, 0])
+        raise ValueError(f"expected finite targets, got NaN or inf in sample {row}; leave it out.")
+    return found
+
+
+def class_targets(network: VectorField, low: float, high: float) -> Tensor:
+    """Return the target of each class: rates `low` and `high` as output states, (class, unit)."""
+    n = size_of(network.layers[network.output])
+    rates = torch.tensor([low, high], dtype=network.dtype)
+    if isinstance(network, LayeredField):
+        rates = network.activation.inverse(rates)
+    off, on = rates.tolist()
+    return off + (on - off) * torch.eye(n, dtype=network.dtype, device=network.device)
 
 
 def _whole_numbers(labels: ArrayLike | Tensor) -> Tensor:
@@ -58,10 +140,13 @@ def _whole_numbers(labels: ArrayLike | Tensor) -> Tensor:
     return torch.as_tensor(array.astype(np.int64))
 
 
-def input_states(network: LayeredField, rates: ArrayLike | Tensor) -> Tensor:
-    """Return the states of the input that have these rates, or say why there are none."""
+def input_states(network: VectorField, rates: ArrayLike | Tensor) -> Tensor:
+    """Return the states of the input that have these rates, or say why there are none.
+
+    A network without rates, such as one of a user's own, takes states.
+    """
     rates = real_tensor(rates, network.dtype, network.device)
-    n_inputs = network.biases[0].shape[-1]
+    n_inputs = size_of(next(iter(network.layers.values())))
     if rates.ndim != 2 or rates.shape[1] != n_inputs:
         raise ValueError(
             f"expected rates of shape (sample, {n_inputs}), got {tuple(rates.shape)}; the input "
@@ -69,7 +154,12 @@ def input_states(network: LayeredField, rates: ArrayLike | Tensor) -> Tensor:
         )
     if len(rates) == 0:
         raise ValueError("expected at least one sample, got an empty data set.")
-    return network.state(rates)
+    if isinstance(network, LayeredField):
+        return network.state(rates)
+    if not bool(torch.isfinite(rates).all()):
+        row = int(torch.nonzero(~torch.isfinite(rates))[0, 0])
+        raise ValueError(f"expected finite inputs, got NaN or inf in sample {row}; leave it out.")
+    return rates
 
 
 def digest(*tensors: Tensor) -> str:

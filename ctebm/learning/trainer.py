@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,13 +18,15 @@ import torch
 from torch import Tensor
 
 from ctebm.equilibria.sweeps import Equilibrium
+from ctebm.learning.optimizers import check_optimizer, optimizer_of
 from ctebm.learning.plan import Plan
-from ctebm.learning.plastic import PlasticNetwork
+from ctebm.learning.plastic import Plastic, WeightGradient
+from ctebm.learning.plastic_field import plastic
 from ctebm.learning.probe import probe
-from ctebm.learning.rules import WeightGradient
-from ctebm.networks.layered import LayeredField
+from ctebm.learning.samples import Loader, class_targets
+from ctebm.networks.base import VectorField
 
-__all__ = ["Trainer", "classify"]
+__all__ = ["Trainer", "predict"]
 
 _PROBE_SIZE = 128  # samples that are looked at after each epoch
 _CLASSIFIED_TOGETHER = 1000  # samples, to bound the memory
@@ -35,38 +37,43 @@ class Trainer:
 
     Parameters
     ----------
-    network : LayeredNetwork or FeedbackNetwork
+    network : VectorField
         Where to begin.
     plan : Plan
         How to train.
     """
 
     plan: Plan
-    plastic: PlasticNetwork
+    plastic: Plastic
     learning_rates: list[float]
     parameters: list[Tensor]
     optimizer: torch.optim.Optimizer
     targets: Tensor
 
-    def __init__(self, network: LayeredField, plan: Plan) -> None:
+    def __init__(self, network: VectorField, plan: Plan) -> None:
         if not isinstance(plan, Plan):
             raise ValueError(f"expected a Plan, got {type(plan).__name__}; give Plan(epochs=10).")
-        _check_optimizer(plan)
-        self.plan, self.plastic = plan, PlasticNetwork(network, tied=plan.tied)
-        groups = self.plastic.parameters
+        check_optimizer(plan)
+        self.plan, self.plastic = (
+            plan,
+            plastic(network, tied=plan.tied, cost=plan.cost, parameters=plan.parameters),
+        )
+        named = self.plastic.parameters
+        groups = [[named[name] for name in names] for names in self.plastic.groups.values()]
         self.learning_rates = plan.learning_rates(len(groups))
-        self.parameters = [p for group in groups for p in group]
-        self.optimizer = _optimizer(plan, groups, self.learning_rates)
-        rates = torch.tensor([plan.low, plan.high], dtype=network.dtype)
-        low, high = network.activation.inverse(rates).tolist()
-        n = self.plastic.sizes[-1]
-        eye = torch.eye(n, dtype=network.dtype, device=network.device)
-        self.targets = low + (high - low) * eye
+        self.parameters = list(named.values())
+        self.optimizer = optimizer_of(plan, groups, self.learning_rates)
+        self.targets = class_targets(network, plan.low, plan.high)
         self.kept: list[Tensor] | None = None
         self.history: list[dict[str, Any]] = []
+        self.steps = 0  # of all epochs
 
     def epoch(
-        self, epoch: int, data: tuple[Tensor, Tensor], progress: Callable[..., Iterable[Any]] | None
+        self,
+        epoch: int,
+        data: tuple[Tensor, Tensor] | Loader,
+        progress: Callable[..., Iterable[Any]] | None,
+        on_step: Callable[[int, dict[str, float]], object] | None = None,
     ) -> dict[str, Any] | None:
         """Go through the data once; return the epoch's row, or None if numbers ran away.
 
@@ -74,20 +81,31 @@ class Trainer:
         ----------
         epoch : int
             Its number, from 0.
-        data : pair of Tensor
-            Input states, one row a sample, and labels.
+        data : pair of Tensor, or Loader
+            Input states, one row a sample, and labels or targets.
         progress : callable or None
+            As in :func:`ctebm.train`.
+        on_step : callable, optional
             As in :func:`ctebm.train`.
         """
         begun, tally = time.perf_counter(), _Tally(self.plan.tol)
         for group, rate in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
             group["lr"] = rate * self.plan.decay**epoch
-        batches = self._batches(epoch, data[0])
+        batches: Iterable[Any] = data if isinstance(data, Loader) else self._batches(epoch, data[0])
         if progress is not None:
             batches = progress(batches, f"epoch {epoch + 1}", note=tally.note)
         for chosen in batches:
-            if not self._step(data, chosen, tally):
+            if isinstance(data, Loader):
+                fine = self._step(chosen[0], chosen[1], tally)
+            else:
+                x, label = data
+                rows: Any = chosen
+                fine = self._step(x[rows], label[rows], tally, rows, len(x))
+            if not fine:
                 return None
+            self.steps += 1
+            if on_step is not None:
+                on_step(self.steps, tally.last())
         if not all(bool(torch.isfinite(p).all()) for p in self.parameters):
             return None
         return tally.row() | {
@@ -100,46 +118,58 @@ class Trainer:
         order = np.random.default_rng([self.plan.seed, epoch]).permutation(len(x))
         return torch.as_tensor(order, device=x.device).split(self.plan.batch)
 
-    def _step(self, data: tuple[Tensor, Tensor], chosen: Tensor, tally: _Tally) -> bool:
+    def _step(
+        self,
+        x: Tensor,
+        label: Tensor,
+        tally: _Tally,
+        rows: Tensor | None = None,
+        n_samples: int = 0,
+    ) -> bool:
         """Settle a batch and change the weights; return whether all numbers are finite."""
-        label = data[1][chosen]
-        target = self.targets[label]
-        equilibrium = self._settle(data[0], chosen)
-        tally.add(equilibrium, label, target)
+        target = self.target(label)
+        equilibrium = self._settle(x, rows, n_samples)
+        tally.add(equilibrium, label, self.plastic.cost(equilibrium, target))
         gradient = self.plan.rule.gradient(self.plastic, equilibrium, target)
         if not (math.isfinite(tally.residuals[-1]) and _is_finite(gradient)):
             return False
-        for p, g in zip(self.parameters, self._ordered(gradient), strict=True):
+        for name, p in self.plastic.parameters.items():
+            g = gradient.by_name.get(name)
             p.grad = None if g is None else _laid_out_like(p, g)
         self.optimizer.step()
         return True
 
-    def _settle(self, x: Tensor, chosen: Tensor) -> Equilibrium:
-        plan = self.plan
-        start = [s[chosen] for s in self.kept] if self.kept is not None else None
-        found = self.plastic.settle(x[chosen], start, tol=plan.tol, max_sweeps=plan.max_sweeps)
-        if plan.warm:
+    def _settle(self, x: Tensor, rows: Tensor | None, n_samples: int) -> Equilibrium:
+        plan, keeping = self.plan, self.plan.warm and rows is not None
+        start = [s[rows] for s in self.kept] if keeping and self.kept is not None else None
+        found = self.plastic.settle(x, start, tol=plan.tol, max_sweeps=plan.max_sweeps)
+        if keeping:
             if self.kept is None:
-                self.kept = [x.new_zeros(len(x), n) for n in self.plastic.sizes[1:]]
+                self.kept = [x.new_zeros(n_samples, n) for n in self.plastic.sizes[1:]]
             for kept, s in zip(self.kept, found.states[1:], strict=True):
-                kept[chosen] = s
+                kept[rows] = s
         return found
 
-    def _ordered(self, gradient: WeightGradient) -> Iterator[Tensor | None]:
-        """Yield gradients in the order of the parameters; None where the rule says nothing."""
-        n = len(gradient.weights)
-        feedback = gradient.feedback or [None] * n
-        for W, b, V in zip(gradient.weights, gradient.biases, feedback, strict=True):
-            yield from (W, b) if self.plan.tied else (W, b, V)
+    def target(self, label: Tensor) -> Tensor:
+        """Return what the cost takes: the target of each label, or the targets themselves."""
+        return label if label.is_floating_point() else self.targets[label]
 
-    def probe(self, data: tuple[Tensor, Tensor]) -> dict[str, Any]:
+    def probe(self, data: tuple[Tensor, Tensor] | Loader) -> dict[str, Any]:
         """Return :func:`ctebm.learning.probe.probe` of the first samples."""
-        x, label = data[0][:_PROBE_SIZE], data[1][:_PROBE_SIZE]
-        return probe(self.plastic, self.plan.rule, x, self.targets[label])
+        first = next(iter(data)) if isinstance(data, Loader) else data
+        x, label = (part[:_PROBE_SIZE] for part in first)
+        return probe(self.plastic, self.plan.rule, x, self.target(label))
 
-    def error(self, x: Tensor, label: Tensor) -> float:
-        """Return the share of samples in another class than their label, in per cent."""
-        return 100 * int((classify(self.plastic, x, self.plan) != label).sum()) / len(x)
+    def test(self, data: tuple[Tensor, Tensor] | None) -> dict[str, float]:
+        """Return errors (per cent, NaN of targets) and mean cost of held-out samples."""
+        if data is None:
+            return {"test_error": math.nan, "test_cost": math.nan}
+        tally = _Tally(self.plan.tol)
+        for x, label in zip(*(part.split(_CLASSIFIED_TOGETHER) for part in data), strict=True):
+            found = self.plastic.settle(x, tol=self.plan.tol, max_sweeps=self.plan.max_sweeps)
+            tally.add(found, label, self.plastic.cost(found, self.target(label)))
+        row = tally.row()
+        return {"test_error": row["train_error"], "test_cost": row["cost"]}
 
     def content(self) -> dict[str, Any]:
         """Return everything that a resumed run needs, as copies."""
@@ -148,6 +178,7 @@ class Trainer:
             "optimizer": _copied(self.optimizer.state_dict()),
             "kept": _copied(self.kept),
             "history": [dict(row) for row in self.history],
+            "steps": self.steps,
         }
 
     def restore(self, content: dict[str, Any]) -> None:
@@ -157,21 +188,22 @@ class Trainer:
         self.optimizer.load_state_dict(_copied(content["optimizer"]))
         self.kept = _copied(content["kept"])
         self.history = list(content["history"])
+        self.steps = content["steps"]
 
 
-def classify(network: PlasticNetwork, x: Tensor, plan: Plan) -> Tensor:
-    """Return the output unit with the largest state at equilibrium, one a sample.
+def predict(network: Plastic, x: Tensor, plan: Plan) -> Tensor:
+    """Return the output states at equilibrium, ``(sample, output unit)``.
 
     Parameters
     ----------
-    network : PlasticNetwork
+    network : Plastic
         The parameters.
     x : Tensor, (sample, input unit)
         Input states.
     plan : Plan
         Says how precisely to settle.
     """
-    parts = [network.settle(part, tol=plan.tol, max_sweeps=plan.max_sweeps).states[-1].argmax(-1)
+    parts = [network.settle(part, tol=plan.tol, max_sweeps=plan.max_sweeps).states[-1]
              for part in x.split(_CLASSIFIED_TOGETHER)]  # fmt: skip
     return torch.cat(parts)
 
@@ -181,60 +213,49 @@ class _Tally:
     """How an epoch goes: errors, cost, residuals and sweeps of its batches so far."""
 
     tol: float
-    seen: int = 0
-    wrong: int = 0
-    cost: float = 0.0
+    seen: list[int] = field(default_factory=list)
+    wrong: list[float] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
     residuals: list[float] = field(default_factory=list)
     sweeps: list[float] = field(default_factory=list)
 
-    def add(self, equilibrium: Equilibrium, label: Tensor, target: Tensor) -> None:
-        y = equilibrium.states[-1]
+    def add(self, equilibrium: Equilibrium, label: Tensor, cost: Tensor) -> None:
         self.residuals.append(float(equilibrium.residual.max()))
         self.sweeps.append(float(equilibrium.sweeps.double().mean()))
-        self.seen += len(label)
-        self.wrong += int((y.argmax(-1) != label).sum())
-        self.cost += float((y - target).square().sum()) / 2
+        self.costs.append(float(cost.sum()))
+        self.seen.append(len(label))
+        wrong = math.nan
+        if not label.is_floating_point():
+            wrong = int((equilibrium.states[-1].argmax(-1) != label).sum())
+        self.wrong.append(wrong)
+
+    def last(self) -> dict[str, float]:
+        """Return error (per cent, NaN of targets), mean cost and residual of the last batch."""
+        n = self.seen[-1]
+        return {
+            "error": 100 * self.wrong[-1] / n,
+            "cost": self.costs[-1] / n,
+            "residual": self.residuals[-1],
+        }
 
     def note(self) -> str:
-        """Return how errors and residual stand."""
+        """Return how errors, or the cost of targets, and residual stand."""
         if not self.seen:
             return ""
-        error = 100 * self.wrong / self.seen
-        return f"error {error:.2f} %, residual {max(self.residuals):.1e}"
+        row, residual = self.row(), f"residual {max(self.residuals):.1e}"
+        if math.isnan(row["train_error"]):
+            return f"cost {row['cost']:.3g}, {residual}"
+        return f"error {row['train_error']:.2f} %, {residual}"
 
     def row(self) -> dict[str, Any]:
         """Return the means over the samples, or over the batches."""
         return {
-            "train_error": 100 * self.wrong / self.seen,
-            "cost": self.cost / self.seen,
+            "train_error": 100 * sum(self.wrong) / sum(self.seen),
+            "cost": sum(self.costs) / sum(self.seen),
             "residual": max(self.residuals),
             "unsettled": float(np.mean(np.array(self.residuals) > self.tol)),
             "sweeps": float(np.mean(self.sweeps)),
         }
-
-
-def _optimizer(
-    plan: Plan, groups: Sequence[Sequence[Tensor]], rates: Sequence[float]
-) -> torch.optim.Optimizer:
-    layers = [{"params": group, "lr": r} for group, r in zip(groups, rates, strict=True)]
-    return getattr(torch.optim, plan.optimizer)(layers, **plan.options)
-
-
-def _check_optimizer(plan: Plan) -> None:
-    """Let the optimiser make a step with weights and biases that belong to nobody, or refuse it."""
-    layers = [[torch.ones(2, 2), torch.ones(2)] for _ in range(2)]
-    for p in (p for layer in layers for p in layer):
-        p.grad = torch.ones_like(p)
-    try:
-        _optimizer(plan, layers, [0.1, 0.1]).step()
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        options = f" with {dict(plan.options)}" if plan.options else ""
-        reason = str(error).rstrip(".").splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            "expected an optimiser that takes weights and biases, a rate for each pair of layers, "
-            f"and steps by gradients alone, got {plan.optimizer!r}{options} ({reason}); take "
-            "another, such as 'Adam'."
-        ) from error
 
 
 def _laid_out_like(p: Tensor, g: Tensor) -> Tensor:
@@ -244,7 +265,8 @@ def _laid_out_like(p: Tensor, g: Tensor) -> Tensor:
 
 def _is_finite(gradient: WeightGradient) -> bool:
     """Return whether a gradient is finite; biases tell, since a NaN state reaches them."""
-    return all(bool(torch.isfinite(b).all()) for b in gradient.biases)
+    telling = gradient.biases or gradient.by_name.values()
+    return all(bool(torch.isfinite(b).all()) for b in telling)
 
 
 def _copied(value: Any) -> Any:

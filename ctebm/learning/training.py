@@ -1,4 +1,4 @@
-"""Training of a layered network by a rule: checkpoints, and what ends it."""
+"""Training of any network by a rule: checkpoints, and what ends it."""
 
 from __future__ import annotations
 
@@ -16,35 +16,42 @@ from ctebm.files.lock import locked
 from ctebm.learning.checkpoint import load_checkpoint, save_checkpoint
 from ctebm.learning.plan import Plan
 from ctebm.learning.record import Training
-from ctebm.learning.samples import digest, labelled_states
+from ctebm.learning.samples import Loader, digest, labelled_states
 from ctebm.learning.trainer import Trainer
+from ctebm.networks.base import VectorField
 from ctebm.networks.layered import LayeredField
 
 __all__ = ["train"]
 
 
 def train(
-    network: LayeredField,
-    rates: ArrayLike | Tensor,
-    labels: ArrayLike | Tensor,
+    network: VectorField,
+    rates: ArrayLike | Tensor | Iterable[Any],
+    labels: ArrayLike | Tensor | None,
     plan: Plan,
     *,
     held_out: tuple[ArrayLike | Tensor, ArrayLike | Tensor] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Callable[..., Iterable[Any]] | None = None,
     report: Callable[[str], None] | None = None,
+    on_step: Callable[[int, dict[str, float]], object] | None = None,
+    on_epoch: Callable[[int, dict[str, Any]], object] | None = None,
 ) -> Training:
-    """Train a network to classify.
+    """Train a network, of any kind, to classify or to give target states.
 
     Parameters
     ----------
-    network : LayeredNetwork or FeedbackNetwork
-        Where to begin; it is not changed. Its dtype is that of the training. A FeedbackNetwork,
-        whose two directions begin unequal, needs ``tied=False``.
-    rates : array, (sample, input unit)
-        Firing rates of the input, in the range of the activation, such as pixels from 0 to 1.
-    labels : array of int, (sample,)
-        Classes from 0; output unit `c` stands for class `c`.
+    network : VectorField
+        Where to begin, with named layers, input first; it is not changed. Its dtype is that of the
+        training. A FeedbackNetwork, whose two directions begin unequal, needs ``tied=False``.
+    rates : array, (sample, input unit), or DataLoader
+        Firing rates of the input, in the range of the activation, such as pixels from 0 to 1; input
+        states for a network that is not in layers coupled as in eq. 6. A DataLoader, or another
+        iterable that is gone through anew in each epoch, gives pairs of rates and labels in
+        batches of its own.
+    labels : array of int, (sample,), or of float, (sample, output unit)
+        Classes from 0, where output unit `c` stands for class `c`; or target states of the output,
+        or what else the cost takes. None with a DataLoader.
     plan : Plan
         Rule, learning rates and so on.
     held_out : pair of arrays, optional
@@ -57,6 +64,9 @@ def train(
         them, a label, and as `note` a function that says how errors and residual stand.
     report : callable, optional
         Receives one sentence an epoch.
+    on_step, on_epoch : callable, optional
+        Called with the number of steps or epochs done and a dict of numbers: ``error`` (per cent),
+        ``cost`` and ``residual`` of the batch, or the epoch's row of the history.
 
     Returns
     -------
@@ -70,7 +80,7 @@ def train(
         If data and network don't fit, rates are out of range, or the checkpoint belongs to another
         run.
     TypeError
-        If `network` has no layers.
+        If `network` is none.
     BlockingIOError
         If another training uses the checkpoint.
 
@@ -83,11 +93,11 @@ def train(
     >>> found.history["train_error"].tolist()
     [...0.0]
     """
-    if not isinstance(network, LayeredField):
-        raise TypeError(f"expected a layered network to train, got {type(network).__name__}.")
+    if not isinstance(network, VectorField):
+        raise TypeError(f"expected a network to train, got {type(network).__name__}.")
     trainer = Trainer(network, plan)
     start = trainer.plastic.to_network()
-    data = labelled_states(network, rates, labels)
+    data = _samples(network, rates, labels)
     if held_out is not None and not (isinstance(held_out, list | tuple) and len(held_out) == 2):
         raise ValueError(
             f"expected held_out as (rates, labels), got {type(held_out).__name__}; leave it None."
@@ -95,10 +105,12 @@ def train(
     tested = None if held_out is None else labelled_states(network, *held_out, training=False)
     if plan.patience is not None and tested is None:
         raise ValueError("early stopping judges by held-out samples; give held_out.")
+    whose = type(rates).__name__ if isinstance(data, Loader) else digest(*data)
+    kind = repr(network.activation) if isinstance(network, LayeredField) else repr(network)
     identity = {
-        "sizes": trainer.plastic.sizes, "activation": repr(network.activation),
+        "sizes": trainer.plastic.sizes, "activation": kind,
         "dtype": str(network.dtype), **plan.identity(),
-        "data": digest(*data), "start": digest(*trainer.parameters),
+        "data": whose, "start": digest(*trainer.parameters),
     }  # fmt: skip
     with locked(checkpoint) if checkpoint is not None else nullcontext():
         if checkpoint is not None:
@@ -108,18 +120,37 @@ def train(
             if _patience_is_over(trainer.history, plan.patience):
                 status = "stopped early"
                 break
-            status, message = _try_epoch(trainer, epoch, data, tested, progress)
+            status, message = _try_epoch(trainer, epoch, data, tested, progress, on_step)
             if message:
                 break
+            if on_epoch is not None:
+                on_epoch(epoch + 1, dict(trainer.history[-1]))
             if report is not None:
                 report(_sentence(epoch, trainer.history[-1]))
             if checkpoint is not None:
                 save_checkpoint(checkpoint, trainer.content(), identity)
     columns = trainer.history[0].keys() if trainer.history else ()
     history = {name: np.array([row[name] for row in trainer.history]) for name in columns}
+    labelled = not next(iter(data))[1].is_floating_point() if isinstance(data, Loader) else (
+        not data[1].is_floating_point()
+    )  # fmt: skip
     return Training(
-        trainer.plastic.to_network(), history, status, message, plan, start, identity["data"]
+        trainer.plastic.to_network(), history, status, message, plan, start, whose, labelled
     )
+
+
+def _samples(network: VectorField, rates: Any, labels: Any) -> tuple[Tensor, Tensor] | Loader:
+    """Return samples in two tensors, or batches as they come."""
+    if labels is not None:
+        return labelled_states(network, rates, labels)
+    if isinstance(rates, Tensor | np.ndarray) or not hasattr(rates, "__iter__"):
+        raise ValueError("expected labels or targets of the samples, got None.")
+    if iter(rates) is rates:
+        raise ValueError(
+            "expected batches that can be gone through anew in each epoch, got an iterator; give a "
+            "DataLoader or a list."
+        )
+    return Loader(network, rates)
 
 
 def _resume(
@@ -139,16 +170,16 @@ def _resume(
 def _try_epoch(
     trainer: Trainer,
     epoch: int,
-    data: tuple[Tensor, Tensor],
+    data: tuple[Tensor, Tensor] | Loader,
     tested: tuple[Tensor, Tensor] | None,
     progress: Callable[..., Iterable[Any]] | None,
+    on_step: Callable[[int, dict[str, float]], object] | None,
 ) -> tuple[str, str]:
     """Train for an epoch, or go back to where it began; return status and sentence."""
     good = trainer.content()
-    row = trainer.epoch(epoch, data, progress)
+    row = trainer.epoch(epoch, data, progress, on_step)
     if row is not None:
-        row |= trainer.probe(data)
-        row["test_error"] = trainer.error(*tested) if tested else math.nan
+        row |= trainer.probe(data) | trainer.test(tested)
     status, message = _verdict(row, epoch, trainer.plan)
     if message or row is None:
         trainer.restore(good)
@@ -160,7 +191,8 @@ def _try_epoch(
 def _patience_is_over(history: list[dict[str, Any]], patience: int | None) -> bool:
     if patience is None or not history:
         return False
-    errors = [row["test_error"] for row in history]
+    word = "test_cost" if math.isnan(history[-1]["test_error"]) else "test_error"
+    errors = [row[word] for row in history]
     return len(errors) - 1 - int(np.argmin(errors)) >= patience
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     import ctebm
-    from ctebm.learning.plastic import PlasticNetwork
+    from ctebm.learning.plastic_layers import PlasticNetwork
 
 __all__ = ["KinkShares", "linear_share", "pushes", "settled_kinks"]
 
@@ -74,7 +74,7 @@ def settled_kinks(network: PlasticNetwork, rates: Tensor, target: Tensor, eps: f
     --------
     >>> import torch
     >>> import ctebm
-    >>> from ctebm.learning.plastic import PlasticNetwork
+    >>> from ctebm.learning.plastic_layers import PlasticNetwork
     >>> from ctebm.study.diagnostics import settled_kinks
     >>> net = ctebm.LayeredNetwork.random((3, 8, 2), ctebm.HardSigmoid(), gain=0.3, seed=0)
     >>> settled_kinks(PlasticNetwork(net), torch.rand(4, 3), torch.zeros(4, 2), 0.1).dead
@@ -112,7 +112,7 @@ def linear_share(network: ctebm.LayeredNetwork, rates: Tensor) -> float:
     """
     import torch
 
-    from ctebm.learning.plastic import PlasticNetwork
+    from ctebm.learning.plastic_layers import PlasticNetwork
 
     rest = PlasticNetwork(network).settle(_states(network, rates), tol=TOL)
     r, rates = network.activation(rest.states[-2]).double(), rates.double()
@@ -163,7 +163,7 @@ def pushes(
     10.0
     """
     import ctebm
-    from ctebm.learning.plastic import PlasticNetwork
+    from ctebm.learning.plastic_layers import PlasticNetwork
 
     plastic = PlasticNetwork(network)
     rest = plastic.settle(_states(network, rates), tol=TOL)

@@ -141,7 +141,7 @@ def before_learning(
         "cosine": seen.cosine,
         "linear": linear_share(net, data.train[0][:N_LINEAR]),
         "push": last_push(net, data, [1.0] * (len(net.layers) - 1)),
-        "error": trainer.error(*_states(net, data.test)),
+        "error": trainer.test(_states(net, data.test))["test_error"],
     }
 
 
@@ -177,11 +177,12 @@ def after_learning(
     import torch
 
     from ctebm.learning.initial_weights import smallest_curvature
+    from ctebm.learning.rules import in_layers
     from ctebm.learning.trainer import Trainer
 
     trainer = Trainer(net, dataclasses.replace(plan, tol=SETTLED, max_sweeps=N_SWEEPS))
     train, test = _states(net, data.train), _states(net, data.test)
-    before = trainer.error(*test)
+    before = trainer.test(test)["test_error"]
     for epoch in range(plan.epochs):
         trainer.epoch(epoch, train, None)
     seen = _look(trainer, data, n_samples, eps)
@@ -191,8 +192,8 @@ def after_learning(
         "dead": max(seen.dead),
         "push": last_push(net, data, trainer.learning_rates, adam),
         "error_before": before,
-        "error_after": trainer.error(*test),
-        "eigenvalue_after": smallest_curvature(trainer.plastic.to_network()),
+        "error_after": trainer.test(test)["test_error"],
+        "eigenvalue_after": smallest_curvature(in_layers(trainer.plastic, plan.rule).to_network()),
     }
 
 
@@ -229,8 +230,11 @@ def last_push(
 
 
 def _look(trainer: Trainer, data: Split, n_samples: int, eps: float) -> KinkShares:
+    from ctebm.learning.rules import in_layers
+
     rates, label = (of[:n_samples] for of in data.train)
-    return settled_kinks(trainer.plastic, rates, trainer.targets[label], eps)
+    plastic = in_layers(trainer.plastic, trainer.plan.rule)
+    return settled_kinks(plastic, rates, trainer.targets[label], eps)
 
 
 def _states(net: ctebm.LayeredNetwork, samples: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

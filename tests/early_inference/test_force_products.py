@@ -3,16 +3,15 @@
 import pytest
 import torch
 from cases import ACTIVATIONS, F64, layered
-from own_energies import OwnPredictive, forward_pass, problem
+from own_energies import forward_pass, problem
 
 import ctebm
+from ctebm.early_inference.drives import drives_of
 from ctebm.early_inference.force_products import (
-    driven_layers,
     driven_products,
-    named_tensors,
     whole_products,
-    with_leaves,
 )
+from ctebm.networks.drives import named_tensors, with_leaves
 
 
 def test_tensors_are_named_by_where_they_are():
@@ -31,48 +30,13 @@ def test_tensors_are_named_by_where_they_are():
     ]  # fmt: skip
 
 
-def test_a_parameter_drives_the_latest_layer_that_it_touches():
-    net, _, _ = problem()
-    expected = {"W.0": "h2", "W.1": "h1", "W.2": "y", "b.0": "h2", "b.1": "h1", "b.2": "y"}
-    assert driven_layers(net, named_tensors(net)) == expected
-
-
-def test_what_a_network_says_of_its_parameters_holds():
-    net, _, _ = problem()
-    net.declared_drives = {"W.2": "h1", "b.0": "x"}
-    found = driven_layers(net, named_tensors(net))
-    assert found["W.2"] == "h1" and "b.0" not in found and found["W.1"] == "h1"
-    net.declared_drives = {"W.2": "h7"}
-    with pytest.raises(ValueError, match=r"drives\['W.2'\] to be one of the layers x, h2, h1, y"):
-        driven_layers(net, named_tensors(net))
-
-
-def test_of_a_parameter_of_many_layers_it_must_be_said():
-    class Shared(OwnPredictive):
-        def energy(self, s):
-            return super().energy(s) * self.scale
-
-    net, _, _ = problem(Shared)
-    net.scale = torch.ones((), dtype=F64)
-    with pytest.raises(ValueError, match=r"drives = \{'scale': 'y'\}"):
-        driven_layers(net, named_tensors(net))
-    net.declared_drives = {"scale": "y"}
-    assert driven_layers(net, named_tensors(net))["scale"] == "y"
-
-
-def test_what_touches_nothing_drives_nothing():
-    net, _, _ = problem()
-    net.unused = torch.ones(3, dtype=F64)
-    assert "unused" not in driven_layers(net, named_tensors(net))
-
-
 def test_driven_products_of_the_chain_gradient_are_back_propagation():
     net, x, target = problem()
     s = forward_pass(net, x)
     g = ctebm.chain_gradient(net.clamp({"x": x}), s, target)
     own = with_leaves(net)
     p = named_tensors(own)
-    found = driven_products(own, p, driven_layers(own, p), x, s, g)
+    found = driven_products(own, p, drives_of(own, p), x, s, g)
     leaves = {name: t.clone().requires_grad_() for name, t in p.items()}
     h = x
     for i in range(3):
@@ -87,7 +51,7 @@ def test_whole_products_count_the_feedback_side_too():
     net, x, target = problem()
     own, s = with_leaves(net), forward_pass(net, x)
     p = named_tensors(own)
-    drives = driven_layers(own, p)
+    drives = drives_of(own, p)
     chain = ctebm.chain_gradient(net.clamp({"x": x}), s, target)
     implicit = ctebm.implicit_gradient(net.clamp({"x": x}), s, target)
     right = driven_products(own, p, drives, x, s, chain)
@@ -126,7 +90,7 @@ def test_products_of_each_sample_have_the_mean(products):
     def found(rows, each):
         if products == "whole":
             return whole_products(own, p, x[rows], s[rows], g[rows], each=each)
-        return driven_products(own, p, driven_layers(own, p), x[rows], s[rows], g[rows], each=each)
+        return driven_products(own, p, drives_of(own, p), x[rows], s[rows], g[rows], each=each)
 
     every = found(slice(None), True)
     for name, mean in found(slice(None), False).items():

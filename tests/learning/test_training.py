@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from learning_cases import PLAN, SIZES, same_weights, samples, small_network
+from own_energies import OwnLayers, problem
 
 import ctebm
 
@@ -181,7 +182,7 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path):
 
 
 def test_what_has_no_layers_is_refused():
-    with pytest.raises(TypeError, match="expected a layered network to train, got int"):
+    with pytest.raises(TypeError, match="expected a network to train, got int"):
         ctebm.train(42, *samples(), PLAN)
 
 
@@ -221,3 +222,139 @@ def test_an_epoch_is_reported_in_one_sentence():
 def test_early_stopping_asks_for_held_out_samples():
     with pytest.raises(ValueError, match="give held_out"):
         ctebm.train(small_network(), *samples(), dataclasses.replace(PLAN, patience=2))
+
+
+def test_a_users_own_energy_learns_as_back_propagation_does():
+    """The same steps as plain gradient descent of the same multilayer perceptron."""
+    net, _, _ = problem(sizes=(12, 10, 3))
+    x, label = samples(60)
+    plan = ctebm.Plan(epochs=2, batch=20, rate=0.1, optimizer="SGD", tol=1e-12)
+    found = ctebm.train(net, x, label, plan, held_out=samples(40, seed=1))
+    leaves = [p.clone().requires_grad_() for p in (*net.W, *net.b)]
+    target = 0.1 + 0.8 * torch.eye(3).double()[label]
+    for epoch in (0, 1):
+        order = torch.as_tensor(np.random.default_rng([0, epoch]).permutation(60))
+        for chosen in order.split(20):
+            h = torch.as_tensor(x)[chosen]
+            for W, b in zip(leaves[:2], leaves[2:], strict=True):
+                h = torch.tanh(h) @ W + b
+            cost = (h - target[chosen]).square().sum() / 40
+            grads = torch.autograd.grad(cost, leaves)
+            with torch.no_grad():
+                for p, g in zip(leaves, grads, strict=True):
+                    p -= 0.1 * g
+    for p, q in zip((*found.network.W, *found.network.b), leaves, strict=True):
+        torch.testing.assert_close(p, q.detach(), rtol=0, atol=1e-13)
+    assert found.history["alignment"][:, 0].min() > 1 - 1e-12
+    assert list(found.to_dataset().connection.values) == ["W.0", "W.1", "b.0", "b.1"]
+    assert np.isfinite(found.history["test_error"]).all()
+
+
+def test_a_users_eq_6_takes_the_steps_of_the_closed_form():
+    net = small_network()
+    plan = dataclasses.replace(PLAN, epochs=2, tol=1e-12)
+    x, label = samples(80)
+    closed = ctebm.train(net, x, label, plan)
+    states = net.state(torch.as_tensor(x))
+    target = (0.8 * torch.eye(3).double() - 0.4)[torch.as_tensor(label)]
+    own = ctebm.train(OwnLayers(net), states, target, plan)
+    for i, W in enumerate(closed.network.weights):
+        torch.testing.assert_close(own.network.weights[i], W, rtol=0, atol=1e-7)
+
+
+def test_real_targets_are_learned_and_predicted():
+    net, x, target = problem(n=40)
+    plan = ctebm.Plan(epochs=3, batch=10, rate=0.02, tol=1e-9, patience=5)
+    found = ctebm.train(net, x, target, plan, held_out=(x, target))
+    assert found.history["cost"][-1] < found.history["cost"][0]
+    assert np.isnan(found.history["train_error"]).all()
+    y = found.predict(x)
+    cost = float((y - target).square().sum(-1).mean()) / 2
+    assert found.history["test_cost"][-1] == pytest.approx(cost)
+    classes = ctebm.train(net, x, target.argmax(-1), plan, held_out=(x, target.argmax(-1)))
+    assert classes.predict(x).dtype == torch.int64
+
+
+def test_any_cost_is_descended():
+    def cross_entropy(y, t):
+        return -(t * y.log_softmax(-1)).sum(-1)
+
+    net, _, _ = problem(sizes=(12, 10, 3))
+    x, label = samples()
+    plan = ctebm.Plan(epochs=6, batch=20, rate=0.01, tol=1e-9, low=0, high=1, cost=cross_entropy)
+    found = ctebm.train(net, x, label, plan, held_out=samples(seed=1))
+    assert found.history["cost"][-1] < 0.3 * found.history["cost"][0]
+    assert found.history["test_error"][-1] <= 2
+    assert "cross_entropy" in found.to_dataset().attrs["plan"]
+
+
+def test_a_data_loader_gives_its_own_batches():
+    x, label = (torch.as_tensor(part) for part in samples(90))
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(x.float(), label), batch_size=16
+    )
+    steps, epochs = [], []
+    found = ctebm.train(
+        small_network(), loader, None, dataclasses.replace(PLAN, epochs=2),
+        on_step=lambda step, numbers: steps.append((step, numbers)),
+        on_epoch=lambda epoch, row: epochs.append((epoch, row["cost"])),
+    )  # fmt: skip
+    assert [step for step, _ in steps] == list(range(1, 13))
+    assert steps[-1][1].keys() == {"error", "cost", "residual"}
+    assert epochs == [(1, found.history["cost"][0]), (2, found.history["cost"][1])]
+    seen = [numbers["cost"] * n for (_, numbers), n in zip(steps[:6], [16] * 5 + [10], strict=True)]
+    assert sum(seen) / 90 == pytest.approx(found.history["cost"][0])
+    assert found.to_dataset().attrs["data_digest"] == "DataLoader"
+    assert found.predict(x).shape == (90,)
+
+
+@pytest.mark.parametrize(
+    ("batches", "match"),
+    [
+        ([], "an empty DataLoader"),
+        ([(torch.rand(4, n), torch.tensor([0, 1, 2, 0])) for n in (12, 11)],
+         r"batch 2: expected rates of shape \(sample, 12\), got \(4, 11\)"),
+        ([(torch.rand(4, 12), torch.tensor([0, 1]))], "batch 1: expected one label a sample"),
+        ([torch.rand(4, 12)], "expected batches of rates and labels, got Tensor as batch 1"),
+        (iter([]), "gone through anew in each epoch"),
+        (torch.rand(4, 12), "expected labels or targets of the samples, got None"),
+    ],
+    ids=["nothing", "another shape", "labels", "no pairs", "an iterator", "no labels"],
+)  # fmt: skip
+def test_batches_that_do_not_fit_are_refused(batches, match):
+    with pytest.raises(ValueError, match=match):
+        ctebm.train(small_network(), batches, None, PLAN)
+
+
+def test_targets_that_are_not_finite_or_do_not_fit_are_refused():
+    net, x, target = problem()
+    bad = target.clone()
+    bad[3, 1] = float("nan")
+    with pytest.raises(ValueError, match="expected finite targets, got NaN or inf in sample 3"):
+        ctebm.train(net, x, bad, PLAN)
+    with pytest.raises(ValueError, match=r"expected targets of shape \(7, 3\)"):
+        ctebm.train(net, x, target[:, :2], PLAN)
+    bad = x.clone()
+    bad[2, 0] = float("inf")
+    with pytest.raises(ValueError, match="expected finite inputs, got NaN or inf in sample 2"):
+        ctebm.train(net, bad, target, PLAN)
+
+
+def test_weights_of_a_users_energy_that_blow_up_stop_the_run(tmp_path):
+    net, x, target = problem()
+    plan = ctebm.Plan(epochs=3, batch=7, rate=1e200, optimizer="SGD", tol=1e-9)
+    path = tmp_path / "c.ckpt"
+    ctebm.train(net, x, target, dataclasses.replace(plan, epochs=0), checkpoint=path)
+    found = ctebm.train(net, x, target, plan, checkpoint=path)
+    assert found.status == "diverged" and "left the finite numbers in epoch" in found.message
+    assert all(bool(torch.isfinite(W).all()) for W in found.network.W)
+
+
+def test_a_users_training_resumes_bit_for_bit(tmp_path):
+    net, x, target = problem(n=30)
+    plan = ctebm.Plan(epochs=3, batch=10, rate=0.01, tol=1e-9)
+    path = tmp_path / "c.ckpt"
+    ctebm.train(net, x, target, dataclasses.replace(plan, epochs=1), checkpoint=path)
+    pieces = ctebm.train(net, x, target, plan, checkpoint=path)
+    whole = ctebm.train(net, x, target, plan)
+    assert all(torch.equal(a, b) for a, b in zip(pieces.network.W, whole.network.W, strict=True))

@@ -10,7 +10,7 @@ import pytest
 from quoted_numbers import FILE, QUOTES, ROOT, Quote, command, result, settings_of
 
 import ctebm
-from ctebm.learning.plastic import PlasticNetwork
+from ctebm.learning.plastic_layers import PlasticNetwork
 from ctebm.learning.trainer import Trainer
 from ctebm.study.images import load_images
 from ctebm.study.learning_runs import N_PUSHED, last_push, split

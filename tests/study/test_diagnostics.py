@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import ctebm
-from ctebm.learning.plastic import PlasticNetwork
+from ctebm.learning.plastic_layers import PlasticNetwork
 from ctebm.study.diagnostics import linear_share, pushes, settled_kinks
 
 

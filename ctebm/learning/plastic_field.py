@@ -1,0 +1,402 @@
+r"""Any network that learns: what rules ask of it, by products with its force.
+
+Letters: state ``s``, change ``d``, force ``f``, vector ``v``.
+"""
+
+# Long because the answer of any network to every question of a rule is here, in one class.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from ctebm.early_inference.drives import drives_of
+from ctebm.early_inference.force_products import (
+    Drives,
+    driven_products,
+    energy_products,
+    whole_products,
+)
+from ctebm.early_inference.gradients import (
+    chain_feedback,
+    chain_gradient,
+    implicit_gradient,
+    responsive_units,
+)
+from ctebm.early_inference.parameter_gradients import (
+    CostFunction,
+    summed_adjoint,
+    target_of_cost,
+)
+from ctebm.equilibria.settling import settle
+from ctebm.equilibria.sweeps import Equilibrium
+from ctebm.learning.layer_sweeps import sweep_layers
+from ctebm.learning.nudged import nudged_motion
+from ctebm.learning.plastic import Adjoint, Plastic, WeightGradient
+from ctebm.learning.plastic_layers import PlasticNetwork
+from ctebm.networks.base import VectorField
+from ctebm.networks.dense import DenseField
+from ctebm.networks.drives import named_tensors, with_leaves
+from ctebm.networks.energy import Network
+from ctebm.networks.kinks import Box
+from ctebm.networks.layered import LayeredField
+from ctebm.networks.layout import size_of
+from ctebm.networks.sparse import SparseNetwork
+
+__all__ = ["FieldEquilibrium", "PlasticField", "plastic"]
+
+_SWEEPS = 50  # that a network which settles layer by layer needs at most
+_STATES_ADJOINT = {
+    "chain": chain_gradient, "chain_feedback": chain_feedback, "implicit": implicit_gradient,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class FieldEquilibrium(Equilibrium):
+    """The equilibrium of each sample of a batch of any network.
+
+    Attributes
+    ----------
+    states, currents, residual, sweeps, tol
+        As of an :class:`~ctebm.equilibria.sweeps.Equilibrium`, without currents.
+    held : VectorField
+        The motion that rests there, its input held.
+    state : Tensor, (batch, unit)
+        The layers above the input side by side.
+    """
+
+    held: VectorField
+    state: Tensor
+
+
+class PlasticField(Plastic):
+    r"""Any network that learns.
+
+    Its parameters are those tensors among its attributes that its force depends on. A parameter
+    drives the layer that the network says in its ``drives``, else the latest that it touches.
+
+    Parameters
+    ----------
+    network : VectorField
+        With named layers, input first, nothing clamped. It is copied.
+    cost : callable, optional
+        :math:`C(y, y^*)` of each sample, ``(batch,)``; the squared error by default.
+    parameters : sequence of str, optional
+        Names of those that learn, or the first words of their names; by default what the network
+        says in its ``learned``, else all.
+
+    Attributes
+    ----------
+    network : VectorField
+        The copy, whose parameters change.
+    drives : mapping
+        What each parameter drives; see
+        :func:`ctebm.early_inference.drives.drives_of`.
+
+    Raises
+    ------
+    ValueError
+        For a network without named layers or with a layer clamped, parameters that it has not, and
+        where it can't be told what a parameter drives.
+
+    Examples
+    --------
+    >>> import torch, ctebm
+    >>> net = ctebm.PredictiveNetwork([[[2.0]]], [[0], [1]], ctebm.Identity())  # y = 2 x + 1
+    >>> plastic = ctebm.PlasticField(net)
+    >>> rest = plastic.settle(torch.ones(1, 1).double(), tol=1e-9)
+    >>> ctebm.Early().gradient(plastic, rest, torch.zeros(1, 1)).weights  # (y - 0) x
+    [tensor([[3.]], dtype=torch.float64)]
+    """
+
+    tied = True
+
+    def __init__(
+        self,
+        network: VectorField,
+        *,
+        cost: CostFunction | None = None,
+        parameters: Sequence[str] | None = None,
+    ) -> None:
+        if not isinstance(network, VectorField) or len(network.layers) < 2 or network.origin[1]:
+            raise ValueError(
+                f"expected a whole network with two or more named layers to train, got "
+                f"{type(network).__name__}; name them by layers={{'x': slice(...), ...}}."
+            )
+        if isinstance(network, DenseField | SparseNetwork):
+            raise ValueError(
+                f"expected couplings in layers to train, got {type(network).__name__}, which holds "
+                "each coupling twice; give a LayeredNetwork or a class of your own."
+            )
+        self.network, self.cost_function = with_leaves(network), cost
+        self.dtype, self.device = network.dtype, network.device
+        found = named_tensors(self.network)
+        self.chosen = getattr(network, "learned", None) if parameters is None else parameters
+        self._parameters = _chosen(found, self.chosen)
+        if not self._parameters:
+            raise ValueError(
+                f"expected a network with parameters, got {type(network).__name__} without tensors "
+                "among its attributes; keep its weights there."
+            )
+
+    @cached_property
+    def drives(self) -> Drives:
+        """What each parameter drives."""
+        return drives_of(self.network, self._parameters)
+
+    @property
+    def sizes(self) -> list[int]:
+        return [size_of(where) for where in self.network.layers.values()]
+
+    @property
+    def depths(self) -> list[int]:
+        said = getattr(self.network, "depth", None)
+        if isinstance(said, dict) and said.keys() >= self.network.layers.keys():
+            return [said[name] for name in self.network.layers]
+        return list(range(len(self.sizes)))[::-1]
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        return self._parameters
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        return {name: [name] for name in self._parameters}
+
+    @property
+    def _input(self) -> str:
+        return next(iter(self.network.layers))
+
+    def to_network(self) -> VectorField:
+        return with_leaves(self.network)
+
+    def to(self, *, dtype: torch.dtype) -> Self:
+        network = with_leaves(self.network).to(dtype)
+        return type(self)(network, cost=self.cost_function, parameters=self.chosen)
+
+    def settle(
+        self, x: Tensor, start: Sequence[Tensor] | None = None, *, tol: float, max_sweeps: int = 500
+    ) -> FieldEquilibrium:
+        """Find an equilibrium for each input: layer by layer from the input up, else by `settle`.
+
+        Parameters
+        ----------
+        x, start, tol, max_sweeps
+            As for :meth:`ctebm.learning.plastic.Plastic.settle`.
+
+        Returns
+        -------
+        FieldEquilibrium
+        """
+        with torch.no_grad():
+            held = self.network.clamp({self._input: x})
+            s = self._start(held, x, start)
+            most = min(max_sweeps, _SWEEPS)
+            residual, sweeps = sweep_layers(held, s, tol=tol, max_sweeps=most)
+            if bool((residual <= tol).all()) or max_sweeps <= _SWEEPS:
+                return self._at(held, x, s, residual, sweeps, tol)
+            return self._settled(held, x, s, tol, sweeps)
+
+    def _start(self, held: VectorField, x: Tensor, start: Sequence[Tensor] | None) -> Tensor:
+        if start is not None:
+            return torch.cat(list(start), -1)
+        n = sum(self.sizes[1:])
+        guess = getattr(held, "first_guess", lambda: x.new_zeros(n))()
+        guess = guess.expand(len(x), n).clone()
+        return guess if held.box is None else held.box.project(guess)
+
+    def _settled(
+        self, held: VectorField, x: Tensor, s: Tensor, tol: float, sweeps: int
+    ) -> FieldEquilibrium:
+        s = torch.where(torch.isfinite(s).all(-1, keepdim=True), s, 0.0)
+        if not bool(torch.isfinite(held.force(s)).all()):  # its parameters ran away
+            return self._at(held, x, s, s.new_full(s.shape[:1], torch.inf), sweeps, tol)
+        found = settle(held, s, tol=tol)
+        return self._at(held, x, found.state, found.residual, sweeps, tol)
+
+    def _at(
+        self, held: VectorField, x: Tensor, s: Tensor, residual: Tensor, sweeps: int, tol: float
+    ) -> FieldEquilibrium:
+        n = torch.full((len(x),), sweeps, device=x.device)
+        states = [x, *s.split(self.sizes[1:], -1)]
+        return FieldEquilibrium(states, [], residual, n, tol, held, s)
+
+    def nudge(
+        self,
+        equilibrium: Equilibrium,
+        target: Tensor,
+        *,
+        beta: float,
+        tol: float,
+        max_sweeps: int = 500,
+    ) -> FieldEquilibrium:
+        rest = _of_field(equilibrium)
+        with torch.no_grad():
+            moved = nudged_motion(rest.held, target, beta, self.cost_function)
+            found = settle(moved, rest.state, tol=tol)
+        return self._at(rest.held, rest.states[0], found.state, found.residual, 0, tol)
+
+    def drive(
+        self, equilibrium: Equilibrium, target: Tensor, *, eps: float, n_steps: int | None = None
+    ) -> list[Tensor]:
+        r"""Move the equilibrium, layer by layer, less what is left of its residual.
+
+        A change comes from the difference of two forces, which rounds at the size of a state: what
+        is read at depth `k` is off by about that over :math:`\epsilon^{k+1}`.
+
+        Parameters
+        ----------
+        equilibrium, target, eps, n_steps
+            As for :meth:`ctebm.learning.plastic.Plastic.drive`.
+
+        Returns
+        -------
+        list of Tensor
+        """
+        rest, depths = _of_field(equilibrium), self.depths[1:]
+        held, s = rest.held, rest.state
+        layers = list(held.layers.values())
+        y = layers[-1]
+        steps = max(depths) + 1 if n_steps is None else n_steps
+        read = [k + 1 if n_steps is None else n_steps for k in depths]
+        changes = [torch.zeros_like(s[..., where]) for where in layers]
+        with torch.no_grad():
+            f = held.force(s)
+            left = f if held.box is None else held.box.project(s + f) - s
+            d = torch.zeros_like(s)
+            for step in range(1, steps + 1):
+                v = held.force(s + d) - left if step > 1 else f - left
+                aim = target_of_cost(held, s + d, target, self.cost_function)
+                v[..., y] = aim - (s + d)[..., y]
+                d = d + eps * v
+                if held.box is not None:
+                    low, high = held.box
+                    d = Box(low - s, high - s).project(d)
+                for i, where in enumerate(layers):
+                    if read[i] == step:
+                        changes[i] = d[..., where]
+        return [torch.zeros_like(rest.states[0]), *changes]
+
+    def adjoint(self, equilibrium: Equilibrium, target: Tensor, which: Adjoint) -> list[Tensor]:
+        rest = _of_field(equilibrium)
+        with torch.no_grad():
+            aim = target_of_cost(rest.held, rest.state, target, self.cost_function)
+            g = _STATES_ADJOINT[which](rest.held, rest.state, aim)
+            if which != "implicit":
+                g = g * responsive_units(rest.held, rest.state, aim)
+        return [torch.zeros_like(rest.states[0]), *g.split(self.sizes[1:], -1)]
+
+    def driven(
+        self, equilibrium: Equilibrium, v: Sequence[Tensor], *, slope: bool = True
+    ) -> WeightGradient:
+        rest = _of_field(equilibrium)
+        found = driven_products(
+            self.network, self._parameters, self.drives, rest.states[0], rest.state,
+            torch.cat(list(v[1:]), -1),
+        )  # fmt: skip
+        return WeightGradient(found)
+
+    def whole(self, equilibrium: Equilibrium, v: Sequence[Tensor]) -> WeightGradient:
+        rest = _of_field(equilibrium)
+        return WeightGradient(whole_products(
+            self.network, self._parameters, rest.states[0], rest.state, torch.cat(list(v[1:]), -1)
+        ))  # fmt: skip
+
+    def contrast(
+        self, equilibrium: Equilibrium, before: Equilibrium, after: Equilibrium, scale: float
+    ) -> WeightGradient:
+        if not isinstance(self.network, Network):
+            pairs = zip(before.states, after.states, strict=True)
+            return self.whole(equilibrium, [(a - b) / scale for a, b in pairs])
+        x = equilibrium.states[0]
+        ends = [torch.cat(e.states[1:], -1) for e in (after, before)]
+        factors = [1 / scale, -1 / scale]
+        return WeightGradient(energy_products(self.network, self._parameters, x, ends, factors))
+
+    def through_time(
+        self, equilibrium: Equilibrium, target: Tensor, *, eps: float, n_steps: int
+    ) -> WeightGradient:
+        rest = _of_field(equilibrium)
+        with torch.no_grad():
+            aim = target_of_cost(rest.held, rest.state, target, self.cost_function)
+            g = summed_adjoint(rest.held, rest.state, aim, eps, n_steps)
+        return self.whole(equilibrium, [rest.states[0], *g.split(self.sizes[1:], -1)])
+
+    def error(self, equilibrium: Equilibrium, target: Tensor) -> Tensor:
+        rest = _of_field(equilibrium)
+        with torch.no_grad():
+            aim = target_of_cost(rest.held, rest.state, target, self.cost_function)
+        return rest.states[-1] - aim
+
+    def cost(self, equilibrium: Equilibrium, target: Tensor) -> Tensor:
+        y = equilibrium.states[-1]
+        if self.cost_function is None:
+            return (y - target).square().sum(-1) / 2
+        with torch.no_grad():
+            return self.cost_function(y, target)
+
+    def at_kink(self, states: Sequence[Tensor]) -> list[Tensor]:
+        s, box = torch.cat(list(states), -1), self.network.box
+        held = torch.zeros_like(s, dtype=torch.bool) if box is None else ~box.inside(s)
+        return list(held.split(self.sizes, -1))
+
+
+def plastic(
+    network: VectorField,
+    *,
+    tied: bool = True,
+    cost: CostFunction | None = None,
+    parameters: Sequence[str] | None = None,
+) -> Plastic:
+    """Return a network as rules see it, in closed form where there is one.
+
+    Parameters
+    ----------
+    network : VectorField
+        Nothing clamped. It is copied.
+    tied : bool
+        For layers coupled as in eq. 6: one weight for both directions.
+    cost, parameters
+        As for :class:`PlasticField`.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> from ctebm.learning.plastic_field import plastic
+    >>> type(plastic(ctebm.LayeredNetwork.random([3, 2], ctebm.Tanh()))).__name__
+    'PlasticNetwork'
+    """
+    if isinstance(network, LayeredField) and cost is None and parameters is None:
+        return PlasticNetwork(network, tied=tied)
+    return PlasticField(network, cost=cost, parameters=parameters)
+
+
+def _of_field(equilibrium: Equilibrium) -> FieldEquilibrium:
+    if not isinstance(equilibrium, FieldEquilibrium):
+        raise TypeError(
+            f"expected an equilibrium of this network's settle, got {type(equilibrium).__name__}."
+        )
+    return equilibrium
+
+
+def _chosen(found: dict[str, Tensor], parameters: Sequence[str] | None) -> dict[str, Tensor]:
+    """Return those parameters that learn."""
+    if parameters is None:
+        return found
+    if isinstance(parameters, str):
+        parameters = [parameters]
+    for word in parameters:
+        if not any(_is_called(name, word) for name in found):
+            raise ValueError(
+                f"expected names of parameters among {', '.join(found) or '(none)'}, got {word!r}."
+            )
+    return {name: p for name, p in found.items() if any(_is_called(name, w) for w in parameters)}
+
+
+def _is_called(name: str, word: str) -> bool:
+    return name == word or name.startswith(f"{word}.")

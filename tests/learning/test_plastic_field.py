@@ -1,0 +1,171 @@
+"""Any network that learns, against the closed form of eq. 6 and back-propagation."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from learning_cases import states
+from own_energies import OwnLayers, OwnPredictive, forward_pass, problem
+
+import ctebm
+from ctebm.learning.plastic_field import plastic
+
+RULES = [
+    ctebm.Early(eps=0.1, slope=True), ctebm.Early(eps=0.3, n_steps=4, slope=True), ctebm.Chain(),
+    ctebm.ChainFeedback(), ctebm.Implicit(), ctebm.ThroughTime(eps=0.2, n_steps=15),
+    ctebm.EquilibriumPropagation(beta=0.1, tol=1e-12),
+    ctebm.EquilibriumPropagation(beta=0.2, centred=False, tol=1e-12),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("activation", [ctebm.HardSigmoid(), ctebm.Tanh()], ids=repr)
+@pytest.mark.parametrize("rule", RULES, ids=repr)
+def test_every_rule_of_a_users_eq_6_is_that_of_the_closed_form(rule, activation):
+    net, x, target = states((9, 8, 7, 5), activation, gain=0.3)
+    fast, general = ctebm.PlasticNetwork(net), ctebm.PlasticField(OwnLayers(net))
+    ends = [one.settle(x, tol=1e-14, max_sweeps=5000) for one in (fast, general)]
+    torch.testing.assert_close(ends[0].states, ends[1].states, rtol=0, atol=1e-12)
+    closed, found = (
+        rule.gradient(one, end, target).by_name
+        for one, end in zip((fast, general), ends, strict=True)
+    )
+    for name, g in closed.items():
+        torch.testing.assert_close(found[name], g, rtol=1e-7, atol=2e-11)
+
+
+def test_directions_that_differ_have_the_gradients_of_the_closed_form():
+    net, x, target = states((9, 8, 7, 5), ctebm.Tanh())
+    turned = ctebm.FeedbackNetwork.at_angle(net, 60)
+    fast = ctebm.PlasticNetwork(turned, tied=False)
+    general = ctebm.PlasticField(turned)
+    ends = [one.settle(x, tol=1e-14, max_sweeps=5000) for one in (fast, general)]
+    for rule in (ctebm.Early(slope=True), ctebm.Chain(), ctebm.Implicit()):
+        closed, found = (
+            rule.gradient(one, end, target).by_name
+            for one, end in zip((fast, general), ends, strict=True)
+        )
+        whole = torch.cat([torch.zeros(9).double(), *(closed[f"biases.{i}"] for i in (1, 2, 3))])
+        torch.testing.assert_close(found["bias"], whole, rtol=1e-7, atol=2e-11)
+        for name in ("weights.0", "weights.1", "weights.2", "feedback.2"):
+            if name in closed:
+                torch.testing.assert_close(found[name], closed[name], rtol=1e-7, atol=2e-11)
+
+
+@pytest.mark.parametrize("eps", [1.0, 0.5, 0.1])
+def test_the_early_rule_of_predictive_coding_is_back_propagation(eps):
+    net, x, target = problem()
+    own = ctebm.PlasticField(net)
+    rest = own.settle(x, tol=1e-12)
+    torch.testing.assert_close(rest.state, forward_pass(net, x), rtol=0, atol=1e-14)
+    found = ctebm.Early(eps=eps).gradient(own, rest, target).by_name
+    leaves = {name: p.clone().requires_grad_() for name, p in own.parameters.items()}
+    h = x
+    for i in range(3):
+        h = torch.tanh(h) @ leaves[f"W.{i}"] + leaves[f"b.{i}"]
+    ((h - target).square().sum() / (2 * len(x))).backward()
+    for name, p in leaves.items():
+        torch.testing.assert_close(found[name], p.grad, rtol=0, atol=1e-15 / eps**3)
+
+
+def test_a_cost_of_ones_own_drives_nudges_and_is_counted():
+    net, x, _ = problem()
+    target = torch.eye(3, dtype=torch.float64)[torch.arange(len(x)) % 3]
+
+    def cross_entropy(y, t):
+        return -(t * y.log_softmax(-1)).sum(-1)
+
+    own = ctebm.PlasticField(net, cost=cross_entropy)
+    rest = own.settle(x, tol=1e-13)
+    y = rest.states[-1]
+    torch.testing.assert_close(own.error(rest, target), y.softmax(-1) - target)
+    torch.testing.assert_close(own.cost(rest, target), cross_entropy(y, target))
+    chain = ctebm.Chain().gradient(own, rest, target).by_name
+    rules = [ctebm.Early(eps=0.2), ctebm.EquilibriumPropagation(beta=1e-3, tol=1e-13)]
+    for rule, tol in zip(rules, (1e-12, 1e-4), strict=True):
+        found = rule.gradient(own, rest, target).by_name
+        for name, g in chain.items():
+            torch.testing.assert_close(found[name], g, rtol=0, atol=tol)
+
+
+def test_what_does_not_settle_layer_by_layer_is_settled_all_the_same():
+    class Stiff(OwnPredictive):
+        def energy(self, s):
+            return super().energy(s) + 3 * s[..., 6:11].square().sum(-1)
+
+    net, x, _ = problem(Stiff)
+    own = ctebm.PlasticField(net)
+    rest = own.settle(x, tol=1e-9)
+    assert not rest.status.any()
+    assert float(own.network.clamp({"x": x}).force(rest.state).abs().max()) < 1e-8
+
+
+def test_the_networks_own_word_says_what_learns_and_how_deep_layers_lie():
+    net, _, _ = problem()
+    assert list(ctebm.PlasticField(net, parameters=["W"]).parameters) == ["W.0", "W.1", "W.2"]
+    assert list(ctebm.PlasticField(net, parameters=["b.1"]).parameters) == ["b.1"]
+    net.learned = ("b",)
+    assert list(ctebm.PlasticField(net).parameters) == ["b.0", "b.1", "b.2"]
+    assert ctebm.PlasticField(net).depths == [3, 2, 1, 0]
+    net.depth = {"x": 2, "h2": 1, "h1": 1, "y": 0}
+    assert ctebm.PlasticField(net).depths == [2, 1, 1, 0]
+    with pytest.raises(ValueError, match=r"among W\.0, .*, got 'V'"):
+        ctebm.PlasticField(net, parameters=["V"])
+
+
+def test_the_network_given_is_left_alone():
+    net, x, target = problem()
+    before = copy.deepcopy(net.W)
+    own = ctebm.PlasticField(net)
+    with torch.no_grad():
+        own.parameters["W.0"].add_(1)
+    assert all(torch.equal(a, b) for a, b in zip(before, net.W, strict=True))
+    assert torch.equal(own.to_network().W[0], before[0] + 1)
+    single = own.to(dtype=torch.float32)
+    rest = single.settle(x.float(), tol=1e-5)
+    found = ctebm.Early(eps=0.5).gradient(single, rest, target.float()).by_name
+    assert found["W.0"].dtype == torch.float32
+
+
+def test_kinks_are_those_of_the_box():
+    net, x, _ = states((9, 8, 5), ctebm.HardSigmoid(), gain=3.0)
+    own, fast = ctebm.PlasticField(OwnLayers(net)), ctebm.PlasticNetwork(net)
+    rest = fast.settle(x, tol=1e-12)
+    for mine, theirs in zip(own.at_kink(rest.states), fast.at_kink(rest.states), strict=True):
+        assert torch.equal(mine, theirs) and np.any(theirs.numpy())
+    assert not any(k.any() for k in ctebm.PlasticField(problem()[0]).at_kink(rest.states[:0] or [
+        torch.zeros(2, n) for n in (6, 5, 4, 3)]))  # fmt: skip
+
+
+def test_the_closed_form_is_taken_where_there_is_one():
+    net, _, _ = states((9, 8, 5), ctebm.Tanh())
+    assert isinstance(plastic(net), ctebm.PlasticNetwork)
+    assert isinstance(plastic(net, cost=lambda y, t: y.sum(-1)), ctebm.PlasticField)
+
+
+@pytest.mark.parametrize("rule", [ctebm.XieSeung(), ctebm.Presynaptic(), ctebm.Symmetric()])
+def test_rules_of_rates_are_refused_where_there_are_none(rule):
+    net, x, target = problem()
+    own = ctebm.PlasticField(net)
+    rest = own.settle(x, tol=1e-9)
+    with pytest.raises(ValueError, match=f"{type(rule).__name__} reads the rates before and after"):
+        rule.gradient(own, rest, target)
+
+
+@pytest.mark.parametrize("given", [42, "held", "no layers", "no parameters", "one matrix"])
+def test_what_can_not_learn_is_refused(given):
+    net, x, _ = problem()
+    if given == "held":
+        given = net.clamp({"x": x})
+    elif given == "no layers":
+        given = ctebm.DenseNetwork([[0, 1], [1, 0]], [0, 0], ctebm.Tanh())
+    elif given == "one matrix":
+        two = {"x": slice(0, 1), "y": slice(1, 2)}
+        given = ctebm.DenseNetwork([[0, 1], [1, 0]], [0, 0], ctebm.Tanh(), layers=two)
+    elif given == "no parameters":
+        net.W = net.b = None
+        given = net
+    with pytest.raises(
+        ValueError, match=r"expected (a whole network|a network with|couplings in layers)"
+    ):
+        ctebm.PlasticField(given)
