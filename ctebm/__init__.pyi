@@ -35,6 +35,8 @@ from .networks.nonconservative import AsymmetricNetwork as AsymmetricNetwork
 from .networks.nonconservative import FeedbackNetwork as FeedbackNetwork
 from .networks.hopfield import HopfieldNetwork as HopfieldNetwork
 from .networks.predictive import PredictiveNetwork as PredictiveNetwork
+from .networks.associative import AssociativeMemory as AssociativeMemory
+from .networks.associative import PolynomialMemory as PolynomialMemory
 from .networks.parameters import load_network as load_network
 
 from .dynamics.sde import Dynamics as Dynamics

@@ -54,6 +54,11 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         {"weights": [[[1.0]]], "biases": [[0], [0]], "activation": ctebm.SignedTanh(),
          "precisions": [1.0]},
     ),
+    "memory": (ctebm.AssociativeMemory, {"patterns": [[1.0, -1.0]], "beta": 2.0}),
+    "polynomial": (ctebm.PolynomialMemory, {"patterns": [[1.0, -1.0]], "order": 3}),
+    "hebbian": (
+        ctebm.DenseNetwork.hebbian, {"patterns": [[1.0, -1.0]], "activation": ctebm.Tanh()}
+    ),
     "asymmetric": (
         ctebm.AsymmetricNetwork,
         {"weight": [[0, 1], [-1, 0]], "bias": [0, 0], "activation": ctebm.Tanh()},

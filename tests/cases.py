@@ -170,6 +170,10 @@ def every_network() -> dict[str, ctebm.Network]:
         nets[f"errors-of-{name}"] = ErrorCoordinates(nets[name])
     held = coded.clamp({"h2": torch.full((4,), 0.3, dtype=F64), "y": torch.ones(2, dtype=F64)})
     nets["errors-of-parted-predictive"] = ErrorCoordinates(held)
+    parts = {"x": slice(0, 2), "y": slice(2, 5)}
+    nets["attention"] = ctebm.AssociativeMemory(rows(4, 5), 3.0, layers=parts)
+    nets["polynomial"] = ctebm.PolynomialMemory(rows(4, 5).sign(), 3)
+    nets["clamped-attention"] = nets["attention"].clamp({"x": torch.ones(2, dtype=F64)})
     nets["plastic"] = ctebm.PlasticNetwork(layered(ACTIVATIONS["hard"])).to_network()
     nets["clamped-quartic"] = nets["quartic"].clamp({"x": torch.ones(2, dtype=F64)})
     nets["parted-quartic"] = nets["quartic"].clamp({"h": torch.ones(1, dtype=F64)})

@@ -2,6 +2,7 @@
 
 from . import activation as activation
 from . import arrays as arrays
+from . import associative as associative
 from . import attributes as attributes
 from . import base as base
 from . import blocks as blocks

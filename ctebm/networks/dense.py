@@ -130,6 +130,52 @@ class DenseNetwork(DenseField, PairwiseNetwork):
     tensor([0.0333, 0.1667], dtype=torch.float64)
     """
 
+    @classmethod
+    def hebbian(
+        cls,
+        patterns: ArrayLike | Tensor,
+        activation: Activation | Callable[[Tensor], Tensor],
+        *,
+        dtype: torch.dtype = torch.float64,
+    ) -> Self:
+        r"""Return the classical memory (Hopfield 1982) of patterns of signs, by Hebb's rule.
+
+        .. math:: W_{ij} = \tfrac{1}{N} \sum_\mu x_{\mu i}\, x_{\mu j} \quad (i \ne j)
+
+        between signs; rates in [0, 1] are half as far apart, and take twice the weights. Biases are
+        centred, so that a pattern and its opposite are stored alike.
+
+        Parameters
+        ----------
+        patterns : array, (pattern, unit)
+            Signs, -1 and 1.
+        activation : Activation or callable
+            The firing rate; its ``rates`` tell whether signs are meant, (-1, 1), or [0, 1].
+        dtype : torch.dtype
+            Of the parameters.
+
+        Returns
+        -------
+        DenseNetwork
+            Its state is near a pattern where it has the pattern's signs. The motion of 1984,
+            :class:`~ctebm.HopfieldNetwork`, keeps them at any gain above 1.
+
+        Raises
+        ------
+        ValueError
+            For patterns that are not rows of signs.
+        """
+        X = finite_tensor(patterns, "the patterns", dtype)
+        if X.ndim != 2 or not X.numel() or not bool((X.abs() == 1).all()):
+            raise ValueError(
+                f"expected patterns as rows of -1 and 1, (pattern, unit), got shape "
+                f"{tuple(X.shape)}; take the signs of other numbers."
+            )
+        rho = as_activation(activation)
+        far = 1.0 if rho.rates[0] < 0 else 2.0  # weights between rates, for those between signs
+        W = far * X.mT @ X / X.shape[-1]
+        return cls(W.fill_diagonal_(0), X.new_zeros(len(W)), rho, dtype=dtype).centred()
+
     def coupling(self, r: Tensor) -> Tensor:
         return r @ self.weight
 

@@ -186,10 +186,20 @@ class Softplus(Activation):
 
 @dataclass(frozen=True)
 class SignedTanh(Activation):
-    r"""The hyperbolic tangent itself, :math:`\rho(s) = \tanh s`, with rates in (-1, 1).
+    r"""The hyperbolic tangent with rates in (-1, 1), :math:`\rho(s) = \tanh(g s)`.
 
     What multilayer perceptrons and predictive coding call tanh; :class:`~ctebm.Tanh` is
     :math:`(1 + \tanh s)/2`, a rate in (0, 1).
+
+    Parameters
+    ----------
+    gain : float
+        The gain `g`.
+
+    Raises
+    ------
+    ValueError
+        If the gain is not positive.
 
     Examples
     --------
@@ -198,27 +208,33 @@ class SignedTanh(Activation):
     tensor([-0.7616,  0.0000,  0.7616])
     """
 
+    gain: float = 1.0
+
     rates = (-1.0, 1.0)
-    max_slope = 1.0
-    max_curvature = 4 / math.sqrt(27)
-    analytic_strip = math.pi / 2
+
+    def __post_init__(self) -> None:
+        g = finite("gain", self.gain, above=0)
+        object.__setattr__(self, "max_slope", g)
+        object.__setattr__(self, "max_curvature", 4 * g * g / math.sqrt(27))
+        object.__setattr__(self, "analytic_strip", math.pi / (2 * g))
 
     def __call__(self, s: Tensor) -> Tensor:
-        return torch.tanh(s)
+        return torch.tanh(self.gain * s)
 
     def derivative(self, s: Tensor) -> Tensor:
-        return 1 - torch.tanh(s).square()
+        return self.gain * (1 - torch.tanh(self.gain * s).square())
 
     def rate_and_slope(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        t = torch.tanh(s)
-        return t, 1 - t.square()
+        t = torch.tanh(self.gain * s)
+        return t, self.gain * (1 - t.square())
 
     def second_derivative(self, s: Tensor) -> Tensor:
-        t = torch.tanh(s)
-        return -2 * t * (1 - t * t)
+        t = torch.tanh(self.gain * s)
+        return -2 * self.gain**2 * t * (1 - t * t)
 
     def inverse(self, rate: Tensor) -> Tensor:
-        return torch.atanh(self.check_rates(rate, closed=False))
+        return torch.atanh(self.check_rates(rate, closed=False)) / self.gain
 
     def integral(self, s: Tensor) -> Tensor:
-        return s.abs() + torch.log1p(torch.exp(-2 * s.abs())) - math.log(2)
+        z = (self.gain * s).abs()
+        return (z + torch.log1p(torch.exp(-2 * z)) - math.log(2)) / self.gain
