@@ -35,6 +35,7 @@ from .networks.nonconservative import AsymmetricNetwork as AsymmetricNetwork
 from .networks.nonconservative import FeedbackNetwork as FeedbackNetwork
 from .networks.hopfield import HopfieldNetwork as HopfieldNetwork
 from .networks.predictive import PredictiveNetwork as PredictiveNetwork
+from .networks.convolutional import ConvolutionalNetwork as ConvolutionalNetwork
 from .networks.associative import AssociativeMemory as AssociativeMemory
 from .networks.associative import PolynomialMemory as PolynomialMemory
 from .networks.parameters import load_network as load_network

@@ -174,12 +174,22 @@ def every_network() -> dict[str, ctebm.Network]:
     nets["attention"] = ctebm.AssociativeMemory(rows(4, 5), 3.0, layers=parts)
     nets["polynomial"] = ctebm.PolynomialMemory(rows(4, 5).sign(), 3)
     nets["clamped-attention"] = nets["attention"].clamp({"x": torch.ones(2, dtype=F64)})
+    raw, hard, rho = ctebm.Identity(), ctebm.HardSigmoid(lower=0), ctebm.Tanh()
+    nets["layered-mixed-kinks"] = layered([raw, hard, ctebm.HardSigmoid(), raw])
+    nets["layered-mixed"] = layered([raw, hard, rho, ctebm.Softplus()])
+    nets["clamped-layered-mixed"] = nets["layered-mixed"].clamp({"h2": rows(3, 4)})
+    for pooling in ("average", "max"):
+        maps = ctebm.ConvolutionalNetwork.random(
+            (1, 4, 4), [2], 2, [2], ctebm.Tanh(), seed=1, pooling=pooling, padding=1
+        )
+        nets[f"convolutional-{pooling}"] = maps
+        nets[f"batch-convolutional-{pooling}"] = maps.clamp({"x": rows(3, 16)})
     nets["plastic"] = ctebm.PlasticNetwork(layered(ACTIVATIONS["hard"])).to_network()
     nets["clamped-quartic"] = nets["quartic"].clamp({"x": torch.ones(2, dtype=F64)})
     nets["parted-quartic"] = nets["quartic"].clamp({"h": torch.ones(1, dtype=F64)})
     batched = (
         "layered-hard", "layered-custom", "dense-tanh", "sparse-tanh", "quartic",
-        "predictive-mixed", "predictive-generative",
+        "predictive-mixed", "predictive-generative", "layered-mixed-kinks",
     )  # fmt: skip
     for name in batched:
         size = size_of(nets[name].layers["x"])

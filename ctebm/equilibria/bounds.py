@@ -148,7 +148,7 @@ def certify_unique(network: PairwiseField | HopfieldNetwork) -> bool:
         bound = network.activation.max_slope * _spectral_norm(network.pairwise)
     elif isinstance(network, PairwiseField):
         rho, curvature = network.activation, 0.0
-        if network.box is None:
+        if rho.max_curvature > 0:
             curvature = rho.max_curvature * float(_largest_current(network, *rho.rates).max())
         bound = rho.max_slope**2 * max(0.0, _largest_eigenvalue(network)) + curvature
     else:

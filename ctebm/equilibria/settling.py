@@ -57,9 +57,8 @@ def settle(
     network : VectorField
         Its clamped inputs, if any, set the batch.
     start : array, (*batch, unit), or a record with such a ``state``, optional
-        By default what the network gives as its ``first_guess``: the state 0, which lies between
-        the kinks, or the forward pass of a predictive network. A start that is an equilibrium,
-        stable or not, is returned: ``stability`` tells which.
+        By default the network's ``first_guess``: 0, which lies between the kinks, or the forward
+        pass of predictive coding. A start that is an equilibrium, stable or not, is returned.
     tol : float, optional
         Bound on the residual at the returned point (see :class:`FixedPoints`); by default 1e-10,
         in float32 1.2e-5.

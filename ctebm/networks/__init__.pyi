@@ -7,6 +7,7 @@ from . import attributes as attributes
 from . import base as base
 from . import blocks as blocks
 from . import constants as constants
+from . import convolutional as convolutional
 from . import couplings as couplings
 from . import dense as dense
 from . import drives as drives
@@ -15,6 +16,7 @@ from . import error_coordinates as error_coordinates
 from . import held as held
 from . import hopfield as hopfield
 from . import kinks as kinks
+from . import layer_rates as layer_rates
 from . import layered as layered
 from . import layout as layout
 from . import matrices as matrices

@@ -87,6 +87,11 @@ class Box(NamedTuple):
         to_kink = torch.minimum(s - self.low, self.high - s)
         return torch.where(self.pinned(s, f), f.abs(), to_kink)
 
+    def to(self, like: Tensor) -> Box:
+        """Return the box with kinks of each unit in the dtype and on the device of a tensor."""
+        low, high = (b.to(like) if isinstance(b, Tensor) else b for b in self)
+        return Box(low, high)
+
     def of_units(self, units: Tensor) -> Box:
         """Return the box of some units by their numbers."""
         low, high = (b[units] if isinstance(b, Tensor) and b.ndim else b for b in self)

@@ -12,13 +12,14 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.networks.activation import Activation, as_activation
+from ctebm.networks.activation import Activation
 from ctebm.networks.arrays import finite_tensors
 from ctebm.networks.blocks import Blocks, product
+from ctebm.networks.layer_rates import LayerRates, rates_without
 from ctebm.networks.layout import consecutive, layer_names, without_layer
 from ctebm.networks.memory import check_matrices
 from ctebm.networks.pairwise import PairwiseField, PairwiseNetwork, affine
-from ctebm.networks.stacks import glorot_weights
+from ctebm.networks.stacks import glorot_weights, one_each
 
 _DENSE_UNITS = 100  # up to which one dense product is faster than a product a block
 
@@ -53,7 +54,7 @@ class LayeredField(PairwiseField):
         self,
         weights: Sequence[ArrayLike | Tensor],
         biases: Sequence[ArrayLike | Tensor],
-        activation: Activation | Callable[[Tensor], Tensor],
+        activation: Activation | Callable[[Tensor], Tensor] | Sequence[Any],
         dtype: torch.dtype,
     ) -> None:
         blocks = finite_tensors(weights, "weights", dtype)
@@ -80,7 +81,10 @@ class LayeredField(PairwiseField):
         self.depth = {name: len(names) - 1 - i for i, name in enumerate(names)}
         bias = torch.cat(rows, dim=-1)
         layers = consecutive(dict(zip(names, sizes, strict=True)))
-        self._set(as_activation(activation), bias, layers)
+        each = one_each(activation, len(sizes))
+        own = isinstance(activation, list | tuple)
+        rho = LayerRates(tuple(each), tuple(sizes)) if own else each[0]
+        self._set(rho, bias, layers)
 
     @property
     def biases(self) -> list[Tensor]:
@@ -118,7 +122,8 @@ class LayeredField(PairwiseField):
     def _restrict(self, clamped: str, bias: Tensor) -> Self:
         network = copy.copy(self)
         network.weights = self._blocks_without(self.weights, clamped)
-        network._set(self.activation, bias, without_layer(self.layers, clamped))
+        rho = rates_without(self.activation, list(self.layers).index(clamped))
+        network._set(rho, bias, without_layer(self.layers, clamped))
         return network
 
     def _blocks_without(self, blocks: list[Tensor | None], clamped: str) -> list[Tensor | None]:
@@ -140,8 +145,8 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
         Input first; ``weights[i]`` is ``(size_i, size_i+1)`` and serves both directions.
     biases : sequence of array
         Input first; ``biases[i]`` is ``(size_i,)``.
-    activation : Activation or callable
-        The firing rate.
+    activation : Activation, callable, or a sequence of them
+        The firing rate, one for all layers or one a layer, input first.
     dtype : torch.dtype
         Of the parameters, whatever that of the arrays: float32 weights become float64 unless this
         is ``torch.float32``.
@@ -167,7 +172,7 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
         self,
         weights: Sequence[ArrayLike | Tensor],
         biases: Sequence[ArrayLike | Tensor],
-        activation: Activation | Callable[[Tensor], Tensor],
+        activation: Activation | Callable[[Tensor], Tensor] | Sequence[Any],
         *,
         dtype: torch.dtype = torch.float64,
     ) -> None:
@@ -177,7 +182,7 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
     def random(
         cls,
         sizes: Sequence[int],
-        activation: Activation | Callable[[Tensor], Tensor],
+        activation: Activation | Callable[[Tensor], Tensor] | Sequence[Any],
         *,
         gain: float = 1.0,
         seed: int = 0,

@@ -1,5 +1,7 @@
 r"""Pairwise couplings between rates: the motion of eq. 8 and, where they are symmetric, eq. 6."""
 
+# Long because the motion of eq. 8 and the energy of eq. 6 share their closed forms.
+
 from __future__ import annotations
 
 import copy
@@ -16,6 +18,7 @@ from ctebm.networks.arrays import real_tensor
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
 from ctebm.networks.kinks import Box
+from ctebm.networks.layer_rates import rate_of_layer
 from ctebm.networks.layout import drop_units, rows_of
 from ctebm.networks.memory import check_matrices
 
@@ -61,7 +64,7 @@ class PairwiseField(VectorField):
         self.activation, self.bias = activation, bias
         self.layers = dict(layers)
         self.n_units = bias.shape[-1]
-        self.box = activation.box
+        self.box = None if activation.box is None else activation.box.to(bias)
         self.dtype, self.device = bias.dtype, bias.device
 
     @abstractmethod
@@ -84,13 +87,20 @@ class PairwiseField(VectorField):
         r"""Return the firing rates :math:`\rho(s)`; :meth:`state` is the way back."""
         return self.activation(self.as_state(s))
 
-    def state(self, rates: ArrayLike | Tensor) -> Tensor:
+    def rate_of(self, layer: str) -> Activation:
+        """Return the activation of a layer by its name, or raise ValueError if there is none."""
+        self.layer(layer)
+        return rate_of_layer(self.activation, list(self.layers).index(layer))
+
+    def state(self, rates: ArrayLike | Tensor, layer: str | None = None) -> Tensor:
         r"""Return the states :math:`s` between the kinks with :math:`\rho(s)` = `rates`.
 
         Parameters
         ----------
         rates : array
             Of any units, in the range of the activation, such as pixels in [0, 1].
+        layer : str, optional
+            Whose rates they are, where each layer has an activation of its own.
 
         Raises
         ------
@@ -99,7 +109,8 @@ class PairwiseField(VectorField):
         NotImplementedError
             If the activation has no inverse.
         """
-        return self.activation.inverse(real_tensor(rates, self.dtype, self.device))
+        rho = self.activation if layer is None else self.rate_of(layer)
+        return rho.inverse(real_tensor(rates, self.dtype, self.device))
 
     def current(self, s: Tensor) -> Tensor:
         r"""Return the currents :math:`I = b + W \rho(s)`."""
@@ -133,9 +144,14 @@ class PairwiseField(VectorField):
         check_matrices(slope)
         return slope.unsqueeze(-1) * self.dense_weight() * slope.unsqueeze(-2)
 
+    @property
+    def _is_linear(self) -> bool:
+        """Whether every rate is linear between its kinks."""
+        return self.activation.max_curvature == 0
+
     def _slope_and_diagonal(self, s: Tensor) -> tuple[Tensor, Tensor]:
         r"""Return :math:`\rho'` and :math:`1 - \rho'' I`, the diagonal of the Hessian."""
-        if self.box is not None:  # rho'' = 0, whatever the current
+        if self._is_linear:  # rho'' = 0, whatever the current
             slope = self.activation.derivative(self._in_samples(s))
             return slope, torch.ones_like(slope)
         s = self.as_state(s)
@@ -176,7 +192,7 @@ class PairwiseField(VectorField):
 
     def _received(self, name: str, x: Tensor) -> Tensor:
         """Return what every unit receives from one layer at a state."""
-        r = self.activation(x)
+        r = self.rate_of(name)(x)
         padded = r.new_zeros(*r.shape[:-1], self.bias.shape[-1])
         padded[..., self.layers[name]] = r
         return self.coupling(padded)
@@ -201,7 +217,9 @@ class PairwiseField(VectorField):
         if not isinstance(rates, Mapping | None):
             raise TypeError(f"expected rates by layer, got {rates!r}; name it: {{'x': rates}}.")
         for name, v in (rates or {}).items():
-            r[..., self.layers[name]] = self.activation.check_rates(self._of_layer(name, v, "rate"))
+            r[..., self.layers[name]] = self.rate_of(name).check_rates(
+                self._of_layer(name, v, "rate")
+            )
         network = self._map(lambda parameter: parameter)
         network._set(self.activation, -self.coupling(r), self.layers)
         return network
@@ -261,7 +279,7 @@ class PairwiseNetwork(PairwiseField, Network):  # pyright: ignore[reportIncompat
 
     def hessian_operator(self, s: Tensor) -> Callable[[Tensor], Tensor]:
         slope, diagonal = self._slope_and_diagonal(s)
-        if self.box is not None:  # the diagonal is 1
+        if self._is_linear:  # the diagonal is 1
             return lambda v: v - slope * self.coupling(slope * v)
         return lambda v: diagonal * v - slope * self.coupling(slope * v)
 
@@ -280,7 +298,7 @@ class PairwiseNetwork(PairwiseField, Network):  # pyright: ignore[reportIncompat
         own = received[..., where] / 2 + self.bias[..., where]
         network = self._restrict(name, drop_units(self.bias + received, where))
         network.constant = (
-            self.constant + x.square().sum(-1) / 2 - (self.activation(x) * own).sum(-1)
+            self.constant + x.square().sum(-1) / 2 - (self.rate_of(name)(x) * own).sum(-1)
         )
         return network
 

@@ -1,0 +1,389 @@
+r"""Convolutions and pooling as couplings of eq. 6: images in, classes out, no dense matrix.
+
+.. math:: E(s) = \tfrac12 |s|^2 - \sum_l \rho(s_{l+1}) \cdot P(K_l * \rho(s_l))
+    - \sum_l \rho(s_{l+1}) \cdot \rho(s_l) W_l - b' \rho(s)
+
+with the primitive function of Ernoult et al. (2019) and Laborieux et al. (2021): pooling `P` acts
+on what a convolution sends up, and what is sent down goes back the same way, through the transpose
+of the convolution, to all units that were averaged or to the one that was largest.
+
+Letters: state ``s``, rate ``r``, kernel ``K``, weights ``W``.
+"""
+
+# Long because its arrays are checked, drawn, clamped and multiplied by in one place.
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+from torch.nn import functional as F
+
+from ctebm.networks.activation import Activation, as_activation
+from ctebm.networks.arrays import finite_tensors, real_tensor
+from ctebm.networks.base import VectorField
+from ctebm.networks.energy import Network
+from ctebm.networks.layout import consecutive, layer_names, rows_of
+from ctebm.networks.numbers import finite, one_of, whole
+
+__all__ = ["ConvolutionalNetwork"]
+
+Pooling = Literal["average", "max", "none"]
+
+
+class ConvolutionalNetwork(Network):
+    r"""Layers of feature maps coupled by convolutions, then layers coupled all to all (eq. 6).
+
+    States are flat, ``(*batch, unit)``, feature maps in the order channel, row, column.
+
+    Parameters
+    ----------
+    kernels : sequence of array, (channels out, channels in, rows, columns)
+        Input first.
+    weights : sequence of array, (size_l, size_l+1)
+        Of the layers above the feature maps; the first from the last map, flattened.
+    biases : sequence of array
+        One for each layer, input first: ``(channel,)`` or one a unit. That of the input may be
+        None.
+    activation : Activation or callable
+        The firing rate.
+    shape : tuple of int
+        Channels, rows and columns of the input, such as ``(1, 28, 28)``.
+    pooling : {"average", "max", "none"}
+        After each convolution.
+    pool : int
+        Rows and columns that are pooled to one.
+    padding : int
+        Zeros around each map.
+    dtype : torch.dtype
+        Of the parameters.
+
+    Attributes
+    ----------
+    shapes : dict of str to tuple
+        Of the maps by layer; ``(size,)`` of the others.
+
+    Raises
+    ------
+    ValueError
+        For arrays whose shapes do not fit each other, or that are not finite and real.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> net = ctebm.ConvolutionalNetwork.random((1, 8, 8), [4], 3, [5], ctebm.HardSigmoid(), seed=0)
+    >>> net, net.shapes["h1"]
+    (ConvolutionalNetwork(x: 64, h1: 36, y: 5), (4, 3, 3))
+    >>> ctebm.settle(net.clamp({"x": [[0.2] * 64]})).stability
+    ['stable']
+    """
+
+    kernels: list[Tensor]
+    weights: list[Tensor]
+    biases: list[Tensor]
+    activation: Activation
+    shapes: dict[str, tuple[int, ...]]
+    held: dict[str, Tensor]
+
+    def __init__(
+        self,
+        kernels: Sequence[ArrayLike | Tensor],
+        weights: Sequence[ArrayLike | Tensor],
+        biases: Sequence[ArrayLike | Tensor | None],
+        activation: Activation | Callable[[Tensor], Tensor],
+        *,
+        shape: tuple[int, int, int],
+        pooling: Pooling = "average",
+        pool: int = 2,
+        padding: int = 0,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        self.pooling = one_of("pooling", pooling, get_args(Pooling))
+        self.pool, self.padding = whole("pool", pool, least=1), whole("padding", padding, least=0)
+        self.kernels = finite_tensors(list(kernels), "kernels", dtype)
+        self.weights = finite_tensors(list(weights), "weights", dtype)
+        self.activation = as_activation(activation)
+        shapes = self._shapes(tuple(whole("shape", n, least=1) for n in shape))
+        names = layer_names(len(shapes))
+        self.shapes = dict(zip(names, shapes, strict=True))
+        given = [np.zeros(1) if b is None else b for b in biases]
+        self.biases = finite_tensors(given, "biases", dtype)
+        self._check_biases()
+        self._sizes = {name: int(np.prod(of)) for name, of in self.shapes.items()}
+        super().__init__(layers=consecutive(self._sizes))
+        self.box, self.dtype, self.device = self.activation.box, dtype, torch.device("cpu")
+        self._hold({})
+
+    @classmethod
+    def random(
+        cls,
+        shape: tuple[int, int, int],
+        channels: Sequence[int],
+        kernel: int,
+        sizes: Sequence[int],
+        activation: Activation | Callable[[Tensor], Tensor],
+        *,
+        gain: float = 1.0,
+        seed: int = 0,
+        pooling: Pooling = "average",
+        pool: int = 2,
+        padding: int = 0,
+        dtype: torch.dtype = torch.float64,
+    ) -> Self:
+        r"""Draw Glorot kernels and weights, uniform in :math:`\pm g\sqrt{6/(n_{in} + n_{out})}`.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Channels, rows and columns of the input.
+        channels : sequence of int
+            Of each convolution.
+        kernel : int
+            Rows and columns of the kernels.
+        sizes : sequence of int
+            Units of the layers above the maps; the last is the output.
+        activation, pooling, pool, padding, dtype
+            As for the class.
+        gain : float
+            The factor `g`.
+        seed : int
+            Root seed.
+
+        Returns
+        -------
+        ConvolutionalNetwork
+            With biases of 0.
+
+        Raises
+        ------
+        ValueError
+            For sizes that do not fit, or a gain that is negative or not finite.
+        """
+        gain, kernel = finite("gain", gain, low=0), whole("kernel", kernel, least=1)
+        draw = np.random.default_rng(whole("seed", seed, least=0))
+        maps = [
+            whole("shape", shape[0], least=1),
+            *(whole("channels", c, least=1) for c in channels),
+        ]
+        kernels = []
+        for below, above in pairwise(maps):
+            limit = gain * np.sqrt(6 / ((below + above) * kernel**2))
+            kernels.append(draw.uniform(-limit, limit, (above, below, kernel, kernel)))
+        rate = as_activation(activation)
+        options: dict[str, Any] = {
+            "shape": shape, "pooling": pooling, "pool": pool, "padding": padding, "dtype": dtype
+        }  # fmt: skip
+        one = [*([None] * len(maps))]
+        last = cls(kernels, [], one, rate, **options).shapes["y"] if kernels else shape
+        flat = [int(np.prod(last)), *(whole("size", n, least=1) for n in sizes)]
+        weights = []
+        for m, n in pairwise(flat):
+            limit = gain * np.sqrt(6 / (m + n))
+            weights.append(draw.uniform(-limit, limit, (m, n)))
+        return cls(kernels, weights, [*one, *([None] * len(sizes))], rate, **options)
+
+    @property
+    def drives(self) -> dict[str, str]:
+        """The layer that each parameter drives: the one nearer the output."""
+        names, n = list(self.shapes), len(self.kernels)
+        kernels = {f"kernels.{i}": names[i + 1] for i in range(n)}
+        weights = {f"weights.{i}": names[n + i + 1] for i in range(len(self.weights))}
+        return kernels | weights | {f"biases.{i}": name for i, name in enumerate(names)}
+
+    def rate(self, s: Tensor) -> Tensor:
+        r"""Return the firing rates :math:`\rho(s)`; :meth:`state` is the way back."""
+        return self.activation(self.as_state(s))
+
+    def state(self, rates: ArrayLike | Tensor) -> Tensor:
+        """Return the states of rates, flat, such as pixels; maps may keep their dimensions.
+
+        Parameters
+        ----------
+        rates : array, (*batch, unit) or (*batch, channel, row, column)
+            In the range of the activation; four dimensions or more are maps.
+        """
+        r = real_tensor(rates, self.dtype, self.device)
+        return self.activation.inverse(r.flatten(-3) if r.ndim >= 4 else r)
+
+    def energy(self, s: Tensor) -> Tensor:
+        s = self._in_samples(s)
+        states = self._states(s)
+        r = [self.activation(u) for u in states]
+        E = s.new_zeros(s.shape[:-1])
+        for l, u in enumerate(states):
+            E = E + u.square().sum(-1) / 2 - (self._bias(l) * r[l]).sum(-1)
+            if l:
+                E = E - (r[l] * self._sent_up(l - 1, r[l - 1])).sum(-1)
+        return E
+
+    def force(self, s: Tensor) -> Tensor:
+        s = self._in_samples(s)
+        states = self._states(s)
+        currents = self._currents([self.activation(u) for u in states])
+        free = [
+            self.activation.derivative(states[l]) * current - states[l]
+            for l, current in currents.items()
+        ]
+        return torch.cat([s[..., :0], *free], -1)
+
+    def hessian_product(self, s: Tensor, v: Tensor) -> Tensor:
+        return self.hessian_operator(s)(v)
+
+    def hessian_operator(self, s: Tensor) -> Callable[[Tensor], Tensor]:
+        s = self._in_samples(s)
+        states, rho = self._states(s), self.activation
+        rates = [rho(u) for u in states]
+        currents = self._currents(rates)
+        slopes = {l: rho.derivative(states[l]) for l in currents}
+        own = {l: 1 - rho.second_derivative(states[l]) * I for l, I in currents.items()}
+
+        def multiply(v: Tensor) -> Tensor:
+            parts = self._states(self.as_state(v).expand_as(s))
+            dots = {l: slopes[l] * parts[l] for l in currents}
+            found = {l: own[l] * parts[l] for l in currents}
+            for l in range(len(states) - 1):
+                if l in dots and l + 1 in dots:
+                    back = torch.func.vjp(lambda r, l=l: self._coupled(l, r), rates[l])[1]
+                    up = torch.func.jvp(
+                        lambda r, l=l: self._coupled(l, r), (rates[l],), (dots[l],)
+                    )[1]
+                    found[l + 1] = found[l + 1] - slopes[l + 1] * up
+                    found[l] = found[l] - slopes[l] * back(dots[l + 1])[0]
+            return torch.cat([s[..., :0], *found.values()], -1)
+
+        return multiply
+
+    @property
+    def batch(self) -> torch.Size:
+        return torch.broadcast_shapes(*(x.shape[:-1] for x in self.held.values()))
+
+    def samples(self, batch: torch.Size, rows: Tensor) -> Self:
+        if not self.batch:
+            return self
+        other = copy.copy(self)
+        other._hold({name: rows_of(x, batch, rows) for name, x in self.held.items()})
+        return other
+
+    def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> Self:
+        found = self._layer_states(states)
+        other = copy.copy(self)
+        other._hold(self.held | found)
+        return other
+
+    @property
+    def origin(self) -> tuple[VectorField, dict[str, Tensor]]:
+        if not self.held:
+            return self, {}
+        whole_network = copy.copy(self)
+        whole_network._hold({})
+        return whole_network, dict(self.held)
+
+    def _hold(self, held: dict[str, Tensor]) -> None:
+        """Hold layers, and keep what they send up, which no longer changes."""
+        self.held = held
+        free = {name: n for name, n in self._sizes.items() if name not in held}
+        self.layers, self.n_units = consecutive(free), sum(free.values())
+        names = list(self.shapes)
+        self._from_held = {
+            l: self._coupled(l, self.activation(held[name]))
+            for l, name in enumerate(names[:-1])
+            if name in held
+        }
+
+    def _states(self, s: Tensor) -> list[Tensor]:
+        """Return the states of all layers, held ones too, input first."""
+        batch = s.shape[:-1]
+        return [
+            s[..., self.layers[name]] if name in self.layers else self.held[name].expand(*batch, -1)
+            for name in self.shapes
+        ]
+
+    def _currents(self, r: list[Tensor]) -> dict[int, Tensor]:
+        """Return the current of each free layer by its place."""
+        names = list(self.shapes)
+        free = [l for l, name in enumerate(names) if name in self.layers]
+        found = {l: self._bias(l).expand_as(r[l]) for l in free}
+        for l in range(len(names) - 1):
+            if l in found:
+                up, back = torch.func.vjp(lambda q, l=l: self._coupled(l, q), r[l])[:2]
+                found[l] = found[l] + back(r[l + 1])[0]
+            elif l + 1 in found:
+                up = self._sent_up(l, r[l])
+            else:
+                continue
+            if l + 1 in found:
+                found[l + 1] = found[l + 1] + up
+        return found
+
+    def _sent_up(self, l: int, r: Tensor) -> Tensor:
+        return self._from_held[l] if l in self._from_held else self._coupled(l, r)
+
+    def _coupled(self, l: int, r: Tensor) -> Tensor:
+        """Return what rates of the layer in place `l` send to the next one."""
+        if l >= len(self.kernels):
+            return r @ self.weights[l - len(self.kernels)]
+        shape = list(self.shapes.values())[l]
+        maps = self._pooled(F.conv2d(r.reshape(-1, *shape), self.kernels[l], padding=self.padding))
+        return maps.reshape(*r.shape[:-1], -1)
+
+    def _pooled(self, maps: Tensor) -> Tensor:
+        if self.pooling == "none":
+            return maps
+        pool = F.avg_pool2d if self.pooling == "average" else F.max_pool2d
+        return pool(maps, self.pool)
+
+    def _bias(self, l: int) -> Tensor:
+        """Return the biases of a layer, one a unit, or one for all."""
+        shape, b = list(self.shapes.values())[l], self.biases[l]
+        if len(shape) == 3 and b.shape == shape[:1]:
+            return b.repeat_interleave(shape[1] * shape[2])
+        return b.reshape(-1)
+
+    def _shapes(self, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """Return the shape of each layer, or refuse kernels and weights that do not fit."""
+        shapes = [shape]
+        for i, K in enumerate(self.kernels):
+            if K.ndim != 4 or K.shape[1] != shapes[-1][0]:
+                raise ValueError(
+                    f"expected kernels[{i}] of shape (channels out, {shapes[-1][0]}, rows, "
+                    f"columns), got {tuple(K.shape)}."
+                )
+            rows, columns = (n + 2 * self.padding - k + 1 for n, k in
+                             zip(shapes[-1][1:], K.shape[2:], strict=True))  # fmt: skip
+            if self.pooling != "none":
+                rows, columns = rows // self.pool, columns // self.pool
+            if min(rows, columns) < 1:
+                raise ValueError(
+                    f"expected maps that kernels[{i}] and the pooling leave something of, got "
+                    f"{shapes[-1]}; use smaller kernels, more padding, or fewer layers."
+                )
+            shapes.append((K.shape[0], rows, columns))
+        for i, W in enumerate(self.weights):
+            n = int(np.prod(shapes[-1]))
+            if W.ndim != 2 or W.shape[0] != n:
+                raise ValueError(
+                    f"expected weights[{i}] of shape ({n}, size), got {tuple(W.shape)}."
+                )
+            shapes.append((W.shape[1],))
+        if len(shapes) < 2:
+            raise ValueError("expected a kernel or weights, got neither.")
+        return shapes
+
+    def _check_biases(self) -> None:
+        if len(self.biases) != len(self.shapes):
+            raise ValueError(
+                f"expected one array of biases for each of the {len(self.shapes)} layers, the "
+                f"input too, got {len(self.biases)}."
+            )
+        for i, (b, shape) in enumerate(zip(self.biases, self.shapes.values(), strict=True)):
+            fitting = {(1,), shape, (int(np.prod(shape)),), shape[:1]}
+            if tuple(b.shape) not in fitting:
+                raise ValueError(
+                    f"expected biases[{i}] of shape {shape[:1]} or {shape}, got {tuple(b.shape)}."
+                )

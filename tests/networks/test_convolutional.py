@@ -1,0 +1,122 @@
+"""Convolutional eq. 6: against the energy written down anew, and against dense weights."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import ctebm
+
+F64 = torch.float64
+
+
+def net(pooling="average", rho=None, **options):
+    rho = rho or ctebm.Tanh()
+    return ctebm.ConvolutionalNetwork.random(
+        (2, 9, 8), [3, 4], 2, [5, 3], rho, seed=2, pooling=pooling, **options
+    )
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, dtype=F64, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("pooling", ["average", "max", "none"])
+def test_the_energy_is_that_of_the_primitive_function(pooling):
+    one = net(pooling)
+    s = draw(3, one.n_units)
+    r = (1 + torch.tanh(s)) / 2
+    pool = {"average": F.avg_pool2d, "max": F.max_pool2d, "none": lambda m, _: m}[pooling]
+    x, h3, h2, h1, y = (r[:, w] for w in one.layers.values())
+    coupled = 0.0
+    for below, shape, K, above in ((x, (2, 9, 8), one.kernels[0], h3),
+                                   (h3, one.shapes["h3"], one.kernels[1], h2)):  # fmt: skip
+        maps = pool(F.conv2d(below.reshape(3, *shape), K), 2)
+        coupled = coupled + (maps.flatten(1) * above).sum(-1)
+    coupled = coupled + ((h2 @ one.weights[0]) * h1).sum(-1) + ((h1 @ one.weights[1]) * y).sum(-1)
+    torch.testing.assert_close(one.energy(s), s.square().sum(-1) / 2 - coupled)
+
+
+def test_without_a_kernel_it_is_the_layered_network():
+    weights = [draw(6, 4) / 3, draw(4, 2, seed=1) / 3]
+    biases = [torch.zeros(6), draw(4, seed=2), draw(2, seed=3)]
+    one = ctebm.ConvolutionalNetwork([], weights, biases, ctebm.HardSigmoid(), shape=(1, 2, 3))
+    other = ctebm.LayeredNetwork(weights, biases, ctebm.HardSigmoid())
+    s = draw(4, 12)
+    torch.testing.assert_close(one.force(s), other.force(s))
+    x = {"x": draw(3, 6) / 4}
+    torch.testing.assert_close(
+        ctebm.settle(one.clamp(x), tol=1e-12).state, ctebm.settle(other.clamp(x), tol=1e-12).state
+    )
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+def test_first_arrival_is_back_propagation_between_the_kinks(pooling):
+    """rho'' = 0 between the kinks, so that the chain gradient arrives to rounding."""
+    one = net(pooling, ctebm.HardSigmoid(), gain=0.2)
+    x, target = 0.1 * draw(2, 144), 0.1 * draw(2, 3, seed=1)
+    record = ctebm.correspondence(one, x, target, eps=0.3, n_steps=6)
+    free, chain = record.fixed.network, record.chain
+    responsive = record.responsive
+    for k, where in enumerate(reversed(free.layers.values())):
+        moved = record.displacement[:, 0, k + 1, where]
+        expected = -(0.3 ** (k + 1)) * chain[:, where]
+        at = responsive[:, where]
+        torch.testing.assert_close(moved[at], expected[at], rtol=1e-9, atol=1e-15)
+
+
+def test_kernel_gradients_are_those_of_autograd():
+    one = net("max", ctebm.Tanh(), gain=0.5)
+    x, target = draw(1, 144) / 3, draw(1, 3, seed=4) / 3
+    free = one.clamp({"x": x})
+    fixed = ctebm.settle(free, tol=1e-12)
+    g = ctebm.chain_gradient(free, fixed, target)
+    K = one.kernels[1].clone().requires_grad_()
+    other = one.clamp({"x": x})
+    other.kernels = [one.kernels[0], K]
+    where = free.layers[one.drives["kernels.1"]]
+    expected = torch.autograd.grad((other.force(fixed.state) * g)[..., where].sum(), K)[0]
+    assert expected.shape == K.shape and bool(expected.any())
+    found = ctebm.parameter_gradient(one, x, fixed, target).by_name["kernels.1"]
+    torch.testing.assert_close(found[0], expected, rtol=1e-10, atol=1e-12)
+
+
+def test_images_of_28_by_28_settle_in_batches():
+    one = ctebm.ConvolutionalNetwork.random(
+        (1, 28, 28), [6, 8], 5, [10], ctebm.HardSigmoid(), gain=0.5, seed=1
+    )
+    images = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0), dtype=F64)
+    states = one.state(images)
+    assert states.shape == (4, 784) and one.shapes["h1"] == (8, 4, 4)
+    points = ctebm.settle(one.clamp({"x": states})).raise_for_status()
+    assert points.stability == ["stable"] * 4
+
+
+def test_biases_are_one_a_channel_or_one_a_unit():
+    K, b = draw(3, 1, 2, 2), draw(3, seed=1)
+    options = {"shape": (1, 4, 4), "pooling": "none"}
+    one = ctebm.ConvolutionalNetwork([K], [], [None, b], ctebm.Tanh(), **options)
+    each = b[:, None, None].expand(3, 3, 3)
+    other = ctebm.ConvolutionalNetwork([K], [], [None, each], ctebm.Tanh(), **options)
+    s = draw(2, 43)
+    torch.testing.assert_close(one.force(s), other.force(s))
+
+
+@pytest.mark.parametrize(
+    "kernels, weights, biases, message",
+    [
+        ([torch.ones(2, 3, 2, 2)], [], [None, None], "kernels\\[0\\] of shape"),
+        ([torch.ones(2, 1, 9, 9)], [], [None, None], "leave something"),
+        ([torch.ones(2, 1, 2, 2)], [torch.ones(5, 2)], [None] * 3, "weights\\[0\\] of shape"),
+        ([torch.ones(2, 1, 2, 2)], [], [None], "one array of biases"),
+        ([torch.ones(2, 1, 2, 2)], [], [None, torch.ones(7)], "biases\\[1\\] of shape"),
+        ([], [], [None], "neither"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(kernels, weights, biases, message):
+    with pytest.raises(ValueError, match=message):
+        ctebm.ConvolutionalNetwork(kernels, weights, biases, ctebm.Tanh(), shape=(1, 4, 4))
+
+
+def test_an_unknown_pooling_is_refused():
+    with pytest.raises(ValueError, match="pooling"):
+        net("sum")
