@@ -1,6 +1,6 @@
 """What finding and linearising equilibria costs, beside the plain methods.
 
-    python benchmarks/equilibria.py [--only settle flow dense ring deep search adam] [--repeats 9]
+    python benchmarks/equilibria.py [--only settle flow dense ring deep predictive search adam] [--repeats 9]
 
 Times are medians of processor time on one thread, methods interleaved; `ratio` is to the best plain
 method of the same case that converges. Goals stand beside what they bound, and the command exits 1
@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from unittest.mock import patch
 
@@ -23,7 +24,10 @@ import torch
 import xarray as xr
 
 import ctebm
+from ctebm.equilibria.predictive_errors import descend_in_errors
+from ctebm.equilibria.rows import Rows
 from ctebm.equilibria.search import search as from_starts
+from ctebm.networks.error_coordinates import ErrorCoordinates
 
 Row = tuple[str, str, float, str]
 
@@ -168,6 +172,61 @@ def deep(repeats: int) -> Iterator[Row]:
     yield case, "peak memory beyond the weights", _peak() - before, "GB"
 
 
+def predictive(repeats: int) -> Iterator[Row]:
+    """Predictive coding of tanh layers, clamped and nudged: passes down and up to 1e-8."""
+    for sizes in ([10, 20, 20, 20, 20, 5], [50] * 12):
+        draw = np.random.default_rng(0)
+        weights = [draw.standard_normal(mn) / np.sqrt(mn[0]) for mn in pairwise(sizes)]
+        biases = [np.zeros(n) for n in sizes]
+        net = ctebm.PredictiveNetwork(weights, biases, ctebm.SignedTanh())
+        x, target = (draw.standard_normal((1, n)) for n in (sizes[0], sizes[-1]))
+        free = net.clamp({"x": x})
+        for arrival, one in (
+            ("clamped", free.clamp({"y": target})),
+            ("nudged by 1", free.nudged(target, 1.0)),
+            ("nudged by 0.1", free.nudged(target, 0.1)),
+        ):
+            case = f"{len(sizes) - 2} layers of {sizes[1]}, {arrival}"
+            s, passes = _by_errors(one)
+            largest = float(torch.linalg.eigvalsh(one.hessian(s))[0, -1])
+            yield case, "errors: passes", passes, ""
+            yield case, "gradient descent: passes", _by_descent(one, 1 / largest), ""
+
+
+def _by_errors(network: ctebm.PredictiveNetwork) -> tuple[torch.Tensor, int]:
+    """Settle in the coordinates of the errors; a force and a product are a pass each."""
+    passes, force, operator = (
+        [],
+        ErrorCoordinates.energy_and_force,
+        ErrorCoordinates.hessian_operator,
+    )
+
+    def counted_force(self, s):
+        passes.append(1)
+        return force(self, s)
+
+    def counted_operator(self, s):
+        multiply = operator(self, s)
+        return lambda v: (passes.append(1), multiply(v))[1]
+
+    with (
+        patch.object(ErrorCoordinates, "energy_and_force", counted_force),
+        patch.object(ErrorCoordinates, "hessian_operator", counted_operator),
+    ):
+        s, _ = descend_in_errors(Rows.of(network, network.batch), network.first_guess(), 1e-8, 1000)
+    return s, len(passes)
+
+
+def _by_descent(network: ctebm.PredictiveNetwork, step: float, at_most: int = 100_000) -> int:
+    s = network.first_guess()
+    for n in range(at_most):
+        f = network.force(s)
+        if float(f.abs().max()) <= 1e-8:
+            return n + 1
+        s = s + step * f
+    return at_most
+
+
 def search(repeats: int) -> Iterator[Row]:
     """100 random nets of 6 hard sigmoids: the search against all 3^6 patterns."""
     missed = {"stable": 0, "any": 0}
@@ -255,7 +314,7 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
-SECTIONS = {f.__name__: f for f in (settle, flow, dense, ring, deep, search, adam)}
+SECTIONS = {f.__name__: f for f in (settle, flow, dense, ring, deep, predictive, search, adam)}
 
 
 def main() -> None:
