@@ -1,6 +1,7 @@
 """What finding and linearising equilibria costs, beside the plain methods.
 
-    python benchmarks/equilibria.py [--only settle flow dense ring deep predictive search adam] [--repeats 9]
+    python benchmarks/equilibria.py [--only settle flow dense ring deep predictive search adam]
+                                    [--repeats 9]
 
 Times are medians of processor time on one thread, methods interleaved; `ratio` is to the best plain
 method of the same case that converges. Goals stand beside what they bound, and the command exits 1
