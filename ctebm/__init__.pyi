@@ -75,6 +75,7 @@ from .early_inference.gradients import implicit_gradient as implicit_gradient
 from .early_inference.through_time import bptt_gradient as bptt_gradient
 from .early_inference.parameter_gradients import parameter_gradient as parameter_gradient
 from .early_inference.parameter_gradients import ParameterGradient as ParameterGradient
+from .early_inference.nudged import nudged as nudged
 from .early_inference.laws import first_arrival_coefficient as first_arrival_coefficient
 from .early_inference.laws import continuous_coefficient as continuous_coefficient
 from .early_inference.laws import discretisation_error as discretisation_error

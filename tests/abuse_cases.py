@@ -130,6 +130,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
          "max_points": 5, "tol": 1e-10},
     ),
     "chain": (ctebm.chain_gradient, {"network": FREE, "state": REST, "target": Y}),
+    "nudged network": (ctebm.nudged, {"network": FREE, "target": Y, "beta": 0.1, "cost": None}),
     "implicit": (ctebm.implicit_gradient, {"network": FREE, "state": REST, "target": Y}),
     "bptt": (
         ctebm.bptt_gradient,

@@ -3,6 +3,7 @@
 from . import after_arrival as after_arrival
 from . import arrivals as arrivals
 from . import correspondence_dataset as correspondence_dataset
+from . import costs as costs
 from . import crossings as crossings
 from . import displacement as displacement
 from . import drive as drive
@@ -16,6 +17,7 @@ from . import measurement as measurement
 from . import metrics as metrics
 from . import noise_laws as noise_laws
 from . import nudge_laws as nudge_laws
+from . import nudged as nudged
 from . import outcomes as outcomes
 from . import parameter_gradients as parameter_gradients
 from . import plan as plan

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.dynamics.threads import small_on_one_thread
+from ctebm.early_inference.costs import CostFunction, target_of_cost
 from ctebm.early_inference.targets import state_and_target
 from ctebm.equilibria.kkt import pinned_units
 from ctebm.equilibria.linear_systems import conjugate_gradients, positive_definite
@@ -83,6 +84,7 @@ def chain_gradient(
     state: StateLike,
     target: ArrayLike | Tensor,
     one_sided: bool = True,
+    cost: CostFunction | None = None,
 ) -> Tensor:
     r"""Back-propagate the prediction error from layer to layer at an equilibrium.
 
@@ -107,6 +109,9 @@ def chain_gradient(
     one_sided : bool
         Whether a pinned output passes the error on if its target pulls it into the box, as it
         does when driven (eq. 12) or clamped; False is for a weak nudge, which leaves it pinned.
+    cost : callable, optional
+        :math:`C(y, y^*)` of each sample, ``(*batch)``, of output states and targets; by default
+        the squared error. Then :math:`g_0 = \partial C/\partial y`.
 
     Returns
     -------
@@ -130,6 +135,7 @@ def chain_gradient(
     tensor([-0.1200, -0.3000], dtype=torch.float64)
     """
     s, target = state_and_target(network, state, target)
+    target = target_of_cost(network, s, target, cost)
     return _chain(network, s, target, one_sided, network.adjoint_product)
 
 
@@ -211,7 +217,12 @@ def back_propagate(
 
 
 @small_on_one_thread()
-def implicit_gradient(network: VectorField, state: StateLike, target: ArrayLike | Tensor) -> Tensor:
+def implicit_gradient(
+    network: VectorField,
+    state: StateLike,
+    target: ArrayLike | Tensor,
+    cost: CostFunction | None = None,
+) -> Tensor:
     r"""Solve :math:`-J' g = \partial C / \partial s` on the unpinned units, without a matrix.
 
     `J` is the Jacobian of the force, so that :math:`-J' = H` where the force has an energy: then
@@ -229,6 +240,8 @@ def implicit_gradient(network: VectorField, state: StateLike, target: ArrayLike 
         A stable equilibrium.
     target : array, (*batch, output unit)
         The target states :math:`y^*`.
+    cost : callable, optional
+        As for :func:`chain_gradient`.
 
     Returns
     -------
@@ -252,6 +265,7 @@ def implicit_gradient(network: VectorField, state: StateLike, target: ArrayLike 
     tensor([-0.1429, -0.3571], dtype=torch.float64)
     """
     s, target = state_and_target(network, state, target)
+    target = target_of_cost(network, s, target, cost)
     right = output_error(network, s, target)
     free = (~pinned_units(network, s)).to(s.dtype).expand_as(right)
     if isinstance(network, Network):

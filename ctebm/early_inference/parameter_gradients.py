@@ -5,7 +5,6 @@ Letters: state ``s``, rate ``r``, adjoint ``g``, parameter :math:`\theta`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -15,6 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.dynamics.threads import small_on_one_thread
+from ctebm.early_inference.costs import CostFunction, target_of_cost
 from ctebm.early_inference.drives import drives_of
 from ctebm.early_inference.force_products import (
     driven_products,
@@ -32,7 +32,6 @@ from ctebm.early_inference.through_time import bptt_gradient
 from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.drives import named_tensors, with_leaves
 from ctebm.networks.layered import LayeredField, LayeredNetwork
-from ctebm.networks.layout import broadcast
 from ctebm.networks.nonconservative import FeedbackNetwork
 from ctebm.networks.numbers import one_of, whole
 
@@ -44,7 +43,6 @@ __all__ = [
     "target_of_cost",
 ]
 
-CostFunction = Callable[[Tensor, Tensor], Tensor]
 Which = Literal["chain", "chain_feedback", "implicit", "bptt"]
 
 _CHAINS = {"chain": chain_gradient, "chain_feedback": chain_feedback}
@@ -186,45 +184,6 @@ def parameter_gradient(
     if isinstance(network, LayeredNetwork | FeedbackNetwork):
         return _of_layers(network, inputs, s, g, whole=which not in _CHAINS)
     return _of_any(network, inputs, s, g, whole=which not in _CHAINS)
-
-
-def target_of_cost(
-    network: VectorField, s: Tensor, target: Tensor, cost: CostFunction | None
-) -> Tensor:
-    """Return the target whose squared error has the slope of the cost at the output's state.
-
-    Parameters
-    ----------
-    network : VectorField
-        Its last layer is the output.
-    s : Tensor, (*batch, unit)
-        States.
-    target : Tensor, (*batch, output unit)
-        Targets of the cost.
-    cost : callable or None
-        As for :func:`parameter_gradient`.
-
-    Raises
-    ------
-    ValueError
-        For a cost that is not one number for each sample.
-    """
-    if cost is None:
-        return target
-    y = s[..., network.layers[network.output]]
-    y = y.expand(*broadcast(states=y.shape[:-1], targets=target.shape[:-1]), -1)
-
-    def total(y: Tensor) -> Tensor:
-        C = cost(y, target)
-        if not isinstance(C, Tensor) or C.shape != y.shape[:-1]:
-            got = tuple(C.shape) if isinstance(C, Tensor) else type(C).__name__
-            raise ValueError(
-                f"expected a cost of shape {tuple(y.shape[:-1])}, one for each sample, got {got}; "
-                "sum over the last dimension only."
-            )
-        return C.sum()
-
-    return y - torch.func.grad(total)(y)
 
 
 def _of_any(

@@ -18,7 +18,7 @@ from ctebm.networks.hopfield import HopfieldNetwork
 from ctebm.networks.kinks import Box
 from ctebm.networks.pairwise import PairwiseField, PairwiseNetwork
 
-__all__ = ["Bounds", "certify_unique", "checked_bounds", "state_bounds"]
+__all__ = ["Bounds", "bounds_are_known", "certify_unique", "checked_bounds", "state_bounds"]
 
 Bounds = tuple[Tensor | float, Tensor | float]
 
@@ -48,6 +48,16 @@ def state_bounds(network: VectorField) -> tuple[Tensor, Tensor]:
     if reach is None or not bool(torch.isfinite(reach).all()):
         reach = _guessed_reach(network, ones)
     return torch.maximum(box[0], -reach), torch.minimum(box[1], reach)
+
+
+def bounds_are_known(network: VectorField) -> bool:
+    """Return whether :func:`state_bounds` are proved, and not guessed from where states settle."""
+    ones = torch.ones(count_units(network), dtype=network.dtype, device=network.device)
+    box = (network.box or Box(-np.inf, np.inf)).each(ones)
+    if all(bool(torch.isfinite(kinks).all()) for kinks in box):
+        return True
+    reach = _largest_state(network)
+    return reach is not None and bool(torch.isfinite(reach).all())
 
 
 def _largest_state(network: VectorField) -> Tensor | None:

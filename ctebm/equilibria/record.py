@@ -143,11 +143,13 @@ class FixedPoints(SampledRecord):
 
         By the degree of :math:`s - R(s)`, or of :math:`s - \mathrm{clip}(I)` on the box with
         pinned units left out of the index. It can be 1 by chance when pairs are missing, and
-        differs from 1 whenever a single one is. It proves nothing for a motion of the user's own:
-        the sum over all may be another number, and the bounds of the search are a guess (see
-        :func:`~ctebm.equilibria.bounds.state_bounds`). None if a point is degenerate or has no
-        margin.
+        differs from 1 whenever a single one is. For a motion of the user's own the sum over all
+        may be another number, such as 0 for phases. None if a point is degenerate or has no
+        margin, and where the search guessed how far to look (see
+        :func:`~ctebm.equilibria.bounds.state_bounds`): give ``bounds`` to have it.
         """
+        if self.settings.get("bounds") == "guessed":
+            return None
         if any(kind not in ("stable", "saddle") for kind in self.stability):
             return None
         return sum((-1) ** k for k in self._inertia[0])

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ctebm.dynamics.threads import small_on_one_thread
-from ctebm.equilibria.bounds import Bounds, checked_bounds, state_bounds
+from ctebm.equilibria.bounds import Bounds, bounds_are_known, checked_bounds, state_bounds
 from ctebm.equilibria.catalogue import Catalogue
 from ctebm.equilibria.enumeration import can_enumerate, enumerated
 from ctebm.equilibria.kkt import check_tolerance, project
@@ -73,7 +73,8 @@ def find_fixed_points(
         to rounding.
     bounds : tuple of float or Tensor, optional
         Lowest and highest start of each unit; by default those of
-        :func:`~ctebm.equilibria.bounds.state_bounds`.
+        :func:`~ctebm.equilibria.bounds.state_bounds`, which are a guess for a user's own motion
+        without kinks: then no ``index_sum`` is given.
 
     Returns
     -------
@@ -109,7 +110,10 @@ def find_fixed_points(
     network = single(network)
     tol = check_tolerance(tol, network.dtype)
     points = search(network, n_starts, seed, tol, bounds).points()
-    return replace(points, settings={"n_starts": n_starts, "seed": str(seed)})
+    known = bounds_are_known(network)
+    found_in = "given" if bounds is not None else "known" if known else "guessed"
+    settings = {"n_starts": n_starts, "seed": str(seed), "bounds": found_in}
+    return replace(points, settings=settings)
 
 
 def search(

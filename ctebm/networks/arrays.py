@@ -232,7 +232,7 @@ def is_row_of_integers(value: Any) -> bool:
     try:
         array = np.asarray(value)
         return array.ndim == 1 and array.dtype.kind in "iu"
-    except ValueError:  # rows of different lengths
+    except (TypeError, ValueError):  # rows of different lengths, and what is no array
         return False
 
 

@@ -144,7 +144,8 @@ def test_users_motion():
     expected = torch.tensor([[-1.0, -1], [0, 0], [1, 1]], dtype=torch.float64)
     assert torch.allclose(points.state, expected, atol=1e-12)
     assert points.stability == ["stable", "saddle", "stable"]
-    assert points.index_sum == 1
+    assert points.index_sum is None  # how far to look was a guess
+    assert find_fixed_points(Cubic(2), n_starts=40, bounds=(-2.0, 2.0)).index_sum == 1
 
 
 def test_a_minimum_that_is_far_away():
