@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+
+import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
@@ -9,7 +12,7 @@ from scipy import stats
 
 from ctebm.figures.panels import Panel, Series, panel_figure
 
-__all__ = ["claims", "mean_interval", "sweep_figure"]
+__all__ = ["claims", "inline_svg", "mean_interval", "sweep_figure"]
 
 _SEED = "seed"  # the axis of replicates
 _CONFIDENCE = 0.95
@@ -68,6 +71,28 @@ def sweep_figure(dataset: xr.Dataset) -> Figure:
     see += "".join(f"{axis} = {value}. " for axis, value in fixed.items())
     see += f"{missing} of {dataset.status.size} points are missing." if missing else ""
     return panel_figure(panels, question=str(dataset.attrs.get("title", "")), see=see.strip())
+
+
+def inline_svg(figure: Figure) -> str:
+    """Return a figure as an SVG that can stand inside HTML; equal figures are equal.
+
+    Parameters
+    ----------
+    figure : Figure
+        What to draw.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from ctebm.figures.sweeps import inline_svg
+    >>> inline_svg(Figure())[:4]
+    '<svg'
+    """
+    text = io.StringIO()
+    undated = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    with mpl.rc_context({"svg.hashsalt": "ctebm"}):
+        figure.savefig(text, format="svg", metadata=undated)
+    return text.getvalue()[text.getvalue().index("<svg") :]
 
 
 def claims(dataset: xr.Dataset) -> dict[str, xr.Dataset]:

@@ -1,7 +1,7 @@
 """``python studies/NAME.py sweep``: a study over its settings, on a core or a cluster.
 
 ``sweep --grid gain=0.25:3:12 --replicates 20 --out results/x.zarr`` begins or goes on;
-``sweep status``, ``verify`` and ``export`` take the path of the store.
+``sweep status``, ``verify``, ``export`` and ``report`` take the path of the store.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def sweep_command(
         For a mistake, as one sentence.
     """
     study = settings_type, run, judge
-    commands = {"status": _status, "verify": _verify, "export": _export}
+    commands = {"status": _status, "verify": _verify, "export": _export, "report": _html}
     if words and words[0] in commands:
         return commands[words[0]](study, words[1:])
     given, rest = _parser().parse_known_args(words)
@@ -67,7 +67,7 @@ def sweep_command(
 def _parser() -> Parser:
     parser = Parser(
         prog=f"python {sys.argv[0]} sweep",
-        usage="%(prog)s [flags] [flags of the study]  |  status|verify|export PATH",
+        usage="%(prog)s [flags] [flags of the study]  |  status|verify|export|report PATH",
         description="Sweep a study over its settings; a sweep that is there goes on.",
         epilog=f"Example: python {sys.argv[0]} {_EXAMPLE}",
         allow_abbrev=False,
@@ -242,6 +242,19 @@ def _export(study: tuple[Any, Any, Any], words: list[str]) -> int:
     with open_dataset(given.path) as dataset:
         save(dataset.load(), given.out)
     print(f"wrote {given.out}")
+    return 0
+
+
+def _html(study: tuple[Any, Any, Any], words: list[str]) -> int:
+    parser = Parser(prog="sweep report", allow_abbrev=False)
+    parser.add_argument("path", type=Path)
+    parser.add_argument("out", type=Path, nargs="?", metavar="OUT.html")
+    given = parser.parse_args(words)
+    from ctebm.sweeps.report import write_report
+
+    out = given.out or given.path.with_suffix(".html")
+    write_report(given.path, out)
+    print(f"wrote {out}")
     return 0
 
 

@@ -6,6 +6,7 @@ from . import identity as identity
 from . import plan as plan
 from . import points as points
 from . import progress as progress
+from . import report as report
 from . import run as run
 from . import store as store
 from . import tiles as tiles

@@ -123,6 +123,10 @@ class Form:
         axes : sequence of str
             As for :meth:`of`.
         """
+        if isinstance(result, Mapping) and not isinstance(result, xr.Dataset):
+            numbers = {name: _number(value) for name, value in result.items()}
+            if numbers.keys() == self.swept.keys() and not any(v.ndim for v in numbers.values()):
+                return {name: _kept(name, v, self.swept[name]) for name, v in numbers.items()}
         dataset = as_result(result, axes)
         for name, label in self.labels.items():
             here = dataset.variables.get(name)
@@ -198,6 +202,10 @@ def as_result(result: Any, axes: Sequence[str]) -> xr.Dataset:
             dataset = dataset.drop_vars(axis)
     renamed = {k: v for k, v in _OWN.items() if k in dataset.variables or k in dataset.dims}
     return dataset.rename(renamed) if renamed else dataset
+
+
+def _number(value: Any) -> np.ndarray:
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
 
 
 def _is_label(dataset: xr.Dataset, name: Any, item: xr.Variable) -> bool:

@@ -56,6 +56,8 @@ def test_a_sweep_and_all_that_is_done_with_it(capsys):
     assert main("sweep", "export", "x.zarr", "x.nc") == 0
     with ctebm.open("x.nc") as exported, ctebm.open("x.zarr") as found:
         assert exported.value.equals(found.value)
+    assert main("sweep", "report", "x.zarr") == 0
+    assert "12 of 12 points are done" in Path("x.html").read_text()
     assert main("draw", "x.zarr") == 0 and Path("x.png").stat().st_size
     assert sweep("--resume") == 0
     capsys.readouterr()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 import ctebm
@@ -66,3 +67,13 @@ def test_records_and_mappings_are_results():
         Form.of({}, [])
     with pytest.raises(ValueError, match="a sweep can't keep"):
         Form.of(xr.Dataset({"t": np.datetime64("2026-01-01", "ns")}), [])
+
+
+def test_numbers_take_no_detour_and_are_the_same():
+    first = {"n": 1, "x": torch.tensor(0.5, requires_grad=True), "word": "a"}
+    form = Form.of(first, [])
+    by_dataset = form.row(as_result(first, []), [])
+    assert form.row(first, []) == by_dataset == {"n": 1.0, "x": 0.5, "word": "a"}
+    for other in ({"n": 1, "x": 1}, first | {"more": 1}, first | {"n": [1, 2]}, first | {"n": "a"}):
+        with pytest.raises(ValueError):
+            form.row(other, [])
