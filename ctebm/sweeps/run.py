@@ -87,7 +87,8 @@ def sweep(
     xarray.Dataset
         The axes are dimensions; ``status`` is 1 where a point is done, 2 where it failed, 3 where
         it ended its process, 0 where it was not computed, and ``message`` says why. There numbers
-        are NaN, words empty. Whole numbers and truth values are floats. A result's own ``status``
+        are NaN, words empty; only a kill while points are tried again can leave their new numbers
+        before their status. Whole numbers and truth values are floats. A result's own ``status``
         and ``message`` are ``result_status`` and ``result_message``.
 
     Raises
