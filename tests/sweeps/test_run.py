@@ -219,7 +219,7 @@ class AnyOrder(RuleBasedStateMachine):
         found = [
             p for p in found if any(f in zip(p.parts, p.parts[1:], strict=False) for f in finished)
         ]
-        if found:
+        if found and not self.damaged:  # twice would be none
             path = found[int(where * len(found))]
             raw = bytearray(path.read_bytes())
             raw[int(where * len(raw))] ^= 1 << bit
