@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -76,7 +76,7 @@ class FeedbackNetwork(LayeredField):
         symmetric network of eq. 6.
     biases : sequence of array
         Input first.
-    activation : Activation or callable
+    activation : Activation, callable, or a sequence of them
         The firing rate.
     dtype : torch.dtype
         Of the parameters, whatever that of the arrays: float32 weights become float64 unless this
@@ -103,7 +103,7 @@ class FeedbackNetwork(LayeredField):
         weights: Sequence[ArrayLike | Tensor],
         feedback: Sequence[ArrayLike | Tensor],
         biases: Sequence[ArrayLike | Tensor],
-        activation: Activation | Callable[[Tensor], Tensor],
+        activation: Activation | Callable[[Tensor], Tensor] | Sequence[Any],
         *,
         dtype: torch.dtype = torch.float64,
     ) -> None:

@@ -6,12 +6,14 @@ import json
 import os
 import re
 from dataclasses import fields, is_dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
+import ctebm.networks.rates
 import ctebm.networks.sigmoids
 from ctebm.dataset import layer_of_unit, variable
 from ctebm.files.results import open as open_dataset
@@ -20,12 +22,15 @@ from ctebm.networks.attributes import class_name, own_dataset
 from ctebm.networks.base import VectorField
 from ctebm.networks.dense import DenseField
 from ctebm.networks.hopfield import HopfieldNetwork
+from ctebm.networks.layer_rates import LayerRates
 from ctebm.networks.layered import LayeredField, LayeredNetwork
 from ctebm.networks.nonconservative import FeedbackNetwork
 from ctebm.networks.pairwise import PairwiseField
 from ctebm.networks.sparse import SparseNetwork
 
 __all__ = ["activation_attributes", "load_network", "network_dataset", "rows_by_name"]
+
+_ACTIVATIONS = ctebm.networks.sigmoids, ctebm.networks.rates
 
 # Attributes of ctebm's own networks that are written down by name, or follow from those that are.
 _WRITTEN = {
@@ -171,12 +176,18 @@ def activation_attributes(rho: Activation) -> dict[str, str]:
     >>> activation_attributes(ctebm.HardSigmoid())
     {'activation': 'HardSigmoid', 'activation_parameters': '{"lower": -0.5}'}
     """
-    known = [f.name for f in fields(rho)] if is_dataclass(rho) else []
-    parameters = {name: getattr(rho, name) for name in known}
+    if isinstance(rho, LayerRates):
+        each = [[type(one).__name__, _numbers(one)] for one in rho.activations]
+        return {"activation": "LayerRates", "activation_parameters": json.dumps(each, default=str)}
     return {
         "activation": type(rho).__name__,
-        "activation_parameters": json.dumps(parameters, default=str),
+        "activation_parameters": json.dumps(_numbers(rho), default=str),
     }
+
+
+def _numbers(rho: Activation) -> dict[str, Any]:
+    """Return the parameters of an activation by their names."""
+    return {f.name: getattr(rho, f.name) for f in fields(rho)} if is_dataclass(rho) else {}
 
 
 def load_network(
@@ -240,19 +251,39 @@ def load_network(
     return LayeredNetwork(values(weights), values(biases), rho, dtype=dtype)
 
 
-def _activation(dataset: xr.Dataset) -> Activation:
+def _activation(dataset: xr.Dataset) -> Activation | list[Activation]:
+    """Return the activation of a dataset, or one for each layer."""
     name = dataset.attrs.get("activation", "")
-    kind = getattr(ctebm.networks.sigmoids, name, None)
+    text = dataset.attrs.get("activation_parameters", "{}")
+    try:
+        found = json.loads(text)
+        if name == "LayerRates":
+            return [_made(str(one), parameters) for one, parameters in found]
+    except (ValueError, TypeError, RecursionError) as error:
+        if isinstance(error, _Unknown):
+            raise
+        raise _Unknown(name, text) from error
+    return _made(name, found)
+
+
+class _Unknown(ValueError):
+    """Parameters of an activation that are none."""
+
+    def __init__(self, name: str, text: object) -> None:
+        super().__init__(
+            f"expected the parameters of {name} in the attribute 'activation_parameters', got "
+            f"{str(text)!r:.80}; build the network yourself from the weights."
+        )
+
+
+def _made(name: str, parameters: Any) -> Activation:
+    kind = next((getattr(m, name) for m in _ACTIVATIONS if hasattr(m, name)), None)
     if not (isinstance(kind, type) and issubclass(kind, Activation)):
         raise ValueError(
             f"expected the name of an activation of ctebm in the attribute 'activation', got "
             f"{name!r}; build the network yourself from the weights."
         )
-    text = dataset.attrs.get("activation_parameters", "{}")
     try:
-        return kind(**json.loads(text))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(
-            f"expected the parameters of {name} in the attribute 'activation_parameters', got "
-            f"{text!r:.80}; build the network yourself from the weights."
-        ) from error
+        return kind(**parameters)
+    except (ValueError, TypeError) as error:
+        raise _Unknown(name, parameters) from error

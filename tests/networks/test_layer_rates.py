@@ -7,6 +7,7 @@ import torch
 
 import ctebm
 from ctebm.networks.layer_rates import LayerRates, rate_of_layer, rates_without
+from ctebm.networks.parameters import network_dataset
 
 F64 = torch.float64
 EACH = (ctebm.Identity(), ctebm.HardSigmoid(lower=0), ctebm.Tanh(), ctebm.Softplus())
@@ -84,6 +85,19 @@ def test_first_arrival_is_exact_through_clipped_units_and_a_linear_output():
     moved = record.displacement[0, 0, 2, free.layers["h1"]]
     torch.testing.assert_close(moved, -0.01 * record.chain[0, free.layers["h1"]])
     assert data.leak.sel(layer="y").item() == pytest.approx(1)
+
+
+def test_a_dataset_brings_every_rate_back():
+    net = regression()
+    twin = ctebm.load_network(network_dataset(net))
+    s = torch.randn(3, 12, dtype=F64, generator=torch.Generator().manual_seed(5))
+    assert twin.activation == net.activation
+    assert torch.equal(twin.energy(s), net.energy(s))
+    relu = ctebm.LayeredNetwork.random([2, 3], ctebm.ReLU())
+    assert ctebm.load_network(network_dataset(relu)).activation == ctebm.ReLU()
+    broken = network_dataset(net).assign_attrs(activation_parameters="[[]]")
+    with pytest.raises(ValueError, match="build the network yourself"):
+        ctebm.load_network(broken)
 
 
 def test_float32_stays_float32():

@@ -7,6 +7,7 @@ from cases import ACTIVATIONS, every_motion, every_network, layered, rows, state
 
 import ctebm
 from ctebm.networks.arrays import mapped
+from ctebm.networks.layer_rates import LayerRates
 from ctebm.networks.parameters import activation_attributes, network_dataset, rows_by_name
 
 EVERY = {**every_network(), **every_motion()}
@@ -92,7 +93,10 @@ def test_every_network_is_written_down_and_comes_back_from_a_file(name, tmp_path
 def tensors_of(net):
     """Return the tensors that make a network, without what follows from them."""
     net = getattr(net, "pairwise", net)
-    own = {k: v for k, v in vars(net).items() if k not in ("constant", "_kept", "_origin")}
+    follows = {"constant", "_kept", "_origin"}
+    if isinstance(getattr(net, "activation", None), LayerRates):  # which is written by name
+        follows |= {"activation", "box"}
+    own = {k: v for k, v in vars(net).items() if k not in follows}
     found = []
     mapped(own, lambda t: found.append(t.values() if t.layout != torch.strided else t) or t)
     return found
