@@ -108,8 +108,11 @@ def with_client(
             with client:
                 yield _of_client(client, scheduler)
             return
-        made = _slurm_cluster(slurm, workers) if slurm is not None else _local_cluster(workers)
+        made = _slurm_cluster(slurm) if slurm is not None else _local_cluster(workers)
         with made as cluster, Client(cluster) as client:
+            # a worker that is killed while it starts is not started again by itself
+            cluster.adapt(minimum=workers or 1, maximum=workers or 1, interval="2s")
+            client.wait_for_workers(workers or 1 if slurm is None else 1)
             yield _of_client(client, _address(cluster))
 
 
@@ -122,7 +125,7 @@ def _local_cluster(workers: int | None) -> Any:
     )
 
 
-def _slurm_cluster(slurm: Mapping[str, str], jobs: int | None) -> Any:
+def _slurm_cluster(slurm: Mapping[str, str]) -> Any:
     try:
         from dask_jobqueue import SLURMCluster  # pyright: ignore
     except ImportError as error:
@@ -132,7 +135,6 @@ def _slurm_cluster(slurm: Mapping[str, str], jobs: int | None) -> Any:
         cluster = SLURMCluster(**given)
     except (TypeError, ValueError) as error:
         raise ValueError(f"SLURM can't be asked for this ({error}); see dask_jobqueue.") from error
-    cluster.scale(jobs=jobs or 1)
     return cluster
 
 
