@@ -202,6 +202,12 @@ def _put(path: Path, content: bytes) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             aside.write_bytes(content)
         aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise OSError(
+            f"can't write {path} ({error.strerror or error}); what is finished is kept: make room, "
+            "and start again."
+        ) from error
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
