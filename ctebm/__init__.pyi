@@ -96,6 +96,13 @@ from .learning.early_rules import XieSeung as XieSeung
 from .learning.early_rules import Presynaptic as Presynaptic
 from .learning.early_rules import Symmetric as Symmetric
 from .learning.gradient_rules import EquilibriumPropagation as EquilibriumPropagation
+from .learning.contrast_rules import (
+    AsymmetricEquilibriumPropagation as AsymmetricEquilibriumPropagation,
+)
+from .learning.contrast_rules import CoupledLearning as CoupledLearning
+from .learning.contrast_rules import ContrastiveLearning as ContrastiveLearning
+from .learning.predictive_rules import FixedPrediction as FixedPrediction
+from .learning.predictive_rules import ZeroDivergence as ZeroDivergence
 from .learning.gradient_rules import Chain as Chain
 from .learning.gradient_rules import ChainFeedback as ChainFeedback
 from .learning.gradient_rules import Implicit as Implicit

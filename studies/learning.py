@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
 RULES = Literal[
     "early", "early-with-slope", "symmetric", "presynaptic", "xie-seung",
-    "equilibrium-propagation", "equilibrium-propagation-one-sided", "chain", "chain-feedback",
+    "equilibrium-propagation", "equilibrium-propagation-one-sided",
+    "equilibrium-propagation-asymmetric", "coupled", "contrastive", "chain", "chain-feedback",
     "implicit", "through-time",
 ]  # fmt: skip
 WITHOUT_EPS = (
-    "equilibrium-propagation", "equilibrium-propagation-one-sided", "chain", "chain-feedback",
+    "equilibrium-propagation", "equilibrium-propagation-one-sided",
+    "equilibrium-propagation-asymmetric", "coupled", "contrastive", "chain", "chain-feedback",
     "implicit",
 )  # fmt: skip
 

@@ -1,6 +1,7 @@
 # Every module of the wing; it is loaded when it is first used.
 
 from . import checkpoint as checkpoint
+from . import contrast_rules as contrast_rules
 from . import early_rules as early_rules
 from . import gradient_rules as gradient_rules
 from . import initial_weights as initial_weights
@@ -11,6 +12,7 @@ from . import plan as plan
 from . import plastic as plastic
 from . import plastic_field as plastic_field
 from . import plastic_layers as plastic_layers
+from . import predictive_rules as predictive_rules
 from . import probe as probe
 from . import record as record
 from . import rules as rules

@@ -12,6 +12,11 @@ import numpy as np
 import torch
 
 from ctebm.early_inference.parameter_gradients import CostFunction
+from ctebm.learning.contrast_rules import (
+    AsymmetricEquilibriumPropagation,
+    ContrastiveLearning,
+    CoupledLearning,
+)
 from ctebm.learning.early_rules import Early, Presynaptic, Symmetric, XieSeung
 from ctebm.learning.gradient_rules import (
     Chain,
@@ -33,6 +38,9 @@ RULES: dict[str, Callable[[], Rule]] = {
     "xie-seung": XieSeung,
     "equilibrium-propagation": EquilibriumPropagation,
     "equilibrium-propagation-one-sided": partial(EquilibriumPropagation, centred=False),
+    "equilibrium-propagation-asymmetric": AsymmetricEquilibriumPropagation,
+    "coupled": CoupledLearning,
+    "contrastive": ContrastiveLearning,
     "chain": Chain,
     "chain-feedback": ChainFeedback,
     "implicit": Implicit,

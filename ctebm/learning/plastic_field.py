@@ -48,7 +48,7 @@ from ctebm.networks.layered import LayeredField
 from ctebm.networks.layout import size_of
 from ctebm.networks.sparse import SparseNetwork
 
-__all__ = ["FieldEquilibrium", "PlasticField", "plastic"]
+__all__ = ["FieldEquilibrium", "PlasticField", "held_at", "plastic"]
 
 _SWEEPS = 50  # that a network which settles layer by layer needs at most
 _STATES_ADJOINT = {
@@ -344,6 +344,14 @@ class PlasticField(Plastic):
         s, box = torch.cat(list(states), -1), self.network.box
         held = torch.zeros_like(s, dtype=torch.bool) if box is None else ~box.inside(s)
         return list(held.split(self.sizes, -1))
+
+
+def held_at(network: Plastic, equilibrium: Equilibrium) -> tuple[VectorField, Tensor]:
+    """Return the motion that rests at an equilibrium, and its state ``(batch, unit)``."""
+    if isinstance(equilibrium, FieldEquilibrium):
+        return equilibrium.held, equilibrium.state
+    whole, (x, *above) = network.to_network(), equilibrium.states
+    return whole.clamp({next(iter(whole.layers)): x}), torch.cat(above, -1)
 
 
 def plastic(

@@ -112,6 +112,7 @@ class PredictiveNetwork(Network):
     (tensor([2., 6.], dtype=torch.float64), tensor(0., dtype=torch.float64))
     """
 
+    learned = ("weights", "biases")  # by default; precisions belong to the energy that is given
     weights: list[Tensor]
     biases: list[Tensor]
     precisions: list[Tensor]
