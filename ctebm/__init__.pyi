@@ -38,7 +38,7 @@ from .networks.predictive import PredictiveNetwork as PredictiveNetwork
 from .networks.convolutional import ConvolutionalNetwork as ConvolutionalNetwork
 from .networks.associative import AssociativeMemory as AssociativeMemory
 from .networks.associative import PolynomialMemory as PolynomialMemory
-from .networks.parameters import load_network as load_network
+from .networks.saved import load_network as load_network
 
 from .dynamics.sde import Dynamics as Dynamics
 from .dynamics.sde import Phase as Phase

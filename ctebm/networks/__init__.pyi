@@ -28,6 +28,7 @@ from . import parameters as parameters
 from . import predictive as predictive
 from . import rates as rates
 from . import record as record
+from . import saved as saved
 from . import sigmoids as sigmoids
 from . import sparse as sparse
 from . import stacks as stacks

@@ -62,7 +62,7 @@ class HopfieldNetwork(LyapunovField):
         super().__init__(network.n_units, network.layers)
         self.pairwise = network
         self.dtype, self.device = network.dtype, network.device
-        self.held: dict[str, Tensor] = {}  # states of clamped layers, whose energy counts too
+        self.held = dict(network.origin[1])  # states of clamped layers, whose energy counts too
 
     @property
     def activation(self) -> Activation:

@@ -1,36 +1,30 @@
-"""What a network is, as labelled arrays, and a layered network back from them."""
+"""What a network is, as labelled arrays; :mod:`ctebm.networks.saved` is the way back."""
 
 from __future__ import annotations
 
 import json
-import os
-import re
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
-import ctebm.networks.rates
-import ctebm.networks.sigmoids
 from ctebm.dataset import layer_of_unit, variable
-from ctebm.files.results import open as open_dataset
 from ctebm.networks.activation import Activation
 from ctebm.networks.attributes import class_name, own_dataset
 from ctebm.networks.base import VectorField
 from ctebm.networks.dense import DenseField
 from ctebm.networks.hopfield import HopfieldNetwork
 from ctebm.networks.layer_rates import LayerRates
-from ctebm.networks.layered import LayeredField, LayeredNetwork
+from ctebm.networks.layered import LayeredField
+from ctebm.networks.layout import size_of
 from ctebm.networks.nonconservative import FeedbackNetwork
-from ctebm.networks.pairwise import PairwiseField
+from ctebm.networks.pairwise import PairwiseField, PairwiseNetwork
+from ctebm.networks.predictive import PredictiveNetwork
 from ctebm.networks.sparse import SparseNetwork
 
-__all__ = ["activation_attributes", "load_network", "network_dataset", "rows_by_name"]
-
-_ACTIVATIONS = ctebm.networks.sigmoids, ctebm.networks.rates
+__all__ = ["activation_attributes", "network_dataset", "rows_by_name"]
 
 # Attributes of ctebm's own networks that are written down by name, or follow from those that are.
 _WRITTEN = {
@@ -42,7 +36,7 @@ _WRITTEN = {
 def network_dataset(
     network: VectorField, row: str = "sample", batch: torch.Size | None = None
 ) -> xr.Dataset:
-    """Return what a network is as labelled arrays; :func:`ctebm.load_network` reads layered ones.
+    """Return what a network is as labelled arrays; :func:`ctebm.load_network` reads them.
 
     Parameters
     ----------
@@ -60,8 +54,8 @@ def network_dataset(
         shapes of the weights where the two directions differ; else ``weight`` and ``bias``, sparse
         weights by ``weight_row`` and ``weight_column``. ``input`` and ``clamped_h1 ..`` are the
         states of held layers. Of a motion of one's own, ``parameter_NAME`` for every tensor, number
-        and word among its attributes. The attributes ``network``, its class, ``not_recorded``,
-        what else it has, and the activation with its parameters.
+        and word among its attributes. The attributes ``network``, its class, ``layers`` with their
+        sizes, ``not_recorded``, what else it has, and the activation with its parameters.
 
     Examples
     --------
@@ -75,14 +69,23 @@ def network_dataset(
     whole, held = network.origin
     batch = network.batch if batch is None else batch
     couplings = whole.pairwise if isinstance(whole, HopfieldNetwork) else whole
-    dataset = xr.Dataset(attrs={"network": class_name(whole)})
+    sizes = {name: size_of(where) for name, where in whole.layers.items()}
+    dataset = xr.Dataset(attrs={"network": class_name(whole), "layers": json.dumps(sizes)})
+    if couplings is not whole:
+        dataset.attrs["couplings"] = class_name(couplings)
     if isinstance(couplings, LayeredField):
         dataset = dataset.assign(_layered(couplings, row, batch))
     elif isinstance(couplings, PairwiseField):
         dataset = dataset.assign(_in_one_piece(couplings, row, batch))
         layers = layer_of_unit(whole.layers, couplings.bias.shape[-1], "layer_to", "unit_to")
         dataset = dataset.assign_coords(layers)
+    if isinstance(couplings, PairwiseNetwork) and bool(couplings.constant.any()):
+        constant = couplings.constant.expand(batch).flatten() if batch else couplings.constant
+        dims = (row,) if constant.ndim else ()
+        dataset["constant"] = variable(dims, constant, "energy of units that are gone")
     rho = getattr(couplings, "activation", None)
+    if isinstance(couplings, PredictiveNetwork):
+        rho = LayerRates(tuple(couplings.activations), tuple(sizes.values()))
     if isinstance(rho, Activation):
         dataset.attrs |= activation_attributes(rho)
         dataset = dataset.assign_coords(_numbers_of(rho))
@@ -188,102 +191,3 @@ def activation_attributes(rho: Activation) -> dict[str, str]:
 def _numbers(rho: Activation) -> dict[str, Any]:
     """Return the parameters of an activation by their names."""
     return {f.name: getattr(rho, f.name) for f in fields(rho)} if is_dataclass(rho) else {}
-
-
-def load_network(
-    source: xr.Dataset | str | os.PathLike[str], *, dtype: torch.dtype = torch.float64
-) -> LayeredField:
-    """Return the layered network that a dataset holds, such as one that a training saved.
-
-    Parameters
-    ----------
-    source : Dataset or path
-        With variables ``weight_0 .. weight_{L-1}`` and ``bias_0 .. bias_L``, input first, and
-        attributes ``activation`` and ``activation_parameters``; with ``feedback_0 ..`` too it is
-        a FeedbackNetwork. The dataset of every record of a layered network has these.
-    dtype : torch.dtype
-        Of the parameters.
-
-    Returns
-    -------
-    LayeredNetwork or FeedbackNetwork
-
-    Raises
-    ------
-    ValueError
-        If something of that is missing, the network is another one, or the activation is not one of
-        ctebm's.
-
-    Examples
-    --------
-    >>> import ctebm
-    >>> from ctebm.networks.parameters import network_dataset
-    >>> net = ctebm.LayeredNetwork.random([4, 3, 2], ctebm.Logistic())
-    >>> ctebm.load_network(network_dataset(net))
-    LayeredNetwork(x: 4, h1: 3, y: 2; Logistic(gain=4.0))
-    """
-    if not isinstance(source, xr.Dataset):
-        with open_dataset(source) as dataset:
-            return load_network(dataset.load(), dtype=dtype)
-    kind = source.attrs.get("network", "LayeredNetwork")
-    if kind not in ("LayeredNetwork", "FeedbackNetwork"):
-        raise ValueError(
-            f"expected the parameters of a layered network, got those of {kind}; "
-            "build it yourself from the arrays."
-        )
-    n = sum(re.fullmatch(r"weight_\d+", str(name)) is not None for name in source)
-    apart = any(str(name).startswith("feedback_") for name in source)
-    weights, back = ([f"{kind}_{i}" for i in range(n)] for kind in ("weight", "feedback"))
-    biases = [f"bias_{i}" for i in range(n + 1)]
-    missing = [name for name in (*weights, *biases, *(back if apart else ())) if name not in source]
-    if n == 0 or missing:
-        raise ValueError(
-            f"expected weight_0 .. and bias_0 .. of a layered network, got no "
-            f"{missing[0] if n else 'weights'}; give the dataset of a training."
-        )
-
-    def values(names: list[str]) -> list[np.ndarray]:
-        return [source[name].values for name in names]
-
-    rho = _activation(source)
-    if apart:
-        return FeedbackNetwork(values(weights), values(back), values(biases), rho, dtype=dtype)
-    return LayeredNetwork(values(weights), values(biases), rho, dtype=dtype)
-
-
-def _activation(dataset: xr.Dataset) -> Activation | list[Activation]:
-    """Return the activation of a dataset, or one for each layer."""
-    name = dataset.attrs.get("activation", "")
-    text = dataset.attrs.get("activation_parameters", "{}")
-    try:
-        found = json.loads(text)
-        if name == "LayerRates":
-            return [_made(str(one), parameters) for one, parameters in found]
-    except (ValueError, TypeError, RecursionError) as error:
-        if isinstance(error, _Unknown):
-            raise
-        raise _Unknown(name, text) from error
-    return _made(name, found)
-
-
-class _Unknown(ValueError):
-    """Parameters of an activation that are none."""
-
-    def __init__(self, name: str, text: object) -> None:
-        super().__init__(
-            f"expected the parameters of {name} in the attribute 'activation_parameters', got "
-            f"{str(text)!r:.80}; build the network yourself from the weights."
-        )
-
-
-def _made(name: str, parameters: Any) -> Activation:
-    kind = next((getattr(m, name) for m in _ACTIVATIONS if hasattr(m, name)), None)
-    if not (isinstance(kind, type) and issubclass(kind, Activation)):
-        raise ValueError(
-            f"expected the name of an activation of ctebm in the attribute 'activation', got "
-            f"{name!r}; build the network yourself from the weights."
-        )
-    try:
-        return kind(**parameters)
-    except (ValueError, TypeError) as error:
-        raise _Unknown(name, parameters) from error

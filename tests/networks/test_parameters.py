@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from cases import ACTIVATIONS, every_motion, every_network, layered, rows, states
+from cases import every_motion, every_network, layered, rows, states
 
 import ctebm
 from ctebm.networks.arrays import mapped
@@ -11,23 +11,6 @@ from ctebm.networks.layer_rates import LayerRates
 from ctebm.networks.parameters import activation_attributes, network_dataset, rows_by_name
 
 EVERY = {**every_network(), **every_motion()}
-SIGMOIDS = [name for name in ACTIVATIONS if name != "custom"]
-
-
-@pytest.mark.parametrize("name", SIGMOIDS)
-@pytest.mark.parametrize("apart", [False, True], ids=["layered", "feedback"])
-def test_a_network_comes_back_to_the_bit(name, apart, tmp_path):
-    net = layered(ACTIVATIONS[name])
-    if apart:
-        net = ctebm.FeedbackNetwork.at_angle(net, 30.0)
-    dataset = network_dataset(net)
-    ctebm.save(dataset, tmp_path / "net.nc")
-    s = states(net)
-    for source in (dataset, tmp_path / "net.nc", str(tmp_path / "net.nc")):
-        again = ctebm.load_network(source)
-        assert type(again) is type(net) and again.activation == net.activation
-        assert torch.equal(again.force(s), net.force(s))
-    assert ctebm.load_network(dataset, dtype=torch.float32).dtype == torch.float32
 
 
 def test_arrays_say_which_layers_they_belong_to():
@@ -43,21 +26,6 @@ def test_an_activation_is_told_by_its_name_and_parameters():
         "activation": "SmoothHardSigmoid",
         "activation_parameters": '{"lower": -0.4, "width": 0.2}',
     }
-
-
-@pytest.mark.parametrize(
-    "change, words",
-    [
-        (lambda d: d.drop_vars("weight_0"), "got no weight_0"),
-        (lambda d: d.drop_vars("bias_2"), "got no bias_2; give the dataset of a training"),
-        (lambda d: d.drop_vars([f"weight_{i}" for i in range(3)]), "got no weights"),
-        (lambda d: d.assign_attrs(activation="Custom"), "an activation of ctebm.*got 'Custom'"),
-        (lambda d: d.drop_attrs(), "an activation of ctebm.*got ''"),
-    ],
-)
-def test_what_is_no_network_is_refused(change, words):
-    with pytest.raises(ValueError, match=words):
-        ctebm.load_network(change(network_dataset(layered(ctebm.Tanh()))))
 
 
 def test_of_a_clamped_network_the_whole_is_written_once_and_the_states_of_held_layers():
@@ -116,26 +84,8 @@ def test_other_parameters_are_no_longer_those_of_the_whole():
         assert "input" not in network_dataset(other)
 
 
-def test_only_layers_are_loaded_as_layers():
-    with pytest.raises(ValueError, match="got those of HopfieldNetwork; build it"):
-        ctebm.load_network(network_dataset(ctebm.HopfieldNetwork(layered(ctebm.Tanh()))))
-
-
 def test_a_row_for_each_of_a_grid_of_samples():
     x = rows(3, 2)[:, None]
     found = rows_by_name(x, ("sample", "unit"), torch.Size((3, 4)), "target")
     assert found.dims == ("sample", "unit")
     np.testing.assert_array_equal(found.values, x.expand(3, 4, 2).reshape(12, 2))
-
-
-@pytest.mark.parametrize("text", ["{", '{"width": 1}', "3", "[" * 10**5])
-def test_parameters_that_the_activation_does_not_have_are_refused(text):
-    dataset = network_dataset(ctebm.LayeredNetwork.random([4, 3, 2], ctebm.Tanh()))
-    dataset.attrs["activation_parameters"] = text
-    with pytest.raises(ValueError, match="expected the parameters of Tanh"):
-        ctebm.load_network(dataset)
-
-
-def test_a_source_that_is_neither_dataset_nor_path_is_refused():
-    with pytest.raises(TypeError, match="expected the path of a result, got int"):
-        ctebm.load_network(42)
