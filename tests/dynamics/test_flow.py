@@ -9,6 +9,8 @@ from run_cases import F64, Free, layered, pair, slope, z_of_variance
 from scipy import integrate
 
 import ctebm
+from ctebm.dynamics.flow import integrator
+from ctebm.dynamics.methods import METHODS
 from ctebm.dynamics.noise import BrownianSteps
 
 
@@ -244,3 +246,19 @@ def test_a_run_on_the_device_is_the_run_on_the_host(method):
     assert there.state.is_cuda
     torch.testing.assert_close(there.state.cpu(), host.state, rtol=0, atol=1e-10)
     there.to_dataset()
+
+
+@pytest.mark.parametrize(
+    ("sigma", "noise", "method", "library"),
+    [
+        (0.0, "langevin", "heun", "torchdiffeq"),
+        (0.1, "langevin", "heun", "torchsde"),
+        (0.1, "synaptic", "heun", "torchdiffeq"),
+        (0.1, "synaptic", "euler", "ctebm.dynamics.euler"),
+        (0.1, "langevin", "euler", "ctebm.dynamics.euler"),
+    ],
+)
+def test_what_takes_the_steps_is_named(sigma, noise, method, library):
+    dynamics = ctebm.Dynamics(pair(), sigma, noise=noise)
+    with torch.no_grad():
+        assert integrator(dynamics, METHODS[method]) == library

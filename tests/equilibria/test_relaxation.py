@@ -1,5 +1,6 @@
 """The motion followed in time: against fine simulations, past saddles, and where it never ends."""
 
+import itertools
 import math
 
 import pytest
@@ -134,3 +135,16 @@ def test_equal_units_end_at_their_saddle_instead_of_jumping_beside_it():
     found = followed(zoo.inhibition(2, -6.0), [[0.4, 0.4], [0.1, 0.1]], max_iterations=200)
     assert found.state.abs().max() < 1e-9
     assert not found.stable.any()
+
+
+class SlowDecay(VectorField):
+    """``s' = -s / 4``."""
+
+    def force(self, s):
+        return -s / 4
+
+
+def test_no_step_is_longer_than_the_fastest_mode_allows():
+    """Also where that is slower than the leak: 2.2 of its own time constants."""
+    times = [followed(SlowDecay(1), [[1.0]], 1e-300, n).time.item() for n in range(20, 40)]
+    assert max(b - a for a, b in itertools.pairwise(times)) <= 2.2 * 4 * 1.001

@@ -306,3 +306,11 @@ def test_an_edge_lies_between_the_basins_of_two_minima():
     assert (edge - halfway).abs().max() > 0.01  # the basins are not of one size
     for step, end in ((-1e-3, minima[0]), (1e-3, minima[1])):
         torch.testing.assert_close(settle(network, edge + step * way).state, end)
+
+
+def test_where_only_some_pairs_are_bisected_they_are_the_nearest(monkeypatch):
+    """By the unit that differs most, whatever the others do."""
+    monkeypatch.setattr(search_module, "EDGE_PAIRS", 1)
+    ends = torch.tensor([[0.0, 0.0], [0.0, 3.0], [1.0, 1.0], [3.0, 0.0]], dtype=torch.float64)
+    halfway, _ = search_module._edges(pair(8.0, TANH), ends)
+    assert halfway.tolist() == [0.5, 0.5]

@@ -178,3 +178,13 @@ def test_two_layers_in_one_call_or_two(shape):
     torch.testing.assert_close(both.energy(free), net.energy(s))
     torch.testing.assert_close(again.force(free), both.force(free))
     assert both.weights == [None]
+
+
+@pytest.mark.parametrize("rho", ["logistic", "hard"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_energy_and_force_together_are_those_alone(name, rho):
+    net = SHAPES[name](ACTIVATIONS[rho])
+    s = states(net, (3,))
+    energy, force = net.energy_and_force(s)
+    torch.testing.assert_close(energy, net.energy(s))
+    torch.testing.assert_close(force, net.force(s))

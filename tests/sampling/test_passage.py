@@ -67,3 +67,17 @@ def test_a_plot_returns_the_axes_it_drew_into(found):
     axes = found.plot()
     assert axes.get_yscale() == "log" and found.plot(ax=axes) is axes
     plt.close("all")
+
+
+@pytest.mark.parametrize(("start", "fails"), [([0.0, 2.0], "did not start inside"), ([0.0], None)])
+def test_a_chain_that_did_not_begin_is_an_error(start, fails):
+    """Beside one that leaves at once, as all but certainly at such an intensity."""
+    start = torch.tensor(start, dtype=torch.float64).unsqueeze(-1).repeat(1, 2)
+    motion = Dynamics(pair(1.0, TANH), sigma=9.0)
+    found = first_passage(motion, start, lambda s: 1 - s[..., 0], eps=0.1, n_steps=500, seed=0)
+    assert found.status.tolist() == [0, 3][: len(start)]
+    if fails is None:
+        found.raise_for_status()
+    else:
+        with pytest.raises(RuntimeError, match=fails):
+            found.raise_for_status()

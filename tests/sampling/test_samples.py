@@ -76,3 +76,14 @@ def test_a_law_is_picked_with_all_its_chains():
     assert torch.equal(one.dynamics.f(0, one.state), motion.f(0, found.state)[:, 1])
     assert one.to_dataset().eps.dims == ("chain",)
     assert found[[1, 0]].mean.shape == (2, 2)
+
+
+def test_a_chain_that_is_stuck_among_others_that_move_is_told():
+    """Steps a thousand times the size of the valley are all rejected."""
+    eps = torch.tensor([0.5, 1e3, 0.5], dtype=torch.float64)
+    found = sample(
+        Dynamics(pair(3.0, TANH), sigma=0.5), torch.zeros(3, 2), n_steps=100, eps=eps, burn_in=0,
+        seed=0, method="mala",
+    )  # fmt: skip
+    assert (found.acceptance == 0).tolist() == [False, True, False]
+    assert int(found.status) == 2 and "1 of 3 chains accepted no step" in found.message[0]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from analytic import HARD, TANH, pair
 
-from ctebm import AsymmetricNetwork, Network, linearize
+from ctebm import AsymmetricNetwork, HardSigmoid, Network, linearize
 from ctebm.stability.curve import Curve, Point, Step
 
 
@@ -121,3 +121,11 @@ class TestKinks:
         )
         assert iterations > 0 and float(end.s[0]) == pytest.approx(-0.5, abs=1e-15)
         assert self.curve.force(end)[1] == pytest.approx(0, abs=1e-15)
+
+    def test_kinks_need_not_lie_about_zero(self):
+        """With kinks at -0.2 and 0.8, 0.1 is nearer to the lower one, 0.4 to the upper."""
+        curve = Curve(lambda h: pair(2.0, HardSigmoid(-0.2), -1 + h), 4.0, 1e-12)
+        point = Point(tensor(0.1, 0.4), -0.3, torch.tensor([True, True]))
+        assert curve.nearest_kink(point).tolist() == pytest.approx([-0.2, 0.8])
+        f = curve.force(point)
+        torch.testing.assert_close(curve.slack(point), torch.stack([-f[0], f[1]]))

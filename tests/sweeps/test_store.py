@@ -95,3 +95,15 @@ def test_what_is_no_sweep_is_refused(tmp_path):
     ctebm.save(xr.Dataset({"a": 1.0}), tmp_path / "x.zarr")
     with pytest.raises(ValueError, match="not the store of a sweep"):
         open_store(tmp_path / "x.zarr")
+
+
+def test_the_rows_of_a_table_are_counted_and_its_columns_named(tmp_path):
+    points = Points.table([{"a": 1, "b": 0.5}, {"a": 5, "b": 1.0}, {"a": 1, "b": 2.0}])
+    form = Form.of(good(1, 0.5), ["point"])
+    create_store(tmp_path / "x.zarr", points, form, (2,), identity(good, points, 1, {}))
+    with ctebm.open(tmp_path / "x.zarr") as dataset:
+        assert dataset.point.values.tolist() == [0, 1, 2]
+        assert dataset.point.attrs["long_name"] == "row of the table"
+        assert dataset.a.dims == ("point",) and dataset.a.values.tolist() == [1, 5, 1]
+        assert dataset.a.attrs["long_name"] == "a"
+        assert "history" not in dataset.attrs
