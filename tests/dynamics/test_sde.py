@@ -61,7 +61,9 @@ def test_residual_is_zero_for_units_held_at_their_kinks():
     ("options", "sentence"),
     [
         ({"sigma": -1.0}, "sigma >= 0"),
+        ({"sigma": torch.tensor([0.1, -0.1])}, "sigma >= 0, got -0.1"),
         ({"sigma": float("nan")}, "finite sigma"),
+        ({"sigma": torch.tensor([0.1, float("nan")])}, "finite sigma"),
         ({"nudge": [0.0, 0.0]}, "nudge and beta together"),
         ({"beta": 1.0}, "nudge and beta together"),
         ({"noise": "white"}, "'langevin' or 'synaptic'"),

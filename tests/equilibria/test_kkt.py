@@ -9,6 +9,7 @@ from ctebm.equilibria.kkt import (
     check_tolerance,
     jump_beside,
     margin,
+    picard_move,
     pinned_units,
     project,
     residual,
@@ -78,3 +79,24 @@ def test_a_smooth_force_does_not_jump():
         assert jump_beside(stiff, stiff.as_state(s)) == ""
     hard = ctebm.DenseNetwork([[0, 9], [9, 0]], [-4, -4], ctebm.HardSigmoid())
     assert jump_beside(hard, hard.as_state([0.5, 0.4])) == ""  # its kinks are known
+
+
+def test_the_move_of_a_fixed_point_step_is_the_residual():
+    """By the currents, by the force and its box, by the force alone."""
+    W = [[0.0, 3.0], [-1.0, 0.0]]
+    for network in (
+        pair(2.0, HARD),
+        ctebm.AsymmetricNetwork(W, [0.3, -0.2], HARD),
+        ctebm.HopfieldNetwork(pair(2.0, HARD)),
+        pair(2.0, TANH),
+    ):
+        s = project(network, torch.tensor([[0.5, -0.5], [0.1, 0.4], [-0.5, 0.0]]).double())
+        expected = residual_vector(network, s, network.force(s))
+        torch.testing.assert_close(picard_move(network, s), expected, atol=1e-15, rtol=0)
+
+
+def test_the_tolerance_nobody_asked_for():
+    assert check_tolerance(None, torch.float64) == 1e-10
+    assert check_tolerance(None, torch.float64, 1e-7) == 1e-7
+    for dtype in (torch.float64, torch.float32):
+        assert check_tolerance(None, dtype, 0.0) == pytest.approx(100 * torch.finfo(dtype).eps)

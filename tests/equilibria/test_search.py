@@ -314,3 +314,36 @@ def test_where_only_some_pairs_are_bisected_they_are_the_nearest(monkeypatch):
     ends = torch.tensor([[0.0, 0.0], [0.0, 3.0], [1.0, 1.0], [3.0, 0.0]], dtype=torch.float64)
     halfway, _ = search_module._edges(pair(8.0, TANH), ends)
     assert halfway.tolist() == [0.5, 0.5]
+
+
+class NotOneNumber(Network):
+    """An energy with a number for each unit."""
+
+    def energy(self, s):
+        return s.square()
+
+
+class Vertical(VectorField):
+    """A force without a number anywhere."""
+
+    def force(self, s):
+        return s / 0 * 0
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [(NotOneNumber(2), "expected .*energy"), (Vertical(2), "finite force at the start")],
+)
+def test_a_motion_that_is_none_is_refused_before_the_search(network, words):
+    with pytest.raises(ValueError, match=words):
+        find_fixed_points(network, 3)
+
+
+@pytest.mark.usefixtures("not_enumerated")
+def test_one_unit_at_the_other_end_of_its_range_leads_to_other_minima(monkeypatch):
+    """From a single start, without a step of Newton's method, to the lower one at least."""
+    monkeypatch.setattr(search_module, "NEWTON_UNITS", 0)
+    for bias, lower in ((-1.6, -0.5), (-1.4, 0.5)):
+        for seed in range(8):
+            found = find_fixed_points(pair(3.0, HARD, bias), 1, seed=seed).state
+            assert distance(torch.full((1, 2), lower).double(), found).min() == 0
