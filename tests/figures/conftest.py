@@ -36,7 +36,7 @@ def assert_legible(figure):
     titles = [ax.get_title("left") for ax in shown]
     letters = [title[len(r"$\mathbf{")] for title in titles if title.startswith(r"$\mathbf{")]
     assert letters == [chr(ord("a") + i) for i in range(len(letters))]
-    assert len(letters) == len(titles) or not letters and len(titles) == 1
+    assert len(letters) == len(titles) or (not letters and len(titles) == 1)
     for ax, title in zip(shown, titles, strict=True):
         broad = width / ax.get_subplotspec().get_gridspec().ncols
         assert all(

@@ -151,5 +151,5 @@ def test_a_checkpoint_that_lacks_a_part_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize("now", [{"k": 2}, {}, {"k": 1, "l": 3}])
 def test_a_checkpoint_of_another_training_is_refused(tmp_path, now):
     save_checkpoint(tmp_path / "c.ckpt", {}, {"k": 1})
-    with pytest.raises(ValueError, match="was made with . = .*, now it is .*; give the same"):
+    with pytest.raises(ValueError, match=r"was made with . = .*, now it is .*; give the same"):
         load_checkpoint(tmp_path / "c.ckpt", now)

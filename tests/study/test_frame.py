@@ -160,17 +160,11 @@ class TestResults:
         assert (first["value"], first["bound"], first["ok"]) == (1.0, 1.5, True)
         assert (second["value"], second["bound"]) == ("nan", None)
 
-    def test_figures_are_drawn_as_asked(
-        self, toy: ModuleType, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_figures_are_drawn_as_asked(self, toy: ModuleType) -> None:
         assert main(toy, "--no-figure", "--mode", "draw") == 0
         assert files(Path("results")) == {"toy.nc"}
         assert main(toy, "--pdf", "--out", "all/toy") == 0
         assert files(Path("all")) == ALL | {"toy.pdf"}
-        capsys.readouterr()
-        for words, written in (([], "png"), (["--pdf"], "png, results/toy.pdf")):
-            assert main(toy, "draw", "results/toy.nc", *words) == 0
-            assert capsys.readouterr().out == f"wrote results/toy.{written}\n"
 
     def test_digest_does_not_depend_on_where_results_go(self, toy: ModuleType) -> None:
         digests = set()
@@ -211,6 +205,15 @@ class TestResults:
 
 class TestDrawing:
     """Figures of a result that is there."""
+
+    def test_what_is_drawn_is_told(
+        self, toy: ModuleType, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(toy) == 0
+        capsys.readouterr()
+        for words, written in (([], "png"), (["--pdf"], "png, results/toy.pdf")):
+            assert main(toy, "draw", "results/toy.nc", *words) == 0
+            assert capsys.readouterr().out == f"wrote results/toy.{written}\n"
 
     def test_figures_are_drawn_again_without_computing(
         self, toy: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
