@@ -132,8 +132,8 @@ class Room:
     state: Tensor
     states: bool
     stages: int
-    observed: int = 0
-    each: int = 1
+    observed: int
+    each: int
 
     def check(self, n_saves: int, n_steps: int) -> None:
         """Refuse a run whose saves do not fit the free memory."""

@@ -153,9 +153,9 @@ def _measured(dataset: xr.Dataset) -> list[tuple[str, xr.DataArray, xr.DataArray
     if {"claim_text", "value", "bound"} <= set(dataset):
         return [(text, one.value, one.bound, False) for text, one in claims(dataset).items()]
     return [
-        (str(name), item, None, True)
-        for name, item in sorted(dataset.data_vars.items(), key=lambda pair: str(pair[0]))
-        if item.dims == axes and item.dtype.kind == "f"
+        (str(name), dataset[name], None, True)
+        for name in sorted(dataset.data_vars, key=str)
+        if dataset[name].dims == axes and dataset[name].dtype.kind == "f"
     ]
 
 

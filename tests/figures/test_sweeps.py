@@ -36,6 +36,7 @@ def test_axes_lines_and_words():
     found.status[0, 0, 0] = 2
     figure = sweep_figure(found)
     assert [ax.get_xlabel() for ax in figure.axes] == ["a", "a"]
+    assert [ax.get_title("left")[-1] for ax in figure.axes] == ["m", "n"]
     line = figure.axes[1].lines[0]
     np.testing.assert_array_equal(line.get_ydata(), [2, 3, 4])
     assert {one.get_label() for one in figure.axes[0].lines} == {"word = x", "word = y"}

@@ -17,7 +17,7 @@ from ctebm import (
     settle,
     switch_branch,
 )
-from ctebm.stability.bifurcations import Signs
+from ctebm.stability.bifurcations import Signs, _turns
 
 
 def tensor(*values):
@@ -277,3 +277,15 @@ def test_a_pitchfork_held_apart_by_less_than_the_tolerance_is_imperfect(bias):
     branch = continue_branch(family, [0, 0], (2, 8))
     assert [event.kind for event in branch.branch_points] == ["imperfect pitchfork"]
     assert continue_branch(family, [0, 0], (2, 8), tol=1e-14).branch_points == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "turned"),
+    [(0.4, -0.3, True), (-0.4, 0.3, True), (0.4, 0.3, False), (-0.4, -0.3, False),
+     (1e-9, -0.3, False), (-0.4, 1e-9, False)],
+)  # fmt: skip
+def test_the_parameter_turns_where_it_goes_the_other_way_by_more_than_rounding(
+    before, after, turned
+):
+    t, t_end = (torch.tensor([0.9, p], dtype=torch.float64) for p in (before, after))
+    assert _turns(t, t_end) is turned
