@@ -210,3 +210,12 @@ def test_metrics_of_batches_are_those_of_their_vectors():
         assert found.shape == (2, 3, 5)
         for i, j, k in [(0, 1, 2), (1, 2, 4), (1, 0, 0)]:
             torch.testing.assert_close(found[i, j, k], of(d[i, j, k], g[i, 0, 0]))
+
+
+def test_no_interval_of_a_cosine_goes_beyond_one():
+    """Two replicates that differ tell little, also where their dot product shows a length."""
+    gram = torch.tensor([[4.0, 1.0], [1.0, 4.0]], dtype=torch.float64)
+    for sign in (1, -1):
+        dots = sign * torch.tensor([1.0, 0.5], dtype=torch.float64)
+        cosine = metric.replicate_intervals(dots, gram, torch.ones(()).double())[1]
+        assert cosine.tolist() == [-1, 1]

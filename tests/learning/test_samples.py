@@ -33,3 +33,22 @@ def test_states_have_the_rates_that_were_given():
     net = small_network()
     states = input_states(net, rates)
     torch.testing.assert_close(net.activation(states), torch.as_tensor(rates))
+
+
+class Bowl(ctebm.Network):
+    """A user's energy of three inputs and an output, without rates."""
+
+    def __init__(self):
+        super().__init__(4, {"x": slice(0, 3), "y": slice(3, 4)})
+
+    def energy(self, s):
+        return s.square().sum(-1) / 2
+
+
+def test_a_network_without_rates_takes_finite_states():
+    states = [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0], [6.0, 7.0, 8.0]]
+    assert input_states(Bowl(), states).tolist() == states
+    for bad in (torch.nan, torch.inf):
+        states[1][2] = states[2][0] = bad
+        with pytest.raises(ValueError, match="in sample 1; leave it out"):
+            input_states(Bowl(), states)
