@@ -3,6 +3,7 @@
 import learning
 import numpy as np
 import pytest
+import rules
 import saturation
 import stdp
 
@@ -63,3 +64,15 @@ def test_a_single_class_is_refused(tmp_path, capsys):
     np.savez(tmp_path / "one.npz", input=rng.random((20, 64)), label=np.zeros(20, int))
     assert _main(learning, tmp_path, "--data", str(tmp_path / "one.npz")) == 2
     assert "at least two classes" in capsys.readouterr().err
+
+
+def test_rules_stand_side_by_side(tmp_path):
+    small = ["--n-samples", "100", "--epochs", "1", "--n-seeds", "2", "--sizes", "64", "8", "10"]
+    assert _main(rules, tmp_path, *small, "--no-figure") == 0
+    with ctebm.open(tmp_path / "r.nc") as opened:
+        dataset = opened.load()
+    assert dataset.test_error.shape == (2, len(rules.WORDS))
+    off = dataset.off.values
+    assert (off[-1, :3] < off[0, :3] * 1.01).all()  # a tighter rest is no worse
+    assert all(verdict.ok for verdict in rules.judge(dataset) if verdict.ok is not None)
+    assert not rules.judge(dataset.assign(cosine=dataset.cosine * 0.5))[len(rules.WORDS)].ok
