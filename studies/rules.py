@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     import ctebm
+    from ctebm.figures.panels import Series
 
 WORDS = (
     "early", "symmetric", "equilibrium-propagation", "equilibrium-propagation-one-sided", "chain",
     "implicit", "through-time", "coupled", "contrastive",
 )  # fmt: skip
+EXACT = ("implicit", "through-time", "equilibrium-propagation", "equilibrium-propagation-one-sided")
 DESCENDS = 0.95  # cosine from which a rule is said to descend the cost
 
 
@@ -125,30 +127,35 @@ def _off(settings: Settings, rates: np.ndarray, labels: np.ndarray) -> np.ndarra
 def draw(dataset: xr.Dataset) -> Figure:
     from ctebm.figures.panels import Panel, Series, panel_figure
 
-    reached = [
-        Series(
-            dataset.cosine.sel(rule=word),
-            dataset.test_error.sel(rule=word),
-            str(word).replace("equilibrium-propagation", "EP"),
-            colour=i,
-        )  # fmt: skip
-        for i, word in enumerate(dataset.rule.values)
-    ]
+    exact = [word for word in dataset.rule.values if word in EXACT]
+    others = [word for word in dataset.rule.values if word not in EXACT]
+    x, y = "smallest cosine with the gradient", "errors (%)"
     curves = [
         Series(dataset.beta.values, dataset.off.sel(tol=tol), f"tol {tol:g}", colour=i)
         for i, tol in enumerate(dataset.tol.values)
     ]
     return panel_figure(
         [
-            Panel("the same budget", "smallest cosine with the gradient of the cost",
-                  "errors (%)", reached),
+            Panel("rules that tend to the gradient", x, y, _reached(dataset, exact)),
+            Panel("other rules", x, y, _reached(dataset, others)),
             Panel("equilibrium propagation", r"strength $\beta$", "relative error", curves,
                   log="xy"),
         ],
         question="Which rules descend the cost, and what do they reach with the same budget?",
-        see="a: one point a seed. b: distance of centred equilibrium propagation from its limit; "
-        "a smaller nudge meets the residual of the nudged rest.",
+        see="a, b: one point a seed. c: distance of centred equilibrium propagation from "
+        "its limit; a smaller nudge meets the residual of the nudged rest.",
     )  # fmt: skip
+
+
+def _reached(dataset: xr.Dataset, words: list[str]) -> list[Series]:
+    """Return errors against cosines, one point a seed."""
+    from ctebm.figures.panels import Series
+
+    short = [word.replace("equilibrium-propagation", "EP") for word in words]
+    return [
+        Series(dataset.cosine.sel(rule=word), dataset.test_error.sel(rule=word), label, colour=i)
+        for i, (word, label) in enumerate(zip(words, short, strict=True))
+    ]
 
 
 def judge(dataset: xr.Dataset) -> list[Verdict]:
@@ -158,7 +165,7 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
         mean, half = _interval(one.test_error.values)
         note = f"test error {mean:.1f} +- {half:.1f} %"
         out.append(Verdict.reported(f"{word}: smallest cosine", smallest(one.cosine), note))
-    exact = dataset.sel(rule=["implicit", "through-time", "equilibrium-propagation"])
+    exact = dataset.sel(rule=list(EXACT[:3]))
     out.append(Verdict.at_least(
         "smallest cosine of the rules that tend to the gradient", smallest(exact.cosine), DESCENDS
     ))  # fmt: skip
