@@ -1,11 +1,15 @@
 """Results of operations on tensors that stay the same, looked up by what was done to which.
 
 Tensors are told apart by identity and version, so that what has been changed is computed again.
+What changes past the version, as by ``W.data += 1`` or an array that shares its memory, is found by
+a product of each row with fixed random numbers.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -22,7 +26,8 @@ class _Result(NamedTuple):
 
     value: Tensor
     version: int
-    sources: tuple[Tensor, ...]
+    sources: Sequence[Tensor]
+    given: Sequence[tuple[Tensor, Tensor]]  # by whom computes, and what tells their numbers apart
 
 
 class Constants:
@@ -52,36 +57,77 @@ class Constants:
     def __reduce__(self) -> tuple[type[Constants], tuple[()]]:
         return Constants, ()
 
-    def find(self, key: Any) -> Tensor | None:
-        """Return a result that nothing has changed since, None if there is none."""
-        result = self.results.get(key)
+    def find(self, key: Any, checked: set[int] | None = None) -> Tensor | None:
+        """Return a result that nothing has changed since, None if there is none.
+
+        Parameters
+        ----------
+        key : hashable
+            Of :func:`key_of`.
+        checked : set of int, optional
+            Identities of tensors that have not changed; those found to be so are added.
+        """
+        result, checked = self.results.get(key), set() if checked is None else checked
         if result is None or result.value._version != result.version:
             return None
+        for t, known in result.given:
+            if id(t) not in checked and not torch.equal(_told_apart(t), known):
+                return None
+            checked.add(id(t))
         return result.value
 
     def expanded(self, x: Tensor, batch: torch.Size) -> Tensor:
         """Return the states of a held layer, one for each sample, the same tensor every time."""
+        if not is_plain(x):
+            return x.expand(*batch, -1)
         key = _expanded(x, batch)
         found = self.find(key)
         if found is None:
             found = x.expand(*batch, -1)
             if is_plain(found):
-                self.keep(key, found, (x,))
+                self.keep(key, found, [x], [x])
         return found
 
     def has(self, x: Tensor, batch: torch.Size) -> bool:
         """Return whether the states of a held layer are there for so many samples."""
-        return self.find(_expanded(x, batch)) is not None
+        return is_plain(x) and self.find(_expanded(x, batch)) is not None
 
-    def keep(self, key: Any, value: Tensor, sources: tuple[Tensor, ...]) -> None:
-        """Keep a result, and forget the oldest beyond those that fit."""
-        self.results[key] = _Result(value, value._version, sources)
+    def keep(
+        self, key: Any, value: Tensor, sources: Sequence[Tensor], given: Sequence[Tensor]
+    ) -> None:
+        """Keep a result, and forget the oldest beyond those that fit.
+
+        Parameters
+        ----------
+        key, value
+            A result.
+        sources : sequence of Tensor
+            What it came from.
+        given : sequence of Tensor
+            Those that are no results themselves.
+        """
+        known = [(t, _told_apart(t)) for t in given]
+        self.results[key] = _Result(value, value._version, sources, known)
         while len(self.results) > _MOST_KEPT:
             self.results.popitem(last=False)
 
 
 def _expanded(x: Tensor, batch: torch.Size) -> Any:
     return "expanded", id(x), x._version, batch
+
+
+def _told_apart(t: Tensor) -> Tensor:
+    """Return numbers that change whenever those of a tensor do."""
+    t = t.detach()
+    t = t if t.is_floating_point() or t.is_complex() else t.to(torch.float64)
+    rows = t.reshape(-1, t.shape[-1]) if t.ndim and t.numel() else t.reshape(1, -1)
+    return rows @ _weights(rows.shape[-1], rows.dtype, rows.device)
+
+
+@cache
+def _weights(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    draw = torch.Generator().manual_seed(0)
+    return torch.rand(n, generator=draw, dtype=torch.float64).to(device, dtype)
 
 
 def tensors_in(x: Any) -> list[Tensor]:
@@ -115,7 +161,9 @@ def key_of(x: Any, sources: list[Tensor]) -> Any:
 
 
 def is_plain(t: Tensor) -> bool:
-    """Return whether a tensor has numbers of its own, and is not one within a transformation."""
+    """Return whether a tensor has numbers and a version, and is not one within a transformation."""
+    if t.is_inference():
+        return False
     try:
         t.data_ptr()
     except RuntimeError:

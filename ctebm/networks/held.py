@@ -5,6 +5,10 @@ cut out of that tensor, or out of a function of each unit of it, is the layer it
 differentiated with respect to held layers, and what is computed from them and from parameters alone
 is looked up.
 
+The tensor itself is a stand-in without numbers (on torch's device "meta"). What torch hands to a
+function past these rules, as within ``vmap`` or a script, has no numbers either, and then the
+energy is evaluated on the state in one piece.
+
 Letters: state ``s``.
 """
 
@@ -34,12 +38,13 @@ _EACH_UNIT = {
 } | {getattr(torch.nn.functional, name) for name in ("elu", "gelu", "hardtanh", "leaky_relu",
      "logsigmoid", "relu", "sigmoid", "silu", "softplus", "tanh") }  # fmt: skip
 _SUMS = {torch.sum, Tensor.sum}
-# What a stand-in answers as well as the state.
-_SHAPES = {
-    getattr(Tensor, name).__get__
-    for name in ("device", "dtype", "is_cuda", "is_sparse", "layout", "ndim", "shape")
-} | {Tensor.dim, Tensor.is_complex, Tensor.is_floating_point, Tensor.numel, Tensor.size,
-     Tensor.new_zeros, Tensor.new_ones, torch.is_floating_point, torch.is_complex}  # fmt: skip
+# What a stand-in answers as well as the state, and what a layer does.
+_SHAPES = {getattr(Tensor, name).__get__ for name in ("dtype", "ndim", "shape")} | {
+    Tensor.dim, Tensor.is_complex, Tensor.is_floating_point, Tensor.numel, Tensor.size,
+    torch.is_floating_point, torch.is_complex, torch.numel}  # fmt: skip
+_OF_A_LAYER = {
+    getattr(Tensor, name).__get__ for name in ("device", "is_cuda", "is_sparse", "layout")
+} | {Tensor.new_zeros, Tensor.new_ones}
 _IN_PLACE = {
     "__setitem__",
     "__iadd__",
@@ -93,14 +98,17 @@ def evaluated(
             (evaluation.known if same else evaluation.moving)[id(part)] = part
         try:
             with evaluation:
-                return function(s)
-        except _ChangedInPlace:
-            constants.usable = False
+                value = function(s)
+            if not any(t.is_meta for t in tensors_in(value)):
+                return value
+        except Exception:  # of an operation on a stand-in, or the function's own: it comes again
+            pass
+        constants.usable = False
     return function(torch.cat(list(parts), -1))
 
 
-class _ChangedInPlace(Exception):
-    """A function is about to change a state, or what is the same in every evaluation."""
+class _InOnePiece(Exception):
+    """A function changes a state, or what is the same in every evaluation, or hides its use."""
 
 
 class _Evaluation(TorchFunctionMode):
@@ -110,6 +118,8 @@ class _Evaluation(TorchFunctionMode):
         super().__init__()
         self.cuts = {(where.start, where.stop): i for i, where in enumerate(layers)}
         self.constants = constants
+        self.recorded = torch.is_grad_enabled()
+        self.checked: set[int] = set()  # tensors found to be as they were
         self.known: dict[int, Tensor] = {}  # held layers, and what was computed from them
         self.moving: dict[int, Tensor] = {}  # free layers, and what was computed from them
         self.joined: dict[int, Sequence[Tensor]] = {}  # the layers of stand-ins for states
@@ -118,7 +128,7 @@ class _Evaluation(TorchFunctionMode):
     def join(self, parts: Sequence[Tensor]) -> Tensor:
         """Return a stand-in for one tensor of all layers, which is put together when needed."""
         n = sum(part.shape[-1] for part in parts)
-        s = parts[0].new_zeros(()).expand(*parts[0].shape[:-1], n)
+        s = torch.empty(*parts[0].shape[:-1], n, dtype=parts[0].dtype, device="meta")
         self.joined[id(s)], self.moving[id(s)] = parts, s
         return s
 
@@ -144,8 +154,14 @@ class _Evaluation(TorchFunctionMode):
     ) -> Any:
         named = dict(kwargs or {})
         parts = self.joined.get(id(args[0])) if args else None
-        if parts is None or func in _SHAPES:
+        if parts is None:
             return self._looked_up(func, args, named)
+        if func in _SHAPES:
+            return func(*args, **named)
+        if func in _OF_A_LAYER:
+            return func(parts[0], *args[1:], **named)
+        if torch.is_grad_enabled() != self.recorded:  # as within an autograd Function
+            raise _InOnePiece
         i = self._cut(func, args)
         if i is not None:
             return parts[i]
@@ -172,7 +188,7 @@ class _Evaluation(TorchFunctionMode):
         self, func: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]
     ) -> bool:
         """Return whether a function writes into a state, or into what is looked up."""
-        name, s = func.__name__, args[0] if args else None
+        name, s = getattr(func, "__name__", ""), args[0] if args else None
         writes = (name.endswith("_") and not name.endswith("__")) or name in _IN_PLACE
         if "out" in named or not (writes and isinstance(s, Tensor)):
             return "out" in named
@@ -184,12 +200,10 @@ class _Evaluation(TorchFunctionMode):
         """Return what a function gives, from the constants if it depends on them alone."""
         given, sources = tensors_in((args, named)), []
         if self._changes_what_is_given(func, args, named):
-            raise _ChangedInPlace
+            raise _InOnePiece
         if any(id(x) in self.moving for x in given):
-            if func not in _SHAPES:
-                args = self.whole(args)
-                named = {name: self.whole(x) for name, x in named.items()}
-            value = func(*args, **named)
+            named = {name: self.whole(x) for name, x in named.items()}
+            value = func(*self.whole(args), **named)
             self.moving |= {id(x): x for x in tensors_in(value)}
             return value
         if not any(id(x) in self.known for x in given):
@@ -197,11 +211,12 @@ class _Evaluation(TorchFunctionMode):
         key = key_of((func, args, tuple(named.items())), sources)
         if key is None or (torch.is_grad_enabled() and any(t.requires_grad for t in sources)):
             return func(*args, **named)
-        value = self.constants.find(key)
+        value = self.constants.find(key, self.checked)
         if value is None:
             value = func(*args, **named)
             if not isinstance(value, Tensor) or not is_plain(value):
                 return value
-            self.constants.keep(key, value, tuple(sources))
+            given = [t for t in sources if id(t) not in self.known]
+            self.constants.keep(key, value, sources, given)
         self.known[id(value)] = value
         return value

@@ -2,6 +2,7 @@
 
 import copy
 
+import pytest
 import torch
 
 from ctebm.networks.constants import Constants, is_plain, key_of, tensors_in
@@ -19,12 +20,45 @@ def test_keys_tell_tensors_and_values_apart():
 
 def test_a_result_that_was_changed_is_not_found():
     kept, x, value = Constants(), torch.ones(2), torch.zeros(2)
-    kept.keep("key", value, (x,))
+    kept.keep("key", value, [x], [x])
     assert kept.find("key") is value
     value += 1
     assert kept.find("key") is None
     assert kept.find("other") is None
     assert not copy.deepcopy(kept).results
+
+
+@pytest.mark.parametrize("x", [
+    torch.ones(3, 2), torch.ones(2, dtype=torch.complex128), torch.tensor(1.0), torch.ones(2) > 0,
+    torch.ones(2, 3, dtype=torch.int64).T, torch.ones(0), torch.ones(2, dtype=torch.float16),
+])  # fmt: skip
+def test_a_source_that_changed_past_its_version_is_found_out(x):
+    kept, value = Constants(), torch.zeros(2)
+    kept.keep("key", value, [x], [x])
+    assert kept.find("key") is value
+    version = x._version
+    x.data.neg_() if x.dtype != torch.bool else x.data.logical_not_()
+    assert x._version == version
+    assert (kept.find("key") is value) == (x.numel() == 0)
+
+
+def test_a_permuted_source_is_found_out():
+    kept, x, value = Constants(), torch.arange(6.0).reshape(2, 3), torch.zeros(2)
+    for order in ((slice(None), [1, 0, 2]), ([1, 0], slice(None))):
+        kept.keep("key", value, [x], [x])
+        x.numpy()[...] = x.numpy()[order]
+        assert kept.find("key") is None
+
+
+def test_nothing_is_kept_of_tensors_without_a_version():
+    with torch.inference_mode():
+        x = torch.ones(3)
+        kept = Constants()
+        assert not is_plain(x)
+        assert kept.expanded(x, torch.Size([2])).shape == (2, 3)
+    assert kept.expanded(x, torch.Size([2])).shape == (2, 3)
+    assert not kept.results
+    assert key_of(x, []) is None
 
 
 def test_states_are_expanded_once():

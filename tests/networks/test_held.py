@@ -76,6 +76,65 @@ class Writing(Own):
         return total + s.square().sum(-1) + h.sum(-1)
 
 
+def single(s):
+    """An energy of one state, in a user's words."""
+    return (s**4).sum() / 4 - s[..., :4].sum() * s[..., 4]
+
+
+@torch.jit.script
+def scripted(s: torch.Tensor) -> torch.Tensor:
+    return (s**2).sum(-1) * s[..., 3] * s[..., 8]
+
+
+class Cube(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return x**3
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(inputs[0])
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return 3 * x**2 * g
+
+
+def mapped(s):
+    each = single
+    for _ in range(s.ndim - 1):
+        each = torch.func.vmap(each)
+    return each(s)
+
+
+# Ways to use a state that torch does not show: of the state, and of a function of each unit.
+HIDDEN = {
+    "mapped": mapped,
+    "scripted": scripted,
+    "differentiated": lambda s: torch.func.grad(lambda u: (u**4).sum())(s).sum(-1),
+    "a function of one's own": lambda s: Cube.apply(s).prod(-1),
+}
+# Others that it does.
+SHOWN = {
+    "numbers": lambda s: s.data.sum(-1) * s[..., 8],
+    "one unit": lambda s: s[..., 3] * s[..., 8],
+    "some": lambda s: s[..., [3, 5]].prod(-1) + s[..., torch.arange(9) % 2 == 0].prod(-1),
+    "rolled": lambda s: (s.roll(1, -1) * s).sum(-1),
+    "padded": lambda s: (torch.nn.functional.pad(s[..., :4], (0, 5)) * s).sum(-1),
+    "reshaped": lambda s: s.reshape(*s.shape[:-1], 3, 3).prod(-1).sum(-1),
+    "across": lambda s: torch.einsum("...i,...j->...", s[..., :4], s[..., 4:]),
+    "split": lambda s: sum(t.prod(-1) for t in torch.split(s, 2, -1)),
+    "unbound": lambda s: sum(a * b for a, b in zip(s.unbind(-1), s.unbind(-1)[1:], strict=False)),
+    "sums": lambda s: (s.sum(-1) * s.sum(-1, True).squeeze(-1) * s.mean(-1)) ** 2,
+    "new ones": lambda s: (s.new_ones(9).cumsum(-1) * s).sum(-1) ** 2 + s.new_zeros(()),
+    "written": lambda s: s.clone().mul_(2).sum(-1) ** 2,
+    "chosen": lambda s: torch.where(s[..., :4] > 0, s[..., :4], 2.0).sum(-1) * s[..., 4],
+    "by another name": lambda s: torch.ops.aten.mul(s, torch.tanh(s)).prod(-1),
+}
+
 KINDS = [Own, RateFirst, InPlace, Joining, Filling]
 
 
@@ -115,6 +174,36 @@ def test_a_clamped_energy_is_the_energy_at_the_completed_state(kind, batch):
         torch.testing.assert_close(held.hessian_operator(s)(v), (H @ v.unsqueeze(-1))[..., 0])
 
 
+@pytest.mark.parametrize("rate", [None, torch.tanh])
+@pytest.mark.parametrize("use", [*HIDDEN, *SHOWN])
+def test_a_state_used_in_any_way_is_the_state(use, rate):
+    class Used(Own):
+        def energy(self, s):
+            return Own.energy(self, s) + (HIDDEN | SHOWN)[use](rate(s) if rate else s)
+
+    net, x = Used(), torch.randn(3, 4, generator=DRAW, dtype=F64)
+    held, s = net.clamp({"x": x}), torch.randn(3, 5, generator=DRAW, dtype=F64)
+    force, H = substituted(net, x, s)
+    for _ in range(2):
+        torch.testing.assert_close(held.energy(s), net.energy(held.completed(s)))
+        torch.testing.assert_close(held.force(s), force)
+        # torch.func differentiates no script twice, and twice what plain autograd holds fixed
+        if use not in ("scripted", "numbers"):
+            torch.testing.assert_close(held.hessian(s), H)
+        u = s.clone().requires_grad_()  # by plain autograd, too
+        torch.testing.assert_close(-torch.autograd.grad(held.energy(u).sum(), u)[0], force)
+
+
+def test_an_energy_that_fails_fails_in_its_own_words():
+    class Failing(Own):
+        def energy(self, s):
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine") as failed:
+        Failing().clamp({"x": torch.ones(4, dtype=F64)}).force(torch.ones(5, dtype=F64))
+    assert failed.value.__context__ is None
+
+
 def test_an_energy_that_writes_into_its_state_leaves_that_of_the_caller():
     held, s = Writing().clamp({"x": torch.ones(4, dtype=F64)}), torch.ones(5, dtype=F64)
     before = held.energy(s)
@@ -123,13 +212,22 @@ def test_an_energy_that_writes_into_its_state_leaves_that_of_the_caller():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("change", ["in place", "another tensor", "input"])
+@pytest.mark.parametrize(
+    "change", ["in place", "data", "an array", "another tensor", "input", "the input's data"]
+)
 def test_what_changes_is_computed_again(kind, change):
     net, x = kind(), torch.randn(3, 4, generator=DRAW, dtype=F64)
     held, s = net.clamp({"x": x}), torch.randn(3, 5, generator=DRAW, dtype=F64)
     held.force(s)
     if change == "in place":
         net.W += 1
+    elif change == "data":
+        net.W.data += 1
+    elif change == "an array":
+        net.W.numpy()[:] += 1
+    elif change == "the input's data":
+        held.states["x"].data += 1
+        x = x + 1
     elif change == "input":
         held.states["x"] += 1
         x = x + 1
