@@ -68,6 +68,18 @@ def cheaper(sigma: float) -> Callable[[xr.Dataset], Any]:
     return lambda d: (d.early_inference / d.node_perturbation).sel(sigma=sigma).mean()
 
 
+def at_depth_3(name: str, energy: str) -> Callable[[xr.Dataset], Any]:
+    return lambda d: d[name].sel(energy=energy, depth=3).mean()
+
+
+def off_binomial(energy: str) -> Callable[[xr.Dataset], Any]:
+    def percent(d: xr.Dataset) -> Any:
+        one = d.sel(energy=energy).isel(after=1, depth=slice(1, None))
+        return 100 * abs(one.share / one.law - 1).mean()
+
+    return percent
+
+
 def euler_bias(power: int) -> Callable[[xr.Dataset], Any]:
     """Return a (power 0) or b (power 1) of the bias a eps + b eps^2 of a variance."""
 
@@ -153,6 +165,18 @@ QUOTES = [
     Quote("score", READ_ME, r"as the denoiser finds 1.04 to ([\d.]+),", coupling("R itself", 0.05)),
     Quote("score", THEORY, r"finds a coupling of ([\d.]+) and at", coupling("R itself", 1.0)),
     Quote("score", THEORY, r"smaller noise no more than ([\d.]+),", coupling("R itself", 0.05)),
+    Quote("energies", READ_ME, r"a cosine of ([\d.]+) \(hard",
+          at_depth_3("cosine_implicit", "eq. 6, hard sigmoid")),
+    Quote("energies", READ_ME, r"([\d.]+) \(logistic\)",
+          at_depth_3("cosine_implicit", "eq. 6, logistic")),
+    Quote("energies", READ_ME, r"([\d.]+) \(1984\) at depth 3",
+          at_depth_3("cosine_implicit", "Hopfield 1984")),
+    Quote("energies", READ_ME, r"The two have a cosine of ([\d.]+) at depth 3",
+          lambda d: 1 - at_depth_3("turn", "Hopfield 1984")(d)),
+    Quote("energies", READ_ME, r"to order eps \| k \+ 2 \| ([\d.]+) % off",
+          off_binomial("eq. 6, logistic")),
+    Quote("energies", READ_ME, r"exact \| k \+ 2 \| ([\d.]+) % off",
+          off_binomial("predictive coding")),
     Quote("learning", READ_ME, r"Digits: ([\d.]+) % test error beside", lambda d: d.test_error[-1]),
     Quote("learning", READ_ME, r"test error beside ([\d.]+) % of", lambda d: d.bp_test_error[-1]),
     Quote("stdp", READ_ME, r"with areas in the ratio ([\d.]+) and",

@@ -26,6 +26,7 @@ WITHOUT_EFFECT = {
     "bifurcation --device cuda": "on the CPU",
     "saturation --dtype float32": "float64",
     "stdp --dtype float32": "float64",
+    "energies --device cuda": "on the CPU",
 }
 
 REFUSED = {
@@ -40,6 +41,7 @@ REFUSED = {
     "beta --hidden 0": "--hidden needs one layer or more, each of 1 or more units, got 0",
     "noise --sigma 0.1 0.2 0.1": "--sigma needs different values, got 0.1 0.2 0.1",
     "collapse --n-training 0": "--n-training needs 1 or more",
+    "energies --width 0": "--n-samples and --width need 1 or more",
     "stdp --bins 0": "--bins needs 1 or more, got 0",
     "epsilon --eps 3 0.1": "--eps needs 0 < eps <= 1, got 3.0 0.1",
 }

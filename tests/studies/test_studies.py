@@ -14,6 +14,7 @@ SMALL = {
     "beta": ["--hidden", "12", "--n-samples", "2", "--points", "1", "2", "3"],
     "depth": ["--depth", "3", "--n-samples", "4", "--t-end", "8"],
     "integrators": ["--depth", "3", "--n-samples", "4"],
+    "energies": ["--width", "8", "--n-samples", "3", "--t-through", "60"],
     "asymmetry": ["--n-seeds", "2", "--n-samples", "2", "--degrees", "0", "60", "180"],
     "noise": ["--n-samples", "4", "--hidden", "16", "16"],
     "bptt": ["--n-seeds", "2", "--n-samples", "2", "--gains", "0.25", "1", "--n-steps", "20"],
@@ -121,6 +122,8 @@ def test_every_claim_holds_at_a_small_size(name, tmp_path, capsys):
         ("asymmetry", ["--degrees", "190"]),
         ("integrators", ["--eps", "0.1"]),
         ("bptt", ["--beta", "0"]),
+        ("energies", ["--eps", "0.1"]),
+        ("energies", ["--t-through", "0.5"]),
     ],
 )
 def test_settings_without_meaning_are_refused(name, words, tmp_path, capsys):

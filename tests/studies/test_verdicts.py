@@ -22,6 +22,7 @@ SMALL = {
     "collapse": "--width 16 --depths 1 2 --eigenvalues -0.6 -0.1 0.4 --rates 0.03 0.1 "
     "--n-training 300 --n-samples 32",
     "depth": "--depth 3 --n-samples 4 --t-end 8",
+    "energies": "--width 8 --n-samples 3 --t-through 60",
     "epsilon": "--n-samples 4 --eps 0.5 0.1",
     "first_arrival": "--depth 2 --n-samples 4",
     "fixed_points": "--gain 0.25 2 --n-samples 2 --n-starts 3 --eps 0.2 0.1",
