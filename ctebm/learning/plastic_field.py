@@ -94,9 +94,6 @@ class PlasticField(Plastic):
     ----------
     network : VectorField
         The copy, whose parameters change.
-    drives : mapping
-        What each parameter drives; see
-        :func:`ctebm.early_inference.drives.drives_of`.
 
     Raises
     ------
@@ -146,7 +143,7 @@ class PlasticField(Plastic):
 
     @cached_property
     def drives(self) -> Drives:
-        """What each parameter drives."""
+        """What each parameter drives; see :func:`ctebm.early_inference.drives.drives_of`."""
         return drives_of(self.network, self._parameters)
 
     @property
