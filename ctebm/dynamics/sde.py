@@ -4,7 +4,8 @@ r"""The equation of motion of a network, with its noise and its targets.
 
 A target reaches a layer in one of two ways: the paper's *drive* replaces the layer's pressure by
 the target, :math:`dy = (y^* - y)\,dt` (eq. 12); a *nudge* adds :math:`\beta (y^* - y)` to the
-layer's own force (equilibrium propagation).
+layer's own force (equilibrium propagation). With a cost :math:`C` of one's own
+:math:`-\partial C/\partial y` stands for :math:`y^* - y`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ctebm.dynamics.slopes import CostFunction, checked_cost, slope_of_cost
 from ctebm.networks.arrays import is_row_of_integers, real_tensor, refuse_labels
 from ctebm.networks.base import VectorField, free_network
 from ctebm.networks.kinks import Box
@@ -50,6 +52,9 @@ class Dynamics:
     noise : {"langevin", "synaptic"}
         Additive noise of the SDE, or the paper's map :math:`s \leftarrow s + \epsilon
         (R(s + \eta) - s)` (eqs. 1-2, 4), which exists in discrete steps only.
+    cost : callable, optional
+        :math:`C(y, y^*)` of each sample, ``(*batch)``, of the states of a driven or nudged layer
+        and its targets; by default the squared error, whose slope is :math:`y - y^*`.
 
     Attributes
     ----------
@@ -89,12 +94,13 @@ class Dynamics:
         nudge: ArrayLike | Tensor | Targets | None = None,
         beta: float | Tensor | None = None,
         noise: Literal["langevin", "synaptic"] = "langevin",
+        cost: CostFunction | None = None,
     ) -> None:
         one_of("noise", noise, ["langevin", "synaptic"])
         if (nudge is None) != (beta is None):
             raise ValueError("expected nudge and beta together; beta is the strength of the nudge.")
         self.network = free_network(network)
-        self.noise = noise
+        self.noise, self.cost = noise, checked_cost(cost)
         self.sigma: Tensor = _one_per_sample("sigma", sigma, network, minimum=0.0)
         self.beta: Tensor = _one_per_sample("beta", 0.0 if beta is None else beta, network)
         self._whole: set[str] = set()  # layers with targets that came as one row of integers
@@ -195,11 +201,15 @@ class Dynamics:
             f = f.clone()  # the tensor may belong to the network, or be needed for gradients
         for name, target in self.drive.items():
             where = self.network.layers[name]
-            f[..., where] = target - s[..., where]
+            f[..., where] = self._pull(s[..., where], target)
         for name, target in self.nudge.items():
             where = self.network.layers[name]
-            f[..., where] += self.beta * (target - s[..., where])
+            f[..., where] += self.beta * self._pull(s[..., where], target)
         return f
+
+    def _pull(self, y: Tensor, target: Tensor) -> Tensor:
+        r"""Return :math:`-\partial C/\partial y`."""
+        return target - y if self.cost is None else -slope_of_cost(self.cost, y, target)
 
     def _targets(self, targets: ArrayLike | Tensor | Targets | None) -> dict[str, Tensor]:
         if targets is None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ctebm.dataset import layer_of_unit, variable
 from ctebm.dynamics.sde import Dynamics
+from ctebm.dynamics.slopes import cost_name
 from ctebm.networks.base import VectorField
 from ctebm.networks.parameters import network_dataset, rows_by_name
 from ctebm.networks.record import SampledRecord, rows_at, with_origin
@@ -176,6 +177,9 @@ class Trajectory(SampledRecord):
         dataset = with_origin(
             dataset, self.network, "a run", settings, batch=self.status.shape, threads=self.threads
         )
+        costs = {cost_name(motion.cost): 0 for motion in self.dynamics if motion.cost is not None}
+        if costs:
+            dataset.attrs["cost"] = ", ".join(costs)
         for name, motion in zip(self.phases, self.dynamics, strict=True):
             dataset = self._with_other(dataset, name, motion.network)
         return dataset

@@ -107,7 +107,8 @@ def displacement_after_arrival(
     tensor([-0.0570, -0.1900], dtype=torch.float64)
     """
     drive, eps = drive or Replace(), finite("eps", eps, above=0, high=1)
-    s, target = state_and_target(network, state, target)
+    s, given = state_and_target(network, state, target)
+    target = drive.aim(network, s, given)
     g = chain_gradient(network, s, target, drive.one_sided)
     responsive = responsive_units(network, s, target, drive.one_sided).to(g.dtype).expand_as(g)
     s, g = s.expand_as(g), g * responsive
@@ -116,7 +117,7 @@ def displacement_after_arrival(
     if drive.lead:
         own[..., y] = 0
     elif isinstance(drive, Replace):
-        own[..., y] = g[..., y]
+        own[..., y] = drive.stiffness(network, s, given, g[..., y])
     moved, turned = torch.zeros_like(g), torch.zeros_like(g)
     for hops, where in enumerate([*network.layers.values()][::-1]):
         back = -network.adjoint_product(s, turned) if hops else turned

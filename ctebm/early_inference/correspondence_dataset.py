@@ -111,9 +111,12 @@ def _measured(record: Correspondence) -> dict[str, xr.Variable]:
 def _laws(record: Correspondence) -> dict[str, xr.Variable]:
     curve = ("eps", "save", "layer")
     paper = record.by_depth(lambda k, n, eps: paper_coefficient(k, eps))
-    flow = record.by_depth(lambda k, n, eps: driven_coefficient(k, n, eps, 0))
+    if record.has_law:
+        law, flow = record.law, record.by_depth(lambda k, n, eps: driven_coefficient(k, n, eps, 0))
+    else:
+        law = flow = torch.full_like(paper, math.nan)
     return {
-        "law_coefficient": variable(curve, record.law, "coefficient of the feedback path"),
+        "law_coefficient": variable(curve, law, "coefficient of the feedback path"),
         "paper_coefficient": variable(curve, paper, "eps^(k+1), size at first arrival"),
         "continuous_coefficient": variable(curve, flow, "coefficient in continuous time"),
     }
@@ -122,14 +125,17 @@ def _laws(record: Correspondence) -> dict[str, xr.Variable]:
 def _leaks(record: Correspondence) -> dict[str, xr.Variable]:
     """Return what the layers' own curvature makes of the law, for Euler steps."""
     fixed, drive = record.fixed, record.drive
-    leak = leak_of_layers(fixed.network, fixed.state, record.target, drive.one_sided)
+    aim = drive.aim(fixed.network, fixed.state, record.target)
+    leak = leak_of_layers(fixed.network, fixed.state, aim, drive.one_sided)
     leak[~fixed.converged] = math.nan
     data = {"leak": variable(("sample", "layer"), leak, "curvature along the chain gradient")}
     if record.order != 1:
         return data
     c = leak.cpu().numpy()[:, ::-1].copy()  # from the output down
     if isinstance(drive, Replace):
-        c[:, 0] = 1
+        g = record.chain[:, fixed.network.layers[fixed.network.output]]
+        stiff = (g * drive.stiffness(fixed.network, fixed.state, record.target, g)).sum(-1)
+        c[:, 0] = 1 if drive.cost is None else (stiff / g.square().sum(-1)).cpu().numpy()
     rows = [_leaky(c[:, drive.lead :], n, eps, drive.lead) for eps, n in _runs(record)]
     data["leaky_coefficient"] = variable(
         _LAYER, np.stack(rows, 1), "coefficient of the feedback path with each layer's own leak"

@@ -8,17 +8,14 @@ Letters: output ``y``, target ``t``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
+from ctebm.dynamics.slopes import CostFunction, checked_cost, slope_of_cost
 from ctebm.networks.base import VectorField
 from ctebm.networks.layout import broadcast
 
-__all__ = ["CostFunction", "checked_cost", "cross_entropy", "squared_error", "target_of_cost"]
-
-CostFunction = Callable[[Tensor, Tensor], Tensor]
+__all__ = ["cross_entropy", "curvature_of_cost", "squared_error", "target_of_cost"]
 
 
 def squared_error(y: Tensor, t: Tensor) -> Tensor:
@@ -70,16 +67,6 @@ def cross_entropy(y: Tensor, t: Tensor) -> Tensor:
     return -(t * torch.log_softmax(y, -1)).sum(-1)
 
 
-def checked_cost(cost: CostFunction | None) -> CostFunction | None:
-    """Return a cost as it is, or refuse what is no function."""
-    if cost is not None and not callable(cost):
-        raise ValueError(
-            f"expected a cost C(y, target) as a function, got {type(cost).__name__}; give None for "
-            "the squared error."
-        )
-    return cost
-
-
 def target_of_cost(
     network: VectorField, s: Tensor, target: Tensor, cost: CostFunction | None
 ) -> Tensor:
@@ -106,15 +93,24 @@ def target_of_cost(
         return target
     y = s[..., network.layers[network.output]]
     y = y.expand(*broadcast(states=y.shape[:-1], targets=target.shape[:-1]), -1)
+    return y - slope_of_cost(cost, y, target)
 
-    def total(y: Tensor) -> Tensor:
-        C = cost(y, target)
-        if not isinstance(C, Tensor) or C.shape != y.shape[:-1]:
-            got = tuple(C.shape) if isinstance(C, Tensor) else type(C).__name__
-            raise ValueError(
-                f"expected a cost of shape {tuple(y.shape[:-1])}, one for each sample, got {got}; "
-                "sum over the last dimension only."
-            )
-        return C.sum()
 
-    return y - torch.func.grad(total)(y)
+def curvature_of_cost(
+    network: VectorField, s: Tensor, target: Tensor, cost: CostFunction
+) -> Tensor:
+    r"""Return :math:`\partial^2 C/\partial y^2` at the output's state, ``(*batch, unit, unit)``.
+
+    Parameters
+    ----------
+    network, s, target, cost
+        As for :func:`target_of_cost`.
+    """
+    y = s[..., network.layers[network.output]]
+    y = y.expand(*broadcast(states=y.shape[:-1], targets=target.shape[:-1]), -1).contiguous()
+    units = torch.eye(y.shape[-1], dtype=y.dtype, device=y.device)
+    rows = [
+        torch.func.jvp(lambda y: slope_of_cost(cost, y, target), (y,), (e.expand_as(y).clone(),))[1]
+        for e in units
+    ]
+    return torch.stack(rows, -1)

@@ -84,14 +84,19 @@ class DrivenRun:
     replicates: Replicates
 
     @cached_property
+    def aim(self) -> Tensor:
+        """Targets whose squared error has the slope of the cost, ``(sample, output unit)``."""
+        return self.drive.aim(self.network, self.state, self.target)
+
+    @cached_property
     def responsive(self) -> Tensor:
         """Units that carry a small change, ``(sample, unit)``."""
-        return responsive_units(self.network, self.state, self.target, self.drive.one_sided)
+        return responsive_units(self.network, self.state, self.aim, self.drive.one_sided)
 
     @cached_property
     def chain(self) -> Tensor:
         """The chain gradient, ``(sample, unit)``."""
-        return chain_gradient(self.network, self.state, self.target, self.drive.one_sided)
+        return chain_gradient(self.network, self.state, self.aim, self.drive.one_sided)
 
     def displacement(self, eps: float, steps: list[int], seed: int | None = None) -> Displacement:
         """Return what the drive has moved after the given steps of size `eps`."""

@@ -4,6 +4,7 @@ r"""How a target reaches the output: the paper's drive, a nudge, a clamp.
 :class:`Nudge` adds :math:`\beta(y^* - y)` to the output's own force (equilibrium propagation);
 :class:`Clamp` sets the output to the target at once. To first order all three send the chain
 gradient down: replacement and a nudge with the same coefficient, a clamp one step ahead of it.
+With a cost :math:`C` of one's own :math:`-\partial C/\partial y` stands for :math:`y^* - y`.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ from __future__ import annotations
 import cmath
 import math
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from ctebm.dynamics.sde import Dynamics
+from ctebm.dynamics.slopes import CostFunction, checked_cost, cost_name
+from ctebm.early_inference.costs import curvature_of_cost, target_of_cost
 from ctebm.early_inference.driven import HeldOutput, TangentField, check_analytic, with_output
 from ctebm.networks.base import VectorField
 from ctebm.networks.numbers import finite, one_of, whole
@@ -40,11 +43,14 @@ class Drive(ABC):
         Whether a pinned output leaves its kink for an inward target; a weak nudge does not.
     lead : int
         How many steps earlier than by replacement the target arrives.
+    cost : callable or None
+        Of which the slope drives.
     """
 
     name: ClassVar[str]
     one_sided: ClassVar[bool] = True
     lead: ClassVar[int] = 0
+    cost: CostFunction | None = None
 
     @property
     def strength(self) -> float:
@@ -74,7 +80,7 @@ class Drive(ABC):
         """
 
     def start(self, network: VectorField, state: Tensor, target: Tensor) -> Tensor:
-        """Return the state from which the motion begins."""
+        """Return where the motion begins."""
         return self.seen(network, state, target)
 
     def seen(self, network: VectorField, state: Tensor, target: Tensor) -> Tensor:
@@ -85,18 +91,39 @@ class Drive(ABC):
         self, network: VectorField, state: Tensor, target: Tensor, responsive: Tensor
     ) -> tuple[Dynamics, Tensor]:
         """Return the linearised motion under this drive and where it begins."""
-        pull = target - state[..., network.layers[network.output]]
-        tangent = TangentField(network, state, responsive)
-        return Dynamics(tangent, drive=pull), self.start(tangent, torch.zeros_like(state), pull)
+        pull = self.aim(network, state, target) - state[..., network.layers[network.output]]
+        if self.cost is None:
+            tangent = TangentField(network, state, responsive)
+            return Dynamics(tangent, drive=pull), self.start(tangent, torch.zeros_like(state), pull)
+        curvature = curvature_of_cost(network, state, target, self.cost)
+        tangent = TangentField(network, state, responsive, pull, curvature)
+        return Dynamics(tangent), torch.zeros_like(state)
+
+    def aim(self, network: VectorField, state: Tensor, target: Tensor) -> Tensor:
+        """Return the target whose squared error has the slope of the cost at a state."""
+        return target_of_cost(network, state, target, self.cost)
+
+    def stiffness(self, network: VectorField, state: Tensor, target: Tensor, v: Tensor) -> Tensor:
+        r"""Return :math:`C'' v` for vectors of the output, which is `v` for the squared error."""
+        if self.cost is None:
+            return v
+        curvature = curvature_of_cost(network, state, target, self.cost)
+        return (curvature @ v.unsqueeze(-1)).squeeze(-1)
 
     def attributes(self) -> dict[str, Any]:
         """Return its name and its parameters, for a dataset."""
-        return {"drive": self.name}
+        cost = {} if self.cost is None else {"cost": cost_name(self.cost)}
+        return {"drive": self.name} | cost
 
 
 @dataclass(frozen=True)
 class Replace(Drive):
     """The paper's drive (eq. 12): the target replaces the output's pressure.
+
+    Parameters
+    ----------
+    cost : callable, optional
+        As for :class:`ctebm.Dynamics`.
 
     Examples
     --------
@@ -104,6 +131,8 @@ class Replace(Drive):
     >>> drive_named("replace") == Replace()
     True
     """
+
+    cost: CostFunction | None = None
 
     name = "replace"
 
@@ -115,7 +144,7 @@ class Replace(Drive):
         noise: Noise = "langevin",
         strength: float = 1.0,
     ) -> Dynamics:
-        return Dynamics(network, sigma=sigma, noise=noise, drive=target)
+        return Dynamics(network, sigma=sigma, noise=noise, drive=target, cost=self.cost)
 
 
 @dataclass(frozen=True)
@@ -162,6 +191,8 @@ class Nudge(Drive):
         an error of :math:`O(\beta^N)`. 1 is one-sided, 2 is symmetric, more are complex (Laborieux
         & Zenke 2022) and need an activation that is analytic as far as they move the states, see
         :attr:`ctebm.networks.activation.Activation.analytic_strip`.
+    cost : callable, optional
+        As for :class:`ctebm.Dynamics`.
 
     Examples
     --------
@@ -172,6 +203,7 @@ class Nudge(Drive):
 
     beta: float
     points: int = 1
+    cost: CostFunction | None = None
 
     name = "nudge"
     one_sided = False
@@ -184,6 +216,11 @@ class Nudge(Drive):
             )
         object.__setattr__(self, "beta", finite("beta", self.beta))
         object.__setattr__(self, "points", whole("points", self.points, 1, _MOST_POINTS))
+        if self.points > 2 and self.cost is not None:
+            raise ValueError(
+                f"expected points=1 or 2 with a cost, got {self.points}; a complex nudge takes the "
+                "squared error."
+            )
 
     @property
     def strength(self) -> float:
@@ -216,20 +253,24 @@ class Nudge(Drive):
         noise: Noise = "langevin",
         strength: float = 1.0,
     ) -> Dynamics:
-        return Dynamics(network, sigma=sigma, noise=noise, nudge=target, beta=strength)
+        return Dynamics(
+            network, sigma=sigma, noise=noise, nudge=target, beta=strength, cost=self.cost
+        )
 
     def tangent(
         self, network: VectorField, state: Tensor, target: Tensor, responsive: Tensor
     ) -> tuple[Dynamics, Tensor]:
         """Return the response for unit strength in the limit of a weak nudge."""
-        pull = target - state[..., network.layers[network.output]]
+        pull = self.aim(network, state, target) - state[..., network.layers[network.output]]
         return Dynamics(TangentField(network, state, responsive, pull)), torch.zeros_like(state)
 
     def attributes(self) -> dict[str, Any]:
-        return {"drive": self.name, **asdict(self)}
+        return super().attributes() | {"beta": self.beta, "points": self.points}
 
 
-def drive_named(name: str, beta: float | None = None, points: int = 1) -> Drive:
+def drive_named(
+    name: str, beta: float | None = None, points: int = 1, cost: CostFunction | None = None
+) -> Drive:
     """Return a drive by its word, ``"replace"``, ``"nudge"`` or ``"clamp"``.
 
     Parameters
@@ -238,15 +279,22 @@ def drive_named(name: str, beta: float | None = None, points: int = 1) -> Drive:
         The word.
     beta, points
         Of a nudge, and given with it only.
+    cost : callable, optional
+        Of a nudge or a replacement.
 
     Raises
     ------
     ValueError
-        For another word, a nudge without a strength, or a strength without a nudge.
+        For another word, a nudge without a strength, or a strength or cost without meaning.
     """
-    plain = {kind.name: kind for kind in (Replace, Clamp)}
-    if one_of("a drive", name, [*plain, Nudge.name]) == Nudge.name:
-        return Nudge(beta, points)  # pyright: ignore[reportArgumentType]  # it refuses None itself
+    cost = checked_cost(cost)
+    if one_of("a drive", name, [Replace.name, Clamp.name, Nudge.name]) == Nudge.name:
+        return Nudge(beta, points, cost)  # pyright: ignore[reportArgumentType]  # it refuses None itself
     if beta is not None or points != 1:
         raise ValueError(f"expected beta and points with drive='nudge' only, got {name!r}.")
-    return plain[name]()
+    if name == Clamp.name and cost is not None:
+        raise ValueError(
+            "expected drive='replace' or 'nudge' with a cost, got 'clamp'; a clamped output is at "
+            "its target, whatever that costs."
+        )
+    return Clamp() if name == Clamp.name else Replace(cost)

@@ -42,6 +42,9 @@ class TangentField(VectorField):
         Which units move, and move others; pinned units do neither.
     pull : Tensor, (*batch, output unit), optional
         A constant force `u` on the output.
+    curvature : Tensor, (*batch, output unit, output unit), optional
+        That of a cost whose slope replaces the output's pressure, so that the output follows
+        :math:`u - C'' v`, whatever the others do.
     """
 
     network: VectorField
@@ -51,19 +54,28 @@ class TangentField(VectorField):
     device: torch.device
 
     def __init__(
-        self, network: VectorField, state: Tensor, responsive: Tensor, pull: Tensor | None = None
+        self,
+        network: VectorField,
+        state: Tensor,
+        responsive: Tensor,
+        pull: Tensor | None = None,
+        curvature: Tensor | None = None,
     ) -> None:
         super().__init__(state.shape[-1], network.layers)
         self.network, self.state, self.responsive = network, state, responsive.to(state.dtype)
         self.dtype, self.device = state.dtype, state.device
         self.pull: Tensor | None = None
+        self.curvature = curvature
         if pull is not None:
             u = torch.zeros_like(state)
             u[..., network.layers[network.output]] = pull
-            self.pull = u * self.responsive
+            self.pull = u if curvature is not None else u * self.responsive
 
     def force(self, s: Tensor) -> Tensor:
         f = self.jacobian_product(s, s)
+        if self.curvature is not None:
+            y = self.layers[self.output]
+            f[..., y] = -torch.einsum("...ij,...j->...i", self.curvature, s[..., y])
         return f if self.pull is None else f + self.pull
 
     @property
@@ -77,6 +89,11 @@ class TangentField(VectorField):
             rows_of(t, batch, rows) for t in (self.state, self.responsive)
         )
         other.pull = None if self.pull is None else rows_of(self.pull, batch, rows)
+        if self.curvature is not None:
+            curvature = self.curvature.flatten(-2)
+            other.curvature = rows_of(curvature, batch, rows).unflatten(
+                -1, self.curvature.shape[-2:]
+            )
         return other
 
     def jacobian_product(self, s: Tensor, v: Tensor) -> Tensor:

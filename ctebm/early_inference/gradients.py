@@ -16,8 +16,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ctebm.dynamics.slopes import CostFunction
 from ctebm.dynamics.threads import small_on_one_thread
-from ctebm.early_inference.costs import CostFunction, target_of_cost
+from ctebm.early_inference.costs import target_of_cost
 from ctebm.early_inference.targets import state_and_target
 from ctebm.equilibria.kkt import pinned_units
 from ctebm.equilibria.linear_systems import conjugate_gradients, positive_definite

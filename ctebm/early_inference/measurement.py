@@ -5,6 +5,8 @@ From an equilibrium :math:`\hat s` with clamped input, the output is driven towa
 the chain gradient, the implicit gradient and the laws of :mod:`ctebm.early_inference.laws`.
 """
 
+# Long because every setting of a measurement is told, checked and recorded in one place.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +16,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ctebm.dynamics.slopes import CostFunction
 from ctebm.dynamics.threads import small_on_one_thread
 from ctebm.early_inference.displacement import Displacement, DrivenRun
 from ctebm.early_inference.drive import drive_named
@@ -64,6 +67,7 @@ def correspondence(
     intervals: bool = False,
     seed: int | None = None,
     track: Callable[[Iterable[float]], Iterable[float]] | None = None,
+    cost: CostFunction | None = None,
 ) -> Correspondence:
     r"""Drive a network from equilibrium towards a target and measure what back-propagates.
 
@@ -124,6 +128,10 @@ def correspondence(
         Root seed of the noise.
     track : callable, optional
         Wraps the loop over step sizes, for a progress bar.
+    cost : callable, optional
+        :math:`C(y, y^*)` of each sample, ``(*batch)``; then :math:`-\partial C/\partial y` drives
+        or nudges the output. By default the squared error, which a clamp, a complex nudge and the
+        baseline "held" need.
 
     Returns
     -------
@@ -151,7 +159,12 @@ def correspondence(
     checked_network(network)
     clamped = network if x is None else network.clamp({next(iter(network.layers)): x})
     target = one_target_each(checked_network(clamped), target)
-    arrival = drive_named(drive, beta, points)
+    arrival = drive_named(drive, beta, points, cost)
+    if cost is not None and baseline == "held":
+        raise ValueError(
+            "expected baseline='undriven' or 'equilibrium' with a cost; only the squared error is "
+            "at rest where the output is its own target."
+        )
     noisy = Replicates(sigma, noise, replicates, baseline, intervals, seed)
     schedule = Schedule.of(eps, method, deepest_layer(clamped), t_end, n_steps, save_all)
     arrival.check(clamped, noisy.sigma)
@@ -235,7 +248,7 @@ def _recorded(
     moved = _filled([d.mean.transpose(0, 1) for d in displacements], dim=1)
     step = _filled([torch.tensor(steps) for steps in schedule.steps], dim=0, fill=-1)
     finite = torch.isfinite(moved).all(-1) | (step < 0).to(moved.device)
-    implicit = implicit_gradient(run.network, fixed.state, run.target)
+    implicit = implicit_gradient(run.network, fixed.state, run.aim)
     status, message = outcomes(fixed, run, finite.flatten(1).all(-1), _unstable(fixed, implicit))
     moved[~fixed.converged] = torch.nan
     return Correspondence(

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.early_inference.costs import CostFunction, checked_cost, squared_error, target_of_cost
+from ctebm.dynamics.slopes import CostFunction, checked_cost
+from ctebm.early_inference.costs import squared_error, target_of_cost
 from ctebm.early_inference.targets import checked_network, target_states
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network

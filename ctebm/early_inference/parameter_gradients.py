@@ -13,8 +13,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ctebm.dynamics.slopes import CostFunction
 from ctebm.dynamics.threads import small_on_one_thread
-from ctebm.early_inference.costs import CostFunction, target_of_cost
+from ctebm.early_inference.costs import target_of_cost
 from ctebm.early_inference.drives import drives_of
 from ctebm.early_inference.force_products import (
     driven_products,

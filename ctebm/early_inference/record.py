@@ -16,7 +16,7 @@ from ctebm.dynamics.methods import METHODS
 from ctebm.early_inference import metrics as metric
 from ctebm.early_inference.arrivals import along_paths, first_steps, rounding_floor
 from ctebm.early_inference.correspondence_dataset import correspondence_dataset
-from ctebm.early_inference.drive import Drive
+from ctebm.early_inference.drive import Drive, Replace
 from ctebm.early_inference.laws import driven_coefficient
 from ctebm.equilibria.record import FixedPoints
 from ctebm.networks.base import VectorField
@@ -173,20 +173,34 @@ class Correspondence(SampledRecord):
         return self.by_layer(metric.sign_agreement, self.chain)
 
     @property
+    def has_law(self) -> bool:
+        """Whether the law holds after the first arrival, for any but a cost that replaces."""
+        return self.drive.cost is None or not isinstance(self.drive, Replace)
+
+    @property
     def law(self) -> Tensor:
         """The coefficient the solver should give on the feedback path, ``(eps, save, layer)``.
 
         Binomial for Euler, its Runge-Kutta relatives, or the continuous limit; for a nudge in the
         limit of a weak one. NaN for a layer with paths of several lengths to the output, along
         which parts of the gradient arrive at different times.
+
+        Raises
+        ------
+        ValueError
+            Where the slope of another cost replaces the output's pressure.
         """
+        if not self.has_law:
+            raise ValueError(
+                "expected the squared error, after whose first arrival the coefficient has a law, "
+                "got another cost; use drive='nudge', or leaky_coefficient of the dataset."
+            )
         return self.by_depth(lambda k, n, eps: driven_coefficient(k, n, eps, self.order))
 
     @property
     def order(self) -> int:
         """Layers that the solver crosses in one step; 0 if any number."""
-        chosen = METHODS[self.method]
-        return 0 if chosen.adaptive else chosen.order
+        return 0 if METHODS[self.method].adaptive else METHODS[self.method].order
 
     def cosine(self, gradient: Tensor) -> Tensor:
         """Return the cosine of ``-displacement`` with a gradient, of the shape of `coefficient`."""

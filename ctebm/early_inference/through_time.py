@@ -11,7 +11,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ctebm.dynamics.slopes import CostFunction
 from ctebm.dynamics.threads import small_on_one_thread
+from ctebm.early_inference.costs import target_of_cost
 from ctebm.early_inference.gradients import output_error
 from ctebm.early_inference.targets import state_and_target
 from ctebm.equilibria.kkt import pinned_units
@@ -35,11 +37,12 @@ def bptt_gradient(
     eps: float,
     n_steps: int,
     every_step: bool = False,
+    cost: CostFunction | None = None,
 ) -> Tensor:
     r"""Back-propagate the error through `n` Euler steps of the free network, exactly.
 
     From a state, :math:`s_{t+1} = s_t + \epsilon f(s_t)`, kept in the box by projection, and
-    :math:`C` is the prediction error after the last step. The adjoint is
+    :math:`C` is the prediction error, or another cost, after the last step. The adjoint is
 
     .. math:: \lambda_n = \partial C/\partial s_n, \qquad
         \lambda_t = (1 + \epsilon J(s_t))'\lambda_{t+1},
@@ -63,6 +66,8 @@ def bptt_gradient(
         Steps, 0 or more.
     every_step : bool
         Return the gradients with 0 to `n` steps to go, ``(n + 1, *batch, unit)``.
+    cost : callable, optional
+        :math:`C(y, y^*)` of each sample, ``(*batch)``; by default the squared error.
 
     Returns
     -------
@@ -92,6 +97,7 @@ def bptt_gradient(
         for _ in range(piece):
             s = _step(network, s, eps)[0]
     s, path = _path(network, s, eps, n_steps - piece * len(starts))
+    target = target_of_cost(network, s, target, cost)
     g = output_error(network, s, target) * (~pinned_units(network, s)).to(s.dtype)
     gradients = [g]
     while True:
