@@ -61,6 +61,15 @@ def test_a_large_matrix_computes_on_all_threads(two_threads):
     assert [threads_for(None, torch.zeros(n)) for n in (255, 256)] == [1, 2]
 
 
+def test_a_network_alone_counts_too(two_threads):
+    @small_on_one_thread(matrices=True)
+    def threads_for(network):
+        return torch.get_num_threads()
+
+    rings = (ctebm.SparseNetwork.ring(n, 0.3, ctebm.Tanh()) for n in (255, 256))
+    assert [threads_for(ring) for ring in rings] == [1, 2]
+
+
 ENTRIES = [
     ctebm.settle, ctebm.find_fixed_points, ctebm.enumerate_fixed_points, ctebm.phase_plane,
     ctebm.linearize, ctebm.continue_branch, ctebm.switch_branch, ctebm.minimum_energy_path,

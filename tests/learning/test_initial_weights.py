@@ -22,3 +22,7 @@ def test_weak_coupling_sets_the_smallest_eigenvalue_of_the_hessian(sizes):
 def test_refuses_a_margin_that_no_weights_have(stability):
     with pytest.raises(ValueError, match="0 < stability <= 1"):
         ctebm.weakly_coupled(small_network(), stability)
+
+
+def test_without_hidden_units_nothing_couples_and_the_leak_is_the_curvature():
+    assert smallest_curvature(small_network((12, 3))) == 1

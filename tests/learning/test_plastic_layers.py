@@ -124,3 +124,26 @@ def test_what_learns_stands_by_pairs_of_layers(tied):
         assert all(p is q for p, q in zip(group, expected, strict=True))
     assert (plastic.feedback[0] is plastic.weights[0]) == tied
     assert (plastic.to(dtype=torch.float32).feedback[0].dtype) == torch.float32
+
+
+def test_gradients_through_time_are_slopes_of_the_error_after_the_steps():
+    """By central differences along a direction in each matrix, from states that stay the same."""
+    network, x, target = states((9, 8, 7, 5), ctebm.Logistic(), gain=0.5)
+    plastic = PlasticNetwork(network)
+    found = plastic.settle(x, tol=1e-12)
+    gradient = plastic.through_time(found, target, eps=0.2, n_steps=4).by_name
+
+    def error(weights):
+        changed = ctebm.LayeredNetwork(weights, network.biases, network.activation)
+        run = ctebm.simulate(changed.clamp({"x": x}), free(found.states), n_steps=4, eps=0.2)
+        return float((run.state[-1][:, -5:] - target).square().sum()) / (2 * len(x))
+
+    draw, h = torch.Generator().manual_seed(0), 1e-5
+    for i, W in enumerate(network.weights):
+        along = torch.randn(W.shape, generator=draw, dtype=W.dtype)
+        ends = (
+            error([*network.weights[:i], W + side * h * along, *network.weights[i + 1 :]])
+            for side in (1, -1)
+        )
+        slope = (next(ends) - next(ends)) / (2 * h)
+        assert float((gradient[f"weights.{i}"] * along).sum()) == pytest.approx(slope, rel=1e-5)

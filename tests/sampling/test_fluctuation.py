@@ -131,3 +131,13 @@ def test_what_has_no_answer_is_refused(change, words):
     at = [given.pop(name) for name in ("network", "state", "force")]
     with pytest.raises((ValueError, RuntimeError), match=words):
         fluctuation_response(*at, **given)
+
+
+def test_a_lag_of_one_step_is_one_step():
+    options = {"eps": 0.2, "sigma": 0.01, "chains": 2, "time": 5.0, "seed": 0}
+    net = pair(0.5, HARD)
+    one, same = (
+        fluctuation_response(net, [0.0, 0.0], [1.0, 0.0], **options, **steps)
+        for steps in ({"n_steps": 1}, {"lag": 0.2})
+    )
+    assert torch.equal(one.displacement, same.displacement)
