@@ -127,3 +127,27 @@ def test_paths_are_twelve_time_constants_long_in_steps_of_a_fiftieth():
     plane = phase_plane(pair(2.0, TANH), n_grid=3, starts=[(0.5, -0.9), (0.1, 0.2)], n_starts=5)
     assert dict(plane.path_state.sizes) == {"path": 2, "step": 601, "component": 2}
     assert phase_plane(pair(2.0, TANH), n_starts=5).sizes["x"] == 81
+
+
+def test_paths_last_as_long_as_is_asked_and_a_step_at_least():
+    options = {"n_grid": 2, "starts": [(0.1, 0.2)], "n_starts": 2, "eps": 0.1}
+    for t_end, n_steps in ((1.0, 10), (0.01, 1)):
+        plane = phase_plane(pair(2.0, TANH), t_end=t_end, **options)
+        assert plane.sizes["step"] == n_steps + 1 and plane.sizes["x"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"units": (0, 2)}, "two different units below 2"),
+        ({"units": (2, 0)}, "two different units below 2"),
+        ({"units": (0, -1)}, "unit >= 0"),
+        ({"units": (0, 1, 1)}, "expected two units"),
+        ({"limits": (0.0,)}, "expected two limits"),
+        ({"starts": [(0.0, 0.0, 0.0)]}, r"shape \(path, 2\), got \(1, 3\)"),
+        ({"base": [[0.0, 0.0]]}, r"one base state of shape \(2,\)"),
+    ],
+)
+def test_what_is_no_plane_of_two_units_is_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        phase_plane(pair(2.0, TANH), **options)
