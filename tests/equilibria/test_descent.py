@@ -5,7 +5,8 @@ import pytest
 import torch
 from analytic import TANH, pair, pitchfork_state
 
-from ctebm import SparseNetwork
+from ctebm import Network, SparseNetwork
+from ctebm.equilibria import descent
 from ctebm.equilibria.descent import descend_to_bottom
 from ctebm.equilibria.kkt import residual
 from ctebm.equilibria.rows import Rows
@@ -40,3 +41,33 @@ def test_walls_that_hardly_hold_come_to_rest():
 def test_steps_are_bounded(max_iterations):
     rows, s = Rows.repeated(pair(8.0, TANH), 1), torch.tensor([[0.3, -0.2]]).double()
     assert descend_to_bottom(rows, s, TOL, max_iterations)[1].tolist() == [max_iterations]
+
+
+class Wells(Network):
+    """Minima wherever every unit is 1 or -1."""
+
+    def energy(self, s):
+        return (s.square() - 1).square().sum(-1)
+
+
+@pytest.mark.parametrize(
+    ("end", "taken"), [([1.0, 1.0], True), ([1.0, -1.0], False), ([-1.0, -1.0], False)]
+)
+def test_newtons_solution_is_taken_beside_the_descent_and_nowhere_else(monkeypatch, end, taken):
+    """Not a minimum of the same energy in which one unit or both are elsewhere."""
+    asked = []
+
+    def interrupted(rows, s, *options):
+        asked.append(options)
+        return (
+            (s, torch.ones(1, dtype=torch.long)) if len(asked) == 1 else descend(rows, s, *options)
+        )
+
+    monkeypatch.setattr(descent, "descend", interrupted)
+    found = torch.tensor([end], dtype=torch.float64), torch.tensor([3])
+    monkeypatch.setattr(descent, "newton", lambda *_: found)
+    start = torch.tensor([[0.98, 0.97]], dtype=torch.float64)
+    state, steps = descend_to_bottom(Rows.repeated(Wells(2), 1), start, TOL, 100)
+    torch.testing.assert_close(state, torch.ones_like(state), rtol=0, atol=1e-10)
+    assert (len(asked) == 1) == taken and (int(steps) == 4 or not taken)
+    assert taken or asked[1] == (TOL, 99)
