@@ -58,3 +58,5 @@ def test_a_sample_that_fails_late_in_a_stretch_is_traced_to_its_step():
     assert not failures.all
     status, message = failures.outcome(torch.tensor([0.0, 2.0, 0.0]), 1.0, 50)
     assert status.tolist() == [1, 2, 1] and "force 2 > 1 after 50 steps" in message[1]
+    ended = Failures(start).outcome(torch.tensor([1.0, 1.1, torch.nan]), 1.0, 50)
+    assert ended[0].tolist() == [0, 2, 2] and not ended[1][0]
