@@ -201,3 +201,13 @@ def test_units_without_margin_are_held_by_no_force():
     assert without_margin(pair(3.0, HARD, bias=-2.5), s).tolist() == [[True, True], [False, False]]
     assert not without_margin(pair(2.0, HARD), s).any()
     assert without_margin(pair(2.0, TANH), s).tolist() == [[False, False]] * 2
+
+
+def test_zero_grows_with_the_stiffest_mode_and_the_residual():
+    """In double precision 1.5e-8 of the largest eigenvalue or of 1; smooth, 2 sqrt(r) too."""
+    root = torch.finfo(torch.float64).eps ** 0.5
+    r, largest = torch.tensor([0.0, 0.0, 0.0, 1e-10]).double(), torch.tensor([0.1, 1.0, 1e6, 1.0])
+    hard = inertia._zeros(pair(2.0, HARD), r, largest.double())
+    assert hard.tolist() == pytest.approx([root, root, 1e6 * root, root], rel=1e-6)
+    smooth = inertia._zeros(pair(2.0, TANH), r, largest.double())
+    assert smooth.tolist() == pytest.approx([root, root, 1e6 * root, 2e-5], rel=1e-6)

@@ -347,3 +347,9 @@ def test_one_unit_at_the_other_end_of_its_range_leads_to_other_minima(monkeypatc
         for seed in range(8):
             found = find_fixed_points(pair(3.0, HARD, bias), 1, seed=seed).state
             assert distance(torch.full((1, 2), lower).double(), found).min() == 0
+
+
+@pytest.mark.parametrize(("most", "expected"), [(2, 3), (1, 2)])
+def test_newtons_method_finds_saddles_of_networks_up_to_a_size(monkeypatch, most, expected):
+    monkeypatch.setattr(search_module, "NEWTON_UNITS", most)
+    assert len(find_fixed_points(pair(8.0, TANH, -4.01), 20)) == expected

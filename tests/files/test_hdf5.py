@@ -92,3 +92,18 @@ def test_a_large_file_may_be_read_for_longer(path, monkeypatch):
             file.truncate(size)
         assert read_through(path) == ""
     assert limits == [hdf5._LEAST_SECONDS, hdf5._LEAST_SECONDS + 10]
+
+
+@pytest.mark.parametrize("together", [1, 2**24])
+@pytest.mark.parametrize("damaged", [0, 2, 5])
+def test_every_row_is_read(path, monkeypatch, together, damaged):
+    monkeypatch.setattr(hdf5, "_READ_TOGETHER", together)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("a", data=np.arange(6.0), fletcher32=True, chunks=(1,))
+        place = file["a"].id.get_chunk_info(damaged).byte_offset
+    hdf5._read(path)
+    raw = bytearray(path.read_bytes())
+    raw[place] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match="'a' can't be read"):
+        hdf5._read(path)

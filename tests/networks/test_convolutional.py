@@ -120,3 +120,14 @@ def test_arrays_that_do_not_fit_are_refused(kernels, weights, biases, message):
 def test_an_unknown_pooling_is_refused():
     with pytest.raises(ValueError, match="pooling"):
         net("sum")
+
+
+def test_random_couplings_fill_glorots_range():
+    """6 / (in + out) squared, a kernel having so many of each for every place in it."""
+    one = ctebm.ConvolutionalNetwork.random(
+        (2, 9, 8), [30, 40], 3, [50, 30], ctebm.Tanh(), gain=0.7, padding=1, seed=0
+    )
+    sizes = [(2 * 9, 30 * 9), (30 * 9, 40 * 9), one.weights[0].shape, (50, 30)]
+    for W, (m, n) in zip([*one.kernels, *one.weights], sizes, strict=True):
+        limit = 0.7 * (6 / (m + n)) ** 0.5
+        assert 0.97 * limit < float(W.max()) <= limit and -limit <= float(W.min()) < -0.97 * limit

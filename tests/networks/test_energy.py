@@ -98,3 +98,16 @@ def test_an_energy_may_have_kinks_in_some_units():
     assert float(rest.margin) == pytest.approx(1 + 0.125 - 0.5)
     linear = ctebm.linearize(Clipped(2), rest.state)
     torch.testing.assert_close(linear.eigenvalues, torch.ones(1, dtype=F64))
+
+
+@pytest.mark.parametrize("layer", CHAIN)
+def test_a_clamped_energy_is_that_of_the_whole_state_by_state(layer):
+    """Also where what depends on the held layer alone is kept from one call to the next."""
+    net = Quartic(3, CHAIN)
+    small = net.clamp({layer: [0.2]})
+    for seed in range(3):
+        draw = torch.Generator().manual_seed(seed)
+        s = torch.randn(4, small.n_units, dtype=F64, generator=draw)
+        for _ in range(2):
+            torch.testing.assert_close(small.energy(s), net.energy(small.completed(s)))
+            s += 0.5  # in place
