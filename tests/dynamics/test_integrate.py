@@ -170,3 +170,14 @@ def test_samples_that_alternate_are_warned_of_with_their_own_step():
     with pytest.warns(UserWarning, match=r"eps = 1 is too large.* 1 of 3 samples") as caught:
         ctebm.simulate(net, start, n_steps=100, eps=steps)
     assert caught[-1].filename == __file__
+
+
+def test_a_run_that_chooses_its_steps_has_a_seed_if_there_is_noise():
+    options = {"times": [0, 0.01], "rtol": 0.1, "atol": 0.1}
+    start = torch.zeros(1, 14)
+    assert ctebm.simulate(layered(1), start, method="dopri5", **options).seed is None
+    noisy = ctebm.Dynamics(layered(1), 0.1)
+    run = ctebm.simulate(noisy, start, method="adaptive_srk", **options)
+    assert run.seed is not None
+    again = ctebm.simulate(noisy, start, method="adaptive_srk", seed=run.seed, **options)
+    assert torch.equal(again.state, run.state)

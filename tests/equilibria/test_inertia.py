@@ -211,3 +211,12 @@ def test_zero_grows_with_the_stiffest_mode_and_the_residual():
     assert hard.tolist() == pytest.approx([root, root, 1e6 * root, root], rel=1e-6)
     smooth = inertia._zeros(pair(2.0, TANH), r, largest.double())
     assert smooth.tolist() == pytest.approx([root, root, 1e6 * root, 2e-5], rel=1e-6)
+
+
+@pytest.mark.filterwarnings("error")
+def test_up_to_the_size_of_dense_matrices_each_of_equal_eigenvalues_counts(monkeypatch):
+    n = 50
+    network = DenseNetwork(SparseNetwork.ring(n, 0.6, HARD).dense_weight(), zeros(n), HARD)
+    monkeypatch.setattr(inertia, "DENSE_UNITS", n)
+    expected = int((ring_spectrum(n, 0.6) < 0).sum())
+    assert expected > 1 and classify(network.centred(), zeros(n)) == (expected, "saddle")

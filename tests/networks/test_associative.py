@@ -110,3 +110,18 @@ def test_hebbian_weights_hold_few_patterns_and_their_opposites(rho):
 def test_what_makes_no_memory_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("kind", ["attention", 2, 3, 5])
+def test_force_and_hessian_are_derivatives_of_the_energy(kind):
+    X = torch.randn(4, 6, dtype=F64, generator=torch.Generator().manual_seed(3))
+    if kind == "attention":
+        memory = ctebm.AssociativeMemory(X, 0.7)
+    else:
+        memory = ctebm.PolynomialMemory(X, kind, ctebm.Logistic())
+    s = torch.randn(6, dtype=F64, generator=torch.Generator().manual_seed(4))
+    slope = torch.autograd.functional.jacobian(memory.energy, s)
+    torch.testing.assert_close(memory.force(s), -slope)
+    exact = torch.autograd.functional.hessian(memory.energy, s)
+    torch.testing.assert_close(memory.hessian(s), exact)
+    torch.testing.assert_close(memory.hessian_product(s, s.flip(0)), exact @ s.flip(0))
