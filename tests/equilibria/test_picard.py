@@ -74,3 +74,18 @@ def test_rows_that_overshoot_say_so_and_no_others():
     assert not picard(Slope(0.3), 0 * one, 1e-10, 300)[-1].item()  # it is there
     start = torch.tensor([[0.1, 0.2], [0.0, 0.0]], dtype=torch.float64)
     assert not picard(pair(0.25, HARD, 0.0), start, 1e-12, 300)[-1].any()
+
+
+class Slopes(Network):
+    """``s <- 0.7 s`` in the first of two rows, ``s <- 1.5 s`` in the second."""
+
+    a = torch.tensor([[0.7], [1.5]], dtype=torch.float64)
+
+    def energy(self, s):
+        return ((1 - self.a) * s.square() / 2).sum(-1)
+
+
+def test_a_row_that_does_not_contract_is_back_while_another_goes_on():
+    s, steps, _, far, _ = picard(Slopes(1), torch.ones(2, 1, dtype=torch.float64), 1e-10, 300)
+    assert far.tolist() == [False, True] and s[1].item() == 1
+    assert abs(s[0].item()) < 1e-9 and steps[0] > steps[1] == 12

@@ -100,6 +100,7 @@ def test_every_row_is_read(path, monkeypatch, together, damaged):
     monkeypatch.setattr(hdf5, "_READ_TOGETHER", together)
     with h5py.File(path, "w") as file:
         file.create_dataset("a", data=np.arange(6.0), fletcher32=True, chunks=(1,))
+        file["n"] = 3.0
         place = file["a"].id.get_chunk_info(damaged).byte_offset
     hdf5._read(path)
     raw = bytearray(path.read_bytes())
