@@ -125,3 +125,9 @@ def test_strengths_without_a_meaning_are_refused(beta):
     for rule in (ctebm.CoupledLearning, ctebm.AsymmetricEquilibriumPropagation):
         with pytest.raises(ValueError, match="beta"):
             rule(beta)
+
+
+@pytest.mark.parametrize("tol", [0, -1e-6, float("inf"), float("nan")])
+def test_tolerances_without_a_meaning_are_refused(tol):
+    with pytest.raises(ValueError, match="finite tol > 0"):
+        ctebm.AsymmetricEquilibriumPropagation(tol=tol)

@@ -8,6 +8,7 @@ from learning_cases import settled
 
 import ctebm
 from ctebm.learning.plan import RULES
+from ctebm.learning.rules import check_steps
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -65,3 +66,11 @@ def test_gradients_are_means_over_the_batch():
     )
     for a, b in zip([*once.weights, *once.biases], [*more.weights, *more.biases], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-13)
+
+
+def test_steps_of_an_early_phase_are_refused_out_of_range():
+    check_steps(1.0, 1)
+    check_steps(1e-3, None)
+    for eps, n_steps in ((0.0, 1), (1.1, 1), (float("nan"), 1), (0.1, 0), (0.1, 1.5)):
+        with pytest.raises(ValueError, match=r"n_steps >= 1|0 < eps <= 1"):
+            check_steps(eps, n_steps)
