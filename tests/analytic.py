@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy.optimize import brentq
 
-from ctebm import DenseNetwork, HardSigmoid, Tanh
+from ctebm import DenseNetwork, HardSigmoid, Network, Tanh
 from ctebm.equilibria.catalogue import Catalogue
 
 
@@ -33,6 +33,26 @@ def random_dense(n, seed, activation, gain=1.0, bias=0.3):
     A = A + A.T
     np.fill_diagonal(A, 0)
     return DenseNetwork(A, bias * rng.standard_normal(n), activation)
+
+
+class Quadratic(Network):
+    """A quadratic well or saddle, ``E = s'As/2 - b's``."""
+
+    def __init__(self, A, b):
+        super().__init__(len(b))
+        self.A, self.b = A, b
+
+    def energy(self, s):
+        return ((s @ self.A) * s).sum(-1) / 2 - s @ self.b
+
+
+def quadratic(values, seed=0):
+    """Curvatures of these values in random directions."""
+    draw = torch.Generator().manual_seed(seed)
+    n = len(values)
+    Q = torch.linalg.qr(torch.randn(n, n, generator=draw, dtype=torch.float64))[0]
+    b = torch.randn(n, generator=draw, dtype=torch.float64)
+    return Quadratic(Q * torch.tensor(values, dtype=torch.float64) @ Q.mT, b)
 
 
 def affine_state(w, b=0.0, lower=-0.5):

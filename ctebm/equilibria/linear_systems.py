@@ -54,23 +54,23 @@ def conjugate_gradients(product: Product, right: Tensor, tol: float = 0.0) -> Te
     rr = r.square().sum(-1, keepdim=True)
     goal = rr * max(ROUNDINGS * unit, tol) ** 2
     definite = torch.isfinite(rr)
-    running, largest = definite & (rr > 0), torch.zeros_like(rr)
+    stopped, largest = ~(definite & (rr > 0)), torch.zeros_like(rr)
     for _ in range(10 * right.shape[-1]):  # many times what exact arithmetic needs
-        if not bool(running.any()):
+        if bool(stopped.all()):
             break
         q = product(p)
-        curvature = (p * q).sum(-1, keepdim=True)
-        pp = p.square().sum(-1, keepdim=True)
-        largest = torch.maximum(largest, (q.square().sum(-1, keepdim=True) / pp).sqrt())
-        positive = curvature > ROUNDINGS * unit * largest * pp  # less is a rounding of zero
-        definite &= ~running | positive
-        running &= positive
-        alpha = torch.where(running, rr / curvature, 0.0)
+        curvature, length = (p * q).sum(-1, keepdim=True), _length(p)
+        largest = torch.maximum(largest, _length(q) / length)
+        rounding = largest * length.square_().mul_(ROUNDINGS * unit)
+        positive = (curvature > rounding).logical_or_(stopped)  # less is a rounding of zero
+        definite &= positive
+        stopped |= ~positive
+        alpha = (rr / curvature).masked_fill_(stopped, 0.0)
         x, r = torch.addcmul(x, alpha, p), torch.addcmul(r, alpha, q, value=-1)
         rr_new = r.square().sum(-1, keepdim=True)
-        p = torch.addcmul(r, torch.where(running, rr_new / rr, 0.0), p)
-        rr = torch.where(running, rr_new, rr)
-        running = running & (rr > goal)
+        p = torch.addcmul(r, (rr_new / rr).masked_fill_(stopped, 0.0), p)
+        rr = torch.where(stopped, rr, rr_new)
+        stopped |= rr <= goal
     return torch.where(definite, x * size, torch.nan)
 
 
@@ -107,6 +107,10 @@ def positive_definite(product: Product, where: Tensor, share: float = GENERIC_SH
     """
     z = generic_vector(where.shape[-1], where)
     return torch.isfinite(conjugate_gradients(product, where * z, share)).all(-1)
+
+
+def _length(rows: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
 
 
 def power_of_two(rows: Tensor) -> Tensor:

@@ -216,6 +216,7 @@ def points_at(
     hits: Tensor | None = None,
     continuum: Tensor | None = None,
     failed: int = 0,
+    known: tuple[Tensor, Tensor] | None = None,
     why: Mapping[int, str] = MappingProxyType({}),
     settings: Mapping[str, float | str] = MappingProxyType({}),
 ) -> FixedPoints:
@@ -233,12 +234,16 @@ def points_at(
         Steps taken, ``(*batch)``.
     hits, continuum, failed
         As in :class:`FixedPoints`; by default those of settling.
+    known : tuple of Tensor, optional
+        Energies ``(*batch)`` and forces ``(*batch, unit)`` if they have been evaluated there.
     why : mapping of int to str
         What is known of samples by their number in the flattened batch, for their message.
     settings : mapping
         As in :class:`FixedPoints`.
     """
-    if isinstance(network, Network):
+    if known is not None:
+        energy, f = known
+    elif isinstance(network, Network):
         energy, f = network.energy_and_force(s)
     else:
         energy, f = known_energy(network, s), network.force(s)

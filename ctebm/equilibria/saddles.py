@@ -57,7 +57,7 @@ def is_unstable(rows: Rows[VectorField], s: Tensor) -> Tensor:
     return torch.linalg.eigvals(J).real.amax(-1) > zero
 
 
-def downhill_from(rows: Rows[Network], s: Tensor) -> tuple[Tensor, Tensor]:
+def downhill_from(rows: Rows[Network], s: Tensor, f: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Leave saddles along their steepest negative curvature.
 
     Parameters
@@ -66,6 +66,8 @@ def downhill_from(rows: Rows[Network], s: Tensor) -> tuple[Tensor, Tensor]:
         The samples that the states belong to.
     s : Tensor
         Equilibria, ``(row, unit)``.
+    f : Tensor, optional
+        The force there, which is evaluated if not given.
 
     Returns
     -------
@@ -74,7 +76,7 @@ def downhill_from(rows: Rows[Network], s: Tensor) -> tuple[Tensor, Tensor]:
         energy, ``(saddle, unit)``.
     """
     places, beside = [], []
-    for i in _suspects(rows, s):
+    for i in _suspects(rows, s, f):
         network = rows.one(i)
         free, weak = ~pinned_units(network, s[i]), without_margin(network, s[i])
         lower = _downhill(network, s[i], free)
@@ -88,15 +90,17 @@ def downhill_from(rows: Rows[Network], s: Tensor) -> tuple[Tensor, Tensor]:
     return torch.tensor(places, device=s.device), torch.stack(beside)
 
 
-def _suspects(rows: Rows[Network], s: Tensor) -> list[int]:
+def _suspects(rows: Rows[Network], s: Tensor, f: Tensor | None = None) -> list[int]:
     """Return the rows whose Hessian is not positive on all units that no current holds."""
     share = GENERIC_SHARE / math.sqrt(s.shape[-1])
     if not len(s) or (len(s) > FEW_ROWS and _convex(rows, share)):
         return []
-    network, f = rows.network, rows.network.force(s)
-    free = (~pinned_units(network, s, f) | without_margin(network, s, f)).to(s.dtype)
-    H = network.hessian_operator(s)
-    definite = positive_definite(lambda v: free * H(v), free, share)
+    network = rows.network
+    f = network.force(s) if f is None else f
+    held = pinned_units(network, s, f) & (f.abs() > root_of_rounding(s.dtype))
+    free, H = (~held).to(s.dtype), network.hessian_operator(s)
+    product = (lambda v: free * H(v)) if bool(held.any()) else H
+    definite = positive_definite(product, free, share)
     return torch.nonzero(~definite).squeeze(-1).tolist()
 
 

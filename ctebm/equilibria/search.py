@@ -24,7 +24,8 @@ from ctebm.equilibria.enumeration import can_enumerate, enumerated
 from ctebm.equilibria.kkt import check_tolerance, project
 from ctebm.equilibria.newton import NEWTON_UNITS, newton_from
 from ctebm.equilibria.record import FixedPoints
-from ctebm.equilibria.settling import check_motion, settle_from
+from ctebm.equilibria.settling import settle_from
+from ctebm.equilibria.starts import check_motion
 from ctebm.networks.base import VectorField, count_units, single
 from ctebm.networks.energy import Network
 from ctebm.networks.memory import check_memory

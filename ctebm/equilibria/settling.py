@@ -15,21 +15,20 @@ from torch import Tensor
 from ctebm.dynamics.threads import small_on_one_thread
 from ctebm.equilibria.descent import descend_to_bottom
 from ctebm.equilibria.inertia import classify, without_margin
-from ctebm.equilibria.kkt import check_tolerance, jump_beside, project, residual
+from ctebm.equilibria.kkt import check_tolerance, jump_beside, residual
 from ctebm.equilibria.picard import beyond_tolerance, picard
 from ctebm.equilibria.predictive_errors import descend_in_errors, is_predictive
 from ctebm.equilibria.record import FixedPoints, points_at
 from ctebm.equilibria.relaxation import LARGEST, relax
 from ctebm.equilibria.rows import Rows, has_energy
 from ctebm.equilibria.saddles import downhill_from, is_unstable
+from ctebm.equilibria.starts import start_state
 from ctebm.equilibria.trust_region import GROWTH, energy_rounding
-from ctebm.networks.base import StateLike, VectorField, free_network
-from ctebm.networks.energy import Network, check_energy
-from ctebm.networks.layout import broadcast
+from ctebm.networks.base import StateLike, VectorField
+from ctebm.networks.energy import Network
 from ctebm.networks.numbers import one_of, whole
-from ctebm.networks.pairwise import PairwiseNetwork
 
-__all__ = ["check_motion", "settle", "settle_from", "settle_rows", "start_state"]
+__all__ = ["settle", "settle_from", "settle_rows"]
 
 # How often a sample leaves a saddle: after the first time it is off all symmetric subspaces.
 ESCAPES = 10
@@ -107,8 +106,9 @@ def settle(
     rows = Rows.of(network, batch)
     ends = settle_rows(rows, s.reshape(-1, s.shape[-1]), tol, max_iterations, path)
     state, steps = ends.state.reshape(s.shape), ends.steps.reshape(batch)
+    known = ends.known and (ends.known[0].reshape(batch), ends.known[1].reshape(s.shape))
     asked = {"path": path, "max_iterations": max_iterations}
-    return points_at(network, state, tol, steps, why=ends.why, settings=asked)
+    return points_at(network, state, tol, steps, known=known, why=ends.why, settings=asked)
 
 
 class Ends(NamedTuple):
@@ -122,11 +122,14 @@ class Ends(NamedTuple):
         Steps taken, ``(row,)``.
     why : dict of int to str
         What a row is that has not settled, or has at an unstable equilibrium.
+    known : tuple of Tensor or None
+        Their energies ``(row,)`` and forces ``(row, unit)``, where these have been evaluated.
     """
 
     state: Tensor
     steps: Tensor
     why: dict[int, str]
+    known: tuple[Tensor, Tensor] | None = None
 
 
 def settle_rows(
@@ -144,27 +147,32 @@ def settle_rows(
     found = picard(rows.network, s, goal, max_iterations)
     ends, moving = Ends(found.state, before + found.steps, {}), found.first > tol
     doubtful = found.overshot | found.far
-    if rows.whole.box is not None and has_energy(rows):
-        # a unit that stands at a kink by chance may be let go there
-        doubtful |= without_margin(rows.network, found.state).any(-1)
-    if not bool(doubtful.any()):
-        return ends
     if has_energy(rows):
-        # a step that overshoots may end anywhere: above the start, or at a saddle
-        doubtful = _places(doubtful & moving)
-        above = doubtful[_is_above(rows[doubtful], found.state[doubtful], s[doubtful])]
-        ends.state[above] = s[above]
-        far = found.far.index_fill(0, above, True)
-        doubtful = doubtful[~far[doubtful]]
-        _descend(rows, ends, _places(far & moving), doubtful, tol, max_iterations)
-    else:
+        known = E, f = rows.network.energy_and_force(found.state)
+        # a unit that stands at a kink by chance may be let go there
+        doubtful = moving & (doubtful | without_margin(rows.network, found.state, f).any(-1))
+        if bool(doubtful.any()):
+            # a step that overshoots may end anywhere: above the start, or at a saddle
+            left = _places(doubtful & (found.state != s).any(-1))
+            above = left[_is_above(rows[left], E[left], s[left])]
+            ends.state[above] = s[above]
+            far = moving & found.far.index_fill(0, above, True)
+            _descend(rows, ends, known, _places(far), _places(doubtful & ~far), tol, max_iterations)
+        return ends._replace(known=known)
+    if bool(doubtful.any()):
         ends.state[doubtful] = s[doubtful]
         _follow(rows, ends, _places(doubtful & moving), tol, max_iterations)
     return ends
 
 
 def _descend(
-    rows: Rows[Network], ends: Ends, far: Tensor, doubtful: Tensor, tol: float, max_iterations: int
+    rows: Rows[Network],
+    ends: Ends,
+    known: tuple[Tensor, Tensor],
+    far: Tensor,
+    doubtful: Tensor,
+    tol: float,
+    max_iterations: int,
 ) -> None:
     """Go down the energy from some rows; leave the saddles among their ends and doubtful rows.
 
@@ -174,34 +182,37 @@ def _descend(
         All rows.
     ends : Ends
         Where they are, which is changed.
+    known : tuple of Tensor
+        Their energies and forces, which are changed.
     far, doubtful : Tensor
         Places of rows, ``(place,)``.
     tol, max_iterations
         As for :func:`settle`.
     """
-    judged = torch.cat([far, doubtful])
-    if not len(judged):
-        return
-    tried, start = far, _scale(ends.state)
-    for _ in range(ESCAPES):
-        if len(far):
-            s, more = descend_to_bottom(rows[far], ends.state[far], tol, max_iterations)
+    judged, tried, start = torch.cat([far, doubtful]), far, _scale(ends.state)
+    E, f = known
+    for k in range(ESCAPES + 1):
+        some = rows[far]
+        if len(far) and k < ESCAPES:
+            s, more = descend_to_bottom(some, ends.state[far], tol, max_iterations)
             ends.state[far], ends.steps[far] = s, ends.steps[far] + more
-        judged = judged[residual(rows[judged].network, ends.state[judged]) <= tol]
-        saddles, beside = downhill_from(rows[judged], ends.state[judged])
-        far = judged = judged[saddles]
-        if not len(far):
+        if len(far):
+            E[far], f[far] = some.network.energy_and_force(ends.state[far])
+        if k == ESCAPES or not len(judged):
             break
+        size = residual(rows[judged].network, ends.state[judged], f[judged])
+        judged = judged[size <= tol]
+        saddles, beside = downhill_from(rows[judged], ends.state[judged], f[judged])
+        far = judged = judged[saddles]
         ends.state[far], ends.steps[far] = beside, ends.steps[far] + 1
-    size, end = residual(rows[tried].network, ends.state[tried]), _scale(ends.state)
+    size, end = residual(rows[tried].network, ends.state[tried], f[tried]), _scale(ends.state)
     for i, r in zip(tried.tolist(), size.tolist(), strict=True):
         grown, n = float(end[i]), int(ends.steps[i])
         if not grown < GROWTH * float(start[i]):
-            E = float(rows.one(i).energy(ends.state[i]))
             ends.why[i] = (
-                f"the energy falls without bound: it is {E:.3g} where the largest state is "
-                f"{grown:.3g}; bound the rate, add a term that grows with the state, or follow the "
-                'motion (path="flow"), which may settle before.'
+                f"the energy falls without bound: it is {float(E[i]):.3g} where the largest state "
+                f"is {grown:.3g}; bound the rate, add a term that grows with the state, or follow "
+                'the motion (path="flow"), which may settle before.'
             )
         elif not r <= tol and n < max_iterations:
             ends.why[i] = jump_beside(rows.one(i), ends.state[i]) or (
@@ -243,14 +254,12 @@ def _follow(
         )
 
 
-def _is_above(rows: Rows[Network], s: Tensor, start: Tensor) -> Tensor:
-    """Return which states have a higher energy than their starts, ``(row,)``."""
+def _is_above(rows: Rows[Network], E: Tensor, start: Tensor) -> Tensor:
+    """Return which energies are higher than those of the starts, ``(row,)``."""
     if not len(rows):
-        return torch.zeros(0, dtype=torch.bool, device=s.device)
-    network = rows.network
-    first = network.energy(start)
-    highest = first + energy_rounding(network, start, first)
-    return ~(network.energy(s) <= highest)  # NaN is
+        return torch.zeros_like(E, dtype=torch.bool)
+    first = rows.network.energy(start)
+    return ~(first + energy_rounding(rows.network, start, first) >= E)  # NaN is
 
 
 def _scale(s: Tensor) -> Tensor:
@@ -266,33 +275,3 @@ def _places(rows: Tensor) -> Tensor:
 def settle_from(network: VectorField, starts: Tensor, tol: float) -> Tensor:
     """Return the ends of settling from many starts ``(start, unit)`` in one sample."""
     return settle_rows(Rows.repeated(network, len(starts)), starts, tol, SEARCH_ITERATIONS).state
-
-
-def start_state(network: VectorField, start: StateLike | None) -> Tensor:
-    """Return starts as states inside the box, one for each sample, checked."""
-    free_network(network)
-    s = network.finite_state(network.first_guess() if start is None else start)
-    batch = broadcast(start=s.shape[:-1], network=network.batch)
-    s = project(network, s.expand(*batch, -1).clone())
-    check_motion(network, s)
-    return s
-
-
-def check_motion(network: VectorField, s: Tensor) -> None:
-    """Refuse an energy that is not one differentiable number for each state, or without a force."""
-    if isinstance(network, PairwiseNetwork):  # closed forms of finite parameters
-        return
-    if isinstance(network, Network):
-        check_energy(network.energy(s), s)
-    try:
-        f = network.force(s)
-    except RuntimeError as error:
-        raise ValueError(
-            f"expected an energy that torch can differentiate, got {str(error).splitlines()[0]!r}; "
-            "compute it with torch operations on the state alone."
-        ) from error
-    if not bool(torch.isfinite(f).all()):
-        raise ValueError(
-            "expected a finite force at the start, got NaN or infinity; check the parameters, or "
-            "start where the energy is smooth."
-        )

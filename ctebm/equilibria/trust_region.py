@@ -5,8 +5,6 @@ force's norm has spurious minima, the energy has none. On the box between kinks 
 projected and the pinned units left out, as in TRON (Lin & Moré 1999).
 """
 
-# Long because the descent and its quadratic subproblem are one method.
-
 from __future__ import annotations
 
 import math
@@ -15,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ctebm.equilibria.kkt import pinned_units, project, residual, residual_vector
-from ctebm.equilibria.krylov import TINY
+from ctebm.equilibria.quadratic_model import QuadraticModel
 from ctebm.equilibria.rows import Iteration, Rows
 from ctebm.networks.energy import Network
 from ctebm.networks.pairwise import PairwiseNetwork
@@ -134,8 +132,8 @@ class _Descent:
         net = self.rows.network
         free = ~pinned_units(net, self.s, self.f)
         g = self.f * free
-        subproblem = _Subproblem(self.rows, self.s, g, free)
-        d, model = subproblem.solve(self.radius, self._accuracy(g, tol))
+        model = QuadraticModel(self.rows, self.s, g, free)
+        d, predicted = model.minimise(self.radius, self._accuracy(g, tol))
         slack = energy_rounding(net, self.s, self.E)
         trial, E, f = self._along(d, self.E + slack)
         fall = self.E - E
@@ -145,7 +143,7 @@ class _Descent:
         before, after = (residual_vector(net, *at).norm(dim=-1)
                          for at in ((self.s, self.f), (trial, f)))  # fmt: skip
         better = (fall > slack) | ((fall >= -slack) & (after < before))
-        ratio = torch.where(flat, better.to(fall.dtype), fall / model)
+        ratio = torch.where(flat, better.to(fall.dtype), fall / predicted)
         length = (trial - self.s).norm(dim=-1)
         self._resize(better, ratio, length, d.norm(dim=-1))
         self._move(better, trial, E, f)
@@ -227,83 +225,3 @@ class _Descent:
         rows = chosen.unsqueeze(-1)
         self.s, self.f = torch.where(rows, s, self.s), torch.where(rows, f, self.f)
         self.E = torch.where(chosen, E, self.E)
-
-
-class _Subproblem:
-    r"""The quadratic model of the energy around a state, on the units that are not pinned.
-
-    .. math:: m(d) = -g'd + \tfrac12 d'Hd, \qquad |d| \le \Delta
-
-    Parameters
-    ----------
-    rows : Rows
-        The samples.
-    s : Tensor
-        Where, ``(row, unit)``.
-    g : Tensor
-        The force on the free units, 0 on the others.
-    free : Tensor
-        Which units may move.
-    """
-
-    def __init__(self, rows: Rows[Network], s: Tensor, g: Tensor, free: Tensor) -> None:
-        self.rows, self.s, self.free = rows, s, free
-        self.product = rows.network.hessian_operator(s)
-        self.d, self.r, self.p = torch.zeros_like(g), g, g
-        self.rr = g.square().sum(-1)
-        self.decrease = torch.zeros_like(self.rr)
-
-    def solve(self, radius: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Minimise the model by conjugate gradients (Steihaug 1983).
-
-        Rows end at the trust region, at negative curvature (then going on to the trust region), or
-        when the residual has fallen to `goal`.
-
-        Returns
-        -------
-        tuple of Tensor
-            The step, ``(row, unit)``, and the decrease :math:`-m(d)`, ``(row,)``.
-        """
-        step, decrease = torch.zeros_like(self.d), torch.zeros_like(radius)
-        at = torch.arange(len(radius), device=radius.device)
-        for _ in range(2 * self.d.shape[-1] + 10):  # twice what exact arithmetic needs
-            done = self._advance(radius) | (self.rr.sqrt() <= goal)
-            if bool(done.any()):
-                step[at[done]], decrease[at[done]] = self.d[done], self.decrease[done]
-                going = ~done
-                if not bool(going.any()):
-                    return step, decrease
-                at, radius, goal = at[going], radius[going], goal[going]
-                self._keep(going)
-        step[at], decrease[at] = self.d, self.decrease
-        return step, decrease
-
-    def _advance(self, radius: Tensor) -> Tensor:
-        """Take one step of conjugate gradients; return which rows met the trust region."""
-        d, p, rr = self.d, self.p, self.rr
-        Hp = self.free * self.product(p)
-        curvature = (p * Hp).sum(-1)
-        alpha = torch.where(curvature > 0, rr / curvature.clamp(min=TINY), torch.inf)
-        to_edge = _to_edge(d, p, radius)
-        edge = alpha >= to_edge
-        alpha = torch.where(edge, to_edge, alpha)
-        self.d = d + alpha.unsqueeze(-1) * p
-        self.decrease = self.decrease + alpha * (rr - alpha * curvature / 2)
-        self.r = self.r - alpha.unsqueeze(-1) * Hp
-        self.rr = self.r.square().sum(-1)
-        self.p = self.r + (self.rr / rr.clamp(min=TINY)).unsqueeze(-1) * p
-        return edge
-
-    def _keep(self, going: Tensor) -> None:
-        """Go on with some of the rows."""
-        self.rows, self.s, self.free = self.rows[going], self.s[going], self.free[going]
-        self.d, self.r, self.p = self.d[going], self.r[going], self.p[going]
-        self.rr, self.decrease = self.rr[going], self.decrease[going]
-        self.product = self.rows.network.hessian_operator(self.s)
-
-
-def _to_edge(d: Tensor, p: Tensor, radius: Tensor) -> Tensor:
-    r"""Return the :math:`t \ge 0` with :math:`|d + t p| = \Delta`, without cancellation."""
-    dd, dp, pp = d.square().sum(-1), (d * p).sum(-1), p.square().sum(-1)
-    room = (radius.square() - dd).clamp(min=0)
-    return room / (dp + (dp.square() + pp * room).sqrt()).clamp(min=TINY)

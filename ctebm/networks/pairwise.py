@@ -280,8 +280,8 @@ class PairwiseNetwork(PairwiseField, Network):  # pyright: ignore[reportIncompat
     def hessian_operator(self, s: Tensor) -> Callable[[Tensor], Tensor]:
         slope, diagonal = self._slope_and_diagonal(s)
         if self._is_linear:  # the diagonal is 1
-            return lambda v: v - slope * self.coupling(slope * v)
-        return lambda v: diagonal * v - slope * self.coupling(slope * v)
+            return lambda v: torch.addcmul(v, slope, self.coupling(slope * v), value=-1)
+        return lambda v: torch.addcmul(diagonal * v, slope, self.coupling(slope * v), value=-1)
 
     def hessian(self, s: Tensor) -> Tensor:
         return self.jacobian(s).neg_()

@@ -16,7 +16,7 @@ from torch import Tensor
 from ctebm.dynamics.threads import small_on_one_thread
 from ctebm.equilibria.kkt import check_tolerance, pinned_units, residual
 from ctebm.equilibria.newton import newton_from
-from ctebm.equilibria.settling import start_state
+from ctebm.equilibria.starts import start_state
 from ctebm.networks.base import StateLike, VectorField, single
 from ctebm.networks.numbers import finite, finite_array, whole
 from ctebm.stability.bifurcations import Found, Signs, apart, bifurcations

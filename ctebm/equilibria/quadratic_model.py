@@ -1,0 +1,127 @@
+"""The quadratic model of the energy in a trust region, minimised by conjugate gradients."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ctebm.equilibria.krylov import TINY
+from ctebm.equilibria.rows import Rows
+from ctebm.networks.energy import Network
+
+__all__ = ["QuadraticModel"]
+
+# Rows that have ended are carried along until no more than this share goes on: leaving them out
+# costs a new operator.
+KEPT = 0.7
+
+
+class QuadraticModel:
+    r"""The quadratic model of the energy around a state, on the units that are not pinned.
+
+    .. math:: m(d) = -g'd + \tfrac12 d'Hd, \qquad |d| \le \Delta
+
+    Parameters
+    ----------
+    rows : Rows
+        The samples.
+    s : Tensor
+        Where, ``(row, unit)``.
+    g : Tensor
+        The force on the free units, 0 on the others.
+    free : Tensor
+        Which units may move.
+    """
+
+    def __init__(self, rows: Rows[Network], s: Tensor, g: Tensor, free: Tensor) -> None:
+        self.rows, self.s, self.g, self.free = rows, s, g, free.to(g.dtype)
+        self.all_free = bool(free.all())
+        self.H = rows.network.hessian_operator(s)
+        self.d, self.r, self.p = torch.zeros_like(g), g, g
+        self.rr = _dot(g, g)
+
+    def minimise(self, radius: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Minimise the model in the trust region by conjugate gradients (Steihaug 1983).
+
+        Rows end at the trust region, at negative curvature (then going on to the trust region), or
+        when the residual has fallen to `goal`.
+
+        Returns
+        -------
+        tuple of Tensor
+            The step, ``(row, unit)``, and the decrease :math:`-m(d)`, ``(row,)``.
+        """
+        step, decrease = torch.zeros_like(self.d), torch.zeros_like(radius)
+        radius, goal = radius.unsqueeze(-1), goal.square().unsqueeze(-1)
+        at = torch.arange(len(radius), device=radius.device)
+        ended = torch.zeros_like(radius, dtype=torch.bool)
+        for _ in range(2 * self.d.shape[-1] + 10):  # twice what exact arithmetic needs
+            going = self._advance(radius, goal, ended)
+            if going is None:
+                continue
+            new, ended = (~going).squeeze(-1), ended | ~going
+            step[at[new]], decrease[at[new]] = self.d[new], self._decrease()[new]
+            left = (~ended).squeeze(-1)
+            n_left = int(left.sum())
+            if not n_left:
+                return step, decrease
+            if n_left <= KEPT * len(at):
+                at, radius, goal, ended = at[left], radius[left], goal[left], ended[left]
+                self._keep(left)
+        left = (~ended).squeeze(-1)
+        step[at[left]], decrease[at[left]] = self.d[left], self._decrease()[left]
+        return step, decrease
+
+    def _advance(self, radius: Tensor, goal: Tensor, ended: Tensor) -> Tensor | None:
+        """Take one step of conjugate gradients.
+
+        Parameters
+        ----------
+        radius, goal : Tensor
+            Of the trust region, and of the squared residual, ``(row, 1)``.
+        ended : Tensor
+            Rows that have ended before, ``(row, 1)``.
+
+        Returns
+        -------
+        Tensor or None
+            Which rows do not end with this step, ``(row, 1)``; None if none does.
+        """
+        p, Hp = self.p, self.H(self.p)
+        Hp = Hp if self.all_free else self.free * Hp
+        curvature = _dot(p, Hp)
+        alpha = self.rr / curvature
+        d, r = torch.addcmul(self.d, alpha, p), torch.addcmul(self.r, alpha, Hp, value=-1)
+        rr = _dot(r, r)
+        inside = (torch.linalg.vector_norm(d, dim=-1, keepdim=True) < radius) & (curvature > 0)
+        going = (inside & (rr > goal)) | ended
+        none_ends = bool(going.all())
+        if not none_ends:
+            alpha = torch.where(inside, alpha, _to_edge(self.d, p, radius))
+            d, r = torch.addcmul(self.d, alpha, p), torch.addcmul(self.r, alpha, Hp, value=-1)
+        self.d, self.r, self.p = d, r, torch.addcmul(r, rr / self.rr, p)
+        self.rr = rr
+        return None if none_ends else going
+
+    def _decrease(self) -> Tensor:
+        """Return :math:`-m(d)`, where the residual is :math:`r = g - Hd`, ``(row,)``."""
+        return (self.d * (self.g + self.r)).sum(-1) / 2
+
+    def _keep(self, going: Tensor) -> None:
+        """Go on with some of the rows."""
+        self.rows, self.s, self.free = self.rows[going], self.s[going], self.free[going]
+        self.g, self.d, self.r = self.g[going], self.d[going], self.r[going]
+        self.p, self.rr = self.p[going], self.rr[going]
+        self.H = self.rows.network.hessian_operator(self.s)
+
+
+def _dot(u: Tensor, v: Tensor) -> Tensor:
+    """Return the inner product of each row, ``(row, 1)``."""
+    return (u * v).sum(-1, keepdim=True)
+
+
+def _to_edge(d: Tensor, p: Tensor, radius: Tensor) -> Tensor:
+    r"""Return the :math:`t \ge 0` with :math:`|d + t p| = \Delta`, without cancellation."""
+    dp, pp = _dot(d, p), _dot(p, p)
+    room = (radius.square() - _dot(d, d)).clamp(min=0)
+    return room / (dp + (dp.square() + pp * room).sqrt()).clamp(min=TINY)

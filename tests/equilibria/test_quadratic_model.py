@@ -1,0 +1,49 @@
+"""The quadratic model in a trust region against its exact minimum."""
+
+import numpy as np
+import pytest
+import torch
+from analytic import quadratic
+
+from ctebm.equilibria import quadratic_model
+from ctebm.equilibria.quadratic_model import QuadraticModel
+from ctebm.equilibria.rows import Rows
+
+
+def solved(network, free, radius, goal=1e-13):
+    s = torch.zeros(1, network.n_units, dtype=torch.float64)
+    g = network.force(s) * free
+    model = QuadraticModel(Rows.repeated(network, 1), s, g, free.expand_as(s))
+    d, decrease = model.minimise(*(torch.tensor([x], dtype=torch.float64) for x in (radius, goal)))
+    return d[0], float(decrease)
+
+
+def test_inside_the_region_it_is_newtons_step():
+    network = quadratic([0.5, 1.0, 2.0, 4.0])
+    free = torch.tensor([True, True, False, True])
+    d, decrease = solved(network, free, radius=100.0)
+    exact = torch.linalg.solve(network.A[free][:, free], network.b[free])
+    assert torch.allclose(d[free], exact, atol=1e-12)
+    assert d[2] == 0
+    assert decrease == pytest.approx(-float(network.energy(d)), abs=1e-12)
+
+
+@pytest.mark.parametrize("values", [[0.5, 1.0, 2.0, 4.0], [-1.0, 1.0, 2.0, 4.0]])
+def test_at_its_edge_it_falls_at_least_as_far_as_the_best_point_along_the_force(values):
+    network, free = quadratic(values), torch.ones(4, dtype=torch.bool)
+    d, decrease = solved(network, free, radius=0.1)
+    assert float(d.norm()) == pytest.approx(0.1, abs=1e-14)
+    assert decrease == pytest.approx(-float(network.energy(d)), abs=1e-14)
+    steepest = 0.1 * network.b / network.b.norm()
+    assert decrease >= -float(network.energy(steepest)) - 1e-15
+
+
+def test_the_way_to_the_edge_ends_on_it_and_is_never_backwards():
+    rng = np.random.default_rng(0)
+    d, p = (torch.as_tensor(rng.standard_normal((50, 3))) for _ in range(2))
+    length = d.norm(dim=-1, keepdim=True)
+    radius = length * torch.linspace(1, 3, 50, dtype=torch.float64).unsqueeze(-1)
+    t = quadratic_model._to_edge(d, p, radius)
+    torch.testing.assert_close((d + t * p).norm(dim=-1, keepdim=True)[1:], radius[1:])
+    assert (t >= 0).all()
+    assert (quadratic_model._to_edge(1.001 * d, p, length) == 0).all()  # beyond by rounding
