@@ -13,11 +13,13 @@ from . import newton as newton
 from . import phase_plane as phase_plane
 from . import picard as picard
 from . import predictive_errors as predictive_errors
+from . import quadratic_model as quadratic_model
 from . import record as record
 from . import relaxation as relaxation
 from . import rows as rows
 from . import saddles as saddles
 from . import search as search
 from . import settling as settling
+from . import starts as starts
 from . import sweeps as sweeps
 from . import trust_region as trust_region

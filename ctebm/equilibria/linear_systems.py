@@ -61,7 +61,7 @@ def conjugate_gradients(product: Product, right: Tensor, tol: float = 0.0) -> Te
         q = product(p)
         curvature, length = (p * q).sum(-1, keepdim=True), _length(p)
         largest = torch.maximum(largest, _length(q) / length)
-        rounding = largest * length.square_().mul_(ROUNDINGS * unit)
+        rounding = ROUNDINGS * unit * largest * length.square()
         positive = (curvature > rounding).logical_or_(stopped)  # less is a rounding of zero
         definite &= positive
         stopped |= ~positive

@@ -149,8 +149,10 @@ def settle_rows(
     doubtful = found.overshot | found.far
     if has_energy(rows):
         known = E, f = rows.network.energy_and_force(found.state)
-        # a unit that stands at a kink by chance may be let go there
-        doubtful = moving & (doubtful | without_margin(rows.network, found.state, f).any(-1))
+        if rows.whole.box is not None:
+            # a unit that stands at a kink by chance may be let go there
+            doubtful |= without_margin(rows.network, found.state, f).any(-1)
+        doubtful &= moving
         if bool(doubtful.any()):
             # a step that overshoots may end anywhere: above the start, or at a saddle
             left = _places(doubtful & (found.state != s).any(-1))

@@ -160,58 +160,14 @@ def test_float32():
         settle(network, tol=1e-10)
 
 
-def test_bad_starts():
+def test_bad_settings():
     network = pair(2, HARD)
-    with pytest.raises(ValueError, match="expected finite states, got nan in unit 0"):
-        settle(network, [math.nan, 0.0])
-    with pytest.raises(ValueError, match="expected a state of shape"):
-        settle(network, [0.0, 0.0, 0.0])
     with pytest.raises(ValueError, match="rounding floor"):
         settle(network, tol=1e-17)
     with pytest.raises(ValueError, match="max_iterations >= 1"):
         settle(network, max_iterations=0)
     with pytest.raises(ValueError, match="'fast' or 'flow', got 'quick'"):
         settle(network, path="quick")
-
-
-class AnyLength(Network):
-    def energy(self, s):
-        return s.square().sum(-1)
-
-
-class WrongShape(Network):
-    def energy(self, s):
-        return s.square()
-
-
-class Opaque(Network):
-    def energy(self, s):
-        return torch.as_tensor(s.detach().numpy() ** 2).sum(-1)
-
-
-class Infinite(Network):
-    def energy(self, s):
-        return s.abs().sqrt().sum(-1)
-
-
-@pytest.mark.parametrize(
-    ("network", "start", "words"),
-    [
-        (WrongShape(2), [0.0, 0.0], "energy of shape"),
-        (Opaque(2), [0.0, 0.0], "differentiate"),
-        (Infinite(2), [0.0, 0.0], "finite force"),
-        (AnyLength(), None, "give a start"),
-    ],
-)
-def test_bad_energies(network, start, words):
-    with pytest.raises(ValueError, match=words):
-        settle(network, start)
-
-
-def test_an_energy_of_states_of_any_length_takes_a_start():
-    assert settle(AnyLength(), [0.3, 0.2, 0.1]).state.tolist() == pytest.approx(
-        [0, 0, 0], abs=1e-10
-    )
 
 
 @pytest.mark.parametrize("name", list(zoo()))
