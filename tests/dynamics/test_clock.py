@@ -82,3 +82,9 @@ def test_saves_are_counted_without_being_listed(saves):
 def test_a_stretch_ends_after_as_many_stops_as_are_allowed():
     clock = Clock.of_steps(torch.tensor(0.1), Saves(10))
     assert list(clock.stretches(0, 10, 100, 4)) == [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8], [8, 9, 10]]
+
+
+def test_the_last_step_can_be_asked_for():
+    net = ctebm.DenseNetwork([[0.0]], [0.3], ctebm.Tanh())
+    run = ctebm.simulate(net, [0.1], n_steps=5, eps=0.1, save_steps=[2, 5])
+    assert run.step.tolist()[-2:] == [2, 5]
