@@ -1,6 +1,8 @@
 # Every module of the wing; it is loaded when it is first used.
 
+from . import cluster as cluster
 from . import computation as computation
+from . import drivers as drivers
 from . import form as form
 from . import identity as identity
 from . import plan as plan

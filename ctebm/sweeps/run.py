@@ -14,11 +14,11 @@ import cloudpickle
 import numpy as np
 import xarray as xr
 
-from ctebm.files.lock import locked
 from ctebm.files.results import check_replaceable
 from ctebm.files.results import open as open_dataset
 from ctebm.files.tiled import sweep_tiles
 from ctebm.sweeps.computation import Job
+from ctebm.sweeps.drivers import driving
 from ctebm.sweeps.form import Form
 from ctebm.sweeps.identity import identity
 from ctebm.sweeps.plan import SweepPlan, check_same_sweep, planned
@@ -96,7 +96,7 @@ def sweep(
     ValueError
         If arguments don't fit, `out` is another sweep, or no point gives a result.
     BlockingIOError
-        If another process computes on `out`.
+        If another process computes on `out`, or on the same part of it or the whole.
     OSError
         If `out` can't be written.
 
@@ -173,12 +173,11 @@ def run_sweep(
     what = identity(function, points, threads, settings or {})
     redo = (MISSING, FAILED, KILLED) if retry_failed else (MISSING,)
     job = Job(path.absolute(), points, None, cloudpickle.dumps(function), threads, redo)
-    mine = path.with_name(f"{path.name}.{part[0]}_of_{part[1]}") if part else path
     there = path.exists()
     if there:
         check_replaceable(path)
         check_same_sweep(path, what)
-    with nullcontext() if dry_run else locked(mine), who as workers:
+    with nullcontext() if dry_run else driving(path, part), who as workers:
         progress = SweepProgress(len(points), quiet=quiet)
         if workers.address:
             progress.say(f"dask: {workers.address}")

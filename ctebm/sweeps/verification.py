@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ctebm.files.lock import locked
 from ctebm.files.store import damages
 from ctebm.files.tiled import STATUS, drop_tile, tile_lists
+from ctebm.sweeps.drivers import driving
 from ctebm.sweeps.store import open_store
 
 __all__ = ["Damage", "forget_damaged", "verify_sweep"]
@@ -91,7 +91,7 @@ def forget_damaged(path: str | os.PathLike[str]) -> list[Damage]:
     "'twice' (a 0 to 0, chunk 0) is missing"
     """
     store = open_store(Path(path))
-    with locked(store.path):
+    with driving(store.path):
         found = verify_sweep(path)
         if shared := [damage.sentence for damage in found if damage.tile is None]:
             raise ValueError(

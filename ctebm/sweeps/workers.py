@@ -6,16 +6,16 @@ marked.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from itertools import islice
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ctebm.sweeps.cluster import LOST, Cluster, cluster_of
 from ctebm.sweeps.computation import Job, compute_point, compute_tile, mark_killed
 from ctebm.sweeps.store import open_store
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Workers", "serial", "with_client"]
 
-_DEATHS = 0  # of workers that dask forgives a tile; here a half of it is tried next
+_TURN = 0.5  # seconds from one look for idle workers to the next
 _TRIES = 3  # of a point that nothing runs beside, since a worker may be killed from outside too
 
 Known = Mapping[int, tuple[Any, str]]
@@ -87,67 +87,20 @@ def with_client(
     Raises
     ------
     OSError
-        If the scheduler does not answer, or is lost.
+        If the scheduler does not answer, or is lost, or if there is no worker for two minutes on
+        this machine, ten of a running scheduler, a day of SLURM.
     """
-    import dask.config
-    from distributed import Client
-
-    settings = {
-        "distributed.scheduler.allowed-failures": _DEATHS,
-    }
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # kills are no news here
-    with dask.config.set(settings):
-        if scheduler is not None:
-            try:
-                client = Client(scheduler, timeout=20)
-            except (OSError, ValueError, TypeError) as error:
-                raise OSError(
-                    f"no scheduler answers at {scheduler}; start one with 'dask scheduler' and "
-                    "give the address that it prints."
-                ) from error
-            with client:
-                yield _of_client(client, scheduler)
-            return
-        made = _slurm_cluster(slurm) if slurm is not None else _local_cluster(workers)
-        with made as cluster, Client(cluster) as client:
-            # a worker that is killed while it starts is not started again by itself
-            cluster.adapt(minimum=workers or 1, maximum=workers or 1, interval="2s")
-            client.wait_for_workers(workers or 1 if slurm is None else 1)
-            yield _of_client(client, _address(cluster))
+    with cluster_of(workers, scheduler, slurm) as cluster:
+        yield _of_cluster(cluster)
 
 
-def _local_cluster(workers: int | None) -> Any:
-    from distributed import LocalCluster
-
-    dashboard: Any = "127.0.0.1:0" if find_spec("bokeh") else None
-    return LocalCluster(
-        n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=dashboard
-    )
-
-
-def _slurm_cluster(slurm: Mapping[str, str]) -> Any:
-    try:
-        from dask_jobqueue import SLURMCluster  # pyright: ignore
-    except ImportError as error:
-        raise ValueError("SLURM needs dask-jobqueue; pip install 'ctebm[slurm]'.") from error
-    given: dict[str, Any] = {"cores": 1, "processes": 1, "memory": "4GB"} | dict(slurm)
-    try:
-        cluster = SLURMCluster(**given)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"SLURM can't be asked for this ({error}); see dask_jobqueue.") from error
-    return cluster
-
-
-def _address(cluster: Any) -> str:
-    return cluster.dashboard_link if find_spec("bokeh") else cluster.scheduler_address
-
-
-def _of_client(client: Client, address: str) -> Workers:
+def _of_cluster(cluster: Cluster) -> Workers:
     from distributed import KilledWorker
 
     def probe(job: Job, point: int) -> tuple[Any, str, float]:
-        future = client.submit(compute_point, job, point, pure=False)
+        future = cluster.client.submit(compute_point, job, point, pure=False)
         try:
+            cluster.wait(future)
             return future.result()
         except KilledWorker:
             return None, "it ended its worker", 0.0
@@ -155,10 +108,9 @@ def _of_client(client: Client, address: str) -> Workers:
             future.release()
 
     def compute(job: Job, tiles: np.ndarray, known: Known) -> Iterator[int]:
-        return _compute(client, job, tiles, known)
+        return _compute(cluster, job, tiles, known)
 
-    n = len(client.scheduler_info(n_workers=-1)["workers"])
-    return Workers(max(1, n), probe, compute, address)
+    return Workers(cluster.asked or max(1, cluster.n_workers), probe, compute, cluster.address)
 
 
 @dataclass
@@ -182,9 +134,9 @@ class _Work:
         return [] if middle else part
 
 
-def _compute(client: Client, job: Job, tiles: np.ndarray, known: Known) -> Iterator[int]:
+def _compute(cluster: Cluster, job: Job, tiles: np.ndarray, known: Known) -> Iterator[int]:
     """Submit a tile for each worker, the next one as it ends, and points that end workers last."""
-    from distributed import KilledWorker, as_completed
+    from distributed import KilledWorker
     from distributed.client import FutureCancelledError
     from distributed.comm.core import CommClosedError
 
@@ -194,22 +146,26 @@ def _compute(client: Client, job: Job, tiles: np.ndarray, known: Known) -> Itera
         known_in.setdefault(tiling.tile_of(point), {})[point] = found
     running: dict[Future, _Work] = {}
     suspects: list[int] = []
-    ended = as_completed()
+    ended: SimpleQueue[Future] = SimpleQueue()
 
     def submit(work: _Work) -> None:
-        future = work.submit(client, job)
+        future = work.submit(cluster.client, job)
         running[future] = work
-        ended.add(future)
+        future.add_done_callback(ended.put)
 
     def fill() -> None:
-        n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
-        for tile in islice(waiting, max(0, max(1, n_workers) - len(running))):
+        cluster.look_after()
+        for tile in islice(waiting, max(0, max(1, cluster.n_workers) - len(running))):
             submit(_Work(tile, known_in.get(tile, {})))
 
     try:
         fill()
         while running:
-            future = next(ended)
+            try:
+                future = ended.get(timeout=_TURN)
+            except Empty:
+                fill()
+                continue
             work, done = running.pop(future), 0
             try:
                 done = future.result()
@@ -222,20 +178,21 @@ def _compute(client: Client, job: Job, tiles: np.ndarray, known: Known) -> Itera
             fill()
             yield done
         for point in suspects:
-            yield _compute_suspect(client, job, tiling.tile_of(point), point)
+            yield _compute_suspect(cluster, job, tiling.tile_of(point), point)
     except (FutureCancelledError, CommClosedError) as error:
-        raise OSError(
-            "the scheduler was lost; what is done is kept, start the sweep again."
-        ) from error
+        raise OSError(LOST) from error
     finally:
-        client.cancel([*running])
+        with suppress(OSError):  # a scheduler that is lost
+            cluster.client.cancel([*running])
 
 
-def _compute_suspect(client: Client, job: Job, tile: int, point: int) -> int:
+def _compute_suspect(cluster: Cluster, job: Job, tile: int, point: int) -> int:
     """Compute a point that nothing else runs beside, or mark it as one that ends its worker."""
     from distributed import KilledWorker
 
     for _ in range(_TRIES):
         with suppress(KilledWorker):
-            return client.submit(compute_tile, job, tile, [point], pure=False).result()
+            future = cluster.client.submit(compute_tile, job, tile, [point], pure=False)
+            cluster.wait(future)
+            return future.result()
     return mark_killed(job, tile, point)
