@@ -46,6 +46,8 @@ class Cluster:
         The cluster of dask that this process started.
     start : float
         Seconds in which a worker must have started.
+    n_workers : int
+        How many were there at the last look.
     """
 
     client: Client
@@ -156,9 +158,12 @@ def cluster_of(
                 yield found
             return
         n = workers or 1
+        here = slurm is None
+        # dask would end a worker of this machine while it starts again
+        lost = {"distributed.deploy.lost-worker-timeout": "1 day"} if here else {}
         made = _local_cluster(n) if slurm is None else _slurm_cluster(slurm)
-        with made as own, Client(own) as client:
-            patience, start = (_LOCAL, _START) if slurm is None else (_SLURM, float("inf"))
+        with dask.config.set(lost), made as own, Client(own) as client:
+            patience, start = (_LOCAL, _START) if here else (_SLURM, float("inf"))
             found = Cluster(client, _address(own), patience, n, own, start)
             found.wait()
             yield found

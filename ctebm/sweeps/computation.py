@@ -84,7 +84,7 @@ def compute_point(job: Job, point: int) -> tuple[Any, str, float]:
         begun = time.perf_counter()
         try:
             return job.call(point), "", time.perf_counter() - begun
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return None, _sentence(error), time.perf_counter() - begun
 
 
@@ -161,12 +161,17 @@ def _computed(
         if known is None:
             result = job.call(point)
         return DONE, "", job.form.row(result, job.own_names)
-    except Exception as error:  # of the user's function: whatever it raises
+    except (Exception, SystemExit) as error:  # of the user's function: whatever it raises
         return FAILED, _sentence(error), {}
 
 
-def _sentence(error: Exception) -> str:
-    text = " ".join(str(error).replace("\0", "").split())
+def _sentence(error: BaseException) -> str:
+    """Return in one line, which a file can hold, what went wrong."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "it has no words for what went wrong"
+    text = " ".join(text.replace("\0", "").encode(errors="replace").decode().split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -10,11 +10,18 @@ import numpy as np
 import xarray as xr
 
 from ctebm.dataset import variable
+from ctebm.files.attributes import writable
 
 __all__ = ["Form", "Swept", "as_result"]
 
 _OWN = {"status": "result_status", "message": "result_message"}  # the sweep has its own
 _EXACT = 2**53  # whole numbers beyond it are not all floats
+_KEPT = ("float16", "float32", "float64", "complex64", "complex128")
+_LONGEST = 200  # bytes of a name, which is a file's
+_ENCODINGS = (  # attributes by which files say how numbers are packed
+    "_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "dtype",
+    "coordinates", "_ARRAY_DIMENSIONS",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,9 +101,12 @@ class Form:
         axes : sequence of str
             Names of what varies, and of the axes of the sweep.
         """
-        dataset = as_result(result, axes)
+        dataset = writable(as_result(result, axes))
         swept, labels = {}, {}
+        for name in (*dataset.variables, *dataset.dims):
+            _check_name(name)
         for name, item in dataset.variables.items():
+            _check_attributes(name, item)
             if _is_label(dataset, name, item):
                 labels[str(name)] = item
                 continue
@@ -106,7 +116,9 @@ class Form:
             )  # fmt: skip
         if not swept:
             raise ValueError("the function returns nothing that could be kept; return a Dataset.")
-        return cls(swept, labels)
+        form = cls(swept, labels)
+        form.row(result, axes)  # which a form of its own may refuse
+        return form
 
     @property
     def n_bytes(self) -> int:
@@ -180,7 +192,7 @@ def as_result(result: Any, axes: Sequence[str]) -> xr.Dataset:
     ()
     """
     if isinstance(result, Mapping) and not isinstance(result, xr.Dataset):
-        dataset = xr.Dataset({k: variable((), v, str(k)) for k, v in result.items()})
+        dataset = xr.Dataset({k: _scalar(k, v) for k, v in result.items()})
     elif isinstance(result, xr.Dataset):
         dataset = result
     elif callable(getattr(result, "to_dataset", None)) and not isinstance(result, xr.DataArray):
@@ -201,11 +213,47 @@ def as_result(result: Any, axes: Sequence[str]) -> xr.Dataset:
         if axis in dataset.variables:
             dataset = dataset.drop_vars(axis)
     renamed = {k: v for k, v in _OWN.items() if k in dataset.variables or k in dataset.dims}
+    for name, own in renamed.items():
+        if own in dataset.variables or own in dataset.dims:
+            raise ValueError(f"the result has {name!r} and {own!r}, which are one; rename {own!r}.")
     return dataset.rename(renamed) if renamed else dataset
 
 
 def _number(value: Any) -> np.ndarray:
-    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+    array = np.ma.asarray(value) if isinstance(value, np.ma.MaskedArray) else np.asarray(value)
+    return np.ma.filled(array.astype(float), np.nan) if np.ma.is_masked(array) else array
+
+
+def _scalar(name: Any, value: Any) -> xr.Variable:
+    array = _number(value)
+    if array.ndim:
+        raise ValueError(
+            f"{name!r} has {array.size} values of the sizes {array.shape}, and a mapping holds "
+            "single numbers; return a Dataset, in which dimensions have names."
+        )
+    return variable((), array, str(name))
+
+
+def _check_name(name: Any) -> None:
+    """Refuse the name of a variable or dimension that can't be a file's."""
+    text = str(name)
+    bad = not text or text.startswith((".", "__")) or text == "zarr.json"
+    if bad or not text.isprintable() or "/" in text or len(text.encode()) > _LONGEST:
+        raise ValueError(
+            f"the result has the name {text[:60]!r}, which can't be a file's; give it a shorter or "
+            "plainer one."
+        )
+
+
+def _check_attributes(name: Any, item: xr.Variable) -> None:
+    if packed := [key for key in item.attrs if key in _ENCODINGS]:
+        raise ValueError(
+            f"{name!r} has the attribute {packed[0]!r}, by which files say how they pack numbers; "
+            "leave it out."
+        )
 
 
 def _is_label(dataset: xr.Dataset, name: Any, item: xr.Variable) -> bool:
@@ -214,7 +262,7 @@ def _is_label(dataset: xr.Dataset, name: Any, item: xr.Variable) -> bool:
 
 
 def _stored(name: str, dtype: np.dtype[Any]) -> str:
-    if dtype.kind in "fc":
+    if str(dtype) in _KEPT:
         return str(dtype)
     if dtype.kind in "biu":
         return "float64"
@@ -227,6 +275,8 @@ def _kept(name: str, values: np.ndarray, one: Swept) -> np.ndarray:
     if one.dtype == "str":
         if not all(isinstance(v, str) for v in values.flat):
             raise ValueError(f"{name!r} must hold words, as that of the first point does.")
+        if any(v != v.encode(errors="replace").decode() for v in values.flat):
+            raise ValueError(f"{name!r} holds half of a pair of surrogates, which no file holds.")
         return np.asarray(values, object)
     if values.dtype.kind not in "biufc":
         raise ValueError(f"{name!r} must hold numbers, as that of the first point does.")
@@ -234,7 +284,13 @@ def _kept(name: str, values: np.ndarray, one: Swept) -> np.ndarray:
         raise ValueError(f"{name!r} is complex, and that of the first point was real.")
     if values.dtype.kind in "iu" and values.size and np.abs(values).max() > _EXACT:
         raise ValueError(f"{name!r} has whole numbers beyond 2^53, which a float can't hold.")
-    return values.astype(one.dtype)
+    kept = values.astype(one.dtype)
+    if values.dtype.kind in "fc" and not np.array_equal(kept, values, equal_nan=True):
+        raise ValueError(
+            f"{name!r} is {values.dtype}, and that of the first point was {one.dtype}; give every "
+            "point one type."
+        )
+    return kept
 
 
 def _shown(item: xr.Variable | None) -> str:

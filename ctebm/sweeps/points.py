@@ -150,7 +150,9 @@ def _column(name: Any, values: Iterable[Any]) -> tuple[Scalar, ...]:
         )
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise ValueError(f"{name!r} needs several values, such as [0.5, 1], got {values!r:.80}.")
-    column = tuple(v.item() if isinstance(v, np.generic) or _scalar(v) else v for v in values)
+    if isinstance(values, set | frozenset):
+        raise ValueError(f"the values of {name!r} need an order, give a list instead of a set.")
+    column = tuple(v.item() if _scalar(v) else v for v in values)
     if not column:
         raise ValueError(f"{name!r} needs at least one value.")
     kinds = {type(v) for v in column}
@@ -166,14 +168,23 @@ def _column(name: Any, values: Iterable[Any]) -> tuple[Scalar, ...]:
             raise ValueError(f"the values of {name!r} must be finite, got {value}.")
         if type(value) is int and abs(value) > _LARGEST:
             raise ValueError(f"the values of {name!r} must lie within 2^53, got {value}.")
-        if isinstance(value, str) and "\0" in value:
-            raise ValueError(f"the words of {name!r} hold no null character, got {value!r}.")
+        if isinstance(value, str) and not _storable(value):
+            raise ValueError(
+                f"the words of {name!r} hold neither null characters nor halves of a pair of "
+                f"surrogates, got {value!r}."
+            )
     return column
 
 
+def _storable(word: str) -> bool:
+    """Return whether a file can hold a word."""
+    return "\0" not in word and word == word.encode(errors="replace").decode()
+
+
 def _scalar(value: Any) -> bool:
-    """Return whether this is an array or tensor of one number."""
-    return hasattr(value, "item") and getattr(value, "ndim", 1) == 0
+    """Return whether this is an array or tensor of one number, truth value or word."""
+    alone = hasattr(value, "item") and getattr(value, "ndim", 1) == 0
+    return alone and getattr(value.dtype, "kind", "f") in "biufU"
 
 
 def _shown(values: Sequence[Any]) -> str:

@@ -21,7 +21,7 @@ class Pretended:
     """A client and a cluster in one, whose workers stand where they are told to."""
 
     def __init__(self, **statuses):
-        self.worker_spec = dict.fromkeys(statuses, {})
+        self.worker_spec = {name: {} for name in statuses}
         self.workers = {
             name: SimpleNamespace(status=status)
             for name, status in statuses.items() if status is not None

@@ -8,6 +8,7 @@ import pytest
 import torch
 from sweep_cases import GRID, fails_at_two, good
 
+import ctebm
 from ctebm.sweeps.computation import Job, compute_point, compute_tile, mark_killed
 from ctebm.sweeps.form import Form
 from ctebm.sweeps.identity import identity
@@ -80,3 +81,31 @@ def test_a_disk_that_is_full_is_no_failure_of_the_points(job, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         compute_tile(job, 0)
     assert not open_store(job.path).status().any()
+
+
+class Wordless(Exception):
+    """An error that fails to say what it is."""
+
+    def __str__(self):
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (SystemExit(3), "SystemExit: 3"),
+        (ValueError("half \ud800\0\nof"), "ValueError: half ? of"),
+        (Wordless(), "Wordless: it has no words for what went wrong"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_whatever_a_point_raises_is_its_message(error, message):
+    def function(a):
+        if a == 1:
+            raise error
+        return {"x": a}
+
+    with pytest.warns(UserWarning, match="1 of 3 points failed"):
+        found = ctebm.sweep(function, {"a": range(3)}, tile_points=1)
+    assert found.status.values.tolist() == [1, 2, 1]
+    assert str(found.message.values[1]) == message

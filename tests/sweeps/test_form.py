@@ -77,3 +77,59 @@ def test_numbers_take_no_detour_and_are_the_same():
     for other in ({"n": 1, "x": 1}, first | {"more": 1}, first | {"n": [1, 2]}, first | {"n": "a"}):
         with pytest.raises(ValueError):
             form.row(other, [])
+
+
+@pytest.mark.parametrize(
+    ("odd", "words"),
+    [
+        ({"x/y": 1.0}, "'x/y', which can't be a file's"),
+        ({"..": 1.0}, "can't be a file's"),
+        ({"": 1.0}, "can't be a file's"),
+        ({".hidden": 1.0}, "can't be a file's"),
+        ({"zarr.json": 1.0}, "can't be a file's"),
+        ({"x" * 300: 1.0}, "can't be a file's"),
+        (xr.Dataset({"x": ("k/l", [1.0])}), "'k/l', which can't be a file's"),
+        ({"x": [1.0, 2.0]}, r"'x' has 2 values of the sizes \(2,\), .* return a Dataset"),
+        ({"x": np.longdouble(1)}, "'x' holds .*, which a sweep can't keep"),
+        ({"x": np.datetime64("2020-01-01")}, "which a sweep can't keep"),
+        ({"x": b"word"}, "which a sweep can't keep"),
+        ({"x": None}, "'x' must hold numbers"),
+        ({"x": 2**60}, "beyond 2.53"),
+        ({"x": "\ud800"}, "half of a pair of surrogates"),
+        (xr.Dataset({"x": ("k", np.array([1, "b"], object))}), "'x' must hold words"),
+        ({"status": 1.0, "result_status": 1.0}, "'status' and 'result_status', which are one"),
+        (xr.Dataset({"x": ((), 1.0, {"scale_factor": 2.0})}), "attribute 'scale_factor'"),
+        (xr.Dataset({"x": ((), 1.0, {"_FillValue": 1})}), "attribute '_FillValue'"),
+        (xr.Dataset({"x": ((), 1.0, {"units": None})}), "attribute 'units' .* leave it out"),
+    ],
+)
+def test_what_a_store_cannot_hold_is_refused_in_a_sentence(odd, words):
+    with pytest.raises(ValueError, match=words):
+        Form.of(odd, ["gain"])
+
+
+def test_a_number_is_not_rounded_to_the_type_of_the_first_point():
+    form = Form.of({"x": np.float32(0.1)}, ["gain"])
+    assert form.row({"x": 0.5}, ["gain"])["x"] == 0.5  # which a float32 holds
+    assert np.isnan(form.row({"x": np.nan}, ["gain"])["x"])
+    with pytest.raises(ValueError, match="'x' is float64, and that of the first point was float32"):
+        form.row({"x": 0.1}, ["gain"])
+
+
+def test_what_is_masked_is_missing():
+    form = Form.of({"x": 1.0}, ["gain"])
+    assert np.isnan(form.row({"x": np.ma.masked}, ["gain"])["x"])
+
+
+def test_tensors_of_every_float_are_numbers():
+    for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+        value = torch.tensor(0.5, dtype=dtype, requires_grad=True)
+        assert Form.of({"x": value}, ["gain"]).row({"x": value}, ["gain"])["x"] == 0.5
+
+
+def test_attributes_of_numpy_are_written(tmp_path):
+    def function(gain):
+        return xr.Dataset({"x": ((), gain, {"limits": np.arange(2)})})
+
+    with ctebm.sweep(function, {"gain": [1.0]}, out=tmp_path / "x.zarr") as found:
+        assert [*found.x.attrs["limits"]] == [0, 1]
