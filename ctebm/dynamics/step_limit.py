@@ -47,7 +47,9 @@ def exceeded_limit(network: VectorField, s: Tensor, eps: float) -> float | None:
         first = network.box.project(first)
     try:
         J = network.jacobian(first).detach()
-    except (RuntimeError, NotImplementedError):
+    except (RuntimeError, ValueError, NotImplementedError):
+        return None
+    if not bool(torch.isfinite(J).all()):
         return None
     J = J[(0,) * (J.ndim - 2)]
     if isinstance(network, Network):

@@ -17,7 +17,7 @@ from ctebm.dynamics.slopes import CostFunction, checked_cost
 from ctebm.early_inference.costs import squared_error, target_of_cost
 from ctebm.early_inference.targets import checked_network, target_states
 from ctebm.networks.base import VectorField
-from ctebm.networks.energy import Network
+from ctebm.networks.energy import Network, check_energy
 from ctebm.networks.layout import rows_of
 from ctebm.networks.numbers import finite
 
@@ -78,7 +78,9 @@ class NudgedNetwork(NudgedField, Network):  # pyright: ignore[reportIncompatible
     def energy(self, s: Tensor) -> Tensor:
         s = self._in_samples(s)
         C = (self.cost or squared_error)(s[..., self.layers[self.output]], self.target)
-        return self.network.energy(s) + self.beta * C
+        energy = self.network.energy(s)
+        check_energy(energy, s)
+        return energy + self.beta * C
 
 
 @overload

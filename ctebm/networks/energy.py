@@ -89,7 +89,16 @@ class Network(VectorField):
             check_energy(energy, u)
             return energy.sum(), energy
 
-        gradient, energy = torch.func.grad(total, has_aux=True)(s)
+        try:
+            gradient, energy = torch.func.grad(total, has_aux=True)(s)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise ValueError(
+                "expected an energy that torch can differentiate, got "
+                f"{str(error).splitlines()[0]!r}; compute it with torch operations on the state "
+                "alone."
+            ) from error
         return energy, gradient
 
     def hessian_product(self, s: Tensor, v: Tensor) -> Tensor:
@@ -234,4 +243,9 @@ def check_energy(energy: Any, s: Tensor) -> None:
         raise ValueError(
             f"expected an energy of shape {tuple(s.shape[:-1])} for states {tuple(s.shape)}, "
             f"got {got}; sum over the last dimension only."
+        )
+    if not energy.is_floating_point():
+        raise ValueError(
+            f"expected an energy of real numbers, got {str(energy.dtype).removeprefix('torch.')}; "
+            "compute it in the dtype of the state."
         )

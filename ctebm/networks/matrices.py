@@ -57,6 +57,6 @@ def columns(product: Callable[[Tensor], Tensor], s: Tensor) -> Tensor:
         with warnings.catch_warnings():  # that an operation is mapped one vector at a time
             warnings.simplefilter("ignore")
             matrix = torch.func.vmap(column, out_dims=-1, chunk_size=portion)(basis)
-    except RuntimeError:  # some operations, and decisions on values, can't be mapped
+    except (RuntimeError, ValueError):  # some operations, and decisions on values, can't be mapped
         matrix = torch.stack([column(e) for e in basis], dim=-1)
     return matrix

@@ -54,3 +54,11 @@ class ByNumpy(ctebm.VectorField):
 def test_a_force_without_a_derivative_has_its_runs():
     run = ctebm.simulate(ByNumpy(2), [1.0, -1.0], n_steps=2, eps=0.5)
     assert run.state[-1].tolist() == [0.25, -0.25]
+
+
+def test_a_force_without_numbers_has_no_limit():
+    class Nowhere(ctebm.Network):
+        def energy(self, s):
+            return s.square().sum(-1) * torch.nan
+
+    assert exceeded_limit(Nowhere(3), torch.zeros(3, dtype=torch.float64), eps=0.1) is None

@@ -111,3 +111,33 @@ def test_a_clamped_energy_is_that_of_the_whole_state_by_state(layer):
         for _ in range(2):
             torch.testing.assert_close(small.energy(s), net.energy(small.completed(s)))
             s += 0.5  # in place
+
+
+def numbers_of(s):
+    return torch.from_numpy(s.detach().numpy()).square().sum(-1)
+
+
+@pytest.mark.parametrize(("energy", "message"), [
+    (numbers_of, "expected an energy that torch can differentiate"),
+    (lambda s: s.square().sum(-1) + 0j, "expected an energy of real numbers, got complex128"),
+    (lambda s: s.long().sum(-1), "expected an energy of real numbers, got int64"),
+    (lambda s: sum(float(x.detach()) for x in s.flatten()), r"of shape \(.*\) for states .* got float"),
+])  # fmt: skip
+@pytest.mark.parametrize("ask", [
+    lambda net: net.force(torch.zeros(8, dtype=F64)),
+    lambda net: net.clamp({"x": [0.1, 0.2, 0.3]}).force(torch.zeros(5, dtype=F64)),
+    lambda net: net.hessian(torch.zeros(8, dtype=F64)),
+    ctebm.settle,
+    lambda net: ctebm.simulate(net, torch.zeros(8), n_steps=2, eps=0.1),
+    lambda net: ctebm.find_fixed_points(net, n_starts=2),
+    lambda net: ctebm.correspondence(net, [[0.1, 0.2, 0.3]], [[0.1, 0.2]], 0.1, n_steps=2),
+    lambda net: ctebm.settle(ctebm.nudged(net, [0.1, 0.2], 0.1)),
+])  # fmt: skip
+def test_an_energy_that_is_none_is_refused_whatever_is_asked(energy, message, ask):
+    class Wrong(ctebm.Network):
+        def energy(self, s):
+            return energy(s)
+
+    net = Wrong(8, {"x": slice(0, 3), "h": slice(3, 6), "y": slice(6, 8)})
+    with pytest.raises(ValueError, match=message):
+        ask(net)
