@@ -15,6 +15,7 @@ Letters: state ``s``, rate ``r``, kernel ``K``, weights ``W``.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal, Self, get_args
@@ -330,7 +331,7 @@ class ConvolutionalNetwork(Network):
             return r @ self.weights[l - len(self.kernels)]
         shape = list(self.shapes.values())[l]
         maps = self._pooled(F.conv2d(r.reshape(-1, *shape), self.kernels[l], padding=self.padding))
-        return maps.reshape(*r.shape[:-1], -1)
+        return maps.reshape(*r.shape[:-1], math.prod(maps.shape[-3:]))
 
     def _pooled(self, maps: Tensor) -> Tensor:
         if self.pooling == "none":

@@ -413,7 +413,7 @@ TARGET = "target"  # the layer that a nudge adds
 
 def _precisions(precisions: ArrayLike | None, n: int) -> np.ndarray:
     p = finite_array(
-        "a precision", 1.0 if precisions is None else precisions, above=0,
+        "precision", 1.0 if precisions is None else precisions, above=0,
         remedy="it is the inverse of a variance",
     )  # fmt: skip
     if p.ndim > 1 or p.size not in (1, n):

@@ -131,3 +131,11 @@ def test_random_couplings_fill_glorots_range():
     for W, (m, n) in zip([*one.kernels, *one.weights], sizes, strict=True):
         limit = 0.7 * (6 / (m + n)) ** 0.5
         assert 0.97 * limit < float(W.max()) <= limit and -limit <= float(W.min()) < -0.97 * limit
+
+
+def test_no_samples_have_no_forces():
+    net = ctebm.ConvolutionalNetwork.random((1, 6, 6), [2], 3, [3], ctebm.Tanh(), seed=0)
+    free = net.clamp({"x": torch.zeros(0, 36, dtype=torch.float64)})
+    n = free.n_units
+    assert free.force(torch.zeros(0, n, dtype=torch.float64)).shape == (0, n)
+    assert free.energy(torch.zeros(0, n, dtype=torch.float64)).shape == (0,)

@@ -121,7 +121,7 @@ def numbers_of(s):
     (numbers_of, "expected an energy that torch can differentiate"),
     (lambda s: s.square().sum(-1) + 0j, "expected an energy of real numbers, got complex128"),
     (lambda s: s.long().sum(-1), "expected an energy of real numbers, got int64"),
-    (lambda s: sum(float(x.detach()) for x in s.flatten()), r"of shape \(.*\) for states .* got float"),
+    (lambda s: sum(float(x.detach()) for x in s.flatten()), r"of shape \(.*\) for .* got float"),
 ])  # fmt: skip
 @pytest.mark.parametrize("ask", [
     lambda net: net.force(torch.zeros(8, dtype=F64)),

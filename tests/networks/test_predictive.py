@@ -192,7 +192,7 @@ def test_random_weights_are_those_of_layered_networks():
         (([[[1.0]]], [[0], [0, 0]], torch.tanh), "weights\\[0\\] of shape"),
         (([[[1.0]]], [[0], [0]], [torch.tanh] * 3), "one for each of the 2 layers"),
         (([[[1.0]]], [[0], [0]], torch.tanh, [1, 1]), "one for each of the 1 predictions"),
-        (([[[1.0]]], [[0], [0]], torch.tanh, 0.0), "a precision"),
+        (([[[1.0]]], [[0], [0]], torch.tanh, 0.0), "precision"),
         (([[[np.nan]]], [[0], [0]], torch.tanh), "finite"),
     ],
 )
