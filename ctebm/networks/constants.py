@@ -8,7 +8,7 @@ a product of each row with fixed random numbers.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -75,6 +75,27 @@ class Constants:
                 return None
             checked.add(id(t))
         return result.value
+
+    def of(self, compute: Callable[[], Tensor], *given: Tensor) -> Tensor:
+        """Return what is computed from tensors alone, once while they stay the same.
+
+        Parameters
+        ----------
+        compute : callable
+            Takes nothing.
+        *given : Tensor
+            All that its result depends on; they tell it from other results.
+        """
+        sources: list[Tensor] = []
+        key = key_of(given, sources)
+        if key is None or (torch.is_grad_enabled() and any(t.requires_grad for t in given)):
+            return compute()
+        value = self.find(key)
+        if value is None:
+            value = compute()
+            if is_plain(value):
+                self.keep(key, value, sources, sources)
+        return value
 
     def expanded(self, x: Tensor, batch: torch.Size) -> Tensor:
         """Return the states of a held layer, one for each sample, the same tensor every time."""

@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from ctebm.networks.activation import Activation, as_activation
 from ctebm.networks.arrays import finite_tensors, real_tensor
 from ctebm.networks.base import VectorField
+from ctebm.networks.constants import Constants
 from ctebm.networks.energy import Network
 from ctebm.networks.layout import consecutive, layer_names, rows_of
 from ctebm.networks.numbers import finite, one_of, whole
@@ -290,12 +291,7 @@ class ConvolutionalNetwork(Network):
         self.held = held
         free = {name: n for name, n in self._sizes.items() if name not in held}
         self.layers, self.n_units = consecutive(free), sum(free.values())
-        names = list(self.shapes)
-        self._from_held = {
-            l: self._coupled(l, self.activation(held[name]))
-            for l, name in enumerate(names[:-1])
-            if name in held
-        }
+        self._constants = Constants()
 
     def _states(self, s: Tensor) -> list[Tensor]:
         """Return the states of all layers, held ones too, input first."""
@@ -323,7 +319,11 @@ class ConvolutionalNetwork(Network):
         return found
 
     def _sent_up(self, l: int, r: Tensor) -> Tensor:
-        return self._from_held[l] if l in self._from_held else self._coupled(l, r)
+        name = list(self.shapes)[l]
+        if name not in self.held:
+            return self._coupled(l, r)
+        x, W = self.held[name], [*self.kernels, *self.weights][l]
+        return self._constants.of(lambda: self._coupled(l, self.activation(x)), x, W)
 
     def _coupled(self, l: int, r: Tensor) -> Tensor:
         """Return what rates of the layer in place `l` send to the next one."""

@@ -26,6 +26,7 @@ from ctebm.networks.activation import Activation
 from ctebm.networks.arrays import finite_tensors
 from ctebm.networks.base import VectorField
 from ctebm.networks.blocks import product
+from ctebm.networks.constants import Constants
 from ctebm.networks.energy import Network
 from ctebm.networks.layout import broadcast, consecutive, layer_names, rows_of, size_of
 from ctebm.networks.memory import check_matrices
@@ -377,12 +378,7 @@ class PredictiveNetwork(Network):
         self.held = held
         free = {name: n for name, n in self._all.items() if name not in held}
         self.layers, self.n_units = consecutive(free), sum(free.values())
-        order = self.order
-        self._of_held = {
-            l: p.of(held[name])
-            for l, (name, p) in enumerate(zip(order[:-1], self.predictions, strict=True))
-            if name in held
-        }
+        self._constants = Constants()
 
     def parts(self, s: Tensor) -> list[Tensor]:
         """Return the states of all layers, held ones too, in the order of prediction."""
@@ -401,7 +397,12 @@ class PredictiveNetwork(Network):
 
     def predicted(self, l: int, s: Tensor) -> Tensor:
         """Return what the layer in place `l` predicts."""
-        return self._of_held[l] if l in self._of_held else self.predictions[l].of(s)
+        name, p = self.order[l], self.predictions[l]
+        if name not in self.held:
+            return p.of(s)
+        x, up = self.held[name], self.direction == "discriminative"
+        W, b = self.weights[l if up else -1 - l], self.biases[l + 1 if up else -2 - l]
+        return self._constants.of(lambda: p.of(x), x, W, b)
 
     def errors(self, parts: Sequence[Tensor]) -> list[Tensor]:
         """Return the error of each prediction."""

@@ -76,3 +76,18 @@ def test_tensors_within_a_transformation_are_not_plain():
     assert seen == [False]
     assert is_plain(torch.ones(2))
     assert len(tensors_in(((torch.ones(1), 2), {"a": [torch.ones(1)]}))) == 2
+
+
+def test_what_is_computed_from_tensors_is_computed_once_while_they_stay_the_same():
+    kept, x, asked = Constants(), torch.ones(3), []
+
+    def doubled():
+        asked.append(1)
+        return 2 * x
+
+    assert kept.of(doubled, x) is kept.of(doubled, x)
+    x.data += 1
+    assert torch.equal(kept.of(doubled, x), 2 * x)
+    assert len(asked) == 2
+    x.requires_grad_()
+    assert kept.of(doubled, x) is not kept.of(doubled, x)

@@ -139,3 +139,18 @@ def test_no_samples_have_no_forces():
     n = free.n_units
     assert free.force(torch.zeros(0, n, dtype=torch.float64)).shape == (0, n)
     assert free.energy(torch.zeros(0, n, dtype=torch.float64)).shape == (0,)
+
+
+@pytest.mark.parametrize("held", ["x", "h1"])
+def test_parameters_may_change_after_clamping(held):
+    net = ctebm.ConvolutionalNetwork.random((1, 6, 6), [2], 3, [3], ctebm.Tanh(), seed=0)
+    states = {held: torch.ones(2, net.layer(held).stop - net.layer(held).start) / 3}
+    free = net.clamp(states)
+    s = torch.ones(2, free.n_units, dtype=torch.float64) / 5
+    before = free.force(s)
+    for p in net.state_dict().values():
+        p.data.mul_(1.5)  # past its version
+    after = net.clamp(states)
+    assert not torch.allclose(before, after.force(s))
+    assert torch.equal(free.force(s), after.force(s))
+    assert torch.equal(free.energy(s), after.energy(s))

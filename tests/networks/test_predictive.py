@@ -204,3 +204,25 @@ def test_arrays_that_do_not_fit_are_refused(arguments, message):
 def test_an_unknown_direction_is_refused():
     with pytest.raises(ValueError, match="direction"):
         PredictiveNetwork([[[1.0]]], [[0], [0]], torch.tanh, direction="up")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("direction", ["discriminative", "generative"])
+@pytest.mark.parametrize("held", ["x", "h1", "y"])
+def test_parameters_may_change_after_clamping(direction, held):
+    net = ctebm.PredictiveNetwork.random([3, 4, 2], ctebm.SignedTanh(), direction=direction, seed=0)
+    states = {held: torch.ones(2, net._all[held], dtype=torch.float64) / 3}
+    free = net.clamp(states)
+    s = torch.ones(2, free.n_units, dtype=torch.float64) / 5
+    before = free.force(s)
+    for p in net.state_dict().values():
+        p.data.mul_(1.5)  # past its version
+    after = net.clamp(states)
+    assert not torch.allclose(before, after.force(s))
+    assert torch.equal(free.force(s), after.force(s))
+    assert torch.equal(free.energy(s), after.energy(s))
+    net.weights[0].requires_grad_()  # its gradient reaches it twice
+    for _ in range(2):
+        slope = torch.autograd.grad(free.energy(s).sum(), net.weights[0])
+        torch.testing.assert_close(
+            slope, torch.autograd.grad(after.energy(s).sum(), net.weights[0])
+        )
