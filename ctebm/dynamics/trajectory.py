@@ -103,6 +103,7 @@ class Trajectory(SampledRecord):
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     _error = FloatingPointError
+    _on_graph = True
     _outcomes = ("finite", "left the finite numbers", "not steady by the last step")
 
     @property

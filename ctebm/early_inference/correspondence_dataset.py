@@ -131,7 +131,7 @@ def _leaks(record: Correspondence) -> dict[str, xr.Variable]:
     data = {"leak": variable(("sample", "layer"), leak, "curvature along the chain gradient")}
     if record.order != 1:
         return data
-    c = leak.cpu().numpy()[:, ::-1].copy()  # from the output down
+    c = leak.detach().cpu().numpy()[:, ::-1].copy()  # from the output down
     if isinstance(drive, Replace):
         g = record.chain[:, fixed.network.layers[fixed.network.output]]
         stiff = (g * drive.stiffness(fixed.network, fixed.state, record.target, g)).sum(-1)

@@ -165,7 +165,7 @@ def _near(s: Tensor, radius: float, height: Tensor) -> NDArray[np.intp]:
     Of states in one cell of that size each is paired with the first, so that a thousand ends at one
     point are not a million pairs.
     """
-    at = torch.cat([s / radius, height.unsqueeze(-1)], -1).double().cpu().numpy()
+    at = torch.cat([s / radius, height.unsqueeze(-1)], -1).double().detach().cpu().numpy()
     _, first, cell = np.unique(np.floor(at), axis=0, return_index=True, return_inverse=True)
     pairs = np.stack([np.arange(len(at)), first[cell.reshape(-1)]], -1)
     if len(first) < 2:

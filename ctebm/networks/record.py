@@ -47,7 +47,14 @@ class Record:
     network: Any  # a field or a property, of the type that the subclass says
 
     _error: ClassVar[type[Exception]] = RuntimeError
+    _on_graph: ClassVar[bool] = False  # whether what was found hangs on that of the parameters
     _shown: ClassVar[tuple[str, ...]] = ("state",)  # fields whose shapes are told
+
+    def __post_init__(self) -> None:
+        if not self._on_graph:
+            for name, value in vars(self).items():
+                if isinstance(value, Tensor) and value.requires_grad:
+                    object.__setattr__(self, name, value.detach())
 
     def raise_for_status(self) -> Self:
         """Return the record itself, or raise for the first failure, with its sentence."""

@@ -1,5 +1,7 @@
 """What every record shares: samples picked by number, its words, what it came from."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -109,3 +111,39 @@ def test_a_result_says_what_it_came_from():
     assert found.odd_word.attrs["long_name"] == "odd word"
     assert {"torch_version", "ctebm_version", "created", "device", "dtype"} <= set(found.attrs)
     assert "tol" not in data.coords
+
+
+class Coupled(ctebm.Network):
+    """A user's energy whose parameter is to be learnt."""
+
+    def __init__(self):
+        super().__init__(3, {"x": slice(0, 1), "h": slice(1, 2), "y": slice(2, 3)})
+        self.W = torch.tensor([0.3, 0.4], dtype=torch.float64, requires_grad=True)
+
+    def energy(self, s):
+        r = torch.tanh(s)
+        return s.square().sum(-1) / 2 - (self.W * r[..., :-1] * r[..., 1:]).sum(-1)
+
+
+def layers_to_learn():
+    net = ctebm.LayeredNetwork.random([1, 2, 1], ctebm.Tanh())
+    return ctebm.LayeredNetwork([W.requires_grad_() for W in net.weights], net.biases, ctebm.Tanh())
+
+
+@pytest.mark.parametrize("make", [Coupled, layers_to_learn])
+def test_records_hang_on_no_graph_of_the_parameters(make):
+    free = make().clamp({"x": [0.2]})
+    assert any(p.requires_grad for _, p in free.named_parameters())
+    rest = ctebm.settle(free)
+    found = [
+        rest, ctebm.find_fixed_points(free, n_starts=8), ctebm.linearize(free, rest.state),
+        ctebm.correspondence(free, None, [0.3], 0.1, n_steps=3),
+        ctebm.simulate(free, rest.state, n_steps=2, eps=0.1),
+    ]  # fmt: skip
+    for record in found:
+        for name in (field.name for field in dataclasses.fields(record)):
+            value = getattr(record, name)
+            assert not (isinstance(value, torch.Tensor) and value.requires_grad), name
+        assert record.to_dataset().attrs["title"]
+    g = ctebm.chain_gradient(free, rest, [0.3])
+    assert g.requires_grad  # of gradients the parameters' derivatives are asked for
