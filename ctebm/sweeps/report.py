@@ -87,7 +87,8 @@ def report_html(dataset: xr.Dataset) -> str:
     parts += ["<h2>Points</h2>", _table(("setting", "values"), identity["points"].items())]
     given = identity.get("arguments", identity["settings"])
     if isinstance(given, Mapping):
-        parts += ["<h2>Settings</h2>", _table(("setting", "value"), _flat(given))]
+        fixed = [row for row in _flat(given) if row[0].rpartition(".")[2] not in identity["points"]]
+        parts += ["<h2>Settings</h2>", _table(("setting", "value"), fixed)]
     versions = [(k, v) for k, v in attrs.items() if k.endswith("_version")]
     versions += [(k, attrs[k]) for k in ("git_commit", "created", "threads") if k in attrs]
     parts += ["<h2>Versions</h2>", _table(("what", "version"), versions)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import ctebm
-from ctebm.sweeps.report import write_report
+from ctebm.sweeps.report import report_html, write_report
 
 NASTY = "<script>alert(1)</script>"
 
@@ -81,3 +81,22 @@ def test_equal_sweeps_have_equal_figures(tmp_path):
 def test_what_is_no_sweep_has_no_report(tmp_path):
     with pytest.raises(FileNotFoundError, match="no sweep at"):
         write_report(tmp_path / "x.zarr", tmp_path / "x.html")
+
+
+class Asked:
+    """A function that says what it is."""
+
+    def __call__(self, gain):
+        return {"x": gain}
+
+    def identity(self):
+        return {
+            "function": "asked",
+            "arguments": {"settings": {"gain": "the standing one", "depth": 3}},
+        }
+
+
+def test_settings_that_vary_stand_among_the_points_alone():
+    text = report_html(ctebm.sweep(Asked(), {"gain": [0.5, 1.0]}))
+    assert "<td>settings.depth</td><td>3</td>" in text and "<td>gain</td><td>0.5, 1.0</td>" in text
+    assert "the standing one" not in text
