@@ -19,6 +19,7 @@ __all__ = [
     "finite_tensor",
     "finite_tensors",
     "is_row_of_integers",
+    "listed",
     "mapped",
     "real_tensor",
     "refuse_integers",
@@ -154,12 +155,30 @@ def finite_tensors(values: Any, what: str, dtype: torch.dtype) -> list[Tensor]:
     >>> finite_tensors([[0, 1], [1]], "biases", torch.float64)
     [tensor([0., 1.], dtype=torch.float64), tensor([1.], dtype=torch.float64)]
     """
+    return [finite_tensor(value, f"{what}[{i}]", dtype) for i, value in
+            enumerate(listed(values, what))]  # fmt: skip
+
+
+def listed(values: Any, what: str) -> list[Any]:
+    """Return one array a layer or pair of layers as a list, or refuse what is no sequence.
+
+    Raises
+    ------
+    ValueError
+        With the type of what came.
+
+    Examples
+    --------
+    >>> from ctebm.networks.arrays import listed
+    >>> listed((1, None), "biases")
+    [1, None]
+    """
     arrays = isinstance(values, np.ndarray | Tensor) and values.ndim > 0
     if not (arrays or isinstance(values, list | tuple)):
         raise ValueError(
             f"expected {what} as a list of arrays, input first, got {type(values).__name__}."
         )
-    return [finite_tensor(value, f"{what}[{i}]", dtype) for i, value in enumerate(values)]
+    return [*values]
 
 
 def refuse_integers(value: object, what: str, remedy: str) -> None:

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ctebm.networks.activation import Activation, as_activation
-from ctebm.networks.arrays import finite_tensors, real_tensor
+from ctebm.networks.arrays import finite_tensors, listed, real_tensor
 from ctebm.networks.base import VectorField
 from ctebm.networks.constants import Constants
 from ctebm.networks.energy import Network
@@ -108,13 +108,13 @@ class ConvolutionalNetwork(Network):
     ) -> None:
         self.pooling = one_of("pooling", pooling, get_args(Pooling))
         self.pool, self.padding = whole("pool", pool, least=1), whole("padding", padding, least=0)
-        self.kernels = finite_tensors(list(kernels), "kernels", dtype)
-        self.weights = finite_tensors(list(weights), "weights", dtype)
+        self.kernels = finite_tensors(kernels, "kernels", dtype)
+        self.weights = finite_tensors(weights, "weights", dtype)
         self.activation = as_activation(activation)
-        shapes = self._shapes(tuple(whole("shape", n, least=1) for n in shape))
+        shapes = self._shapes(_map_shape(shape))
         names = layer_names(len(shapes))
         self.shapes = dict(zip(names, shapes, strict=True))
-        given = [np.zeros(1) if b is None else b for b in biases]
+        given = [np.zeros(1) if b is None else b for b in listed(biases, "biases")]
         self.biases = finite_tensors(given, "biases", dtype)
         self._check_biases()
         self._sizes = {name: int(np.prod(of)) for name, of in self.shapes.items()}
@@ -388,3 +388,13 @@ class ConvolutionalNetwork(Network):
                 raise ValueError(
                     f"expected biases[{i}] of shape {shape[:1]} or {shape}, got {tuple(b.shape)}."
                 )
+
+
+def _map_shape(shape: tuple[int, int, int]) -> tuple[int, ...]:
+    """Return channels, rows and columns, or refuse what is not these three."""
+    if not isinstance(shape, list | tuple | torch.Size) or len(shape) != 3:
+        raise ValueError(
+            f"expected shape as (channels, rows, columns), got {shape!r}; a grey image has 1 "
+            "channel."
+        )
+    return tuple(whole("shape", n, least=1) for n in shape)

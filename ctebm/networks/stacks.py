@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ctebm.networks.activation import Activation, as_activation
-from ctebm.networks.arrays import finite_tensors
+from ctebm.networks.arrays import finite_tensors, listed
 from ctebm.networks.memory import check_memory
 from ctebm.networks.numbers import finite, whole
 
@@ -45,12 +45,9 @@ def check_stack(
     >>> check_stack([torch.ones(2, 1)], [None, [0.5]], torch.float64)
     [tensor([0., 0.], dtype=torch.float64), tensor([0.5000], dtype=torch.float64)]
     """
-    if not isinstance(biases, list | tuple | np.ndarray | Tensor) or not len(weights):
-        raise ValueError(
-            f"expected lists of arrays, input first, with at least one of weights, got "
-            f"{len(weights)} of weights and biases as {type(biases).__name__}."
-        )
-    given = [*biases]
+    given = listed(biases, "biases")
+    if not weights:
+        raise ValueError("expected one array of weights or more, got none; input first.")
     if given and all(W.ndim == 2 for W in weights):
         ends = (0, weights[0].shape[0]), (len(given) - 1, weights[-1].shape[1])
         for i, n in ends:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import inspect
@@ -11,6 +10,10 @@ import re
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from ctebm import __version__
 from ctebm.sweeps.points import Points
@@ -81,21 +84,39 @@ def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
     return more or found
 
 
-def _function(function: Any) -> dict[str, Any]:
-    """Return name and source of a function, arguments of a partial, fields of a dataclass."""
+def _function(function: Any, around: tuple[int, ...] = ()) -> dict[str, Any]:
+    """Return name and source of a function, and the values that it brings along.
+
+    These are the arguments of a partial, the fields of an object, defaults, what a function within
+    another has from there, and the data of its module that it names.
+    """
     if isinstance(function, functools.partial):
-        given = {"arguments": _text((function.args, sorted(function.keywords.items())))}
-        return _function(function.func) | given
+        given = {"arguments": _text((function.args, sorted(function.keywords.items())), around)}
+        return _function(function.func, around) | given
     named = function if hasattr(function, "__qualname__") else type(function)
-    found = {"function": f"{named.__module__}.{named.__qualname__}"}
+    found: dict[str, Any] = {"function": f"{named.__module__}.{named.__qualname__}"}
     try:
         source = inspect.getsource(named)
         found["function_sha256"] = hashlib.sha256(source.encode()).hexdigest()
     except (OSError, TypeError):
         pass  # typed at a prompt, or compiled
-    if dataclasses.is_dataclass(function):
-        found["arguments"] = _text(function)
+    if named is not function:
+        found["arguments"] = _text(function, around)
+    elif captured := _captured(function):
+        found["captured"] = {name: _text(value, around) for name, value in captured.items()}
     return found
+
+
+def _captured(function: Any) -> dict[str, Any]:
+    """Return what a function of Python takes from elsewhere, by name."""
+    of = {"self": function.__self__} if inspect.ismethod(function) else {}
+    function = inspect.unwrap(getattr(function, "__func__", function))
+    if not inspect.isfunction(function):
+        return of
+    elsewhere = inspect.getclosurevars(function)
+    data = {k: v for k, v in elsewhere.globals.items() if not (inspect.ismodule(v) or callable(v))}
+    defaults = {"defaults": function.__defaults__, "keywords": function.__kwdefaults__}
+    return {**of, **data, **elsewhere.nonlocals, **{k: v for k, v in defaults.items() if v}}
 
 
 def _column(values: tuple[Any, ...]) -> str:
@@ -109,6 +130,43 @@ def _shown(value: Any) -> str:
     return f"{text[:60]}..." if len(text) > 63 else text
 
 
-def _text(value: Any) -> str:
-    """Return what a value is, without where it lies in memory."""
+def _text(value: Any, around: tuple[int, ...] = ()) -> str:
+    """Return what a value is, every number of it, without where it lies in memory.
+
+    `around` are the values that it is a part of, so that one within itself has an end.
+    """
+    if id(value) in around:
+        return "..."
+    text = functools.partial(_text, around=(*around, id(value)))
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{text(k)}: {text(v)}' for k, v in value.items())}}}"
+    if isinstance(value, list | tuple | set | frozenset):
+        each = map(text, value)
+        ordered = sorted(each) if isinstance(value, set | frozenset) else each
+        return f"{type(value).__name__}({', '.join(ordered)})"
+    if isinstance(value, Tensor) and value.layout != torch.strided:
+        whole = value.to_sparse_coo().coalesce()
+        return text((whole.shape, whole.indices(), whole.values()))
+    if isinstance(value, Tensor | np.ndarray):
+        array = np.ascontiguousarray(value.detach().cpu() if isinstance(value, Tensor) else value)
+        numbers = hashlib.sha256(array.tobytes()).hexdigest()
+        return f"{array.dtype} {array.shape} {array if array.size <= _SHOWN else numbers}"
+    if inspect.isfunction(value) or inspect.ismethod(value):
+        return text(_function(value, (*around, id(value))))
+    if not isinstance(value, type) and type(value).__module__ != "builtins":
+        parts = _parts(value)
+        if parts is not None:
+            return f"{type(value).__qualname__}({', '.join(map(text, parts))})"
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
+def _parts(value: Any) -> tuple[Any, ...] | None:
+    """Return what an object is made of, as it is pickled, or None if it can't be."""
+    try:
+        made = value.__reduce_ex__(4)
+    except TypeError:
+        return None
+    if not isinstance(made, tuple):
+        return None
+    arguments, *state = made[1:3]
+    return tuple(p for p in (*arguments, *state) if p is not None and p is not type(value))

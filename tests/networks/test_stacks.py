@@ -21,7 +21,7 @@ def test_none_stands_for_zeros_at_either_end():
         ([[0, 0]], "one more array"),
         ([[0, 0], 0.0], "one row of biases"),
         ([[0, 0], [0, 0]], "of shape"),
-        (None, "lists of arrays"),
+        (None, "biases as a list of arrays, input first, got NoneType"),
     ],
 )
 def test_biases_that_do_not_fit_are_refused(biases, message):
@@ -30,7 +30,7 @@ def test_biases_that_do_not_fit_are_refused(biases, message):
 
 
 def test_no_weights_are_no_stack():
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="one array of weights or more, got none"):
         check_stack([], [[0.0]], torch.float64)
 
 
