@@ -36,11 +36,11 @@ CALLS = {
     "many eigenpairs": "ctebm.linearize(small, torch.zeros(10**4, 100))",
     "spectrum": "near.power_spectrum(0.1, torch.ones(10**6))",
     "cascade": "ctebm.cascade_coefficient(2, 10**10, 0.1, 2)",
-    "back": "ctebm.bptt_gradient(layers, torch.zeros(5), [0, 0], eps=0.1, n_steps=10**10)",
+    "back": "ctebm.bptt_gradient(layers, torch.zeros(5), [0, 0], eps=0.1, n_steps=10**20)",
     "saves": "ctebm.correspondence(layers, None, [0, 0], eps=[0.1], n_steps=10**10, save_all=True)",
     "replicates": "ctebm.correspondence(layers, None, [0, 0], eps=[0.1], sigma=0.1, "
                   "replicates=10**9)",
-    "through time": "ctebm.ThroughTime(n_steps=10**9).gradient(plastic, settled, target)",
+    "through time": "ctebm.ThroughTime(n_steps=10**20).gradient(plastic, settled, target)",
 }  # fmt: skip
 
 SCRIPT = """

@@ -126,7 +126,7 @@ def nudged_motion(
     >>> net = ctebm.LayeredNetwork([[[0.5]]], [[0], [0]], ctebm.Tanh()).clamp({"x": [0.0]})
     >>> target = torch.tensor([1.0]).double()
     >>> ctebm.settle(nudged_motion(net, target, 0.5, lambda y, t: -(y * t).sum(-1))).state
-    tensor([0.5000], dtype=torch.float64)
+    tensor([0.5899], dtype=torch.float64)
     """
     own: Any = getattr(network, "nudged", None)
     if cost is None and callable(own):

@@ -108,7 +108,7 @@ class PlasticField(Plastic):
     >>> plastic = ctebm.PlasticField(net)
     >>> rest = plastic.settle(torch.ones(1, 1).double(), tol=1e-9)
     >>> ctebm.Early().gradient(plastic, rest, torch.zeros(1, 1)).weights  # (y - 0) x
-    [tensor([[3.]], dtype=torch.float64)]
+    [tensor([[3.0...]], dtype=torch.float64)]
     """
 
     tied = True
