@@ -81,6 +81,8 @@ class Dynamics:
     """
 
     network: VectorField
+    noise: Literal["langevin", "synaptic"]
+    cost: CostFunction | None
     sigma: Tensor
     drive: dict[str, Tensor]
     nudge: dict[str, Tensor]

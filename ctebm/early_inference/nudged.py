@@ -18,6 +18,7 @@ from ctebm.early_inference.costs import squared_error, target_of_cost
 from ctebm.early_inference.targets import checked_network, target_states
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network, check_energy
+from ctebm.networks.kinks import Box
 from ctebm.networks.layout import rows_of
 from ctebm.networks.numbers import finite
 
@@ -38,6 +39,14 @@ class NudgedField(VectorField):
     cost : callable, optional
         As for :func:`nudged`.
     """
+
+    network: VectorField
+    target: Tensor
+    beta: float
+    cost: CostFunction | None
+    box: Box | None
+    dtype: torch.dtype
+    device: torch.device
 
     def __init__(
         self, network: VectorField, target: Tensor, beta: float, cost: CostFunction | None = None
@@ -73,7 +82,7 @@ class NudgedNetwork(NudgedField, Network):  # pyright: ignore[reportIncompatible
         As for :class:`NudgedField`.
     """
 
-    network: Network
+    network: Network  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def energy(self, s: Tensor) -> Tensor:
         s = self._in_samples(s)

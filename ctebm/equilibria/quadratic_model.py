@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -32,6 +34,17 @@ class QuadraticModel:
     free : Tensor
         Which units may move.
     """
+
+    rows: Rows[Network]
+    s: Tensor
+    g: Tensor
+    free: Tensor
+    all_free: bool
+    H: Callable[[Tensor], Tensor]
+    d: Tensor
+    r: Tensor
+    p: Tensor
+    rr: Tensor
 
     def __init__(self, rows: Rows[Network], s: Tensor, g: Tensor, free: Tensor) -> None:
         self.rows, self.s, self.g, self.free = rows, s, g, free.to(g.dtype)

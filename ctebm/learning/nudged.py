@@ -10,6 +10,7 @@ from torch import Tensor
 from ctebm.early_inference.parameter_gradients import CostFunction, target_of_cost
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
+from ctebm.networks.kinks import Box
 from ctebm.networks.layout import rows_of
 
 __all__ = ["CorrectedNudge", "NudgedField", "NudgedNetwork", "nudged_motion"]
@@ -29,6 +30,14 @@ class NudgedField(VectorField):
     cost : callable, optional
         As for :func:`ctebm.parameter_gradient`.
     """
+
+    network: VectorField
+    target: Tensor
+    beta: float
+    cost: CostFunction | None
+    box: Box | None
+    dtype: torch.dtype
+    device: torch.device
 
     def __init__(
         self, network: VectorField, target: Tensor, beta: float, cost: CostFunction | None = None
@@ -100,7 +109,7 @@ class NudgedNetwork(NudgedField, Network):  # pyright: ignore[reportIncompatible
         As for :class:`NudgedField`.
     """
 
-    network: Network
+    network: Network  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def energy(self, s: Tensor) -> Tensor:
         s = self._in_samples(s)

@@ -112,6 +112,11 @@ class PlasticField(Plastic):
     """
 
     tied = True
+    network: VectorField
+    cost_function: CostFunction | None
+    chosen: Sequence[str] | None
+    dtype: torch.dtype
+    device: torch.device
 
     def __init__(
         self,

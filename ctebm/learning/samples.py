@@ -69,6 +69,9 @@ class Loader:
     [(3, 2)]
     """
 
+    network: VectorField
+    batches: Iterable[Any]
+
     def __init__(self, network: VectorField, batches: Iterable[Any]) -> None:
         self.network, self.batches = network, batches
 

@@ -66,7 +66,7 @@ class Trainer:
         self.targets = class_targets(network, plan.low, plan.high)
         self.kept: list[Tensor] | None = None
         self.history: list[dict[str, Any]] = []
-        self.steps = 0  # of all epochs
+        self.steps: int = 0  # of all epochs
 
     def epoch(
         self,
@@ -188,7 +188,7 @@ class Trainer:
         self.optimizer.load_state_dict(_copied(content["optimizer"]))
         self.kept = _copied(content["kept"])
         self.history = list(content["history"])
-        self.steps = content["steps"]
+        self.steps = int(content["steps"])
 
 
 def predict(network: Plastic, x: Tensor, plan: Plan) -> Tensor:

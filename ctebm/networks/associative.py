@@ -70,6 +70,8 @@ class AssociativeMemory(Network):
 
     patterns: Tensor
     beta: float
+    dtype: torch.dtype
+    device: torch.device
 
     def __init__(
         self,
@@ -161,6 +163,8 @@ class PolynomialMemory(Network):
     patterns: Tensor
     order: int
     activation: Activation
+    dtype: torch.dtype
+    device: torch.device
 
     def __init__(
         self,

@@ -31,6 +31,7 @@ from ctebm.networks.arrays import finite_tensors, listed, real_tensor
 from ctebm.networks.base import VectorField
 from ctebm.networks.constants import Constants
 from ctebm.networks.energy import Network
+from ctebm.networks.kinks import Box
 from ctebm.networks.layout import consecutive, layer_names, rows_of
 from ctebm.networks.numbers import finite, one_of, whole
 
@@ -92,6 +93,14 @@ class ConvolutionalNetwork(Network):
     activation: Activation
     shapes: dict[str, tuple[int, ...]]
     held: dict[str, Tensor]
+    pooling: Pooling
+    pool: int
+    padding: int
+    layers: Mapping[str, slice]
+    n_units: int | None
+    box: Box | None
+    dtype: torch.dtype
+    device: torch.device
 
     def __init__(
         self,
@@ -106,7 +115,8 @@ class ConvolutionalNetwork(Network):
         padding: int = 0,
         dtype: torch.dtype = torch.float64,
     ) -> None:
-        self.pooling = one_of("pooling", pooling, get_args(Pooling))
+        one_of("pooling", pooling, get_args(Pooling))
+        self.pooling = pooling
         self.pool, self.padding = whole("pool", pool, least=1), whole("padding", padding, least=0)
         self.kernels = finite_tensors(kernels, "kernels", dtype)
         self.weights = finite_tensors(weights, "weights", dtype)

@@ -45,6 +45,10 @@ class ErrorCoordinates(Network):
     tensor([2.0000, 6.1000], dtype=torch.float64)
     """
 
+    network: PredictiveNetwork
+    dtype: torch.dtype
+    device: torch.device
+
     def __init__(self, network: PredictiveNetwork) -> None:
         super().__init__(network.n_units, network.layers)
         self.network = network

@@ -50,6 +50,8 @@ class HopfieldNetwork(LyapunovField):
     tensor([1.5000, 1.5000], dtype=torch.float64)
     """
 
+    pairwise: PairwiseNetwork
+    held: dict[str, Tensor]
     dtype: torch.dtype
     device: torch.device
 

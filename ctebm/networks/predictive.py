@@ -113,13 +113,18 @@ class PredictiveNetwork(Network):
     (tensor([2., 6.], dtype=torch.float64), tensor(0., dtype=torch.float64))
     """
 
-    learned = ("weights", "biases")  # by default; precisions belong to the energy that is given
+    # by default; precisions belong to the energy that is given
+    learned: tuple[str, ...] = ("weights", "biases")
     weights: list[Tensor]
     biases: list[Tensor]
     precisions: list[Tensor]
     activations: list[Activation]
     direction: Direction
     held: dict[str, Tensor]
+    layers: Mapping[str, slice]
+    n_units: int | None
+    dtype: torch.dtype
+    device: torch.device
 
     def __init__(
         self,

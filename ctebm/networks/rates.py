@@ -17,7 +17,7 @@ from torch import Tensor
 from ctebm.networks.activation import Activation
 from ctebm.networks.kinks import Box
 from ctebm.networks.numbers import finite
-from ctebm.networks.sigmoids import sigmoid, softplus
+from ctebm.networks.sigmoids import derive, sigmoid, softplus
 
 __all__ = ["Identity", "LeakyReLU", "ReLU", "SignedTanh", "Softplus"]
 
@@ -33,9 +33,8 @@ class Identity(Activation):
     tensor([-2.,  3.])
     """
 
-    rates = (-math.inf, math.inf)
-    max_slope = 1.0
-    max_curvature = 0.0
+    def __post_init__(self) -> None:
+        derive(self, rates=(-math.inf, math.inf), max_slope=1.0, max_curvature=0.0)
 
     def __call__(self, s: Tensor) -> Tensor:
         return s
@@ -67,12 +66,9 @@ class ReLU(Activation):
     (tensor([0., 0., 3.]), Box(low=0.0, high=inf))
     """
 
-    kinks = (0.0,)
-    box = Box(0.0, math.inf)
-    rates = (0.0, math.inf)
-    max_slope = 1.0
-    max_curvature = 0.0
-    analytic_strip = 0.0
+    def __post_init__(self) -> None:
+        derive(self, kinks=(0.0,), box=Box(0.0, math.inf), rates=(0.0, math.inf))
+        derive(self, max_slope=1.0, max_curvature=0.0, analytic_strip=0.0)
 
     def __call__(self, s: Tensor) -> Tensor:
         return s.clamp(min=0.0)
@@ -113,14 +109,10 @@ class LeakyReLU(Activation):
 
     slope: float = 0.01
 
-    kinks = (0.0,)
-    rates = (-math.inf, math.inf)
-    max_slope = 1.0
-    max_curvature = 0.0
-    analytic_strip = 0.0
-
     def __post_init__(self) -> None:
         finite("slope", self.slope, above=0, below=1)
+        derive(self, kinks=(0.0,), rates=(-math.inf, math.inf))
+        derive(self, max_slope=1.0, max_curvature=0.0, analytic_strip=0.0)
 
     def __call__(self, s: Tensor) -> Tensor:
         return torch.maximum(s, self.slope * s)
@@ -161,13 +153,10 @@ class Softplus(Activation):
 
     gain: float = 1.0
 
-    rates = (0.0, math.inf)
-    max_slope = 1.0
-
     def __post_init__(self) -> None:
-        finite("gain", self.gain, above=0)
-        object.__setattr__(self, "max_curvature", self.gain / 4)
-        object.__setattr__(self, "analytic_strip", math.pi / self.gain)
+        g = finite("gain", self.gain, above=0)
+        derive(self, rates=(0.0, math.inf), max_slope=1.0)
+        derive(self, max_curvature=g / 4, analytic_strip=math.pi / g)
 
     def __call__(self, s: Tensor) -> Tensor:
         return softplus(self.gain * s) / self.gain
@@ -210,13 +199,10 @@ class SignedTanh(Activation):
 
     gain: float = 1.0
 
-    rates = (-1.0, 1.0)
-
     def __post_init__(self) -> None:
         g = finite("gain", self.gain, above=0)
-        object.__setattr__(self, "max_slope", g)
-        object.__setattr__(self, "max_curvature", 4 * g * g / math.sqrt(27))
-        object.__setattr__(self, "analytic_strip", math.pi / (2 * g))
+        derive(self, rates=(-1.0, 1.0), max_slope=g)
+        derive(self, max_curvature=4 * g * g / math.sqrt(27), analytic_strip=math.pi / (2 * g))
 
     def __call__(self, s: Tensor) -> Tensor:
         return torch.tanh(self.gain * s)

@@ -12,7 +12,7 @@ from ctebm.networks.activation import Activation
 from ctebm.networks.kinks import Box
 from ctebm.networks.numbers import finite
 
-__all__ = ["HardSigmoid", "Logistic", "SmoothHardSigmoid", "Tanh", "sigmoid", "softplus"]
+__all__ = ["HardSigmoid", "Logistic", "SmoothHardSigmoid", "Tanh", "derive", "sigmoid", "softplus"]
 
 _LINEAR = 40.0  # beyond, log(1 + e^z) is z and 1/(1 + e^-z) is 1, to rounding in float64
 
@@ -52,7 +52,7 @@ class HardSigmoid(Activation):
         remedy = "shift biases, inputs and targets so that 0 lies between the kinks or on one"
         finite("lower", self.lower, low=-1, high=0, remedy=remedy)
         kinks = self.lower, self.lower + 1
-        _derive(
+        derive(
             self, box=Box(*kinks), kinks=kinks, max_slope=1.0, max_curvature=0.0, analytic_strip=0.0
         )
 
@@ -104,7 +104,7 @@ class Logistic(Activation):
     def __post_init__(self) -> None:
         finite("gain", self.gain, above=0)
         g = self.gain
-        _derive(
+        derive(
             self, max_slope=g / 4, max_curvature=g * g / math.sqrt(108), analytic_strip=math.pi / g
         )
 
@@ -147,7 +147,7 @@ class Tanh(Activation):
     """
 
     def __post_init__(self) -> None:
-        _derive(self, max_slope=0.5, max_curvature=2 / math.sqrt(27), analytic_strip=math.pi / 2)
+        derive(self, max_slope=0.5, max_curvature=2 / math.sqrt(27), analytic_strip=math.pi / 2)
 
     def __call__(self, s: Tensor) -> Tensor:
         return (1 + torch.tanh(s)) / 2
@@ -207,9 +207,7 @@ class SmoothHardSigmoid(Activation):
         HardSigmoid(self.lower)
         finite("width", self.width, above=0)
         # the slope half-way between the corners
-        _derive(
-            self, max_slope=math.tanh(1 / (4 * self.width)), analytic_strip=math.pi * self.width
-        )
+        derive(self, max_slope=math.tanh(1 / (4 * self.width)), analytic_strip=math.pi * self.width)
 
     def _corners(self, s: Tensor) -> tuple[Tensor, Tensor]:
         return (s - self.lower) / self.width, (s - self.lower - 1) / self.width
@@ -275,7 +273,24 @@ def sigmoid(z: Tensor) -> Tensor:
     return torch.where(right, 1, small) / (1 + small)
 
 
-def _derive(activation: Activation, **attributes: object) -> None:
-    """Set attributes that follow from the fields of a frozen dataclass."""
+def derive(activation: Activation, **attributes: object) -> None:
+    """Set attributes that follow from the fields of a frozen dataclass.
+
+    Parameters
+    ----------
+    activation : Activation
+        What is being made.
+    **attributes
+        Such as ``rates`` or ``max_slope``.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> from ctebm.networks.sigmoids import derive
+    >>> rho = ctebm.Tanh()
+    >>> derive(rho, max_slope=0.5)
+    >>> rho.max_slope
+    0.5
+    """
     for name, value in attributes.items():
         object.__setattr__(activation, name, value)

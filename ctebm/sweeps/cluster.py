@@ -88,7 +88,7 @@ class Cluster:
         if self.own is not None:
             self._replace({worker["name"] for worker in workers}, now)
 
-    def wait(self, future: Future | None = None) -> None:
+    def wait(self, future: Future[Any] | None = None) -> None:
         """Wait until a future has ended, or for a first worker, and look after workers meanwhile.
 
         Parameters

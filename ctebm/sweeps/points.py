@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -128,7 +128,7 @@ class Points:
             for name, values in columns
         }
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[dict[str, Scalar]]:
         for places in product(*map(range, self.shape)):
             yield self[int(np.ravel_multi_index(places, self.shape))]
 

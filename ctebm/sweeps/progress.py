@@ -31,6 +31,10 @@ class SweepProgress:
     3
     """
 
+    total: int
+    done: int
+    quiet: bool
+
     def __init__(self, total: int, done: int = 0, quiet: bool = False) -> None:
         self.total, self.done, self.quiet = total, done, quiet
         self._begun = self._said = time.monotonic()
