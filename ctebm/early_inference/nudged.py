@@ -21,6 +21,7 @@ from ctebm.networks.energy import Network, check_energy
 from ctebm.networks.kinks import Box
 from ctebm.networks.layout import rows_of
 from ctebm.networks.numbers import finite
+from ctebm.networks.predictive import PredictiveNetwork
 
 __all__ = ["NudgedField", "NudgedNetwork", "nudged"]
 
@@ -95,14 +96,14 @@ class NudgedNetwork(NudgedField, Network):  # pyright: ignore[reportIncompatible
 @overload
 def nudged(
     network: Network, target: ArrayLike | Tensor, beta: float, cost: CostFunction | None = None
-) -> NudgedNetwork: ...
+) -> Network: ...
 @overload
 def nudged(
     network: VectorField, target: ArrayLike | Tensor, beta: float, cost: CostFunction | None = None
-) -> NudgedField: ...
+) -> VectorField: ...
 def nudged(
     network: VectorField, target: ArrayLike | Tensor, beta: float, cost: CostFunction | None = None
-) -> NudgedField:
+) -> VectorField:
     r"""Return a network whose output is pulled down a cost with a strength, a network again.
 
     Parameters
@@ -119,9 +120,9 @@ def nudged(
 
     Returns
     -------
-    NudgedNetwork or NudgedField
-        The former for a network with an energy. As many samples as inputs and targets have; kinks
-        are those of the network.
+    Network or VectorField
+        The former for a network with an energy; a predictive one stays one. As many samples as
+        inputs and targets have; kinks are those of the network.
 
     Raises
     ------
@@ -139,6 +140,8 @@ def nudged(
     (tensor([0.1000], dtype=torch.float64), tensor([0.2000], dtype=torch.float64))
     """
     network = checked_network(network)
-    states = target_states(network, target, network.batch)
+    states, beta = target_states(network, target, network.batch), finite("beta", beta)
+    if cost is None and isinstance(network, PredictiveNetwork):
+        return network.nudged(states, beta)
     kind = NudgedNetwork if isinstance(network, Network) else NudgedField
-    return kind(network, states, finite("beta", beta), checked_cost(cost))  # pyright: ignore[reportArgumentType]
+    return kind(network, states, beta, checked_cost(cost))  # pyright: ignore[reportArgumentType]

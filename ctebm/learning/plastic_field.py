@@ -28,6 +28,7 @@ from ctebm.early_inference.gradients import (
     implicit_gradient,
     responsive_units,
 )
+from ctebm.early_inference.nudged import nudged
 from ctebm.early_inference.parameter_gradients import (
     CostFunction,
     summed_adjoint,
@@ -36,7 +37,6 @@ from ctebm.early_inference.parameter_gradients import (
 from ctebm.equilibria.settling import settle
 from ctebm.equilibria.sweeps import Equilibrium
 from ctebm.learning.layer_sweeps import sweep_layers
-from ctebm.learning.nudged import nudged_motion
 from ctebm.learning.plastic import Adjoint, Plastic, WeightGradient
 from ctebm.learning.plastic_layers import PlasticNetwork
 from ctebm.networks.base import VectorField
@@ -239,7 +239,7 @@ class PlasticField(Plastic):
     ) -> FieldEquilibrium:
         rest = _of_field(equilibrium)
         with torch.no_grad():
-            moved = nudged_motion(rest.held, target, beta, self.cost_function)
+            moved = nudged(rest.held, target, beta, self.cost_function)
             found = settle(moved, rest.state, tol=tol)
         return self._at(rest.held, rest.states[0], found.state, found.residual, 0, tol)
 

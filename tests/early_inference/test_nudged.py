@@ -59,3 +59,12 @@ def test_bad_requests_are_refused():
         ctebm.nudged(SMOOTH, TARGET, float("nan"))
     with pytest.raises(ValueError, match="shape"):
         ctebm.nudged(SMOOTH, [[0.1, 0.2, 0.3]], 0.1)
+
+
+def test_a_predictive_network_stays_one():
+    net = ctebm.PredictiveNetwork.random([3, 4, 2], ctebm.SignedTanh(), seed=1)
+    moved = ctebm.nudged(net.clamp({"x": [0.1, 0.2, 0.3]}), [0.5, -0.5], 0.4)
+    assert isinstance(moved, ctebm.PredictiveNetwork)
+    own = net.clamp({"x": [0.1, 0.2, 0.3]}).nudged([0.5, -0.5], 0.4)
+    s = torch.linspace(-1, 1, 6, dtype=torch.float64)
+    assert torch.equal(moved.force(s), own.force(s))

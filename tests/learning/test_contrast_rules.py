@@ -6,7 +6,8 @@ from learning_cases import settled, states
 from own_energies import problem
 
 import ctebm
-from ctebm.learning.nudged import CorrectedNudge, NudgedField
+from ctebm.early_inference.nudged import NudgedField
+from ctebm.learning.nudged import CorrectedNudge
 
 
 def _turned(degrees):

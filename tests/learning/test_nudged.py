@@ -6,7 +6,7 @@ from learning_cases import states
 from own_energies import OwnLayers, forward_pass, problem
 
 import ctebm
-from ctebm.learning.nudged import NudgedField, NudgedNetwork, nudged_motion
+from ctebm.early_inference.nudged import NudgedField, NudgedNetwork
 
 
 def cross_entropy(y, t):
@@ -16,7 +16,7 @@ def cross_entropy(y, t):
 @pytest.mark.parametrize("cost", [None, cross_entropy])
 def test_the_force_is_the_gradient_of_the_nudged_energy(cost):
     net, x, target = problem()
-    moved = nudged_motion(net.clamp({"x": x}), target, 0.3, cost)
+    moved = ctebm.nudged(net.clamp({"x": x}), target, 0.3, cost)
     assert isinstance(moved, NudgedNetwork)
     s = forward_pass(net, x) + 0.1
     expected = torch.func.grad(lambda s: moved.energy(s).sum())(s)
@@ -32,7 +32,7 @@ def test_a_nudged_equilibrium_is_that_of_eq_6():
     plastic = ctebm.PlasticNetwork(net)
     found = plastic.settle(x, tol=1e-13)
     expected = plastic.nudge(found, target, beta=0.4, tol=1e-13)
-    moved = nudged_motion(OwnLayers(net).clamp({"x": x}), target, 0.4)
+    moved = ctebm.nudged(OwnLayers(net).clamp({"x": x}), target, 0.4)
     s = ctebm.settle(moved, tol=1e-12).state
     torch.testing.assert_close(s, torch.cat(expected.states[1:], -1), rtol=0, atol=1e-10)
 
@@ -40,7 +40,7 @@ def test_a_nudged_equilibrium_is_that_of_eq_6():
 def test_a_motion_without_an_energy_stays_one():
     net, x, target = states((9, 8, 5), ctebm.Tanh())
     held = ctebm.FeedbackNetwork.at_angle(net, 60).clamp({"x": x})
-    moved = nudged_motion(held, target, 0.2)
+    moved = ctebm.nudged(held, target, 0.2)
     assert isinstance(moved, NudgedField) and not isinstance(moved, NudgedNetwork)
     assert moved.samples(moved.batch, torch.tensor([1, 3])).batch == (2,)
     s = torch.zeros(len(x), 13, dtype=torch.float64)
