@@ -8,7 +8,6 @@ from . import crossings as crossings
 from . import displacement as displacement
 from . import drive as drive
 from . import driven as driven
-from . import drives as drives
 from . import force_products as force_products
 from . import gradients as gradients
 from . import laws as laws

@@ -9,38 +9,16 @@ Letters: state ``s``, force ``f``, vector ``v``, parameter :math:`\theta`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from ctebm.networks.base import VectorField
+from ctebm.networks.drives import Drives, recording
 from ctebm.networks.energy import Network
 
-__all__ = [
-    "Drives",
-    "driven_products",
-    "energy_products",
-    "gradients",
-    "recording",
-    "whole_products",
-]
-
-Drives = Mapping[str, str | Mapping[str, Tensor]]
-
-
-@contextmanager
-def recording(parameters: Mapping[str, Tensor]) -> Iterator[None]:
-    """Let autograd follow the parameters."""
-    try:
-        for p in parameters.values():
-            p.requires_grad_(True)
-        with torch.enable_grad():
-            yield
-    finally:
-        for p in parameters.values():
-            p.requires_grad_(False)
+__all__ = ["driven_products", "energy_products", "whole_products"]
 
 
 def driven_products(
@@ -63,7 +41,7 @@ def driven_products(
     parameters : mapping of str to Tensor
         Its parameters.
     drives : mapping
-        From :func:`ctebm.early_inference.drives.driven_layers`; what is not there has product 0.
+        From :func:`ctebm.networks.drives.driven_layers`; what is not there has product 0.
     x, s, v : Tensor, (sample, unit)
         States of the input, of the units above it, and the vectors on the latter.
     each : bool
@@ -90,7 +68,7 @@ def driven_products(
         found: dict[str, Tensor] = {}
         for layer, where in layers.items():
             mine = {name: p for name, p in parameters.items() if _drives(drives.get(name), layer)}
-            for name, g in gradients(f[..., where], v[..., where], mine, each) if mine else ():
+            for name, g in _gradients(f[..., where], v[..., where], mine, each) if mine else ():
                 said = drives[name]
                 part = g if isinstance(said, str) else g * said[layer]
                 found[name] = found[name] + part if name in found else part
@@ -137,7 +115,7 @@ def whole_products(
     """
 
     def products(f: Tensor, layers: Mapping[str, slice]) -> dict[str, Tensor]:
-        return dict(gradients(f, v, parameters, each))
+        return dict(_gradients(f, v, parameters, each))
 
     return _all_products(network, parameters, x, s, products, each)
 
@@ -200,7 +178,7 @@ def _all_products(
     }
 
 
-def gradients(
+def _gradients(
     f: Tensor, v: Tensor, parameters: Mapping[str, Tensor], each: bool = False
 ) -> list[tuple[str, Tensor]]:
     """Return the derivative of ``f . v`` by each parameter: the mean over samples, or each's."""

@@ -16,7 +16,6 @@ from torch import Tensor
 from ctebm.dynamics.slopes import CostFunction
 from ctebm.dynamics.threads import small_on_one_thread
 from ctebm.early_inference.costs import target_of_cost
-from ctebm.early_inference.drives import drives_of
 from ctebm.early_inference.force_products import (
     driven_products,
     whole_products,
@@ -31,7 +30,7 @@ from ctebm.early_inference.gradients import (
 from ctebm.early_inference.targets import state_and_target
 from ctebm.early_inference.through_time import bptt_gradient
 from ctebm.networks.base import StateLike, VectorField
-from ctebm.networks.drives import named_tensors, with_leaves
+from ctebm.networks.drives import driven_layers, named_tensors, with_leaves
 from ctebm.networks.layered import LayeredField, LayeredNetwork
 from ctebm.networks.nonconservative import FeedbackNetwork
 from ctebm.networks.numbers import one_of, whole
@@ -198,7 +197,7 @@ def _of_any(
     if whole:
         found = whole_products(own, parameters, x, s, g, each=True)
     else:
-        drives = drives_of(own, parameters)
+        drives = driven_layers(own, parameters)
         found = driven_products(own, parameters, drives, x, s, g, each=True)
     return ParameterGradient({name: p.reshape(*batch, *p.shape[1:]) for name, p in found.items()})
 

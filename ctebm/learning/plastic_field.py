@@ -15,9 +15,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ctebm.early_inference.drives import drives_of
 from ctebm.early_inference.force_products import (
-    Drives,
     driven_products,
     energy_products,
     whole_products,
@@ -41,7 +39,7 @@ from ctebm.learning.plastic import Adjoint, Plastic, WeightGradient
 from ctebm.learning.plastic_layers import PlasticNetwork
 from ctebm.networks.base import VectorField
 from ctebm.networks.dense import DenseField
-from ctebm.networks.drives import named_tensors, with_leaves
+from ctebm.networks.drives import Drives, driven_layers, named_tensors, with_leaves
 from ctebm.networks.energy import Network
 from ctebm.networks.kinks import Box
 from ctebm.networks.layered import LayeredField
@@ -148,8 +146,8 @@ class PlasticField(Plastic):
 
     @cached_property
     def drives(self) -> Drives:
-        """What each parameter drives; see :func:`ctebm.early_inference.drives.drives_of`."""
-        return drives_of(self.network, self._parameters)
+        """What each parameter drives; see :func:`ctebm.networks.drives.driven_layers`."""
+        return driven_layers(self.network, self._parameters)
 
     @property
     def sizes(self) -> list[int]:

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.networks.arrays import check_float, mapped, real_tensor, refuse_integers
-from ctebm.networks.drives import driven_layers, named_tensors, with_leaves
+from ctebm.networks.drives import Drives, driven_layers, named_tensors, with_leaves
 from ctebm.networks.kinks import Box
 from ctebm.networks.layout import broadcast, consecutive, covering, rows_of, size_of
 from ctebm.networks.matrices import columns
@@ -223,16 +223,17 @@ class VectorField(ABC):
         return {name: p.detach() for name, p in self.named_parameters()}
 
     @property
-    def drives(self) -> Mapping[str, str]:
+    def drives(self) -> Drives:
         """The layer that each parameter drives, by name: of a coupling that nearer the output.
 
         A class declares it as ``drives = {"W": "h1"}``; what it does not declare is found by
-        trying the force.
+        trying the force. Of one tensor that holds numbers of several layers, such as biases in one
+        row, there is a mask for each layer.
 
         Raises
         ------
         ValueError
-            For a parameter that touches more than two layers and is not declared.
+            For a number that touches more than two layers and is not declared.
         """
         own = with_leaves(self.origin[0])
         return driven_layers(own, named_tensors(own))

@@ -1,7 +1,8 @@
 r"""The parameters of any network by name, and the layer that each of them drives.
 
 A weight between two layers pulls on both. It *drives* the one nearer the output, the other is the
-feedback side.
+feedback side. One tensor may hold numbers of several layers, as biases in one row; then each number
+drives its own.
 
 Letters: state ``s``, force ``f``, parameter ``p``.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -20,12 +22,15 @@ from ctebm.networks.activation import Activation
 if TYPE_CHECKING:
     from ctebm.networks.base import VectorField
 
-__all__ = ["driven_layers", "named_tensors", "with_leaves"]
+__all__ = ["Drives", "driven_layers", "named_tensors", "recording", "with_leaves"]
+
+Drives = Mapping[str, str | Mapping[str, Tensor]]
+"""By the name of a parameter the layer that it drives, or which of its numbers drive each."""
 
 V = TypeVar("V", bound="VectorField")
 
 _PROBED = 4  # samples at which a force is tried
-_PROBE_SIZE = 0.3  # of their states, between the kinks of most rates, and of a change of parameters
+_PROBE_SIZE = 0.3  # of their states, between the kinks of most rates
 _MOST_TOUCHED = 2  # layers, of a coupling; of more the one it drives must be said
 _NOT_LEARNED = ("box", "constant", "held", "states", "layers")  # what is held, not learned
 
@@ -84,31 +89,42 @@ def with_leaves(network: V) -> V:
     return other
 
 
-def driven_layers(
-    network: VectorField,
-    parameters: Mapping[str, Tensor],
-) -> dict[str, str]:
+@contextmanager
+def recording(parameters: Mapping[str, Tensor]) -> Iterator[None]:
+    """Let autograd follow parameters that are leaves."""
+    try:
+        for p in parameters.values():
+            p.requires_grad_(True)
+        with torch.enable_grad():
+            yield
+    finally:
+        for p in parameters.values():
+            p.requires_grad_(False)
+
+
+def driven_layers(network: VectorField, parameters: Mapping[str, Tensor]) -> Drives:
     """Return the layer that each parameter drives, by the names of both.
 
     What the network's class declares or knows holds; else the force is tried at random states, and
-    a parameter drives the latest layer that it touches.
+    a parameter drives the latest layer that it touches. Where the numbers in one tensor belong to
+    several layers, each drives its own, and there is a mask for each layer.
 
     Parameters
     ----------
     network : VectorField
-        With nothing clamped, its parameters leaves.
+        With nothing clamped, its parameters leaves; see :func:`with_leaves`.
     parameters : mapping of str to Tensor
         Its parameters.
 
     Returns
     -------
-    dict
-        Without those parameters that touch no layer above the input.
+    mapping
+        Without those parameters that touch no layer above the input; none without named layers.
 
     Raises
     ------
     ValueError
-        For a parameter that touches more than two layers and is not declared, or a declared layer
+        For a number that touches more than two layers and is not declared, or a declared layer
         that does not exist.
 
     Examples
@@ -125,42 +141,61 @@ def driven_layers(
     """
     from ctebm.networks.base import VectorField
 
-    names, declared = list(network.layers), network.declared_drives
-    if type(network).drives is not VectorField.drives:  # the class knows
-        declared = network.drives
+    names = list(network.layers)
+    knows = type(network).drives is not VectorField.drives
+    declared = network.drives if knows else network.declared_drives
     for name, layer in declared.items():
-        if layer not in names:
+        if isinstance(layer, str) and layer not in names:
             raise ValueError(
                 f"expected drives[{name!r}] to be one of the layers {', '.join(names)}, got "
                 f"{layer!r}."
             )
     known = {name: declared[name] for name in parameters if name in declared}
     unknown = {name: p for name, p in parameters.items() if name not in declared}
-    found = known | (_probed(network, unknown) if unknown and names else {})
-    return {name: found[name] for name in parameters if found.get(name, names[0]) != names[0]}
+    found = {**known, **(_probed(network, unknown) if unknown and names else {})}
+    return {name: found[name] for name in parameters if name in found and found[name] != names[0]}
 
 
-@torch.no_grad()
-def _probed(network: VectorField, parameters: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return the latest layer whose force changes with each parameter."""
+def _probed(network: VectorField, parameters: Mapping[str, Tensor]) -> Drives:
+    """Return what each parameter drives, by derivatives of the force at random states."""
     draw = torch.Generator().manual_seed(0)
     n = sum(where.stop - where.start for where in network.layers.values())
-    s = _PROBE_SIZE * torch.randn(_PROBED, n, generator=draw, dtype=torch.float64)
-    s = s.to(network.device, network.dtype)
+
+    def normal(*shape: int) -> Tensor:
+        found = torch.randn(*shape, generator=draw, dtype=torch.float64)
+        return found.to(network.device, network.dtype)
+
     above = list(network.layers.items())[1:]
-    at_rest, driven = network.force(s), {}
-    for name, p in parameters.items():
-        before = p.clone()
-        p += _PROBE_SIZE * torch.rand(p.shape, generator=draw, dtype=torch.float64).to(p)
-        change = network.force(s) != at_rest
-        p.copy_(before)
-        touched = [layer for layer, where in above if bool(change[..., where].any())]
-        if len(touched) > _MOST_TOUCHED:
-            raise ValueError(
-                f"the parameter {name!r} touches the layers {', '.join(touched)}, and which of "
-                f"them it drives can't be told; say so in your class, such as "
-                f"drives = {{{name!r}: {touched[-1]!r}}}."
-            )
-        if touched:
-            driven[name] = touched[-1]
-    return driven
+    touched: dict[str, dict[str, Tensor]] = {name: {} for name in parameters}
+    with recording(parameters):
+        f = network.force(_PROBE_SIZE * normal(_PROBED, n))
+        if not f.requires_grad:  # nothing in it depends on a parameter
+            return {}
+        for layer, where in above:
+            found = torch.autograd.grad(
+                f[..., where], list(parameters.values()), normal(_PROBED, where.stop - where.start),
+                retain_graph=True, allow_unused=True,
+            )  # fmt: skip
+            for name, g in zip(parameters, found, strict=True):
+                if g is not None and bool((g != 0).any()):
+                    touched[name][layer] = g != 0
+    return {name: _latest(name, masks) for name, masks in touched.items() if masks}
+
+
+def _latest(name: str, masks: Mapping[str, Tensor]) -> str | Mapping[str, Tensor]:
+    """Return the latest layer that a parameter touches, or which of its numbers touch it last."""
+    layers = list(masks)
+    if bool((torch.stack(list(masks.values())).sum(0) > _MOST_TOUCHED).any()):
+        raise ValueError(
+            f"the parameter {name!r} touches the layers {', '.join(layers)}, and which of them it "
+            f"drives can't be told; say so in your class, such as "
+            f"drives = {{{name!r}: {layers[-1]!r}}}."
+        )
+    last: dict[str, Tensor] = {}
+    taken = torch.zeros_like(masks[layers[0]])
+    for layer in reversed(layers):
+        mine = masks[layer] & ~taken
+        taken |= masks[layer]
+        if bool(mine.any()):
+            last[layer] = mine
+    return layers[-1] if len(last) == 1 else last

@@ -6,12 +6,11 @@ from cases import ACTIVATIONS, F64, layered
 from own_energies import forward_pass, problem
 
 import ctebm
-from ctebm.early_inference.drives import drives_of
 from ctebm.early_inference.force_products import (
     driven_products,
     whole_products,
 )
-from ctebm.networks.drives import named_tensors, with_leaves
+from ctebm.networks.drives import driven_layers, named_tensors, with_leaves
 
 
 def test_tensors_are_named_by_where_they_are():
@@ -36,7 +35,7 @@ def test_driven_products_of_the_chain_gradient_are_back_propagation():
     g = ctebm.chain_gradient(net.clamp({"x": x}), s, target)
     own = with_leaves(net)
     p = named_tensors(own)
-    found = driven_products(own, p, drives_of(own, p), x, s, g)
+    found = driven_products(own, p, driven_layers(own, p), x, s, g)
     leaves = {name: t.clone().requires_grad_() for name, t in p.items()}
     h = x
     for i in range(3):
@@ -51,7 +50,7 @@ def test_whole_products_count_the_feedback_side_too():
     net, x, target = problem()
     own, s = with_leaves(net), forward_pass(net, x)
     p = named_tensors(own)
-    drives = drives_of(own, p)
+    drives = driven_layers(own, p)
     chain = ctebm.chain_gradient(net.clamp({"x": x}), s, target)
     implicit = ctebm.implicit_gradient(net.clamp({"x": x}), s, target)
     right = driven_products(own, p, drives, x, s, chain)
@@ -90,7 +89,7 @@ def test_products_of_each_sample_have_the_mean(products):
     def found(rows, each):
         if products == "whole":
             return whole_products(own, p, x[rows], s[rows], g[rows], each=each)
-        return driven_products(own, p, drives_of(own, p), x[rows], s[rows], g[rows], each=each)
+        return driven_products(own, p, driven_layers(own, p), x[rows], s[rows], g[rows], each=each)
 
     every = found(slice(None), True)
     for name, mean in found(slice(None), False).items():

@@ -6,9 +6,10 @@ import pickle
 import pytest
 import torch
 from cases import F64
+from own_energies import OwnPredictive, problem
 
 import ctebm
-from ctebm.networks.drives import driven_layers, named_tensors
+from ctebm.networks.drives import driven_layers, named_tensors, with_leaves
 
 
 class Own(ctebm.Network):
@@ -102,3 +103,44 @@ def test_what_a_class_knows_is_not_tried(direction):
     net = ctebm.PredictiveNetwork.random(sizes, ctebm.Tanh(), direction=direction)
     found = driven_layers(net, {"weights.1": net.weights[1]})
     assert found == {"weights.1": "y" if direction == "discriminative" else "h1"}
+
+
+def test_biases_in_one_row_drive_each_their_own_layer():
+    class Row(OwnPredictive):
+        def energy(self, s):
+            return super().energy(s) - s[..., 6:] @ self.bias
+
+    net, _, _ = problem(Row)
+    net.bias = torch.ones(12, dtype=F64)
+    net = with_leaves(net)
+    said = net.drives["bias"]
+    assert not isinstance(said, str)
+    for layer, where in list(net.layers.items())[1:]:
+        assert torch.equal(torch.nonzero(said[layer])[:, 0], torch.arange(-6, 12)[where])
+    assert set(said) == {"h2", "h1", "y"}
+
+
+def test_what_is_declared_holds_and_the_rest_is_found():
+    net, _, _ = problem()
+    net.declared_drives = {"W.2": "h1", "b.0": "x"}  # what drives the input is not learned
+    assert net.drives == {"W.0": "h2", "W.1": "h1", "W.2": "h1", "b.1": "h1", "b.2": "y"}
+
+
+def test_what_touches_many_layers_may_be_declared():
+    class Shared(OwnPredictive):
+        def energy(self, s):
+            return super().energy(s) * self.scale
+
+    net, _, _ = problem(Shared)
+    net.scale = torch.ones((), dtype=F64)
+    with pytest.raises(ValueError, match=r"drives = \{'scale': 'y'\}"):
+        _ = net.drives
+    net.declared_drives = {"scale": "y"}
+    assert net.drives["scale"] == "y"
+
+
+def test_without_layers_nothing_is_driven_and_no_random_number_is_used():
+    dense = ctebm.DenseNetwork([[0, 1], [1, 0]], [0.5, 0.5], ctebm.Tanh())
+    own, before = Own(), torch.get_rng_state()
+    assert dense.drives == {} and own.drives
+    assert torch.equal(torch.get_rng_state(), before)
