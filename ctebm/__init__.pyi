@@ -30,6 +30,7 @@ from .networks.base import LyapunovField as LyapunovField
 from .networks.energy import Network as Network
 from .networks.dense import DenseNetwork as DenseNetwork
 from .networks.layered import LayeredNetwork as LayeredNetwork
+from .networks.graph import LayerGraph as LayerGraph
 from .networks.sparse import SparseNetwork as SparseNetwork
 from .networks.nonconservative import AsymmetricNetwork as AsymmetricNetwork
 from .networks.nonconservative import FeedbackNetwork as FeedbackNetwork

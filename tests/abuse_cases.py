@@ -72,6 +72,16 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         ctebm.LayeredNetwork,
         {"weights": [[[1.0]]], "biases": [[0], [0]], "activation": ctebm.Tanh()},
     ),
+    "graph": (
+        ctebm.LayerGraph,
+        {"weights": {("x", "y"): [[1.0]]}, "biases": {"x": [0.0], "y": [0.0]},
+         "activation": ctebm.Tanh()},
+    ),
+    "random graph": (
+        ctebm.LayerGraph.random,
+        {"sizes": {"x": 3, "y": 2}, "couplings": [("x", "y")], "activation": ctebm.Tanh(),
+         "gain": 1.0, "seed": 0},
+    ),
     "random": (
         ctebm.LayeredNetwork.random,
         {"sizes": [3, 2], "activation": ctebm.Tanh(), "gain": 1.0, "seed": 0},

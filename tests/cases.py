@@ -110,6 +110,18 @@ def layered(rho: Activation, sizes=(5, 4, 3, 2), gain: float = 1.0, seed: int = 
     return ctebm.LayeredNetwork(net.weights, biases, rho)
 
 
+PAIRS = [("x", "k"), ("k", "h"), ("h", "y"), ("x", "h"), ("k", "y"), ("h", "h")]
+
+
+def graph(rho, couplings=PAIRS, gain=0.7, seed=4) -> ctebm.LayerGraph:
+    """Layers coupled past others, and within one, with biases."""
+    sizes = {"x": 3, "k": 3, "h": 4, "y": 2}
+    net = ctebm.LayerGraph.random(sizes, couplings, rho, gain=gain, seed=seed)
+    draw = torch.Generator().manual_seed(seed)
+    net.bias += torch.randn(12, generator=draw, dtype=torch.float64) / 5
+    return net
+
+
 def sparse(rho: Activation) -> ctebm.SparseNetwork:
     """A ring with chords, in two layers."""
     net = dense(rho)
@@ -171,6 +183,12 @@ def every_network() -> dict[str, ctebm.Network]:
     held = coded.clamp({"h2": torch.full((4,), 0.3, dtype=F64), "y": torch.ones(2, dtype=F64)})
     nets["errors-of-parted-predictive"] = ErrorCoordinates(held)
     parts = {"x": slice(0, 2), "y": slice(2, 5)}
+    mixing = {"x": ctebm.Identity(), "k": ctebm.HardSigmoid(lower=0), "h": ctebm.Tanh(),
+              "y": ctebm.Identity()}  # fmt: skip
+    for name, own in {"hard": ctebm.HardSigmoid(), "tanh": ctebm.Tanh(), "mixed": mixing}.items():
+        nets[f"graph-{name}"] = graph(own)
+    nets["clamped-graph"] = nets["graph-tanh"].clamp({"x": torch.full((3,), 0.3, dtype=F64)})
+    nets["batch-graph"] = nets["graph-mixed"].clamp({"h": rows(3, 4)})
     nets["attention"] = ctebm.AssociativeMemory(rows(4, 5), 3.0, layers=parts)
     nets["polynomial"] = ctebm.PolynomialMemory(rows(4, 5).sign(), 3)
     nets["clamped-attention"] = nets["attention"].clamp({"x": torch.ones(2, dtype=F64)})
@@ -217,6 +235,7 @@ def every_motion() -> dict[str, ctebm.VectorField]:
         nets[f"hopfield-dense-{name}"] = ctebm.HopfieldNetwork(net)
         nets[f"hopfield-layered-{name}"] = ctebm.HopfieldNetwork(chain)
         nets[f"held-output-{name}"] = HeldOutput(net, torch.full((4,), 0.1, dtype=F64))
+    nets["hopfield-graph"] = ctebm.HopfieldNetwork(graph(ctebm.Tanh()))
     nets["hopfield-sparse"] = ctebm.HopfieldNetwork(sparse(ACTIVATIONS["tanh"]))
     nets["hopfield-custom"] = ctebm.HopfieldNetwork(dense(ACTIVATIONS["custom"]))
     for name in ("feedback-tanh", "hopfield-layered-tanh"):

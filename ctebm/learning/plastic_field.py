@@ -7,6 +7,7 @@ Letters: state ``s``, change ``d``, force ``f``, vector ``v``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,6 +39,7 @@ from ctebm.learning.layer_sweeps import sweep_layers
 from ctebm.learning.plastic import Adjoint, Plastic, WeightGradient
 from ctebm.learning.plastic_layers import PlasticNetwork
 from ctebm.networks.base import VectorField
+from ctebm.networks.couplings import Couplings
 from ctebm.networks.dense import DenseField
 from ctebm.networks.drives import Drives, driven_layers, named_tensors, with_leaves
 from ctebm.networks.energy import Network
@@ -155,10 +157,24 @@ class PlasticField(Plastic):
 
     @property
     def depths(self) -> list[int]:
-        said = getattr(self.network, "depth", None)
-        if isinstance(said, dict) and said.keys() >= self.network.layers.keys():
-            return [said[name] for name in self.network.layers]
-        return list(range(len(self.sizes)))[::-1]
+        unreached = [name for name, k in self._depth.items() if math.isinf(k)]
+        if unreached:
+            raise ValueError(
+                f"expected a path of couplings from the output to every layer, got none to "
+                f"{', '.join(unreached)}, whose depth is infinite; couple it, or take a rule that "
+                "needs no depth, such as EquilibriumPropagation()."
+            )
+        return [int(k) for k in self._depth.values()]
+
+    @cached_property
+    def _depth(self) -> dict[str, int | float]:
+        """Hops from the output of each layer, infinite where no path leads."""
+        names, said = list(self.network.layers), getattr(self.network, "depth", None)
+        if not (isinstance(said, dict) and said.keys() >= set(names)):
+            x = torch.zeros(self.sizes[0], dtype=self.dtype, device=self.device)
+            said = Couplings.of(self.network.clamp({self._input: x})).depth
+            said = {self._input: 1 + max(said.values()), **said}
+        return {name: said[name] for name in names}
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -258,12 +274,12 @@ class PlasticField(Plastic):
         -------
         list of Tensor
         """
-        rest, depths = _of_field(equilibrium), self.depths[1:]
+        rest, depths = _of_field(equilibrium), list(self._depth.values())[1:]
         held, s = rest.held, rest.state
         layers = list(held.layers.values())
         y = layers[-1]
-        steps = max(depths) + 1 if n_steps is None else n_steps
         read = [k + 1 if n_steps is None else n_steps for k in depths]
+        steps = int(max(n for n in read if not math.isinf(n)))  # nothing arrives at some layers
         changes = [torch.zeros_like(s[..., where]) for where in layers]
         with torch.no_grad():
             f = held.force(s)

@@ -14,6 +14,7 @@ from ctebm.learning.gradient_rules import Chain, ChainFeedback, Implicit, Throug
 from ctebm.learning.plastic import Plastic
 from ctebm.learning.plastic_layers import PlasticNetwork
 from ctebm.learning.rules import Rule
+from ctebm.networks.couplings import UnknownChain
 
 __all__ = ["REFERENCES", "kink_shares", "probe"]
 
@@ -106,8 +107,16 @@ def _alignment(
         if network.tied and name == "chain_feedback":  # then it is the chain gradient
             found.append([math.nan] * len(keys))
             continue
-        theirs = reference.gradient(network, equilibrium, target).by_name
-        found.append([_cosine(mine[key], theirs[key]) if key in mine else math.nan for key in keys])
+        try:
+            theirs = reference.gradient(network, equilibrium, target).by_name
+        except UnknownChain:  # of layers coupled past others and within
+            theirs = {}
+        found.append(
+            [
+                _cosine(mine[key], theirs[key]) if key in mine and key in theirs else math.nan
+                for key in keys
+            ]
+        )
     return found
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ctebm.networks.arrays import real_tensor
 from ctebm.networks.base import VectorField
-from ctebm.networks.layered import LayeredField
 from ctebm.networks.layout import size_of
+from ctebm.networks.pairwise import PairwiseField
 
 __all__ = ["Loader", "class_targets", "digest", "input_states", "labelled_states"]
 
@@ -122,8 +122,8 @@ def class_targets(network: VectorField, low: float, high: float) -> Tensor:
     """Return the target of each class: rates `low` and `high` as output states, (class, unit)."""
     n = size_of(network.layers[network.output])
     rates = torch.tensor([low, high], dtype=network.dtype)
-    if isinstance(network, LayeredField):
-        rates = network.activation.inverse(rates)
+    if isinstance(network, PairwiseField):
+        rates = network.state(rates, network.output)
     off, on = rates.tolist()
     return off + (on - off) * torch.eye(n, dtype=network.dtype, device=network.device)
 
@@ -157,8 +157,8 @@ def input_states(network: VectorField, rates: ArrayLike | Tensor) -> Tensor:
         )
     if len(rates) == 0:
         raise ValueError("expected at least one sample, got an empty data set.")
-    if isinstance(network, LayeredField):
-        return network.state(rates)
+    if isinstance(network, PairwiseField):
+        return network.state(rates, next(iter(network.layers)))
     if not bool(torch.isfinite(rates).all()):
         row = int(torch.nonzero(~torch.isfinite(rates))[0, 0])
         raise ValueError(f"expected finite inputs, got NaN or inf in sample {row}; leave it out.")

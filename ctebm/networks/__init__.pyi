@@ -13,6 +13,7 @@ from . import dense as dense
 from . import drives as drives
 from . import energy as energy
 from . import error_coordinates as error_coordinates
+from . import graph as graph
 from . import held as held
 from . import hopfield as hopfield
 from . import kinks as kinks

@@ -18,11 +18,15 @@ from torch import Tensor
 from ctebm.networks.base import VectorField, count_units
 from ctebm.networks.layered import LayeredField
 
-__all__ = ["Couplings", "check_chain"]
+__all__ = ["Couplings", "UnknownChain", "check_chain"]
 
 _PROBED = 4  # states at which the force is tried
 _SIZE = 0.3  # of their units, between the kinks of most rates
 _ROUNDING = 1e3  # roundings, of the largest block: what is smaller is none
+
+
+class UnknownChain(ValueError):
+    """Couplings for which no gradient from layer to layer is known."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +105,8 @@ def check_chain(network: VectorField) -> None:
 
     Raises
     ------
-    ValueError
-        With the layers, and what to use.
+    UnknownChain
+        A ValueError, with the layers, and what to use.
 
     Examples
     --------
@@ -113,7 +117,7 @@ def check_chain(network: VectorField) -> None:
     graph = Couplings.of(network)
     if graph.skips and graph.within:
         skips = ", ".join(f"{a} and {b}" for a, b in graph.skips)
-        raise ValueError(
+        raise UnknownChain(
             f"expected layers in a chain, or no couplings within a layer, got {skips} coupled past "
             f"other layers and units within {', '.join(sorted(graph.within))} coupled: there a "
             "gradient from layer to layer is not known; use implicit_gradient."

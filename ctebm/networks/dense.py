@@ -16,7 +16,14 @@ from ctebm.networks.arrays import finite_tensor
 from ctebm.networks.layout import covering, drop_units, without_layer
 from ctebm.networks.pairwise import PairwiseField, PairwiseNetwork, affine
 
-__all__ = ["DenseField", "DenseNetwork", "MatrixField", "check_self_coupling", "check_square"]
+__all__ = [
+    "DenseField",
+    "DenseNetwork",
+    "MatrixField",
+    "check_self_coupling",
+    "check_square",
+    "check_symmetry",
+]
 
 SYMMETRIC = 8  # roundings by which weights that were computed both ways may differ
 
@@ -185,7 +192,7 @@ class DenseNetwork(DenseField, PairwiseNetwork):
     def _read(self, weight: ArrayLike | Tensor, dtype: torch.dtype) -> Tensor:
         tensor = finite_tensor(weight, "the weights", dtype)
         check_self_coupling(tensor)
-        _check_symmetry(tensor)
+        check_symmetry(tensor)
         return tensor
 
 
@@ -229,7 +236,20 @@ def check_self_coupling(weight: Tensor) -> None:
         )
 
 
-def _check_symmetry(weight: Tensor) -> None:
+def check_symmetry(weight: Tensor) -> None:
+    """Refuse weights that differ from their transpose by more than rounding.
+
+    Raises
+    ------
+    ValueError
+        With the largest difference and the remedy.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.networks.dense import check_symmetry
+    >>> check_symmetry(torch.ones(2, 2))
+    """
     asymmetry = float((weight - weight.mT).detach().abs().max()) if weight.numel() else 0.0
     if asymmetry > SYMMETRIC * torch.finfo(weight.dtype).eps * float(weight.detach().abs().max()):
         raise ValueError(

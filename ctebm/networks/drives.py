@@ -77,8 +77,9 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
     elif isinstance(value, list | tuple):
         value = dict(enumerate(value))
     if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _leaves(item, f"{name}.{key}")
+        for key, item in value.items():  # a pair of layers is two words
+            word = ".".join(map(str, key)) if isinstance(key, tuple) else key
+            yield from _leaves(item, f"{name}.{word}")
 
 
 def with_leaves(network: V) -> V:

@@ -15,6 +15,7 @@ from ctebm.networks.activation import Activation
 from ctebm.networks.attributes import class_name, own_dataset
 from ctebm.networks.base import VectorField
 from ctebm.networks.dense import DenseField
+from ctebm.networks.graph import LayerGraph
 from ctebm.networks.hopfield import HopfieldNetwork
 from ctebm.networks.layer_rates import LayerRates
 from ctebm.networks.layered import LayeredField
@@ -53,9 +54,10 @@ def network_dataset(
         Of layers ``weight_0 ..`` and ``bias_0 ..``, input first, with ``feedback_0 ..`` of the
         shapes of the weights where the two directions differ; else ``weight`` and ``bias``, sparse
         weights by ``weight_row`` and ``weight_column``. ``input`` and ``clamped_h1 ..`` are the
-        states of held layers. Of a motion of one's own, ``parameter_NAME`` for every tensor, number
-        and word among its attributes. The attributes ``network``, its class, ``layers`` with their
-        sizes, ``not_recorded``, what else it has, and the activation with its parameters.
+        states of held layers. Of a graph of layers the attribute ``pairs`` says between which two
+        each ``weight_0 ..`` is. Of a motion of one's own, ``parameter_NAME`` for every tensor,
+        number and word among its attributes. The attributes ``network``, its class, ``layers`` with
+        their sizes, ``not_recorded``, what else it has, and the activation with its parameters.
 
     Examples
     --------
@@ -75,6 +77,9 @@ def network_dataset(
         dataset.attrs["couplings"] = class_name(couplings)
     if isinstance(couplings, LayeredField):
         dataset = dataset.assign(_layered(couplings, row, batch))
+    elif isinstance(couplings, LayerGraph):
+        dataset.attrs["pairs"] = json.dumps(list(couplings.weights))
+        dataset = dataset.assign(_of_graph(couplings, row, batch))
     elif isinstance(couplings, PairwiseField):
         dataset = dataset.assign(_in_one_piece(couplings, row, batch))
         layers = layer_of_unit(whole.layers, couplings.bias.shape[-1], "layer_to", "unit_to")
@@ -144,6 +149,17 @@ def _layered(network: LayeredField, row: str, batch: torch.Size) -> dict[str, xr
             data[f"feedback_{i}"] = variable(dims[i : i + 2], V, f"weights from {i + 1} to {i}")
     for i, b in enumerate(network.biases):
         data[f"bias_{i}"] = rows_by_name(b, (row, dims[i]), batch, f"biases of layer {i}")
+    return data
+
+
+def _of_graph(network: LayerGraph, row: str, batch: torch.Size) -> dict[str, xr.Variable]:
+    data = {}
+    for i, ((a, b), W) in enumerate(network.weights.items()):
+        dims = _words(a)[1], f"{_words(b)[1]}{'_other' if a == b else ''}"
+        data[f"weight_{i}"] = variable(dims, W, f"weights of layers {a} and {b}")
+    for i, (name, b) in enumerate(network.biases.items()):
+        dims = row, _words(name)[1]
+        data[f"bias_{i}"] = rows_by_name(b, dims, batch, f"biases of layer {name}")
     return data
 
 

@@ -3,6 +3,8 @@
 Nothing in a file is executed: the words in it choose among classes and activations of ctebm.
 """
 
+# Long because how each class is made of what is saved is said here, class by class.
+
 from __future__ import annotations
 
 import json
@@ -25,6 +27,7 @@ from ctebm.networks.associative import AssociativeMemory, PolynomialMemory
 from ctebm.networks.base import VectorField
 from ctebm.networks.convolutional import ConvolutionalNetwork
 from ctebm.networks.dense import DenseNetwork
+from ctebm.networks.graph import LayerGraph
 from ctebm.networks.hopfield import HopfieldNetwork
 from ctebm.networks.layered import LayeredNetwork
 from ctebm.networks.layout import consecutive, layer_names
@@ -160,7 +163,7 @@ class Saved:
     @property
     def sizes(self) -> dict[str, int]:
         """The units of each layer, none if it is not said."""
-        return self._read("layers", dict)
+        return self.read("layers", dict)
 
     @property
     def layers(self) -> dict[str, slice] | None:
@@ -172,8 +175,8 @@ class Saved:
         """The activation, or a list of one for each layer."""
         name, text = self.word("activation"), self.word("activation_parameters", "{}")
         if name != "LayerRates":
-            return _activation(name, self._read("activation_parameters", dict), text)
-        each = self._read("activation_parameters", list)
+            return _activation(name, self.read("activation_parameters", dict), text)
+        each = self.read("activation_parameters", list)
         if not all(isinstance(one, list) and len(one) == 2 for one in each):
             raise _unknown(name, text)
         return [_activation(str(one), numbers, text) for one, numbers in each]
@@ -200,8 +203,14 @@ class Saved:
         weights = self.stack("weight", len(names) - 1 if names else None)
         return weights, self.stack("bias", len(weights) + 1)
 
-    def _read(self, name: str, kind: type) -> Any:
-        """Return what an attribute says, as a list or a dict."""
+    def read(self, name: str, kind: type) -> Any:
+        """Return what an attribute says, as a list or a dict.
+
+        Raises
+        ------
+        ValueError
+            If it says something else.
+        """
         text = self.word(name, "{}")
         try:
             found = json.loads(text)
@@ -209,8 +218,9 @@ class Saved:
             found = None
         if isinstance(found, kind):
             return found
-        if name == "layers":
-            raise ValueError(f"expected the sizes of layers by name, got {text!r:.80}.")
+        if not name.startswith("activation"):
+            what = {"layers": "the sizes of layers by name"}.get(name, f"a list of {name}")
+            raise ValueError(f"expected {what}, got {text!r:.80}.")
         raise _unknown(self.word("activation"), text)
 
 
@@ -239,6 +249,16 @@ def _sparse(a: Saved) -> SparseNetwork:
     entries = a["weight"], (a["weight_row"], a["weight_column"])
     W = scipy.sparse.coo_array(entries, shape=(n, n))
     return SparseNetwork(W, a["bias"], a.rate, layers=a.layers, dtype=a.dtype)
+
+
+def _graph(a: Saved) -> LayerGraph:
+    pairs = [(str(one), str(other)) for one, other in a.read("pairs", list)]
+    weights = dict(zip(pairs, a.stack("weight", len(pairs)), strict=True))
+    for one, other in pairs:
+        if one == other:  # each pair of units is saved once
+            weights[one, one] = weights[one, one] + weights[one, one].T
+    biases = dict(zip(a.sizes, a.stack("bias", len(a.sizes)), strict=True))
+    return LayerGraph(weights, biases, a.rate, dtype=a.dtype)
 
 
 def _predictive(a: Saved) -> PredictiveNetwork:
@@ -272,6 +292,7 @@ _MADE: dict[str, Callable[[Saved], VectorField]] = {
         a["weight"], a["bias"], a.rate, layers=a.layers, dtype=a.dtype
     ),
     "LayeredNetwork": lambda a: LayeredNetwork(*a.chain(), a.rate, dtype=a.dtype),
+    "LayerGraph": _graph,
     "SparseNetwork": _sparse,
     "AsymmetricNetwork": lambda a: AsymmetricNetwork(
         a["weight"], a["bias"], a.rate, layers=a.layers, dtype=a.dtype

@@ -11,7 +11,8 @@ from ctebm.networks.parameters import network_dataset
 
 EVERY = {**every_network(), **every_motion()}
 SHIPPED = {
-    ctebm.DenseNetwork, ctebm.LayeredNetwork, ctebm.SparseNetwork, ctebm.AsymmetricNetwork,
+    ctebm.DenseNetwork, ctebm.LayeredNetwork, ctebm.LayerGraph, ctebm.SparseNetwork,
+    ctebm.AsymmetricNetwork,
     ctebm.FeedbackNetwork, ctebm.HopfieldNetwork, ctebm.PredictiveNetwork,
     ctebm.ConvolutionalNetwork, ctebm.AssociativeMemory, ctebm.PolynomialMemory,
 }  # fmt: skip
