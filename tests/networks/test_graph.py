@@ -201,7 +201,7 @@ def test_training_lowers_the_error_and_keeps_pairs_once():
     found = ctebm.train(net, rates, labels, plan).raise_for_status()
     alignment = found.to_dataset().alignment
     assert alignment.sel(reference="chain").isnull().all()  # within and past layers: not known
-    costs = found.history["training_cost"]
+    costs = found.history["cost"]
     assert costs[-1] < 0.8 * costs[0]
     after = found.network
     assert isinstance(after, ctebm.LayerGraph)
