@@ -21,6 +21,7 @@ __all__ = [
     "extremal_spectrum",
     "function_product",
     "generic_vector",
+    "iterations_between_looks",
     "stacked",
 ]
 
@@ -34,6 +35,8 @@ EXHAUSTED = 1e-14
 TINY = 1e-300
 # The ends are judged after so many products, then after so many more or this share more.
 FIRST_CHECK, NEXT_CHECK, CHECK_SHARE = 32, 16, 4
+# A GPU has to stop for the host to look at a number; so the host looks after so many iterations.
+LOOK = 16
 # Of vectors of unit length that are copies of each other, the overlaps have eigenvalues this small.
 COPY = 1e-6
 
@@ -97,6 +100,19 @@ def generic_vector(n: int, like: Tensor) -> Tensor:
     )
 
 
+def iterations_between_looks(like: Tensor) -> int:
+    """Return after how many iterations to see whether an iteration on such tensors has ended.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.equilibria.krylov import iterations_between_looks
+    >>> iterations_between_looks(torch.zeros(3))
+    1
+    """
+    return LOOK if like.is_cuda else 1
+
+
 class _Lanczos:
     r"""Lanczos' recurrence :math:`H q_k = \beta_{k-1} q_{k-1} + \alpha_k q_k + \beta_k q_{k+1}`.
 
@@ -112,26 +128,38 @@ class _Lanczos:
 
     def extend(self, tol: float, max_products: int, n_low: int) -> None:
         """Go on until the residuals of both ends are within `tol` of the spectrum's width."""
-        q, previous, b = self.start / self.start.norm(), torch.zeros_like(self.start), 0.0
-        check = FIRST_CHECK
-        while True:
-            self._remember(q)
+        q, previous = self.start / self.start.norm(), torch.zeros_like(self.start)
+        b, check, look = q.new_zeros(()), FIRST_CHECK, iterations_between_looks(q)
+        unread: list[Tensor] = []
+        for k in range(1, max_products + 1):
+            self._remember(q, k)
             w = self.product(q)
-            a = float(w @ q)
+            a = w @ q
             w = w.clone() if w is q else w  # the product of the identity
-            w = w.sub_(q, alpha=a).sub_(previous, alpha=b)
-            b = float(w.norm())
+            w = w.addcmul_(q, a, value=-1).addcmul_(previous, b, value=-1)
+            b = w.norm()
+            unread += [a, b]
+            if k % look == 0 or k == max_products:
+                complete = self._read(unread)
+                done = complete or k == max_products
+                if k >= check or done:
+                    check += max(NEXT_CHECK, check // CHECK_SHARE)
+                    values, ritz = self.ends(n_low)
+                    width = max(values[-1] - values[0], abs(values[-1]))
+                    if done or (self.beta[-1] * np.abs(ritz[-1]) <= tol * width).all():
+                        return
+            previous, q = q, w / b
+
+    def _read(self, unread: list[Tensor]) -> bool:
+        """Note the coefficients up to where the Krylov space is complete; return whether it is."""
+        numbers = iter(torch.stack(unread).tolist())
+        unread.clear()
+        for a, b in zip(numbers, numbers, strict=True):
             self.alpha.append(a)
             self.beta.append(b)
-            scale = max(map(abs, (*self.alpha[-8:], TINY)))
-            done = b <= EXHAUSTED * scale or len(self.alpha) == max_products
-            if len(self.alpha) == check or done:
-                check += max(NEXT_CHECK, check // CHECK_SHARE)
-                values, ritz = self.ends(n_low)
-                width = max(values[-1] - values[0], abs(values[-1]))
-                if done or (b * np.abs(ritz[-1]) <= tol * width).all():
-                    return
-            previous, q = q, w / b
+            if b <= EXHAUSTED * max(map(abs, (*self.alpha[-8:], TINY))):
+                return True
+        return False
 
     def ends(self, n_low: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the lowest `n_low` pairs and the highest pair of the tridiagonal matrix."""
@@ -149,10 +177,11 @@ class _Lanczos:
         weights = torch.as_tensor(self.ends(n_low)[1]).to(self.start)
         if len(self.basis) < len(self.alpha):
             return self._again(weights)
-        return torch.stack([_combined(self.basis, w) for w in weights.mT.tolist()], -1)
+        basis = self.basis[: len(self.alpha)]
+        return torch.stack([_combined(basis, w) for w in weights.mT.tolist()], -1)
 
-    def _remember(self, q: Tensor) -> None:
-        if len(self.alpha) < self.keep:
+    def _remember(self, q: Tensor, k: int) -> None:
+        if k <= self.keep:
             self.basis.append(q)
         else:
             self.basis.clear()

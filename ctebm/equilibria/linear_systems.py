@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ctebm.equilibria.krylov import generic_vector
+from ctebm.equilibria.krylov import generic_vector, iterations_between_looks
 
 __all__ = ["conjugate_gradients", "positive_definite", "power_of_two"]
 
@@ -55,8 +55,9 @@ def conjugate_gradients(product: Product, right: Tensor, tol: float = 0.0) -> Te
     goal = rr * max(ROUNDINGS * unit, tol) ** 2
     definite = torch.isfinite(rr)
     stopped, largest = ~(definite & (rr > 0)), torch.zeros_like(rr)
-    for _ in range(10 * right.shape[-1]):  # many times what exact arithmetic needs
-        if bool(stopped.all()):
+    look = iterations_between_looks(right)
+    for k in range(10 * right.shape[-1]):  # many times what exact arithmetic needs
+        if k % look == 0 and bool(stopped.all()):  # rows that have stopped change no more
             break
         q = product(p)
         curvature, length = (p * q).sum(-1, keepdim=True), _length(p)

@@ -261,7 +261,7 @@ def _landmarks(
     network: Network, string: Tensor, tol: float
 ) -> tuple[FixedPoints, FixedPoints, str]:
     """Return the minima and saddles of a string in order, and what is wrong with them."""
-    energy, spacing = network.energy(string), float(length_along(string)[1])
+    energy, spacing = network.energy(string).cpu(), float(length_along(string)[1])
     inner = torch.arange(1, len(string) - 1)
     low = inner[(energy[inner] < energy[inner - 1]) & (energy[inner] < energy[inner + 1])]
     bottoms = [string[0], *(settle(network, string[i], tol=tol).state for i in low), string[-1]]
