@@ -1,13 +1,14 @@
 """A pretend GPU for machines without one, to try code that will run on a GPU.
 
-Inside ``PretendDevice()`` the device ``cuda`` exists. Its tensors say that they are on ``cuda:0`` and hold
-their numbers in a tensor on the CPU. What a GPU refuses is refused: operands on two devices, ``.numpy()``.
-What makes a GPU wait is counted: `reads` by the host (``.item()``, ``bool(tensor)``, masks whose size must be
-known, copies to the CPU), each under the line of `ctebm` that asked for it, beside `uploads` to the device
-and `launches`, the operations that would start a kernel.
+Inside ``PretendDevice()`` the device ``cuda`` exists. Its tensors say that they are on ``cuda:0``
+and hold their numbers in a tensor on the CPU. What a GPU refuses is refused: operands on two
+devices, ``.numpy()``. What makes a GPU wait is counted: `reads` by the host (``.item()``,
+``bool(tensor)``, masks whose size must be known, copies to the CPU), each under the line of `ctebm`
+that asked for it, beside `uploads` to the device and `launches`, the operations that would start a
+kernel.
 
-Underneath, torch takes these tensors for those of its own device ``meta``, which has no kernels and so leaves
-every operation to the class here.
+Underneath, torch takes these tensors for those of its own device ``meta``, which has no kernels and
+so leaves every operation to the class here.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from unittest import mock
 
 import torch
 from torch import Tensor
-from torch._C import _functorch as functorch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map
@@ -29,6 +29,7 @@ CPU, CUDA, META = torch.device("cpu"), torch.device("cuda", 0), torch.device("me
 GIB = 1 << 30
 
 aten = torch.ops.aten
+functorch: Any = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
 # Their result, or its size, must be known to the host before it can go on.
 READS = {
     aten._local_scalar_dense, aten.equal, aten.nonzero, aten.masked_select, aten._unique2,
@@ -45,20 +46,20 @@ class MixedDevices(RuntimeError):
 
 
 class OnDevice(Tensor):
-    """A tensor that says cuda:0, with its numbers in `values` on the CPU."""
+    """A tensor that says cuda:0, with its numbers in `numbers` on the CPU."""
 
-    values: Tensor
+    numbers: Tensor
 
     @staticmethod
-    def __new__(cls, values: Tensor) -> OnDevice:
+    def __new__(cls, numbers: Tensor) -> OnDevice:
         made = Tensor._make_wrapper_subclass(  # pyright: ignore[reportAttributeAccessIssue]
-            cls, values.size(), strides=values.stride(), storage_offset=values.storage_offset(),
-            dtype=values.dtype, device=META,
+            cls, numbers.size(), strides=numbers.stride(), storage_offset=numbers.storage_offset(),
+            dtype=numbers.dtype, device=META,
         )  # fmt: skip
-        made.values = values
+        made.numbers = numbers
         return made
 
-    def __init__(self, values: Tensor) -> None:
+    def __init__(self, numbers: Tensor) -> None:
         pass
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # pyright: ignore
@@ -69,7 +70,7 @@ class OnDevice(Tensor):
 
 
 class PretendDevice:
-    """The pretend device; see the module. `reads`, `uploads` and `launches` count since it was entered."""
+    """The pretend device, with what it has counted; see the module."""
 
     def __init__(self) -> None:
         self.reads: Counter[str] = Counter()
@@ -101,12 +102,12 @@ class _Names(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         name = getattr(func, "__name__", "")
-        first = args[0] if args else None
+        first: Any = args[0] if args else None
         if name == "__get__":
             attribute = getattr(getattr(func, "__self__", None), "__name__", "")
             return DEVICE[attribute] if attribute in DEVICE and _is_there(first) else func(*args)
         if name in ("numpy", "__array__") and _is_there(first):
-            raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first.")
+            raise TypeError("can't convert a tensor on cuda:0 to numpy; use Tensor.cpu() first.")
         if name == "tolist" and _is_there(first):
             return first.to(CPU).tolist()
         if name == "cuda":
@@ -133,7 +134,7 @@ def _meta(x: Any) -> Any:
 
 
 def _index(index: Any) -> Any:
-    """Return an index whose lists are tensors on the device, which torch would make without numbers."""
+    """Return an index with lists as tensors on the device: torch would make them empty."""
     if isinstance(index, tuple):
         return tuple(map(_index, index))
     return torch.tensor(index).to(META) if isinstance(index, list) else index
@@ -170,7 +171,7 @@ class _Operations(TorchDispatchMode):
         if (there or goes_there) and not func.is_view and packet not in COPIES:
             self.counts.launches[str(packet)] += 1
         plain = {k: CPU if k == "device" and v is not None else v for k, v in kwargs.items()}
-        out = func(*tree_map(values_of, args), **tree_map(values_of, plain))
+        out = func(*tree_map(numbers_of, args), **tree_map(numbers_of, plain))
         if not goes_there:
             return out
         out = tree_map(lambda x: OnDevice(x) if isinstance(x, Tensor) else x, out)
@@ -185,7 +186,7 @@ class _Operations(TorchDispatchMode):
             self.counts.launches[name] += 1
 
     def _check(self, func: Any, args: Any, leaves: list[Tensor]) -> None:
-        """Refuse operands on two devices; numbers without dimensions and indices on the CPU may join."""
+        """Refuse operands on two devices, but for single numbers and indices on the CPU."""
         if func.overloadpacket in INDEXING and isinstance(args[0], OnDevice):
             indices = [x for x in args[1] if x is not None]
             self.counts.reads[where()] += any(
@@ -198,9 +199,9 @@ class _Operations(TorchDispatchMode):
             raise MixedDevices(f"{func}: expected all tensors on cuda:0, got {stray} on the cpu")
 
 
-def values_of(x: Any) -> Any:
+def numbers_of(x: Any) -> Any:
     """Return the numbers of a tensor on the pretend device, and anything else as it is."""
-    return x.values if isinstance(x, OnDevice) else x
+    return x.numbers if isinstance(x, OnDevice) else x
 
 
 def where() -> str:
