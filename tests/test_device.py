@@ -217,7 +217,7 @@ def train(device: str) -> Tensor:
 
 @case
 def weakly_coupled(device: str) -> Tensor:
-    return ctebm.weakly_coupled(layers(device)).state_dict()["W1"]
+    return ctebm.weakly_coupled(layers(device)).state_dict()["weights.0"]
 
 
 @case
