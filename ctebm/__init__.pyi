@@ -96,7 +96,10 @@ from .learning.early_rules import Early as Early
 from .learning.early_rules import XieSeung as XieSeung
 from .learning.early_rules import Presynaptic as Presynaptic
 from .learning.early_rules import Symmetric as Symmetric
-from .learning.gradient_rules import EquilibriumPropagation as EquilibriumPropagation
+from .learning.contrast_rules import EquilibriumPropagation as EquilibriumPropagation
+from .learning.continual_rules import (
+    ContinualEquilibriumPropagation as ContinualEquilibriumPropagation,
+)
 from .learning.contrast_rules import (
     AsymmetricEquilibriumPropagation as AsymmetricEquilibriumPropagation,
 )
@@ -104,6 +107,8 @@ from .learning.contrast_rules import CoupledLearning as CoupledLearning
 from .learning.contrast_rules import ContrastiveLearning as ContrastiveLearning
 from .learning.predictive_rules import FixedPrediction as FixedPrediction
 from .learning.predictive_rules import ZeroDivergence as ZeroDivergence
+from .learning.feedback_rules import KolenPollack as KolenPollack
+from .learning.feedback_rules import JacobianHomeostasis as JacobianHomeostasis
 from .learning.gradient_rules import Chain as Chain
 from .learning.gradient_rules import ChainFeedback as ChainFeedback
 from .learning.gradient_rules import Implicit as Implicit

@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 RULES = Literal[
     "early", "early-with-slope", "symmetric", "presynaptic", "xie-seung",
     "equilibrium-propagation", "equilibrium-propagation-one-sided",
-    "equilibrium-propagation-asymmetric", "coupled", "contrastive", "chain", "chain-feedback",
-    "implicit", "through-time",
+    "equilibrium-propagation-asymmetric", "equilibrium-propagation-continual", "coupled",
+    "contrastive", "kolen-pollack", "jacobian-homeostasis", "chain", "chain-feedback", "implicit",
+    "through-time",
 ]  # fmt: skip
 WITHOUT_EPS = (
     "equilibrium-propagation", "equilibrium-propagation-one-sided",
-    "equilibrium-propagation-asymmetric", "coupled", "contrastive", "chain", "chain-feedback",
-    "implicit",
+    "equilibrium-propagation-asymmetric", "coupled", "contrastive", "kolen-pollack",
+    "jacobian-homeostasis", "chain", "chain-feedback", "implicit",
 )  # fmt: skip
 
 

@@ -181,6 +181,14 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "early": (ctebm.Early, {"eps": 0.1, "n_steps": 2}),
     "symmetric": (ctebm.Symmetric, {"eps": 0.1, "n_steps": 2}),
     "propagation": (ctebm.EquilibriumPropagation, {"beta": 0.1, "tol": 1e-6}),
+    "continual": (
+        ctebm.ContinualEquilibriumPropagation,
+        {"beta": 0.1, "eps": 0.5, "n_steps": 2, "rate": 1e-4},
+    ),
+    "kolen": (ctebm.KolenPollack, {"rule": ctebm.Early(), "decay": 0.1}),
+    "homeostasis": (
+        ctebm.JacobianHomeostasis, {"rule": ctebm.Early(), "strength": 0.1, "n_draws": 2, "seed": 0}
+    ),
     "through": (ctebm.ThroughTime, {"eps": 0.1, "n_steps": 2}),
     "train": (
         ctebm.train,

@@ -1,8 +1,10 @@
 # Every module of the wing; it is loaded when it is first used.
 
 from . import checkpoint as checkpoint
+from . import continual_rules as continual_rules
 from . import contrast_rules as contrast_rules
 from . import early_rules as early_rules
+from . import feedback_rules as feedback_rules
 from . import gradient_rules as gradient_rules
 from . import initial_weights as initial_weights
 from . import layer_sweeps as layer_sweeps

@@ -1,8 +1,13 @@
-r"""Rules that contrast two rests since 2015: coupled, contrastive and asymmetric learning."""
+r"""Rules that contrast two rests: equilibrium propagation and what came of it.
+
+One rest is free, or drawn away from its target as far as the other is drawn towards it; the change
+is the difference of :math:`\partial E/\partial\theta` between the two, over their distance in
+:math:`\beta`.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -12,16 +17,101 @@ from ctebm.equilibria.settling import settle
 from ctebm.equilibria.sweeps import Equilibrium
 from ctebm.learning.nudged import CorrectedNudge
 from ctebm.learning.plastic import Plastic, WeightGradient
-from ctebm.learning.plastic_field import held_at
+from ctebm.learning.plastic_field import held_at, moved_to
 from ctebm.learning.rules import Rule
 from ctebm.networks.energy import Network
 from ctebm.networks.numbers import finite
 
-__all__ = ["AsymmetricEquilibriumPropagation", "ContrastiveLearning", "CoupledLearning"]
+__all__ = [
+    "AsymmetricEquilibriumPropagation",
+    "ContrastiveLearning",
+    "CoupledLearning",
+    "EquilibriumPropagation",
+]
 
 
 @dataclass(frozen=True)
-class CoupledLearning(Rule):
+class _Contrast(Rule):
+    """Two rests, and what to descend; subclasses say where the output is drawn."""
+
+    beta: float = 0.1
+    centred: bool = True
+    tol: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if finite("beta", self.beta, above=-1, below=1) == 0:
+            raise ValueError("expected 0 < |beta| < 1, got 0.")
+        finite("tol", self.tol, above=0)
+
+    @abstractmethod
+    def drawn(
+        self, network: Plastic, equilibrium: Equilibrium, target: Tensor, beta: float
+    ) -> Equilibrium:
+        """Return the rest with the output drawn to its target by a strength of either sign."""
+
+    def gradient(
+        self, network: Plastic, equilibrium: Equilibrium, target: Tensor
+    ) -> WeightGradient:
+        after = self.drawn(network, equilibrium, target, self.beta)
+        if not self.centred:
+            return self._difference(network, equilibrium, equilibrium, after, self.beta)
+        before = self.drawn(network, equilibrium, target, -self.beta)
+        return self._difference(network, equilibrium, before, after, 2 * self.beta)
+
+    def _difference(
+        self,
+        network: Plastic,
+        equilibrium: Equilibrium,
+        before: Equilibrium,
+        after: Equilibrium,
+        scale: float,
+    ) -> WeightGradient:
+        return network.contrast(equilibrium, before, after, scale)
+
+
+@dataclass(frozen=True)
+class EquilibriumPropagation(_Contrast):
+    r"""Difference of :math:`\partial E/\partial\theta` between nudged and free, :math:`/ \beta`.
+
+    Its limit as beta -> 0 is the implicit gradient (Scellier & Bengio 2017); the centred form,
+    between nudges of either sign, has an error of second order in beta (Laborieux et al. 2021). In
+    layers coupled as in eq. 6 it is a difference of products of rates. A motion without an energy
+    takes the product of its force with the difference of states (Scellier et al. 2018).
+
+    Parameters
+    ----------
+    beta : float
+        Strength of the nudge.
+    centred : bool
+        Nudge with beta and -beta.
+    tol : float
+        Residual of the nudged equilibria.
+
+    Raises
+    ------
+    ValueError
+        For a strength of 0, or of 1 or more.
+
+    Examples
+    --------
+    >>> import ctebm, torch
+    >>> net = ctebm.LayeredNetwork.random([4, 5, 3], ctebm.HardSigmoid(), gain=0.5)
+    >>> plastic, x = ctebm.PlasticNetwork(net), torch.full((1, 4), 0.2).double()
+    >>> equilibrium, target = plastic.settle(x, tol=1e-12), torch.eye(3)[:1].double() / 4
+    >>> rule = ctebm.EquilibriumPropagation(beta=0.01, tol=1e-12)
+    >>> implicit = ctebm.Implicit().gradient(plastic, equilibrium, target).weights[0]
+    >>> torch.allclose(rule.gradient(plastic, equilibrium, target).weights[0], implicit, rtol=1e-3)
+    True
+    """
+
+    def drawn(
+        self, network: Plastic, equilibrium: Equilibrium, target: Tensor, beta: float
+    ) -> Equilibrium:
+        return network.nudge(equilibrium, target, beta=beta, tol=self.tol)
+
+
+@dataclass(frozen=True)
+class CoupledLearning(_Contrast):
     r"""Difference of :math:`\partial E/\partial\theta` between an output held nearer and free.
 
     The output is held at :math:`y - \beta\,\partial C/\partial y`, which for the squared error is
@@ -58,42 +148,27 @@ class CoupledLearning(Rule):
     [(4, 5), (5, 3)]
     """
 
-    beta: float = 0.1
     centred: bool = False
-    tol: float = 1e-6
 
     def __post_init__(self) -> None:
         finite("beta", self.beta, above=0, high=1)
         finite("tol", self.tol, above=0)
 
-    def gradient(
-        self, network: Plastic, equilibrium: Equilibrium, target: Tensor
-    ) -> WeightGradient:
+    def drawn(
+        self, network: Plastic, equilibrium: Equilibrium, target: Tensor, beta: float
+    ) -> Equilibrium:
         held, s = held_at(network, equilibrium)
         if not isinstance(held, Network):
             raise ValueError(
                 f"{type(self).__name__} contrasts energies, and this motion has none; take "
                 "AsymmetricEquilibriumPropagation()."
             )
-        ends = [self._held(held, s, equilibrium, network.error(equilibrium, target), sign)
-                for sign in ((-1, 1) if self.centred else (1,))]  # fmt: skip
-        before = ends[0] if self.centred else equilibrium
-        scale = (2 if self.centred else 1) * self.beta
-        return network.contrast(equilibrium, before, ends[-1], scale)
-
-    def _held(
-        self, held: Network, s: Tensor, equilibrium: Equilibrium, error: Tensor, sign: int
-    ) -> Equilibrium:
-        """Return the rest with the output held nearer the target, or farther."""
-        x, *hidden, y = equilibrium.states
-        y = y - sign * self.beta * error
-        if not hidden:
-            return dataclasses.replace(equilibrium, states=[x, y])
-        n = y.shape[-1]
-        with torch.no_grad():
-            found = settle(held.clamp({held.output: y}), s[:, :-n], tol=self.tol)
-        parts = found.state.split([h.shape[-1] for h in hidden], -1)
-        return dataclasses.replace(equilibrium, states=[x, *parts, y])
+        y = equilibrium.states[-1] - beta * network.error(equilibrium, target)
+        hidden = s[:, : -y.shape[-1]]
+        if hidden.shape[-1] > 0:
+            with torch.no_grad():
+                hidden = settle(held.clamp({held.output: y}), hidden, tol=self.tol).state
+        return moved_to(equilibrium, torch.cat([hidden, y], -1))
 
 
 @dataclass(frozen=True)
@@ -118,7 +193,7 @@ class ContrastiveLearning(CoupledLearning):
 
 
 @dataclass(frozen=True)
-class AsymmetricEquilibriumPropagation(Rule):
+class AsymmetricEquilibriumPropagation(_Contrast):
     r"""Equilibrium propagation for couplings that differ in the two directions, exact as beta -> 0.
 
     In the nudged phase :math:`(J - J')(s - \hat s)` is taken from the force, `J` its Jacobian at
@@ -157,26 +232,22 @@ class AsymmetricEquilibriumPropagation(Rule):
     True
     """
 
-    beta: float = 0.1
-    centred: bool = True
-    tol: float = 1e-6
-
-    def __post_init__(self) -> None:
-        if finite("beta", self.beta, above=-1, below=1) == 0:
-            raise ValueError("expected 0 < |beta| < 1, got 0.")
-        finite("tol", self.tol, above=0)
-
-    def gradient(
-        self, network: Plastic, equilibrium: Equilibrium, target: Tensor
-    ) -> WeightGradient:
+    def drawn(
+        self, network: Plastic, equilibrium: Equilibrium, target: Tensor, beta: float
+    ) -> Equilibrium:
         held, s = held_at(network, equilibrium)
-        strengths = (-self.beta, self.beta) if self.centred else (self.beta,)
         cost = getattr(network, "cost_function", None)
         with torch.no_grad():
-            ends = [settle(CorrectedNudge(held, target, beta, cost, s), s, tol=self.tol).state
-                    for beta in strengths]  # fmt: skip
-        before = ends[0] if self.centred else s
-        g = (before - ends[-1]) / ((2 if self.centred else 1) * self.beta)
-        x, *above = equilibrium.states
-        parts = g.split([h.shape[-1] for h in above], -1)
-        return network.whole(equilibrium, [torch.zeros_like(x), *parts])
+            moved = settle(CorrectedNudge(held, target, beta, cost, s), s, tol=self.tol).state
+        return moved_to(equilibrium, moved)
+
+    def _difference(
+        self,
+        network: Plastic,
+        equilibrium: Equilibrium,
+        before: Equilibrium,
+        after: Equilibrium,
+        scale: float,
+    ) -> WeightGradient:
+        pairs = zip(before.states, after.states, strict=True)
+        return network.whole(equilibrium, [(a - b) / scale for a, b in pairs])

@@ -1,4 +1,4 @@
-r"""Rules that descend a gradient of the error: nudged equilibria, and the reference gradients."""
+r"""The reference gradients as rules."""
 
 from __future__ import annotations
 
@@ -9,63 +9,8 @@ from torch import Tensor
 from ctebm.equilibria.sweeps import Equilibrium
 from ctebm.learning.plastic import Adjoint, Plastic, WeightGradient
 from ctebm.learning.rules import Rule, check_steps
-from ctebm.networks.numbers import finite
 
-__all__ = ["Chain", "ChainFeedback", "EquilibriumPropagation", "Implicit", "ThroughTime"]
-
-
-@dataclass(frozen=True)
-class EquilibriumPropagation(Rule):
-    r"""Difference of :math:`\partial E/\partial\theta` between nudged and free, :math:`/ \beta`.
-
-    Its limit as beta -> 0 is the implicit gradient (Scellier & Bengio 2017); the centred form,
-    between nudges of either sign, has an error of second order in beta (Laborieux et al. 2021). In
-    layers coupled as in eq. 6 it is a difference of products of rates. A motion without an energy
-    takes the product of its force with the difference of states (Scellier et al. 2018).
-
-    Parameters
-    ----------
-    beta : float
-        Strength of the nudge.
-    centred : bool
-        Nudge with beta and -beta.
-    tol : float
-        Residual of the nudged equilibria.
-
-    Raises
-    ------
-    ValueError
-        For a strength of 0, or of 1 or more.
-
-    Examples
-    --------
-    >>> import ctebm, torch
-    >>> net = ctebm.LayeredNetwork.random([4, 5, 3], ctebm.HardSigmoid(), gain=0.5)
-    >>> plastic, x = ctebm.PlasticNetwork(net), torch.full((1, 4), 0.2).double()
-    >>> equilibrium, target = plastic.settle(x, tol=1e-12), torch.eye(3)[:1].double() / 4
-    >>> rule = ctebm.EquilibriumPropagation(beta=0.01, tol=1e-12)
-    >>> implicit = ctebm.Implicit().gradient(plastic, equilibrium, target).weights[0]
-    >>> torch.allclose(rule.gradient(plastic, equilibrium, target).weights[0], implicit, rtol=1e-3)
-    True
-    """
-
-    beta: float = 0.1
-    centred: bool = True
-    tol: float = 1e-6
-
-    def __post_init__(self) -> None:
-        if finite("beta", self.beta, above=-1, below=1) == 0:
-            raise ValueError("expected 0 < |beta| < 1, got 0.")
-        finite("tol", self.tol, above=0)
-
-    def gradient(
-        self, network: Plastic, equilibrium: Equilibrium, target: Tensor
-    ) -> WeightGradient:
-        up = network.nudge(equilibrium, target, beta=self.beta, tol=self.tol)
-        if not self.centred:
-            return network.contrast(equilibrium, equilibrium, up, self.beta)
-        down = network.nudge(equilibrium, target, beta=-self.beta, tol=self.tol)
-        return network.contrast(equilibrium, down, up, 2 * self.beta)
+__all__ = ["Chain", "ChainFeedback", "Implicit", "ThroughTime"]
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,18 @@ import numpy as np
 import torch
 
 from ctebm.early_inference.parameter_gradients import CostFunction
+from ctebm.learning.continual_rules import ContinualEquilibriumPropagation
 from ctebm.learning.contrast_rules import (
     AsymmetricEquilibriumPropagation,
     ContrastiveLearning,
     CoupledLearning,
+    EquilibriumPropagation,
 )
 from ctebm.learning.early_rules import Early, Presynaptic, Symmetric, XieSeung
+from ctebm.learning.feedback_rules import JacobianHomeostasis, KolenPollack
 from ctebm.learning.gradient_rules import (
     Chain,
     ChainFeedback,
-    EquilibriumPropagation,
     Implicit,
     ThroughTime,
 )
@@ -39,8 +41,11 @@ RULES: dict[str, Callable[[], Rule]] = {
     "equilibrium-propagation": EquilibriumPropagation,
     "equilibrium-propagation-one-sided": partial(EquilibriumPropagation, centred=False),
     "equilibrium-propagation-asymmetric": AsymmetricEquilibriumPropagation,
+    "equilibrium-propagation-continual": ContinualEquilibriumPropagation,
     "coupled": CoupledLearning,
     "contrastive": ContrastiveLearning,
+    "kolen-pollack": KolenPollack,
+    "jacobian-homeostasis": JacobianHomeostasis,
     "chain": Chain,
     "chain-feedback": ChainFeedback,
     "implicit": Implicit,

@@ -7,6 +7,7 @@ Letters: state ``s``, change ``d``, force ``f``, vector ``v``.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ from ctebm.networks.layered import LayeredField
 from ctebm.networks.layout import size_of
 from ctebm.networks.sparse import SparseNetwork
 
-__all__ = ["FieldEquilibrium", "PlasticField", "held_at", "plastic"]
+__all__ = ["FieldEquilibrium", "PlasticField", "held_at", "moved_to", "plastic"]
 
 _SWEEPS = 50  # that a network which settles layer by layer needs at most
 _STATES_ADJOINT = {
@@ -368,6 +369,15 @@ def held_at(network: Plastic, equilibrium: Equilibrium) -> tuple[VectorField, Te
         return equilibrium.held, equilibrium.state
     whole, (x, *above) = network.to_network(), equilibrium.states
     return whole.clamp({next(iter(whole.layers)): x}), torch.cat(above, -1)
+
+
+def moved_to(equilibrium: Equilibrium, s: Tensor) -> Equilibrium:
+    """Return an equilibrium with other states ``(batch, unit)`` of the layers above the input."""
+    x, *above = equilibrium.states
+    states = [x, *s.split([h.shape[-1] for h in above], -1)]
+    if isinstance(equilibrium, FieldEquilibrium):
+        return dataclasses.replace(equilibrium, states=states, state=s)
+    return dataclasses.replace(equilibrium, states=states)
 
 
 def plastic(

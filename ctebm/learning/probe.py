@@ -49,8 +49,9 @@ def probe(network: Plastic, rule: Rule, x: Tensor, target: Tensor) -> dict[str, 
     exact = network.to(dtype=torch.float64)
     target = target.double() if target.is_floating_point() else target
     equilibrium = exact.settle(x.double(), tol=_TOL, max_sweeps=_MAX_SWEEPS)
+    reads = getattr(rule, "rule", rule)  # what a rule around another one leaves to it
     change = exact.drive(
-        equilibrium, target, eps=getattr(rule, "eps", 0.1), n_steps=getattr(rule, "n_steps", None)
+        equilibrium, target, eps=getattr(reads, "eps", 0.1), n_steps=getattr(reads, "n_steps", None)
     )
     found = {
         "alignment": _alignment(exact, rule, equilibrium, target),

@@ -1,5 +1,6 @@
 """Rules of two rests, against gradients of the equilibrium and their own definitions."""
 
+import numpy as np
 import pytest
 import torch
 from learning_cases import settled, states
@@ -20,6 +21,18 @@ def _turned(degrees):
 def _off(a, b):
     a, b = (torch.cat([g.flatten() for g in (*c.weights, *c.biases)]) for c in (a, b))
     return float((a - b).norm() / b.norm())
+
+
+@pytest.mark.parametrize(("centred", "order"), [(False, 1), (True, 2)])
+def test_equilibrium_propagation_has_its_order_in_beta(centred, order):
+    plastic, found, target = settled()
+    implicit = ctebm.Implicit().gradient(plastic, found, target)
+    beta = np.array([0.04, 0.02, 0.01])
+    errors = []
+    for b in beta:
+        rule = ctebm.EquilibriumPropagation(beta=b, centred=centred, tol=1e-14)
+        errors.append(_off(rule.gradient(plastic, found, target), implicit))
+    assert np.polyfit(np.log(beta), np.log(errors), 1)[0] == pytest.approx(order, abs=0.1)
 
 
 @pytest.mark.parametrize("degrees", [45, 90, 135])

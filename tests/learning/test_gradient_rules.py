@@ -1,6 +1,5 @@
 """Rules that descend a gradient, against derivatives of the error and each other."""
 
-import numpy as np
 import pytest
 import torch
 from learning_cases import settled
@@ -56,18 +55,6 @@ def test_back_propagation_through_time_tends_to_the_implicit_gradient():
     ]
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < 1e-9 * float(implicit.norm())
-
-
-@pytest.mark.parametrize(("centred", "order"), [(False, 1), (True, 2)])
-def test_equilibrium_propagation_has_its_order_in_beta(centred, order):
-    plastic, found, target = settled()
-    implicit = _flat(ctebm.Implicit().gradient(plastic, found, target))
-    beta = np.array([0.04, 0.02, 0.01])
-    errors = []
-    for b in beta:
-        rule = ctebm.EquilibriumPropagation(beta=b, centred=centred, tol=1e-14)
-        errors.append(float((_flat(rule.gradient(plastic, found, target)) - implicit).norm()))
-    assert np.polyfit(np.log(beta), np.log(errors), 1)[0] == pytest.approx(order, abs=0.1)
 
 
 def _turned(activation=None, degrees=70):
