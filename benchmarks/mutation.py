@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import builtins
 import compileall
 import copy
 import importlib
@@ -31,7 +32,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -39,7 +39,6 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from py_compile import PycInvalidationMode
-from types import FrameType
 
 import pytest
 
@@ -181,34 +180,51 @@ def _words(node: ast.AST) -> str:
     return " ".join(ast.unparse(node).split())
 
 
-class Trace:
-    """Notes which lines of a module each test runs, and for how long it runs."""
+class _Marked(ast.NodeTransformer):
+    """Lets every statement within a function note its line."""
 
-    def __init__(self, module: str, notes: Path) -> None:
-        self.module, self.notes = module, notes
+    def visit(self, node: ast.AST) -> ast.AST:
+        self.generic_visit(node)
+        for part in ("body", "orelse", "finalbody"):
+            inside = getattr(node, part, None)
+            if isinstance(inside, list) and not isinstance(node, ast.Module | ast.ClassDef):
+                first = isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None
+                marked = [line for step in inside[first:] for line in (_mark(step), step)]
+                setattr(node, part, inside[:first] + marked)
+        return node
+
+
+def _mark(step: ast.AST) -> ast.stmt:
+    return ast.parse(f"{Trace.NAME}.add({getattr(step, 'lineno', 0)})").body[0]
+
+
+class Trace:
+    """Notes which lines of a marked module each test runs, and for how long it runs."""
+
+    NAME = "lines_that_ran"
+
+    def __init__(self, notes: Path) -> None:
+        self.notes = notes
         self.lines: dict[str, list[int]] = {}
         self.seconds: dict[str, float] = {}
 
+    @staticmethod
+    def marked(source: str) -> str:
+        """Return a module whose functions note the lines that run."""
+        return ast.unparse(ast.fix_missing_locations(_Marked().visit(ast.parse(source))))
+
+    def pytest_configure(self) -> None:
+        setattr(builtins, self.NAME, set())
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        lines: set[int] = set()
-
-        def inside(frame: FrameType, event: str, value: object):
-            lines.add(frame.f_lineno)
-            return inside
-
-        def enter(frame: FrameType, event: str, value: object):
-            return inside(frame, event, value) if frame.f_code.co_filename == self.module else None
-
+        ran: set[int] = getattr(builtins, self.NAME)
+        ran.clear()
         start = time.perf_counter()
-        threading.settrace(enter)
-        sys.settrace(enter)
         try:
             return (yield)
         finally:
-            sys.settrace(None)
-            threading.settrace(None)  # pyright: ignore[reportArgumentType]
-            self.lines[item.nodeid] = sorted(lines)
+            self.lines[item.nodeid] = sorted(ran)
             self.seconds[item.nodeid] = time.perf_counter() - start
 
     def pytest_sessionfinish(self) -> None:
@@ -255,15 +271,19 @@ class Bench:
 
     def trace(self, file: Path) -> tuple[str, float]:
         """Return how the tests of a module end as it is, the seconds they take; note its lines."""
-        return self._end(self.tests_of(file), Trace(str(self.where / file), self._notes(file)), 600)
+        marked = Trace.marked((self.where / file).read_text())
+        return self._with(file, marked, Trace(self._notes(file)), 600)
 
     def outcome(self, file: Path, source: str, line: int, limit: float) -> tuple[str, float]:
         """Return how the tests of a module end when it reads so, and the seconds they took."""
+        return self._with(file, source, Nearest(line, self._notes(file)), limit)
+
+    def _with(self, file: Path, source: str, plugin: object, limit: float) -> tuple[str, float]:
         path = self.where / file
         before = path.read_text()
         path.write_text(source)
         try:
-            return self._end(self.tests_of(file), Nearest(line, self._notes(file)), limit)
+            return self._end(self.tests_of(file), plugin, limit)
         finally:
             path.write_text(before)
 

@@ -1,5 +1,7 @@
 """Couplings that learn: equilibria and early motion of batches, against the general solvers."""
 
+import dataclasses
+
 import pytest
 import torch
 from learning_cases import ACTIVATIONS, free, states
@@ -7,6 +9,7 @@ from learning_cases import ACTIVATIONS, free, states
 import ctebm
 from ctebm import PlasticNetwork
 from ctebm.equilibria.kkt import residual
+from ctebm.learning import plastic_layers
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -147,3 +150,154 @@ def test_gradients_through_time_are_slopes_of_the_error_after_the_steps():
         )
         slope = (next(ends) - next(ends)) / (2 * h)
         assert float((gradient[f"weights.{i}"] * along).sum()) == pytest.approx(slope, rel=1e-5)
+
+
+def forces(plastic, states, weights, feedback, biases):
+    """Return the force on each layer above the input by eq. 8, as plain products."""
+    rho, top = plastic.activation, len(states) - 1
+    found = []
+    for i in range(1, top + 1):
+        I = biases[i] + rho(states[i - 1]) @ weights[i - 1]
+        if i < top:
+            I = I + rho(states[i + 1]) @ feedback[i].mT
+        slope = 1.0 if rho.box is not None else rho.derivative(states[i])
+        found.append(slope * I - states[i])
+    return found
+
+
+def random_like(states, seed=0):
+    """Return vectors of any size above the input, and none on it."""
+    draw = torch.Generator().manual_seed(seed)
+    drawn = [torch.randn(s.shape, generator=draw, dtype=s.dtype) for s in states[1:]]
+    return [torch.zeros_like(states[0]), *drawn]
+
+
+def directions(tied, activation, gain=0.4):
+    """Return a network of one or two weights a pair, a batch at equilibrium and its targets."""
+    network, x, target = states((9, 8, 7, 5), activation, gain=gain)
+    if not tied:
+        network = ctebm.FeedbackNetwork.at_angle(network, 40)
+    plastic = PlasticNetwork(network, tied=tied)
+    return plastic, plastic.settle(x, tol=1e-12, max_sweeps=2000), target
+
+
+@pytest.mark.parametrize("activation", [ctebm.HardSigmoid(), ctebm.Tanh()], ids=repr)
+@pytest.mark.parametrize("tied", [True, False])
+def test_products_with_forces_are_their_gradients(tied, activation):
+    """`whole` by autograd through all forces, `driven` through those above a weight alone."""
+    plastic, found, _ = directions(tied, activation)
+    v = random_like(found.states)
+    leaves = {name: p.clone().requires_grad_() for name, p in plastic.parameters.items()}
+    W = [leaves[f"weights.{i}"] for i in range(3)]
+    V = W if tied else [leaves[f"feedback.{i}"] for i in range(3)]
+    b = [plastic.biases[0], *(leaves[f"biases.{i}"] for i in (1, 2, 3))]
+    for method, back in ((plastic.whole, V), (plastic.driven, [W_i.detach() for W_i in V])):
+        f = forces(plastic, found.states, W, back if tied else V, b)
+        total = sum((f_i * v_i).sum() for f_i, v_i in zip(f, v[1:], strict=True)) / len(v[0])
+        slopes = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+        gradient = method(found, v).by_name
+        assert gradient.keys() == leaves.keys()
+        for (name, leaf), e in zip(leaves.items(), slopes, strict=True):
+            torch.testing.assert_close(gradient[name], torch.zeros_like(leaf) if e is None else e)
+    if activation.box is None:  # eq. 26
+        bare, rho = plastic.driven(found, v, slope=False), plastic.activation
+        for i in range(3):
+            expected = torch.einsum("ni,nj->ij", rho(found.states[i]), v[i + 1]) / len(v[0])
+            torch.testing.assert_close(bare.weights[i], expected)
+            torch.testing.assert_close(bare.biases[i], v[i + 1].mean(0))
+
+
+@pytest.mark.parametrize("activation", [ctebm.HardSigmoid(), ctebm.Tanh()], ids=repr)
+@pytest.mark.parametrize("tied", [True, False])
+def test_adjoints_are_products_with_the_jacobian(tied, activation):
+    """Of the chain alone, of units that carry a change, and of the whole network."""
+    plastic, found, target = directions(tied, activation, gain=1.2 if activation.box else 0.5)
+    s, rho = found.states, plastic.activation
+    slope = [torch.ones_like(a) if rho.box else rho.derivative(a) for a in s]
+    carries = [torch.ones_like(a) for a in s]
+    if rho.box is not None:
+        carries[1:3] = [(a.abs() < 0.5).double() for a in s[1:3]]
+        outward = (s[3].abs() == 0.5) & (s[3].sign() == (target - s[3]).sign())
+        carries[3] = (~outward).double()
+        assert 0 < float(carries[1].mean()) < 1 and 0 < float(carries[2].mean()) < 1
+    for which, back in (("chain", plastic.weights), ("chain_feedback", plastic.feedback)):
+        g = plastic.adjoint(found, target, which)
+        expected = [torch.zeros_like(s[0]), None, None, carries[3] * (s[3] - target)]
+        for i in (2, 1):
+            expected[i] = carries[i] * slope[i] * ((slope[i + 1] * expected[i + 1]) @ back[i].mT)
+        torch.testing.assert_close(g, expected)
+    implicit = plastic.adjoint(found, target, "implicit")
+    held = plastic.to_network().clamp({"x": s[0]})
+    whole = free(s)
+    exact = ctebm.implicit_gradient(held, whole, target)
+    torch.testing.assert_close(free(implicit), exact)
+    assert torch.equal(implicit[0], torch.zeros_like(s[0])) and len(implicit) == 4
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_contrasts_are_differences_of_products_of_rates(tied):
+    plastic, found, _ = directions(tied, ctebm.Tanh())
+    before, after = (
+        dataclasses.replace(found, states=random_like(found.states, seed)) for seed in (1, 2)
+    )
+    gradient = plastic.contrast(found, before, after, 0.25)
+    r, q = ([ctebm.Tanh()(s) for s in e.states] for e in (before, after))
+    for i in range(3):
+        pairs = sum(torch.outer(r[i][n], r[i + 1][n]) - torch.outer(q[i][n], q[i + 1][n])
+                    for n in range(7)) / 7  # fmt: skip
+        torch.testing.assert_close(gradient.weights[i], 4 * pairs)
+        torch.testing.assert_close(gradient.biases[i], 4 * (r[i + 1] - q[i + 1]).mean(0))
+    assert len(gradient.feedback) == (0 if tied else 3)
+    for V, W in zip(gradient.feedback, gradient.weights, strict=not tied):
+        assert torch.equal(V, W)
+
+
+@pytest.mark.parametrize("activation", [ctebm.HardSigmoid(), ctebm.Tanh()], ids=repr)
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_gradient_through_time_is_that_of_plain_steps(tied, activation):
+    plastic, found, target = directions(tied, activation)
+    leaves = {name: p.clone().requires_grad_() for name, p in plastic.parameters.items()}
+    W = [leaves[f"weights.{i}"] for i in range(3)]
+    V = W if tied else [leaves[f"feedback.{i}"] for i in range(3)]
+    b = [plastic.biases[0], *(leaves[f"biases.{i}"] for i in (1, 2, 3))]
+    s = [a + 0.05 for a in found.states]
+    begun = dataclasses.replace(found, states=s)
+    for _ in range(3):
+        moved = [a + 0.2 * f for a, f in zip(s[1:], forces(plastic, s, W, V, b), strict=True)]
+        s = [s[0], *(a if activation.box is None else a.clamp(-0.5, 0.5) for a in moved)]
+    ((s[-1] - target).square().sum() / 14).backward()
+    gradient = plastic.through_time(begun, target, eps=0.2, n_steps=3).by_name
+    for name, leaf in leaves.items():
+        expected = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+        torch.testing.assert_close(gradient[name], expected)
+
+
+def test_a_graph_that_does_not_fit_is_refused_with_its_bytes(monkeypatch):
+    plastic, found, target = directions(True, ctebm.Tanh())
+    asked = []
+    monkeypatch.setattr(
+        plastic_layers, "check_memory", lambda *about: asked.append(about) or 1 / 0
+    )
+    with pytest.raises(ZeroDivisionError):
+        plastic.through_time(found, target, eps=0.1, n_steps=2000)
+    (what, n_bytes, remedy, _), = asked  # fmt: skip
+    assert what == "the graph of 2,000 steps of 7 samples" and "fewer steps" in remedy
+    assert n_bytes == 5 * 2000 * 7 * (9 + 8 + 7 + 5) * 8
+
+
+def test_cost_error_and_kinks_are_those_of_eq_11():
+    plastic, found, target = directions(True, ctebm.HardSigmoid(), gain=3.0)
+    y = found.states[-1]
+    assert torch.equal(plastic.error(found, target), y - target)
+    expected = [sum(float(e) ** 2 for e in row) / 2 for row in y - target]
+    assert plastic.cost(found, target).tolist() == pytest.approx(expected)
+    for kinks, s in zip(plastic.at_kink(found.states), found.states, strict=True):
+        assert torch.equal(kinks, s.abs() >= 0.5)
+    assert any(k.any() for k in plastic.at_kink(found.states))
+    smooth = PlasticNetwork(states((9, 8, 5), ctebm.Tanh())[0])
+    assert not any(k.any() for k in smooth.at_kink(found.states[:3]))
+    s, d = found.states[1], 0.1 * found.states[1]
+    assert torch.equal(plastic.rate_change(s, d), d)
+    rho = ctebm.Tanh()
+    assert torch.equal(smooth.rate_change(s, d), rho(s + d) - rho(s))
+    assert plastic.depths == [3, 2, 1, 0]

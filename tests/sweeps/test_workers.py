@@ -15,9 +15,17 @@ import numpy as np
 import psutil
 import pytest
 import sweep_cases
+from pretended_cluster import PretendedCluster
 from sweep_cases import noted
 
 import ctebm
+from ctebm.sweeps import workers
+from ctebm.sweeps.computation import Job
+from ctebm.sweeps.form import Form
+from ctebm.sweeps.identity import identity
+from ctebm.sweeps.points import Points
+from ctebm.sweeps.store import create_store, open_store
+from ctebm.sweeps.workers import _of_cluster as workers_of
 
 cloudpickle.register_pickle_by_value(sweep_cases)  # workers have not the tests' path
 
@@ -148,3 +156,89 @@ def test_slurm_that_cannot_be_asked(monkeypatch):
     pytest.importorskip("dask_jobqueue")
     with pytest.raises(ValueError, match="SLURM can't be asked for this"):
         ctebm.sweep(noted("."), {"a": [1]}, slurm={"colour": "blue"})
+
+
+@pytest.fixture
+def job(tmp_path):
+    points = Points.grid({"a": range(12)})
+    form = Form.of({"square": 1.0}, ["a"])
+    create_store(tmp_path / "x.zarr", points, form, (4,), identity(noted, points, 1, {}))
+    return Job(tmp_path / "x.zarr", points, form, cloudpickle.dumps(noted(tmp_path)), 1)
+
+
+def of_two(job, kills=(), workers=2, tiles=(0, 1, 2), known=None, **how):
+    """Compute with pretended workers, which die with a part that has such a point."""
+
+    def dies(args):
+        if len(args) == 2:
+            return args[1] in kills
+        _, tile, part, *_ = args
+        return bool({*kills} & {*(range(4 * tile, 4 * tile + 4) if part is None else part)})
+
+    cluster = PretendedCluster(workers, dies=dies, **how)
+    found = workers_of(cluster)
+    return cluster, found, [*found.compute(job, np.array(tiles), known or {})]
+
+
+def test_pretended_workers_compute_every_tile_once(job):
+    known = {0: ({"square": 5.0}, ""), 9: ({"square": 6.0}, "")}
+    cluster, found, done = of_two(job, known=known, asked=5)
+    assert (found.n, found.address) == (5, "tcp://here")
+    assert sorted(done) == [4, 4, 4] and cluster.most == 2
+    first, second = {0: known[0]}, {9: known[9]}
+    assert cluster.submitted == [
+        ("compute_tile", 0, None, first), ("compute_tile", 1, None, {}),
+        ("compute_tile", 2, None, second),
+    ]  # fmt: skip
+    assert all(future.released for future in cluster.futures) and cluster.cancelled == []
+    store = open_store(job.path)
+    assert (store.status() == 1).all() and store.read(0)["square"][0] == 5
+
+
+@pytest.mark.parametrize(("workers", "most"), [(0, 1), (1, 1), (2, 2), (7, 3)])
+def test_as_many_tiles_run_as_there_are_workers_and_one_at_least(job, workers, most):
+    cluster, found, done = of_two(job, workers=workers)
+    assert sum(done) == 12 and cluster.most == most and found.n == max(1, workers)
+
+
+def test_a_tile_that_ends_its_worker_is_halved_down_to_the_point(job):
+    cluster, _, done = of_two(job, kills=(6,))
+    parts = [parts for _, tile, parts, *_ in cluster.submitted if tile == 1]
+    assert parts == [None, [4, 5], [6, 7], [6], [7], [6], [6], [6]]
+    status = open_store(job.path).status()
+    assert status.tolist() == [1] * 6 + [3] + [1] * 5
+    assert sum(done) == 12
+    assert "ended its process" in open_store(job.path).messages()[6]
+
+
+def test_a_suspect_that_ends_well_when_nothing_runs_beside_it_is_done(job, monkeypatch):
+    cluster, _, _ = of_two(job, tiles=())
+    assert cluster.submitted == []
+    deaths = iter([True, True, False])
+    cluster.dies = lambda args: next(deaths)
+    assert workers._compute_suspect(cluster, job, 1, 6) == 1
+    assert open_store(job.path).status().tolist() == [0] * 6 + [1] + [0] * 5
+
+
+def test_a_point_is_tried_by_a_worker(job):
+    cluster, found, _ = of_two(job, kills=(3,), tiles=())
+    assert found.probe(job, 2)[:2] == (job.call(2), "")
+    assert found.probe(job, 3) == (None, "it ended its worker", 0.0)
+    assert cluster.submitted == [("compute_point", 2), ("compute_point", 3)]
+    assert all(future.released for future in cluster.futures)
+
+
+def test_a_scheduler_that_is_lost_while_tiles_run_is_said(job):
+    from distributed.client import FutureCancelledError
+
+    cluster = PretendedCluster(2)
+
+    def lost(self):
+        raise FutureCancelledError("tile", "lost")
+
+    compute = workers_of(cluster).compute(job, np.array([0, 1, 2]), {})
+    assert next(compute) == 4
+    cluster.futures[1].result = lost.__get__(cluster)
+    with pytest.raises(OSError, match="the scheduler was lost; what is done is kept"):
+        [*compute]
+    assert set(cluster.cancelled) <= {*cluster.futures}
