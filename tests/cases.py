@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 
 import ctebm
@@ -252,6 +254,12 @@ def every_motion() -> dict[str, ctebm.VectorField]:
     nets["batch-complex-nudge"] = ComplexNudge(free, rows(3, 2), 0.1 + 0.2j)
     nets["batch-held-output"] = HeldOutput(dense(ACTIVATIONS["tanh"]), rows(3, 4))
     return nets
+
+
+@cache
+def every_motion_and_network() -> dict[str, ctebm.VectorField]:
+    """Return all of them."""
+    return every_network() | every_motion()
 
 
 def clipped() -> Clipped:

@@ -49,7 +49,9 @@ def slow_solution(R, slope, s):
     pressure = R(s)
     low, high = min(s, pressure), max(s, pressure)
     enough = max(8 * EPS * max(abs(pressure), 1), 1e-3 * abs(pressure - s))
-    for n in range(1, 13):
+    asked = 0
+    while asked < 12:
+        asked += 1
         f = pressure - s
         if f > 0:
             low = s
@@ -61,7 +63,7 @@ def slow_solution(R, slope, s):
         pressure = R(s)
         if abs(pressure - s) <= enough:
             break
-    return s, n
+    return s, asked
 
 
 EPS = 2.0**-52

@@ -132,7 +132,7 @@ def test_the_radius_triples_as_long_as_the_energy_is_quadratic():
 def test_newtons_steps_are_solved_as_far_as_they_are_worth():
     def accuracy(activation, sizes, known):
         net = pair(2.0, activation)
-        d = trust_region._Descent(Rows.repeated(net, len(sizes)), torch.zeros(len(sizes), 2).double())
+        d = trust_region._Descent(Rows.repeated(net, len(sizes)), f64([[0.0, 0.0]] * len(sizes)))
         d.pins_known = torch.tensor(known)
         g = torch.stack([f64(sizes), torch.zeros(len(sizes)).double()], -1)
         return d._accuracy(g, 1e-6).tolist()
@@ -211,7 +211,8 @@ def test_a_step_is_taken_only_where_it_lowers_energy_or_residual():
         moved = (descent.s != s).any(-1)
         r = [network.box.residual(*at).norm(dim=-1) for at in ((s, f), (descent.s, descent.f))]
         slack = energy_rounding(network, s, E)
-        assert ((descent.E < E - slack) | (r[1] < r[0]))[moved].all()
+        fell = slack < E - descent.E
+        assert (fell | (r[1] < r[0]))[moved].all()
         same = (pinned_units(network, descent.s, descent.f) == before).all(-1)
         assert torch.equal(descent.pins_known & moved, same & moved)
     assert descent.pins_known.any()

@@ -275,9 +275,7 @@ def test_the_gradient_through_time_is_that_of_plain_steps(tied, activation):
 def test_a_graph_that_does_not_fit_is_refused_with_its_bytes(monkeypatch):
     plastic, found, target = directions(True, ctebm.Tanh())
     asked = []
-    monkeypatch.setattr(
-        plastic_layers, "check_memory", lambda *about: asked.append(about) or 1 / 0
-    )
+    monkeypatch.setattr(plastic_layers, "check_memory", lambda *about: asked.append(about) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         plastic.through_time(found, target, eps=0.1, n_steps=2000)
     (what, n_bytes, remedy, _), = asked  # fmt: skip

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from cases import every_motion_and_network
+from network_contract import check
 
 import ctebm
 
@@ -125,3 +127,8 @@ def test_force_and_hessian_are_derivatives_of_the_energy(kind):
     exact = torch.autograd.functional.hessian(memory.energy, s)
     torch.testing.assert_close(memory.hessian(s), exact)
     torch.testing.assert_close(memory.hessian_product(s, s.flip(0)), exact @ s.flip(0))
+
+
+@pytest.mark.parametrize("name", ["attention", "polynomial", "clamped-attention"])
+def test_the_contract_holds(name):
+    check(every_motion_and_network()[name])

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from cases import CHAIN, F64, Chain, Neural, Spiral, clipped, layered, states
+from cases import (
+    CHAIN,
+    F64,
+    Chain,
+    Neural,
+    Spiral,
+    clipped,
+    every_motion_and_network,
+    layered,
+    states,
+)
+from network_contract import check
 from numpy.testing import assert_allclose
 
 import ctebm
@@ -406,3 +417,8 @@ def test_a_device_alone_leaves_every_dtype():
     assert (there.one.dtype, there.complex.dtype) == (F64, torch.complex128)
     small = motion.to(torch.float32)
     assert (small.one.dtype, small.complex.dtype) == (torch.float32, torch.complex64)
+
+
+@pytest.mark.parametrize("name", ["chain", "neural", "spiral", "batch-clipped"])
+def test_the_contract_holds(name):
+    check(every_motion_and_network()[name])

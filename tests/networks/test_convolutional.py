@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from cases import every_motion_and_network
+from network_contract import check
 from torch.nn import functional as F
 
 import ctebm
@@ -154,3 +156,8 @@ def test_parameters_may_change_after_clamping(held):
     assert not torch.allclose(before, after.force(s))
     assert torch.equal(free.force(s), after.force(s))
     assert torch.equal(free.energy(s), after.energy(s))
+
+
+@pytest.mark.parametrize("name", ["convolutional-average", "batch-convolutional-max"])
+def test_the_contract_holds(name):
+    check(every_motion_and_network()[name])

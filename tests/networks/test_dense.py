@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from cases import ACTIVATIONS, F64, dense, states
+from cases import ACTIVATIONS, F64, dense, every_motion_and_network, states
+from network_contract import check
 
 import ctebm
 
@@ -69,3 +70,10 @@ def test_clamping_keeps_the_couplings_of_the_free_units():
     assert torch.equal(free.dense_weight(), net.weight[3:, 3:])
     received = net.activation(x) @ net.weight[:3, 3:]
     torch.testing.assert_close(free.bias, net.bias[3:] + received)
+
+
+@pytest.mark.parametrize(
+    "name", ["dense-hard", "batch-dense-tanh", "batch-asymmetric-tanh", "clamped-dense"]
+)
+def test_the_contract_holds(name):
+    check(every_motion_and_network()[name])

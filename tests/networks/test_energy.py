@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from cases import CHAIN, F64, Quartic, states
+from cases import CHAIN, F64, Quartic, every_motion_and_network, states
+from network_contract import check
 
 import ctebm
 
@@ -141,3 +142,8 @@ def test_an_energy_that_is_none_is_refused_whatever_is_asked(energy, message, as
     net = Wrong(8, {"x": slice(0, 3), "h": slice(3, 6), "y": slice(6, 8)})
     with pytest.raises(ValueError, match=message):
         ask(net)
+
+
+@pytest.mark.parametrize("name", ["quartic", "biased", "batch-quartic"])
+def test_the_contract_holds(name):
+    check(every_motion_and_network()[name])

@@ -3,6 +3,8 @@
 import cases
 import pytest
 import torch
+from cases import every_motion_and_network
+from network_contract import check
 
 import ctebm
 from ctebm.networks.error_coordinates import ErrorCoordinates
@@ -36,3 +38,16 @@ def test_a_free_chain_rests_at_errors_of_0():
     assert not errors.force(torch.zeros(9, dtype=torch.float64)).any()
     torch.testing.assert_close(errors.states(torch.zeros(9, dtype=torch.float64)),
                                free.first_guess())  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "errors-of-clamped-predictive",
+        "errors-of-nudged-predictive",
+        "errors-of-batch-nudged-predictive",
+        "errors-of-parted-predictive",
+    ],
+)
+def test_the_contract_holds(name):
+    check(every_motion_and_network()[name])

@@ -5,7 +5,8 @@ import pickle
 
 import pytest
 import torch
-from cases import F64
+from cases import F64, every_motion_and_network
+from network_contract import check
 
 import ctebm
 from ctebm.networks import constants
@@ -307,3 +308,18 @@ def test_nothing_is_differentiated_with_respect_to_held_layers():
 
     torch.func.grad(of_free)(parts[1])
     assert seen == [(3,)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "batch-quartic",
+        "parted-quartic",
+        "batch-biased",
+        "batch-neural",
+        "batch-clipped",
+        "clamped-chain",
+    ],
+)
+def test_the_contract_holds(name):
+    check(every_motion_and_network()[name])

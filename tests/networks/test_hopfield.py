@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from cases import every_motion_and_network
+from network_contract import check
 
 import ctebm
 
@@ -93,3 +95,10 @@ def test_a_phase_plane_shows_its_own_force_and_its_energy_if_it_is_known(rho):
 def test_only_symmetric_couplings_have_this_energy():
     with pytest.raises(TypeError, match="symmetric couplings, got AsymmetricNetwork"):
         ctebm.HopfieldNetwork(ctebm.AsymmetricNetwork([[0, 1], [-1, 0]], [0, 0], ctebm.Tanh()))
+
+
+@pytest.mark.parametrize(
+    "name", ["hopfield-dense-hard", "hopfield-sparse", "batch-hopfield-layered-tanh"]
+)
+def test_the_contract_holds(name):
+    check(every_motion_and_network()[name])

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from cases import every_motion_and_network
+from network_contract import check
 
 import ctebm
 from ctebm.networks.layer_rates import LayerRates, rate_of_layer, rates_without
@@ -116,3 +118,10 @@ def test_rates_of_some_units_have_to_say_whose_they_are():
         net.state([5.0] * 6, layer="h1")
     with pytest.raises(ValueError, match="one for each of the 3 layers"):
         ctebm.LayeredNetwork.random([2, 2, 2], [ctebm.Tanh()] * 2)
+
+
+@pytest.mark.parametrize(
+    "name", ["batch-layered-mixed-kinks", "layered-mixed", "clamped-layered-mixed"]
+)
+def test_the_contract_holds(name):
+    check(every_motion_and_network()[name])

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from cases import ACTIVATIONS, F64, layered, states
+from cases import ACTIVATIONS, F64, every_motion_and_network, layered, states
+from network_contract import check
 
 import ctebm
 import ctebm.networks.layered
@@ -205,3 +206,10 @@ def test_a_random_network_is_estimated_by_its_weights(monkeypatch):
     ctebm.LayeredNetwork.random([3, 5, 2], ctebm.Tanh())
     # drawn and copied, and while the largest block is scaled two more of it
     assert asked[0] == 8 * (2 * (15 + 10) + 2 * 15)
+
+
+@pytest.mark.parametrize(
+    "name", ["layered-smooth-hard", "batch-layered-hard", "parted", "feedback-hard"]
+)
+def test_the_contract_holds(name):
+    check(every_motion_and_network()[name])

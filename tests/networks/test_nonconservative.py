@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from cases import ACTIVATIONS, F64, layered, states
+from cases import ACTIVATIONS, F64, every_motion_and_network, layered, states
+from network_contract import check
 
 import ctebm
 
@@ -98,3 +99,21 @@ def test_a_phase_plane_shows_their_force_and_no_energy():
         plane = ctebm.phase_plane(net, n_grid=5, n_starts=5)
         torch.testing.assert_close(torch.tensor(plane.force.values), net.force(s).movedim(-1, 0))
         assert "energy" not in plane
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "asymmetric-hard",
+        "feedback-tanh",
+        "batch-feedback-tanh",
+        "held-output-tanh",
+        "tangent",
+        "batch-tangent",
+        "complex-nudge",
+        "batch-complex-nudge",
+        "batch-held-output",
+    ],
+)
+def test_the_contract_holds(name):
+    check(every_motion_and_network()[name])

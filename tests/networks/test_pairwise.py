@@ -5,7 +5,8 @@ import copy
 import numpy as np
 import pytest
 import torch
-from cases import ACTIVATIONS, F64, dense, layered, states
+from cases import ACTIVATIONS, F64, dense, every_motion_and_network, layered, states
+from network_contract import check
 
 import ctebm
 
@@ -188,3 +189,18 @@ def test_energy_and_force_together_are_those_alone(name, rho):
     energy, force = net.energy_and_force(s)
     torch.testing.assert_close(energy, net.energy(s))
     torch.testing.assert_close(force, net.force(s))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "layered-custom",
+        "dense-logistic",
+        "batch-layered-hard",
+        "batch-dense-tanh",
+        "batch-asymmetric-tanh",
+        "hopfield-layered-tanh",
+    ],
+)
+def test_the_contract_holds(name):
+    check(every_motion_and_network()[name])

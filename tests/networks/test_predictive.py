@@ -6,6 +6,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from cases import every_motion_and_network
+from network_contract import check
 
 import ctebm
 from ctebm.networks.predictive import PredictiveNetwork
@@ -226,3 +228,16 @@ def test_parameters_may_change_after_clamping(direction, held):
         torch.testing.assert_close(
             slope, torch.autograd.grad(after.energy(s).sum(), net.weights[0])
         )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "predictive-mixed",
+        "batch-predictive-generative",
+        "nudged-predictive",
+        "batch-nudged-predictive",
+    ],
+)
+def test_the_contract_holds(name):
+    check(every_motion_and_network()[name])

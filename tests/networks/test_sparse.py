@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from cases import ACTIVATIONS, F64, sparse, states
+from cases import ACTIVATIONS, F64, every_motion_and_network, sparse, states
+from network_contract import check
 
 import ctebm
 from ctebm import DenseNetwork, Logistic, SparseNetwork, Tanh
@@ -115,3 +116,8 @@ def test_sparse_clamps_as_dense():
     s = torch.rand(4, 7, dtype=torch.float64)
     assert torch.allclose(sparse.energy(s), dense.energy(s))
     assert torch.allclose(sparse.force(s), dense.force(s))
+
+
+@pytest.mark.parametrize("name", ["sparse-hard", "batch-sparse-tanh"])
+def test_the_contract_holds(name):
+    check(every_motion_and_network()[name])

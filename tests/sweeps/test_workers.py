@@ -240,5 +240,5 @@ def test_a_scheduler_that_is_lost_while_tiles_run_is_said(job):
     assert next(compute) == 4
     cluster.futures[1].result = lost.__get__(cluster)
     with pytest.raises(OSError, match="the scheduler was lost; what is done is kept"):
-        [*compute]
+        list(compute)
     assert set(cluster.cancelled) <= {*cluster.futures}
