@@ -4,7 +4,7 @@
 condition or call of a module at a time, at places drawn with the seed, and runs the tests that
 mirror the module and the examples in its docstrings. Without wings it draws from the whole package.
 It prints a line for each mutant and the survivors in a table, and exits with 1 where fewer than
-90 % are killed.
+90 % are killed. ``--part 0/2`` and ``--part 1/2`` share the same mutants between two processes.
 
 The tree is copied; nothing is written into it. Each mutant is a fork of one process that has loaded
 the libraries, so that a mutant costs its tests alone, and the tests that run the changed line (or
@@ -352,7 +352,9 @@ def main() -> int:
     ask.add_argument("wings", nargs="*", default=["."], help="as equilibria or networks/base")
     ask.add_argument("--n", type=int, default=40, help="mutants of each")
     ask.add_argument("--seed", type=int, default=0)
+    ask.add_argument("--part", default="0/1", help="I/N: of these every N-th from the I-th on")
     a = ask.parse_args()
+    part, parts = map(int, a.part.split("/"))
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1")
     os.environ.pop("PYTHONPATH", None)
     sys.dont_write_bytecode = True
@@ -361,7 +363,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as where:
         bench = Bench(Path(where).resolve())
         for wing in a.wings:
-            for mutant, outcome, seconds in trial(bench, wing, a.n, a.seed):
+            for mutant, outcome, seconds in trial(bench, wing, a.n, a.seed, part, parts):
                 counts[wing, outcome != "survived"] += 1
                 survivors += [(wing, mutant)] if outcome == "survived" else []
                 words = f"{mutant.file}:{mutant.line}  {mutant.before}  ->  {mutant.after}"
@@ -379,13 +381,15 @@ def main() -> int:
     return int(min(shares) < GOAL)
 
 
-def trial(bench: Bench, wing: str, n: int, seed: int) -> Iterator[tuple[Mutant, str, float]]:
-    """Yield mutants of a wing, drawn with the seed, with what came of each."""
+def trial(
+    bench: Bench, wing: str, n: int, seed: int, part: int = 0, parts: int = 1
+) -> Iterator[tuple[Mutant, str, float]]:
+    """Yield mutants of a wing, drawn with the seed, with what came of each; or a part of them."""
     here = bench.where / "ctebm" / wing
     files = sorted(here.rglob("*.py")) if here.is_dir() else [here.with_suffix(".py")]
     spots = [spot for file in files if file.stem != "__init__" for spot in spots_of(file)]
     random.Random(seed).shuffle(spots)
-    chosen = list(islice(filter(None, (mutant_at(*spot) for spot in spots)), n))
+    chosen = list(islice(filter(None, (mutant_at(*spot) for spot in spots)), n))[part::parts]
     times = Counter(mutant.file for mutant in chosen)
     limits: dict[Path, float] = {}
     broken: set[Path] = set()
