@@ -112,3 +112,105 @@ def test_the_ends_of_a_recurrence_are_the_lowest_pairs_and_the_highest():
         expected = np.linalg.eigvalsh(T)[[*range(n_found - 1), -1]]
         assert values == pytest.approx(expected, abs=1e-12)
         assert np.allclose(T @ vectors, vectors * values, atol=1e-12)
+
+
+def by_growing_spaces(H, u, function, tol):
+    """g(H) u on the first Krylov spaces, by plain Gram-Schmidt; the products until it is still."""
+    basis, before = [], None
+    for n in range(1, len(u) + 1):
+        v = u if n == 1 else H @ basis[-1]
+        for q in basis + basis:
+            v = v - q * (q @ v)
+        basis.append(v / v.norm())
+        Q = torch.stack(basis, -1)
+        values, vectors = torch.linalg.eigh(Q.mT @ H @ Q)
+        found = Q @ (vectors @ (function(values) * (vectors.mT @ (Q.mT @ u))))
+        if before is not None and (found - before).norm() <= tol * found.norm():
+            return found, n
+        before = found
+    return found, len(u)
+
+
+@pytest.mark.parametrize("tol", [1e-2, 1e-5, 1e-9])
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+def test_functions_are_taken_in_the_first_space_that_changes_nothing(tol, scale):
+    H, u = (
+        with_eigenvalues(np.linspace(0.5, 4, 40)),
+        scale * generic_vector(40, torch.zeros(1).double()),
+    )
+    asked = []
+    found = function_product(
+        lambda v: asked.append(1) or H @ v, u, lambda x: torch.exp(-x), tol=tol
+    )  # fmt: skip
+    expected, n = by_growing_spaces(H, u, lambda x: torch.exp(-x), tol)
+    assert len(asked) == n and 3 < n < 30
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-11 * scale)
+
+
+def test_a_space_that_is_complete_ends_the_recurrence():
+    """Three eigenvalues, however many units: three products, and a result without error."""
+    H = with_eigenvalues([1.0] * 4 + [2.0] * 4 + [5.0] * 4)
+    u, asked = generic_vector(12, H), []
+    found = function_product(lambda v: asked.append(1) or H @ v, u, lambda x: 1 / x, tol=0.0)
+    assert torch.allclose(found, torch.linalg.solve(H, u), atol=1e-13) and len(asked) <= 4
+    asked.clear()
+    ends = extremal_spectrum(lambda v: asked.append(1) or H @ v, u, 0.0)
+    assert ends.eigenvalues[[0, -1]].tolist() == pytest.approx([1, 5]) and len(asked) < 12
+
+
+@pytest.mark.parametrize(("n_products", "asked"), [(7, 7), (200, 32), (40, 32)])
+def test_the_ends_are_judged_after_so_many_products(n_products, asked):
+    """At 32, 48, 64, 80, 100, ... where no tolerance is reached before; two more for the pairs."""
+    H = with_eigenvalues(np.linspace(-1, 1, 300))
+    calls = []
+    lanczos = krylov._Lanczos(lambda v: calls.append(1) or H @ v, generic_vector(300, H))
+    lanczos.extend(1e3, n_products, 1)
+    assert len(calls) == len(lanczos.alpha) == len(lanczos.beta) == min(asked, n_products)
+    checked = []
+    lanczos = krylov._Lanczos(lambda v: H @ v, generic_vector(300, H))
+    ends = lanczos.ends
+    lanczos.ends = lambda n: checked.append(len(lanczos.alpha)) or ends(n)
+    lanczos.extend(0.0, 170, 2)
+    assert checked == [32, 48, 64, 80, 100, 125, 156, 170]
+
+
+def test_residuals_within_the_tolerance_of_the_width_end_the_recurrence():
+    H = with_eigenvalues(np.linspace(-1, 3, 300) ** 3)
+    lanczos = krylov._Lanczos(lambda v: H @ v, generic_vector(300, H))
+    lanczos.extend(1e-5, 1000, 2)
+    n = len(lanczos.alpha)
+    width = 27 + 1
+
+    def residuals(one):
+        pairs = [v / v.norm() for v in one.vectors(2).unbind(-1)]
+        return [float((H @ v - v * (v @ H @ v)).norm()) for v in pairs]
+
+    residual = residuals(lanczos)
+    assert n < 300 and max(residual) <= 1.1e-5 * width
+    early = krylov._Lanczos(lambda v: H @ v, generic_vector(300, H))
+    early.extend(1e-5, [k for k in (32, 48, 64, 80, 100, 125, 156, 195, 243) if k < n][-1], 2)
+    assert max(residuals(early)) > 1e-5 * width
+
+
+def test_a_basis_is_kept_while_it_fits(monkeypatch):
+    H = with_eigenvalues(range(1, 41))
+    for n_bytes, kept in [(40 * 8 * 12, 12), (40 * 8 * 11, 0), (1, 0)]:
+        monkeypatch.setattr(krylov, "BASIS_BYTES", n_bytes)
+        lanczos = krylov._Lanczos(lambda v: H @ v, generic_vector(40, H))
+        assert lanczos.keep == max(2, n_bytes // 320)
+        lanczos.extend(0.0, 12, 1)
+        assert len(lanczos.basis) == kept
+        again = lanczos._again(torch.as_tensor(lanczos.ends(1)[1]))
+        torch.testing.assert_close(lanczos.vectors(1), again, rtol=0, atol=1e-12)
+
+
+def test_copies_are_told_by_their_vectors():
+    H = with_eigenvalues([1.0, 2.0, 3.0, 4.0])
+    _, v = torch.linalg.eigh(H)
+    near = v[:, 0] + 1e-4 * v[:, 2]
+    twice = torch.stack([v[:, 0], near / near.norm(), v[:, 3]], -1)
+    found = krylov._distinct(lambda u: H @ u, twice)
+    assert found.eigenvalues.tolist() == pytest.approx([1, 4], abs=1e-7)
+    apart = v[:, 0] + 0.1 * v[:, 2]
+    three = torch.stack([v[:, 0], apart / apart.norm(), v[:, 3]], -1)
+    assert krylov._distinct(lambda u: H @ u, three).eigenvalues.tolist() == pytest.approx([1, 3, 4])

@@ -168,3 +168,27 @@ def test_the_largest_curvature_is_reached(name):
     rho = ACTIVATIONS[name]
     found = rho.second_derivative(torch.linspace(-2, 2, 40_001, dtype=F64)).abs().max()
     assert float(found) == pytest.approx(rho.max_curvature, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "rho",
+    [ctebm.Logistic(), ctebm.Logistic(2.5), ctebm.Tanh(), ctebm.HardSigmoid(),
+     ctebm.HardSigmoid(-0.2), ctebm.SmoothHardSigmoid(), ctebm.SmoothHardSigmoid(-0.2, 0.3)],
+    ids=repr,
+)  # fmt: skip
+def test_slopes_and_bends_are_derivatives_of_the_rate(rho):
+    s = torch.linspace(-2.03, 2.01, 41, dtype=torch.float64)
+    s.requires_grad_()
+    (slope,) = torch.autograd.grad(rho(s).sum(), s, create_graph=True)
+    torch.testing.assert_close(rho.derivative(s), slope)
+    both = rho.rate_and_slope(s.detach())
+    torch.testing.assert_close(both[0], rho(s.detach()))
+    torch.testing.assert_close(both[1], slope.detach())
+    bend = torch.zeros_like(s)
+    if slope.requires_grad:
+        (bend,) = torch.autograd.grad(slope.sum(), s)
+    torch.testing.assert_close(rho.second_derivative(s.detach()), bend)
+    fine = torch.linspace(-4, 4, 80_001, dtype=torch.float64)
+    assert float(rho.derivative(fine).max()) == pytest.approx(rho.max_slope, rel=1e-6)
+    bend = float(rho.second_derivative(fine).abs().max())
+    assert rho.max_curvature in (pytest.approx(bend, rel=1e-4), math.inf)

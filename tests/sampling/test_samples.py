@@ -10,6 +10,7 @@ from analytic import TANH, pair
 
 import ctebm
 from ctebm import Dynamics, sample
+from ctebm.sampling import samples
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +88,60 @@ def test_a_chain_that_is_stuck_among_others_that_move_is_told():
     )  # fmt: skip
     assert (found.acceptance == 0).tolist() == [False, True, False]
     assert int(found.status) == 2 and "1 of 3 chains accepted no step" in found.message[0]
+
+
+def notes(n_draws=1000, status=0, rhat=(1.0, 1.0), failed=(-1, -1, -1), acceptance=(0.9, 0.9, 0.9),
+          kappa=0.0, eps=0.1, eps_limit=None):  # fmt: skip
+    """Return what is said of one sample."""
+    one = [torch.tensor(x, dtype=torch.float64) for x in (rhat, acceptance, kappa, eps)]
+    (said,) = samples._notes(
+        torch.tensor(status), one[0], n_draws, torch.tensor(failed).unsqueeze(-1),
+        one[1].unsqueeze(-1), one[2], one[3], eps_limit,
+    )  # fmt: skip
+    return said
+
+
+def test_what_is_said_of_a_sample():
+    assert notes() == "" and notes(kappa=samples.ACCEPTED) == ""
+    assert notes(n_draws=samples.FEWEST_DRAWS) == ""
+    lost = notes(status=1, failed=(-1, 0, 40), acceptance=(0.0, 0.9, 0.9))
+    assert lost.startswith("2 of 3 chains left the finite numbers, chain 1 at step 0:")
+    stuck = notes(acceptance=(0.0, 0.9, 0.0), status=2, rhat=(1.0, 5.0))
+    assert stuck.startswith("2 of 3 chains accepted no step")
+    few = notes(n_draws=samples.FEWEST_DRAWS - 1, status=2)
+    assert few.startswith(f"expected {samples.FEWEST_DRAWS} draws or more of each chain, got "
+                          f"{samples.FEWEST_DRAWS - 1}, too few")  # fmt: skip
+    apart = notes(status=2, rhat=(1.2, float("nan"), 1.3456))
+    assert apart.startswith("chains have not mixed: R-hat is 1.35 in unit 2,")
+    assert notes(failed=(-1,), acceptance=(0.9,)).startswith("one chain: R-hat compares its halves")
+    kinks = notes(kappa=4 * samples.ACCEPTED, eps=0.2)
+    assert (
+        kinks.startswith(f"kink number {4 * samples.ACCEPTED:.3g}:")
+        and "take eps <= 0.05," in kinks
+    )
+    both = notes(eps=0.3, eps_limit=0.25, kappa=4 * samples.ACCEPTED)
+    assert both.startswith(samples.overshooting(0.3, 0.25) + " kink number")
+
+
+def test_each_sample_of_a_batch_has_its_own_words():
+    said = samples._notes(
+        torch.tensor([[0, 1]]), torch.ones(1, 2, 3), 1000, torch.tensor([[[-1, -1]], [[-1, 7]]]),
+        torch.tensor([[[0.5, 0.5]], [[0.0, 0.5]]]), torch.zeros(1, 2), torch.tensor(0.1), None,
+    )  # fmt: skip
+    assert said[0].startswith("1 of 2 chains accepted no step")
+    assert said[1].startswith("1 of 2 chains left the finite numbers, chain 1 at step 7:")
+
+
+def test_chains_of_one_sample_with_laws_of_their_own_are_told():
+    def said(dynamics, eps, lead, method="euler"):
+        return samples._own_laws(dynamics, torch.as_tensor(eps), torch.Size(lead), method)
+
+    one = Dynamics(pair(3.0, TANH), sigma=0.5)
+    words = "chains have inputs, targets, noise or steps of their own"
+    assert said(one, 0.1, (4,)) == said(one, [0.1] * 4, (4,)) == ""
+    assert said(one, [0.1, 0.1, 0.2, 0.1], (4,)).startswith(words)
+    assert said(one, [0.1, 0.1, 0.2, 0.1], (4,), "mala") == ""
+    each = Dynamics(pair(3.0, TANH), sigma=torch.tensor([0.1, 0.2, 0.3]))
+    assert said(each, 0.1, (3,)).startswith(words)
+    assert said(each, 0.1, (5, 3)) == ""
+    assert said(Dynamics(pair(3.0, TANH), sigma=torch.full((1, 3), 0.2)), 0.1, (5, 3)) == ""

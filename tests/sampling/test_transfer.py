@@ -6,8 +6,9 @@ from analytic import HARD, TANH, pair
 
 import ctebm
 from ctebm import AsymmetricNetwork, DenseNetwork, stationary_density
+from ctebm.sampling import transfer
 from ctebm.sampling.density import total_variation
-from ctebm.sampling.transfer import step_density
+from ctebm.sampling.transfer import _kernel, step_density
 
 
 def moments(p):
@@ -79,3 +80,31 @@ def test_steps_that_leave_the_grid_are_told():
     unit = DenseNetwork([[0.0]], [0.0], TANH)
     with pytest.warns(UserWarning, match="widen the grid"):
         step_density(unit, 0.5, 0.5, np.linspace(-0.5, 0.5, 21))
+
+
+def test_the_mass_of_each_start_is_shared_by_the_normal_law_and_none_is_lost():
+    x, mean, width = np.array([0.0, 0.1, 0.25, 0.4]), np.array([0.12, 0.38, 9.0, -50.0]), 0.1
+    found = _kernel(x, mean, width)
+    for j, m in enumerate(mean):
+        share = [np.exp(-((p - m) ** 2) / (2 * width**2)) for p in x]
+        share = np.array(share) * [0.1, np.gradient(x)[1], np.gradient(x)[2], 0.15]
+        if m == 9.0:
+            share = np.array([0, 0, 0, 1.0])
+        if m == -50.0:
+            share = np.array([1.0, 0, 0, 0])
+        np.testing.assert_allclose(found[:, j], share / share.sum(), rtol=1e-12)
+    np.testing.assert_allclose(found.sum(0), 1)
+
+
+def test_grids_may_be_as_coarse_as_the_noise_of_a_step_and_no_coarser():
+    unit, width = DenseNetwork([[0.0]], [0.0], TANH), 0.5 * 0.2**0.5
+    step_density(unit, 0.5, 0.2, np.arange(-12, 13) * width * 0.999)
+    with pytest.raises(ValueError, match=r"at most sigma sqrt\(eps\) = 0.224 apart, got 0.224;"):
+        step_density(unit, 0.5, 0.2, np.arange(-12, 13) * width * 1.001)
+
+
+def test_memory_is_asked_for_two_numbers_a_pair_of_neighbours(monkeypatch):
+    asked = []
+    monkeypatch.setattr(transfer, "check_memory", lambda *about: asked.append(about))
+    step_density(pair(0.1, TANH), 0.5, 0.4, (np.linspace(-2, 2, 21), np.linspace(-2, 2, 31)))
+    assert asked == [("the steps between grid points", 16 * 21 * 31 * 52, "take fewer points")]
