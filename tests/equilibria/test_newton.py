@@ -139,3 +139,118 @@ def test_polishing_at_a_singular_point_gives_no_number():
     flat = DenseNetwork(torch.zeros(2, 2), [0.0, 0.0], TANH)  # solved in one step
     assert residual(flat, polish(flat, start, 1e-12)).max() < 1e-15
     assert not polish(Root(1), start[:1, :1], 1e-12).isfinite().any()
+
+
+def slow_newton(net, s, tol, most, known=()):
+    """One row by plain algebra: the end, the steps, and the residual after each."""
+    low, high = net.box or (-math.inf, math.inf)
+    clip = lambda u: u.clamp(low, high)  # noqa: E731
+    left = lambda u: net.force(u) if net.box is None else clip(u + net.force(u)) - u  # noqa: E731
+    polishing, sizes = False, []
+    for _ in range(most):
+        F, J, free = left(s), net.jacobian(s), torch.ones_like(s)
+        size = float(F.abs().max())
+        if net.box is not None:
+            free = ((s + net.force(s) > low) & (s + net.force(s) < high)).double()
+        d = (1 - free) * F
+        rest = free * (F + J @ d)
+        J = free.outer(free) * J - torch.diag(1 - free)
+        mu = min(max(float(rest @ rest), 1e-290), 1e-2)
+        d = d - free * torch.linalg.solve(J.mT @ J + mu * torch.eye(len(s)).double(), J.mT @ rest)
+        scale = 1.0
+        for point in known:
+            q = float((s - point) @ (s - point))
+            scale += 2 * float((s - point) @ d) / (q * (1 + q))
+        d = d / (scale if abs(scale) >= 1e-3 else 1e-3)
+        d = d / max(1.0, float(d.abs().max()))
+        best, best_size = s, math.inf
+        for t in (1.0, 0.5, 0.125):
+            trial = clip(s + t * d)
+            if float(left(trial).abs().max()) < best_size:
+                best, best_size = trial, float(left(trial).abs().max())
+            if best_size < (1 - t / 4) * size:
+                break
+        if len(known):
+            best, best_size = (best if polishing else clip(s + d)), size
+        worse = (polishing or size <= tol) and best_size >= size
+        finished = worse or (polishing and best_size > size / 2) or best_size == 0
+        polishing = polishing or min(size, best_size) <= tol
+        s = s if worse else best
+        sizes.append(best_size)
+        if finished:
+            break
+    return s, len(sizes)
+
+
+NETS = {
+    "smooth": random_dense(6, 0, TANH, gain=6.0),
+    "kinks": random_dense(6, 0, HARD, gain=6.0),
+    "no energy": AsymmetricNetwork(
+        np.random.default_rng(0).normal(size=(6, 6)), np.linspace(-0.3, 0.3, 6), TANH
+    ),
+    "no energy, kinks": AsymmetricNetwork(
+        np.random.default_rng(1).normal(size=(6, 6)), np.linspace(-0.3, 0.3, 6), HARD
+    ),
+}
+
+
+@pytest.mark.parametrize("far", [0.5, 3.0])
+@pytest.mark.parametrize("name", NETS)
+def test_steps_are_those_of_plain_algebra(name, far):
+    net = NETS[name]
+    start = torch.as_tensor(np.random.default_rng(2).uniform(-far, far, (10, 6)))
+    if net.box is not None:
+        start = net.box.project(start)
+    for most in (1, 2, 3, 5):
+        s, steps = newton(Rows.repeated(net, 10), start, 1e-6, most)
+        slow = [slow_newton(net, u, 1e-6, most) for u in start]
+        torch.testing.assert_close(s, torch.stack([u for u, _ in slow]), rtol=0, atol=1e-7)
+        if most < 5:  # later rounding decides which step is the last
+            assert steps.tolist() == [n for _, n in slow]
+
+
+@pytest.mark.parametrize("name", ["smooth", "kinks"])
+def test_deflated_steps_are_those_of_plain_algebra(name):
+    net = NETS[name]
+    rng = np.random.default_rng(3)
+    start, known = (torch.as_tensor(rng.uniform(-0.5, 0.5, (n, 6))) for n in (8, 2))
+    known[0] = start[0] + 1e-2
+    for most in (1, 2, 4):
+        s, steps = newton(Rows.repeated(net, 8), start, 1e-6, most, known)
+        slow = [slow_newton(net, u, 1e-6, most, known) for u in start]
+        torch.testing.assert_close(s, torch.stack([u for u, _ in slow]), rtol=0, atol=1e-6)
+        assert steps.tolist() == [n for _, n in slow]
+
+
+def test_a_deflated_step_of_nearly_no_scale_is_bounded():
+    """At a distance 1 from the known point 1 - m'd = 1 + d, which is 0 for d = -1."""
+    s, known = torch.ones(3, 1).double(), torch.zeros(1, 1).double()
+    d = torch.tensor([[-1.0], [-0.9995], [-0.5]], dtype=torch.float64)
+    expected = [[-1000.0], [-999.5], [-1.0]]
+    torch.testing.assert_close(
+        newton_module._deflated(d, s, known), torch.tensor(expected).double(), rtol=1e-9, atol=0
+    )
+
+
+def test_starts_that_are_found_take_one_step_more_and_polish_until_rounding():
+    root = Rows.repeated(Root(1), 3)
+    start = torch.tensor([[math.sqrt(2)], [1.5], [1.41421356]]).double()
+    s, steps = newton(root, start, 1e-3)
+    assert float((s - math.sqrt(2)).abs().max()) < 1e-14
+    assert steps.tolist() == [slow_newton(Root(1), u, 1e-3, 60)[1] for u in start]
+
+
+def test_polishing_takes_eight_steps_at_most(monkeypatch):
+    asked = []
+
+    class Counted(Root):
+        def jacobian(self, s):
+            asked.append(1)
+            return super().jacobian(s)
+
+    far = torch.tensor([[1e4]]).double()
+    s = polish(Counted(1), far, 1e-10)
+    expected = 1e4
+    for _ in range(8):
+        expected = expected - (expected**2 - 2) / (2 * expected)
+    assert float(s) == pytest.approx(expected, rel=1e-12) and len(asked) == 8

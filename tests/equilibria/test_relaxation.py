@@ -6,11 +6,12 @@ import math
 import pytest
 import torch
 import zoo
-from analytic import HARD, TANH, pair, pitchfork_state
+from analytic import HARD, TANH, pair, pitchfork_state, random_dense
 
 from ctebm import VectorField, simulate
+from ctebm.equilibria import relaxation
 from ctebm.equilibria.kkt import residual
-from ctebm.equilibria.relaxation import relax
+from ctebm.equilibria.relaxation import _Motion, relax
 from ctebm.equilibria.rows import Rows
 
 
@@ -148,3 +149,112 @@ def test_no_step_is_longer_than_the_fastest_mode_allows():
     """Also where that is slower than the leak: 2.2 of its own time constants."""
     times = [followed(SlowDecay(1), [[1.0]], 1e-300, n).time.item() for n in range(20, 40)]
     assert max(b - a for a, b in itertools.pairwise(times)) <= 2.2 * 4 * 1.001
+
+
+def slow_steps(net, s, n):
+    """Bogacki and Shampine's pair for one row, in plain steps: state, time and next step."""
+    low, high = net.box or (-math.inf, math.inf)
+    clip = lambda u: u.clamp(low, high)  # noqa: E731
+    size = lambda u: float(u.abs().max())  # noqa: E731
+    h, t, f, refused = 0.01, 0.0, net.force(s), 0
+    for _ in range(n):
+        left = f if net.box is None else clip(s + f) - s
+        k1, k2 = f, net.force(clip(s + h / 2 * f))
+        before = clip(s + 3 * h / 4 * k2)
+        k3 = net.force(before)
+        third = clip(s + h * (2 * k1 / 9 + k2 / 3 + 4 * k3 / 9))
+        k4 = net.force(third)
+        second = clip(s + h * (7 * k1 / 24 + k2 / 4 + k3 / 3 + k4 / 8))
+        scale = max(size(s), 1.0)
+        allowed = max(min(1e-5 * scale, 0.1 * size(left)), 2.0**-52 * scale)
+        error = size(third - second) / allowed
+        bent, moved = size(k4 - k3), size(third - before)
+        if error <= 1:
+            s, f, t = third, k4, t + h
+        else:
+            refused += 1
+        h = min(
+            h * min(max(0.9 * max(error, 1e-9) ** (-1 / 3), 0.2), 4.0),
+            2.2 * moved / bent if bent else math.inf,
+        )
+    return s, t, h, refused
+
+
+@pytest.mark.parametrize("activation", [HARD, TANH], ids=repr)
+@pytest.mark.parametrize("gain", [0.3, 4.0, 40.0])
+def test_steps_are_those_of_the_pair_in_plain_numbers(activation, gain):
+    network = random_dense(5, 0, activation, gain=gain)
+    top = 2.0 if network.box is None else 0.45
+    starts = torch.linspace(-0.49, top, 20, dtype=torch.float64).reshape(4, 5)
+    motion, refused = _Motion(Rows.repeated(network, 4), starts), 0
+    for n in range(1, 13):
+        motion.step()
+        if n in (1, 2, 5, 12):
+            slow = [slow_steps(network, s, n) for s in starts]
+            torch.testing.assert_close(motion.s, torch.stack([one[0] for one in slow]))
+            assert motion.time.tolist() == pytest.approx([one[1] for one in slow], rel=1e-9)
+            assert motion.h.tolist() == pytest.approx([one[2] for one in slow], rel=1e-6)
+            torch.testing.assert_close(motion.size, residual(network, motion.s))
+            torch.testing.assert_close(motion.f, network.force(motion.s))
+            refused += sum(one[3] for one in slow)
+    assert refused > 0 or gain < 1
+
+
+def test_newtons_method_is_tried_near_rest_and_again_nearer_or_later(monkeypatch):
+    """Below a thousandth of the state; then at a tenth of that, or after twice the time."""
+    motion, tried = _Motion(Rows.repeated(Decay(2), 1), torch.ones(1, 2).double()), []
+    monkeypatch.setattr(motion, "_polish", lambda at, tol: tried.append(float(motion.size)))
+
+    def at(size, time):
+        motion.size, motion.time = (torch.tensor([x], dtype=torch.float64) for x in (size, time))
+        before = len(tried)
+        motion.polish(1e-10)
+        return len(tried) > before
+
+    assert not at(2e-3, 1.0) and not at(1.001e-3, 1.5)
+    assert at(1e-3, 2.0)
+    assert not at(1.01e-4, 3.0) and at(1e-4, 3.5)
+    assert not at(9e-5, 6.9) and at(9e-5, 7.0)
+    assert not at(5e-2, 20.0) and at(9e-4, 10.0)  # away again, and back
+    assert motion.try_below.item() == pytest.approx(9e-5) and motion.try_after.item() == 20.0
+    motion.s = 50 * motion.s
+    assert not at(0.051, 10.0) and at(0.05, 10.0)
+
+
+def test_newtons_method_goes_in_portions_and_not_beyond_the_largest(monkeypatch):
+    motion, tried = _Motion(Rows.repeated(Decay(2), 5), 1e-5 * torch.ones(5, 2).double()), []
+    monkeypatch.setattr(motion, "_polish", lambda at, tol: tried.append(at.tolist()))
+    monkeypatch.setattr(relaxation, "PORTION", 8)
+    monkeypatch.setattr(relaxation, "LARGEST", 2)
+    motion.size[3] = 1.0
+    motion.polish(1e-10)
+    assert tried == [[0, 1], [2, 4]]
+    monkeypatch.setattr(relaxation, "LARGEST", 1)
+    motion = _Motion(Rows.repeated(Decay(2), 5), 1e-5 * torch.ones(5, 2).double())
+    monkeypatch.setattr(motion, "_polish", lambda at, tol: tried.append(at.tolist()))
+    motion.polish(1e-10)
+    assert len(tried) == 2
+
+
+def test_newtons_end_is_taken_if_it_is_near_stable_and_within_the_tolerance(monkeypatch):
+    net = pair(8.0, TANH)
+    up = pitchfork_state(8.0)
+    starts = torch.tensor([[up, up], [0.0, 0.0], [0.0, 0.0], [up, up]], dtype=torch.float64)
+    ends = torch.tensor([[up, up], [0.0, 0.0], [up, up], [up, up]], dtype=torch.float64)
+    ends[3] += 1e-3
+    motion = _Motion(Rows.repeated(net, 4), starts + 1e-5)
+    before = motion.s.clone()
+    monkeypatch.setattr(relaxation, "_newton", lambda rows, s, tol: ends)
+    motion._polish(torch.arange(4), 1e-10)
+    assert motion.stable.tolist() == [True, False, False, False]
+    assert torch.equal(motion.s[0], ends[0]) and torch.equal(motion.s[1:], before[1:])
+    assert float(motion.size[0]) <= 1e-10 < float(motion.size[1:].min())
+
+
+def test_what_is_small_or_far_away_moves_no_more():
+    start = torch.tensor([[1.0], [2.0], [0.5], [3.0]]).double()
+    motion = _Motion(Rows.repeated(Decay(1), 4), start)
+    assert motion.far.tolist() == [1e12, 2e12, 1e12, 3e12]
+    motion.size = torch.tensor([1e-9, 2e-9, 2e-9, 2e-9], dtype=torch.float64)
+    motion.far[2] = 0.5
+    assert motion.going(1e-9).tolist() == [False, True, False, True]
