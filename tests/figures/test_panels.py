@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import ctebm
-from ctebm.figures import Panel, Series, panel_figure
+from ctebm.figures import Panel, Series, panel_figure, panels
+from ctebm.figures.page import Page
 from ctebm.figures.style import DASHES, MARKERS
 
 
@@ -119,3 +120,105 @@ def test_every_figure_is_reached_from_the_wing():
 def test_what_is_no_figure_is_refused(panels, options, words):
     with pytest.raises((TypeError, ValueError), match=words):
         panel_figure([Panel("a", "x", "y")] if panels is None else panels, **options)
+
+
+@pytest.mark.parametrize(("n", "columns", "rows"), [(1, 3, 1), (3, 3, 1), (4, 2, 2), (5, 3, 2)])
+def test_a_figure_is_as_high_as_its_rows_words_and_legend(n, columns, rows):
+    """47 mm a row, 3.7 mm a line; the legend stands in a free place, or in lines below."""
+
+    def height(labelled, see=""):
+        one = named("one") if labelled else Panel("", "x", "y")
+        figure = panel_figure([one] * n, columns, question="How far?", see=see)
+        return figure.get_size_inches()[1] * 25.4
+
+    below = 2 if n % min(columns, n) == 0 else 0
+    assert height(False) == pytest.approx(47 * rows + 3.7)
+    assert height(True) == pytest.approx(47 * rows + 3.7 * (1 + below))
+    assert height(False, "As far as it is asked.") == pytest.approx(47 * rows + 3.7 * 2)
+
+
+def test_groups_of_a_legend_have_a_line_each():
+    figure = panel_figure([named("one"), named("two"), named("three")])
+    assert figure.get_size_inches()[1] * 25.4 == pytest.approx(47 + 3.7 * 4)
+    (legend,) = figure.legends
+    assert legend._ncols == 2
+
+
+@pytest.mark.parametrize(("label", "columns"), [("a", 13), ("abcdefghij", 7), ("x" * 150, 1)])
+def test_a_legend_has_as_many_columns_as_fit(label, columns, monkeypatch):
+    """Of 11 mm and 1.3 mm a letter."""
+    asked = []
+    monkeypatch.setattr(Page, "legend", lambda page, handles, n: asked.append(n))
+    panel_figure([named(label), named(label)])
+    panel_figure([named(label)])
+    assert asked == [columns, max(1, int(85 / (11 + 1.3 * len(label))))]
+
+
+def test_maps_begin_at_0_and_reach_1_or_more():
+    for top, expected in ((0.4, 1.0), (7.0, 7.0)):
+        field = ([1, 2], [1, 2], np.array([[0.1, 0.2], [np.nan, top]]), "share")
+        (mesh,) = panel_figure([Panel("", "x", "y", field=field)]).axes[0].collections
+        assert mesh.get_clim() == (0, expected)
+
+
+def test_a_boundary_is_drawn_at_its_level_in_black_on_white():
+    x = np.linspace(0, 1, 5)
+    values = x + 0 * x[:, None]
+    ax = panel_figure([Panel("", "x", "y", contour=(x, x, values, 0.6))]).axes[0]
+    white, black = ax.collections
+    assert white.get_linewidth() > black.get_linewidth() and white.levels == black.levels == [0.6]
+    for line in (white, black):
+        np.testing.assert_allclose(line.get_paths()[0].vertices[:, 0], 0.6)
+
+
+def test_cells_have_edges_half_way_on_either_scale():
+    np.testing.assert_allclose(panels._edges([1.0, 3.0, 4.0], False), [0, 2, 3.5, 4.5])
+    np.testing.assert_allclose(panels._edges([1.0, 100.0], True), [0.1, 10, 1000])
+
+
+@pytest.mark.parametrize(
+    ("ends", "marks"), [((1, 15), [1, 2, 5, 10]), ((1, 50), [1, 3, 10, 30]), ((1, 1e4), None)]
+)
+def test_logarithmic_axes_of_few_powers_have_more_marks(ends, marks):
+    series = Series([*ends], [*ends], "s")
+    ax = panel_figure([Panel("", "x", "y", [series], log="xy")]).axes[0]
+    for axis in (ax.xaxis, ax.yaxis):
+        low, high = axis.get_view_interval()
+        shown = [t for t in axis.get_majorticklocs() if low <= t <= high]
+        if marks is None:
+            assert all(np.log10(t) % 1 == 0 for t in shown)
+        else:
+            assert [t for t in shown if ends[0] <= t <= ends[1]] == marks
+            assert axis.get_major_formatter()(2) == "2" and axis.get_minor_formatter()(2) == ""
+
+
+@pytest.mark.parametrize(("x", "whole"), [([1, 2, 3], True), ([1.0, 2.0, 3.0], False)])
+def test_whole_numbers_have_whole_marks(x, whole):
+    ax = panel_figure([Panel("", "x", "y", [Series(x, x), Series([1, 2, 3], x)])]).axes[0]
+    ticks = ax.get_xticks()
+    assert bool((ticks == ticks.round()).all()) == whole
+
+
+def test_ranges_are_shared_by_panels_of_one_label_and_scale_alone():
+    def panel(top, label="y", **how):
+        return Panel("", "x", label, [Series([1, 2], [1, top])], **how)
+
+    figure = panel_figure(
+        [panel(2), panel(9), panel(50, alone=True), panel(70, "z"), panel(80, log="y"), panel(5)]
+    )
+    ends = [ax.get_ylim()[1] for ax in figure.axes]
+    assert ends[0] == ends[1] == ends[5] and ends[0] == pytest.approx(9.4)
+    assert ends[2] == pytest.approx(52.45) and ends[3] == pytest.approx(73.45)
+    assert ends[4] > 80
+    assert figure.axes[0].get_ylim()[0] == pytest.approx(0.6)
+
+
+def test_an_entry_looks_as_its_points_and_their_theory():
+    theory, points = Series([1], [1], "", True, 2), Series([1], [1], "data", colour=2)
+    both = panels._entry("data", [theory, points])
+    assert both.get_linewidth() == 1 and both.get_marker() == "^"
+    alone = panels._entry("data", [points, Series([1], [1], "other", True, 2)])
+    assert alone.get_linewidth() == 0 and alone.get_marker() == "^"
+    line = panels._entry("law", [Series([1], [1], "law", True, 2), points])
+    assert line.get_linestyle() == "-." and line.get_marker() == "None"
+    assert {e.get_color() for e in (both, alone, line)} == {"#009E73"}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ctebm.figures import path_figure, response_figure, survival_figure
+from ctebm.figures import path_figure, response_figure, sampling, survival_figure
 
 
 def line(figure, label):
@@ -79,3 +79,34 @@ def test_a_response_is_a_point_with_two_standard_errors():
     bars = [c.get_segments()[0][:, 1].tolist() for c in figure.axes[0].collections]
     np.testing.assert_allclose(bars, [[0.1, 0.3], [-0.6, -0.2]])
     assert line(figure, "equal").get_xydata().tolist() == [[-0.3, -0.3], [0.1, 0.1]]
+
+
+def test_a_minimum_stands_at_the_nearest_image():
+    path = xr.Dataset(
+        {
+            "state": (("image", "unit"), [[0.0, 0.0], [1.0, 0.0], [1.0, 3.0]]),
+            "length": ("image", [0.0, 1.0, 4.0]),
+            "minimum": (("well", "unit"), [[0.9, 0.4], [0.4, 0.1], [5.0, 1.6]]),
+        }
+    )
+    assert sampling._lengths_at(path, "minimum").tolist() == [1, 0, 4]
+
+
+def test_bounds_of_the_rate_are_drawn_where_they_are_known():
+    figure = survival_figure(passage([3, 1, 4, 4], [0, 0, 2, 2], 6.0))
+    lines = figure.axes[0].lines
+    assert [one.get_label() for one in lines][1:3] == ["95 % interval of the rate", "_child2"]
+    for one, mean in zip(lines, (6.0, 3.0, 12.0), strict=False):
+        t, share = one.get_xydata().T
+        assert len(t) == 50 and t[0] == 0 and t[-1] == 4
+        np.testing.assert_allclose(share, np.exp(-t / mean))
+    nothing = survival_figure(passage([3, 1], [0, 0], 6.0).assign(mean=0.0))
+    assert nothing.axes[0].lines[0].get_label() == "95 % interval of the rate"
+
+
+def test_sixty_shares_of_many_and_each_of_few():
+    for n, shown in ((1000, 60), (61, 60), (60, 60), (7, 7)):
+        figure = survival_figure(passage(np.arange(1.0, n + 1), [0] * n, 9.0))
+        x, y = line(figure, "chains").get_xydata().T
+        assert len(x) == shown and x[0] == 0 and y[0] == 1
+        np.testing.assert_allclose(y, 1 - x / n)
