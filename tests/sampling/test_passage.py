@@ -8,6 +8,7 @@ import torch
 from analytic import TANH, pair
 
 from ctebm import Dynamics, Network, first_passage
+from ctebm.sampling import passage
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +82,65 @@ def test_a_chain_that_did_not_begin_is_an_error(start, fails):
     else:
         with pytest.raises(RuntimeError, match=fails):
             found.raise_for_status()
+
+
+def told(start, inside, sigma=0.5, eps=0.1, n_steps=3, **how):
+    motion = Dynamics(pair(1.0, TANH), sigma=sigma)
+    return first_passage(motion, torch.tensor(start).double(), inside, eps=eps, n_steps=n_steps,
+                         seed=0, **how).message[0]  # fmt: skip
+
+
+def test_an_inside_that_is_looked_at_after_steps_lies_further_away():
+    """By .5826 sigma sqrt(eps) (Broadie, Glasserman & Kou 1997), of the largest sigma."""
+    words = "as if its border were 0.18 further away"
+    assert words in told([[0.0, 0.0]], lambda s: s[..., 0] < 9.0, sigma=0.977, eps=0.1)
+    several = torch.tensor([0.1, 0.977])
+    assert words in told([[0.0, 0.0]] * 2, lambda s: s[..., 0] < 9.0, sigma=several, eps=0.1)
+    bridged = told([[0.0, 0.0]], lambda s: 9.0 - s[..., 0])
+    assert "further away" not in bridged and bridged.startswith("no chain left")
+
+
+def test_chains_are_counted_in_words():
+    found = told([[0.0, 0.0], [9.0, 0.0], [9.0, 0.0]], lambda s: 5.0 - s[..., 0])
+    assert found == (
+        "2 chains did not start inside and are in no mean. no chain left: only a lower bound of "
+        "the mean is known; take more steps."
+    )
+    found = told([[0.0, 0.0]] * 3 + [[4.9, 0.0]], lambda s: 5.0 - s[..., 0], sigma=1.0, n_steps=9)
+    assert "were still inside at the end" in found or "no chain left" in found
+
+
+def test_an_interval_is_that_of_a_constant_rate():
+    """Of n exits in a total time: chi-squared with 2 n and 2 n + 2 degrees (Epstein & Sobel)."""
+    from scipy.stats import gamma
+
+    for n, total in ((1, 3.0), (7, 20.0)):
+        low, high = passage._interval(total, n)
+        assert gamma.cdf(total / high, n) == pytest.approx(0.025)
+        assert gamma.sf(total / low, n + 1) == pytest.approx(0.025)
+    assert passage._interval(5.0, 0)[1] == math.inf
+    assert passage._interval(5.0, 0)[0] == pytest.approx(5.0 / -math.log(0.025))
+
+
+@pytest.mark.parametrize("bridged", [True, False])
+def test_times_are_counted_from_exits(bridged):
+    """Left at step 4, inside at the end, lost, never begun, left at step 1."""
+    from types import SimpleNamespace
+
+    exits = SimpleNamespace(
+        step=torch.tensor([4, -1, -1, -1, 1]), begun=torch.tensor([1, 1, 1, 0, 1]).bool(),
+        lost=torch.tensor([0, 0, 1, 0, 0]).bool(), steps=[0, 10], bridged=bridged,
+        state=torch.zeros(5, 2),
+    )  # fmt: skip
+    found = passage.passage_of(
+        exits, dynamics=Dynamics(pair(1.0, TANH), sigma=1.0), eps=0.1, n_steps=10, method="euler",
+        stream="numpy", seed=0, threads=1, eps_limit=None,
+    )  # fmt: skip
+    half = 0.05 * bridged
+    assert found.status.tolist() == [0, 2, 1, 3, 0]
+    times = [0.4 - half, 1.0, 1.0, 1.0, 0.1 - half]
+    assert found.time.tolist() == pytest.approx(times)
+    assert found.censored.tolist() == [False, True, False, False, False]
+    assert found.mean == pytest.approx((times[0] + times[1] + times[4]) / 2)
+    assert "1 chains left the finite numbers" in found.message[0]
+    assert "1 of 5 chains were still inside" in found.message[0]

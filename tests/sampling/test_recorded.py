@@ -7,6 +7,7 @@ from ctebm import Dynamics, simulate
 from ctebm.dynamics.clock import step_size
 from ctebm.dynamics.recorder import Recorder
 from ctebm.dynamics.seeding import seeding
+from ctebm.sampling import recorded
 from ctebm.sampling.recorded import recorded_run
 
 
@@ -39,3 +40,17 @@ def test_draws_come_after_the_burn_in_in_a_phase_of_their_own():
 def test_it_goes_on_from_a_step():
     whole = states(10).state
     assert torch.equal(states(6, first=4, start=whole[4]).state, whole[4:])
+
+
+def test_the_end_of_the_burn_in_is_saved_whether_or_not_it_is_a_draw():
+    assert states(6, burn_in=5, every=4).steps == [0, 4, 5, 8, 11]
+    assert states(6, every=4).steps == [0, 4, 6]
+    assert {*states(6, every=4).phases} == {0}
+
+
+def test_memory_is_asked_for_draws_of_the_burn_in_too(monkeypatch):
+    asked = []
+    monkeypatch.setattr(recorded, "check_memory", lambda *about: asked.append(about))
+    states(60, burn_in=40, every=10)
+    assert asked[0][0] == "a run with 10 draws"
+    assert asked[0][1] == 10 * recorded._BYTES_OF_A_DRAW
