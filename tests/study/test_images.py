@@ -128,9 +128,9 @@ class TestRefusals:
     def test_one_hot_rows_are_the_labels_of_their_ones(self, tmp_path: Path, order: list) -> None:
         np.savez(tmp_path / "a.npz", x=np.zeros((4, 3)), y=np.eye(5)[order])
         found = load_images(tmp_path / "a.npz")
-        assert found.target.tolist() == order and found.n_classes == 5
+        assert found.label.tolist() == order and found.n_classes == 5
         np.savez(tmp_path / "b.npz", x=np.zeros((4, 3)), y=np.array([[0], [1], [2], [1]]))
-        assert load_images(tmp_path / "b.npz").target.tolist() == [0, 1, 2, 1]
+        assert load_images(tmp_path / "b.npz").label.tolist() == [0, 1, 2, 1]
 
 
 class TestSplit:
