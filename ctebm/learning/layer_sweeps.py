@@ -46,7 +46,7 @@ def sweep_layers(
     >>> bool(residual < 1e-9)
     True
     """
-    layers = list(held.layers.values())
+    layers = held.layers
     sweep = 0
     while True:
         goal = _goal(held, s)
@@ -54,13 +54,17 @@ def sweep_layers(
         settled = bool((residual <= tol).all())
         if settled or sweep == max_sweeps or not bool(torch.isfinite(residual).all()):
             return residual, sweep
-        for i, where in enumerate(layers):
-            goal = goal if i == 0 else _goal(held, s)
-            s[..., where] = goal[..., where]
+        for i, (name, where) in enumerate(layers.items()):
+            s[..., where] = goal[..., where] if i == 0 else _goal(held, s, name)
         sweep += 1
 
 
-def _goal(held: VectorField, s: Tensor) -> Tensor:
-    """Return the pressure, brought into the box."""
-    R = s + held.force(s)
-    return R if held.box is None else held.box.project(R)
+def _goal(held: VectorField, s: Tensor, name: str | None = None) -> Tensor:
+    """Return the pressure, of one layer if it is named, brought into the box."""
+    if name is None:
+        R, box = s + held.force(s), held.box
+    else:
+        where = held.layers[name]
+        R, box = s[..., where] + held.layer_force(name, s), held.box
+        box = None if box is None else box.of_units(where)
+    return R if box is None else box.project(R)

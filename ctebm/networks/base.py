@@ -127,6 +127,31 @@ class VectorField(ABC):
         s = self.as_state(s)
         return s + self.force(s)
 
+    def layer_force(self, name: str, s: Tensor) -> Tensor:
+        """Return the force on one layer, ``(*batch, size)``; a subclass may leave out the others.
+
+        Parameters
+        ----------
+        name : str
+            The layer.
+        s : Tensor, (*batch, unit)
+            The state.
+
+        Raises
+        ------
+        ValueError
+            For a layer that is not there or is held.
+
+        Examples
+        --------
+        >>> import ctebm
+        >>> net = ctebm.LayeredNetwork([[[2.0]]], [[0], [1]], ctebm.Identity()).clamp({"x": [0.5]})
+        >>> net.layer_force("y", net.as_state([0.5]))  # 2 * 0.5 + 1 - 0.5
+        tensor([1.5000], dtype=torch.float64)
+        """
+        where = self.layer(name)
+        return self.force(self.as_state(s))[..., where]
+
     def jacobian_product(self, s: Tensor, v: Tensor) -> Tensor:
         r"""Return :math:`J(s)\,v` with :math:`J = \partial f/\partial s`, without the matrix."""
         s, v = self._with_vector(s, v)

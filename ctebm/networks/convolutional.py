@@ -38,6 +38,7 @@ from ctebm.networks.numbers import finite, one_of, whole
 __all__ = ["ConvolutionalNetwork"]
 
 Pooling = Literal["average", "max", "none"]
+Rates = Sequence[Tensor] | Mapping[int, Tensor]  # of layers by their places
 
 
 class ConvolutionalNetwork(Network):
@@ -237,12 +238,15 @@ class ConvolutionalNetwork(Network):
     def force(self, s: Tensor) -> Tensor:
         s = self._in_samples(s)
         states = self._states(s)
-        currents = self._currents([self.activation(u) for u in states])
-        free = [
-            self.activation.derivative(states[l]) * current - states[l]
-            for l, current in currents.items()
-        ]
-        return torch.cat([s[..., :0], *free], -1)
+        rates = [self.activation(u) for u in states]
+        return torch.cat([s[..., :0], *(self._force(l, states, rates) for l in self._free)], -1)
+
+    def layer_force(self, name: str, s: Tensor) -> Tensor:
+        self.layer(name)
+        states = self._states(self._in_samples(s))
+        l = list(self.shapes).index(name)
+        near = {i: self.activation(states[i]) for i in (l - 1, l, l + 1) if 0 <= i < len(states)}
+        return self._force(l, states, near)
 
     def hessian_product(self, s: Tensor, v: Tensor) -> Tensor:
         return self.hessian_operator(s)(v)
@@ -251,7 +255,7 @@ class ConvolutionalNetwork(Network):
         s = self._in_samples(s)
         states, rho = self._states(s), self.activation
         rates = [rho(u) for u in states]
-        currents = self._currents(rates)
+        currents = {l: self._current(l, rates) for l in self._free}
         slopes = {l: rho.derivative(states[l]) for l in currents}
         own = {l: 1 - rho.second_derivative(states[l]) * I for l, I in currents.items()}
 
@@ -261,12 +265,9 @@ class ConvolutionalNetwork(Network):
             found = {l: own[l] * parts[l] for l in currents}
             for l in range(len(states) - 1):
                 if l in dots and l + 1 in dots:
-                    back = torch.func.vjp(lambda r, l=l: self._coupled(l, r), rates[l])[1]
-                    up = torch.func.jvp(
-                        lambda r, l=l: self._coupled(l, r), (rates[l],), (dots[l],)
-                    )[1]
+                    up, down = self._sent_change(l, rates[l], dots[l], dots[l + 1])
                     found[l + 1] = found[l + 1] - slopes[l + 1] * up
-                    found[l] = found[l] - slopes[l] * back(dots[l + 1])[0]
+                    found[l] = found[l] - slopes[l] * down
             return torch.cat([s[..., :0], *found.values()], -1)
 
         return multiply
@@ -311,22 +312,20 @@ class ConvolutionalNetwork(Network):
             for name in self.shapes
         ]
 
-    def _currents(self, r: list[Tensor]) -> dict[int, Tensor]:
-        """Return the current of each free layer by its place."""
-        names = list(self.shapes)
-        free = [l for l, name in enumerate(names) if name in self.layers]
-        found = {l: self._bias(l).expand_as(r[l]) for l in free}
-        for l in range(len(names) - 1):
-            if l in found:
-                up, back = torch.func.vjp(lambda q, l=l: self._coupled(l, q), r[l])[:2]
-                found[l] = found[l] + back(r[l + 1])[0]
-            elif l + 1 in found:
-                up = self._sent_up(l, r[l])
-            else:
-                continue
-            if l + 1 in found:
-                found[l + 1] = found[l + 1] + up
-        return found
+    @property
+    def _free(self) -> list[int]:
+        """The places of the layers that are not held."""
+        return [l for l, name in enumerate(self.shapes) if name in self.layers]
+
+    def _force(self, l: int, s: Sequence[Tensor], r: Rates) -> Tensor:
+        return self.activation.derivative(s[l]) * self._current(l, r) - s[l]
+
+    def _current(self, l: int, r: Rates) -> Tensor:
+        """Return the current of the layer in place `l`, given its rates and its neighbours'."""
+        I = self._bias(l).expand_as(r[l])
+        if l + 1 < len(self.shapes):
+            I = I + self._sent_down(l, r[l], r[l + 1])
+        return I + self._sent_up(l - 1, r[l - 1]) if l else I
 
     def _sent_up(self, l: int, r: Tensor) -> Tensor:
         name = list(self.shapes)[l]
@@ -339,19 +338,57 @@ class ConvolutionalNetwork(Network):
         """Return what rates of the layer in place `l` send to the next one."""
         if l >= len(self.kernels):
             return r @ self.weights[l - len(self.kernels)]
-        shape = list(self.shapes.values())[l]
-        maps = self._pooled(F.conv2d(r.reshape(-1, *shape), self.kernels[l], padding=self.padding))
-        return maps.reshape(*r.shape[:-1], math.prod(maps.shape[-3:]))
+        maps = r.reshape(-1, *self._shape(l))
+        if self.pooling == "max":
+            sent = F.conv2d(maps, self.kernels[l], padding=self.padding)
+            sent = F.max_pool2d(sent, self.pool)
+        else:
+            K, stride = self._linear(l)
+            sent = F.conv2d(maps, K, stride=stride, padding=self.padding)
+        return sent.reshape(*r.shape[:-1], math.prod(sent.shape[-3:]))
 
-    def _pooled(self, maps: Tensor) -> Tensor:
+    def _sent_down(self, l: int, r: Tensor, r_above: Tensor) -> Tensor:
+        """Return what the next layer sends back to that in place `l`, with rates `r`."""
+        if l >= len(self.kernels):
+            return r_above @ self.weights[l - len(self.kernels)].mT
+        if self.pooling == "max":
+            return torch.func.vjp(lambda q: self._coupled(l, q), r)[1](r_above)[0]
+        K, stride = self._linear(l)
+        shape, above = self._shape(l), self._shape(l + 1)
+        left = [  # rows and columns beyond the last window
+            n + 2 * self.padding - k - stride * (m - 1)
+            for n, k, m in zip(shape[1:], K.shape[2:], above[1:], strict=True)
+        ]
+        maps = F.conv_transpose2d(
+            r_above.reshape(-1, *above), K, stride=stride, padding=self.padding,
+            output_padding=left,
+        )  # fmt: skip
+        return maps.reshape(*r_above.shape[:-1], math.prod(shape))
+
+    def _sent_change(self, l: int, r: Tensor, d: Tensor, d_above: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what changes of rates send up from the layer in place `l`, and down to it."""
+        if l >= len(self.kernels) or self.pooling != "max":
+            return self._coupled(l, d), self._sent_down(l, r, d_above)
+        up = torch.func.jvp(lambda q: self._coupled(l, q), (r,), (d,))[1]
+        return up, self._sent_down(l, r, d_above)
+
+    def _linear(self, l: int) -> tuple[Tensor, int]:
+        """Return the kernel and the stride of a convolution and the average that is taken of it.
+
+        The mean over places that a window meets one after the other is one meeting of the mean
+        kernel, so that what is averaged need not be computed first.
+        """
+        K, p = self.kernels[l], self.pool
         if self.pooling == "none":
-            return maps
-        pool = F.avg_pool2d if self.pooling == "average" else F.max_pool2d
-        return pool(maps, self.pool)
+            return K, 1
+        return self._constants.of(lambda: F.avg_pool2d(F.pad(K, [p - 1] * 4), p, stride=1), K), p
+
+    def _shape(self, l: int) -> tuple[int, ...]:
+        return list(self.shapes.values())[l]
 
     def _bias(self, l: int) -> Tensor:
         """Return the biases of a layer, one a unit, or one for all."""
-        shape, b = list(self.shapes.values())[l], self.biases[l]
+        shape, b = self._shape(l), self.biases[l]
         if len(shape) == 3 and b.shape == shape[:1]:
             return b.repeat_interleave(shape[1] * shape[2])
         return b.reshape(-1)

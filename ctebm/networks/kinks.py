@@ -92,8 +92,8 @@ class Box(NamedTuple):
         low, high = (b.to(like) if isinstance(b, Tensor) else b for b in self)
         return Box(low, high)
 
-    def of_units(self, units: Tensor) -> Box:
-        """Return the box of some units by their numbers."""
+    def of_units(self, units: Tensor | slice) -> Box:
+        """Return the box of some units by their numbers, or of those in a slice."""
         low, high = (b[units] if isinstance(b, Tensor) and b.ndim else b for b in self)
         return Box(low, high)
 

@@ -54,6 +54,14 @@ def test_everything_follows_from_the_force(motion):
     check_derivatives(motion, states(motion), states(motion, seed=1))
 
 
+def test_the_force_on_a_layer_is_its_part_of_the_force(motion):
+    s = states(motion)
+    for name, where in motion.layers.items():
+        torch.testing.assert_close(motion.layer_force(name, s), motion.force(s)[..., where])
+    with pytest.raises(ValueError, match="layer"):
+        motion.layer_force("none such", s)
+
+
 def test_jacobian_is_the_finite_difference_of_the_force(motion):
     s = states(motion, (2,))
     J = differences(motion.force, s)

@@ -38,6 +38,25 @@ def test_the_energy_is_that_of_the_primitive_function(pooling):
     torch.testing.assert_close(one.energy(s), s.square().sum(-1) / 2 - coupled)
 
 
+@pytest.mark.parametrize("pooling", ["average", "max", "none"])
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("pool", [1, 3])
+def test_what_a_map_sends_and_gets_back_is_by_the_pooled_convolution(pooling, padding, pool):
+    K, r, sent = draw(3, 2, 3, 2), draw(2, 2 * 8 * 9, seed=1), draw(2, 600, seed=2)
+    one = ctebm.ConvolutionalNetwork(
+        [K], [], [None, None], ctebm.Identity(), shape=(2, 8, 9), pooling=pooling, pool=pool,
+        padding=padding,
+    )  # fmt: skip
+    size = one.layers["y"].stop - one.layers["y"].start
+    leaf, y = r.clone().requires_grad_(), sent[:, :size]
+    of = {"average": F.avg_pool2d, "max": F.max_pool2d, "none": lambda maps, _: maps}[pooling]
+    up = of(F.conv2d(leaf.reshape(2, 2, 8, 9), K, padding=padding), pool).flatten(1)
+    (down,) = torch.autograd.grad(up, leaf, y)
+    s = torch.cat([r, y], -1)
+    torch.testing.assert_close(one.layer_force("y", s), up.detach() - y)
+    torch.testing.assert_close(one.layer_force("x", s), down - r)
+
+
 def test_without_a_kernel_it_is_the_layered_network():
     weights = [draw(6, 4) / 3, draw(4, 2, seed=1) / 3]
     biases = [torch.zeros(6), draw(4, seed=2), draw(2, seed=3)]
