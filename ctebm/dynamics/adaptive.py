@@ -54,7 +54,7 @@ def adaptive_run(
     rtol, atol = finite("rtol", rtol, low=0), finite("atol", atol, low=0)
     if rtol == atol == 0:
         raise ValueError("expected rtol or atol > 0, got both 0; no step has no error.")
-    counted = _Counted(dynamics, whole("max_evaluations", max_evaluations, least=1))
+    counted = _Counted(dynamics.snapshot(), whole("max_evaluations", max_evaluations, least=1))
     try:
         states = _integrate(counted, METHODS[method], start, times, rtol, atol, seed)
     except AssertionError as error:  # the step has become 0, or is NaN

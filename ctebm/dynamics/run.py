@@ -17,7 +17,7 @@ from ctebm.dynamics.failures import Failures
 from ctebm.dynamics.flow import flow, integrator, noise_of_a_step
 from ctebm.dynamics.methods import METHODS
 from ctebm.dynamics.recorder import Recorder
-from ctebm.dynamics.sde import Phase
+from ctebm.dynamics.sde import Dynamics, Phase
 from ctebm.dynamics.seeding import Seeding
 from ctebm.dynamics.trajectory import Trajectory
 
@@ -71,9 +71,11 @@ class Run:
     steady: float | None = None
     callback: Callback | None = None
     failures: Failures = field(init=False)
+    _motions: Sequence[Dynamics] = field(init=False)  # of the phases, with parameters as they are
 
     def __post_init__(self) -> None:
         self.failures = Failures(self.state)
+        self._motions = [phase.dynamics.snapshot() for phase in self.phases]
 
     def go(self, progress: bool = False) -> None:
         """Take the steps, and save the last state, wherever the run ends."""
@@ -107,7 +109,7 @@ class Run:
     @contextmanager
     def _flow(self, phase: int, start: Tensor, first: int, last: int) -> Iterator[Flow]:
         """Yield the flow of a phase from a step on, with its noise up to another."""
-        dynamics, method, eps = self.phases[phase].dynamics, METHODS[self.method], self.clock.eps
+        dynamics, method, eps = self._motions[phase], METHODS[self.method], self.clock.eps
         noise = nullcontext()
         if dynamics.noisy:
             intensity = noise_of_a_step(dynamics, eps, start)
@@ -154,7 +156,7 @@ class Run:
 
     def _residual(self, s: Tensor) -> Tensor:
         """Return the largest force of each sample, ``(sample,)``, in the last phase."""
-        return self.phases[-1].dynamics.residual(s).reshape(-1)
+        return self._motions[-1].residual(s).reshape(-1)
 
     def alternating(self) -> Tensor:
         """Return which samples have ended in a jump to and fro between two states, ``(sample,)``.

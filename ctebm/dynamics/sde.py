@@ -161,6 +161,12 @@ class Dynamics:
         quiet.sigma = torch.zeros((), dtype=self.network.dtype, device=self.network.device)
         return quiet
 
+    def snapshot(self) -> Dynamics:
+        """Return the motion with what held layers send as it is now."""
+        other = copy.copy(self)
+        other.network = self.network.snapshot()
+        return other
+
     @property
     def noisy(self) -> bool:
         """Whether any sample has noise."""

@@ -82,6 +82,11 @@ class TangentField(VectorField):
     def batch(self) -> torch.Size:
         return self.state.shape[:-1]
 
+    def snapshot(self) -> Self:
+        other = copy.copy(self)
+        other.network = self.network.snapshot()
+        return other
+
     def samples(self, batch: torch.Size, rows: Tensor) -> Self:
         other = copy.copy(self)
         other.network = self.network.samples(batch, rows)
@@ -146,6 +151,11 @@ class HeldOutput(VectorField):
     def batch(self) -> torch.Size:
         return torch.broadcast_shapes(self.network.batch, self.target.shape[:-1])
 
+    def snapshot(self) -> Self:
+        other = copy.copy(self)
+        other.network = self.network.snapshot()
+        return other
+
     def samples(self, batch: torch.Size, rows: Tensor) -> Self:
         network = self.network.samples(batch, rows)
         return type(self)(network, rows_of(self.target, batch, rows))
@@ -198,6 +208,11 @@ class ComplexNudge(VectorField):
     @property
     def batch(self) -> torch.Size:
         return torch.broadcast_shapes(self.inner.batch, self.target.shape[:-1])
+
+    def snapshot(self) -> Self:
+        other = copy.copy(self)
+        other.inner = self.inner.snapshot()
+        return other
 
     def samples(self, batch: torch.Size, rows: Tensor) -> Self:
         other = copy.copy(self)

@@ -265,6 +265,7 @@ def implicit_gradient(
     >>> ctebm.implicit_gradient(net, [0.0, 0.0], [0.3])
     tensor([-0.1429, -0.3571], dtype=torch.float64)
     """
+    network = network.snapshot()
     s, target = state_and_target(network, state, target)
     target = target_of_cost(network, s, target, cost)
     right = output_error(network, s, target)

@@ -110,7 +110,7 @@ class FixedPoints(SampledRecord):
         flat, batch = self.state.reshape(-1, self.state.shape[-1]), self.state.shape[:-1]
         converged = self.converged.reshape(-1)
         good = torch.nonzero(converged).squeeze(-1)
-        kinds = iter(classify_rows(Rows.of(self.network, batch)[good], flat[good]))
+        kinds = iter(classify_rows(Rows.of(self.network.snapshot(), batch)[good], flat[good]))
         known = [next(kinds) if ok else (-1, "unconverged") for ok in converged.tolist()]
         return [k for k, _ in known], [kind for _, kind in known]
 
@@ -241,12 +241,13 @@ def points_at(
     settings : mapping
         As in :class:`FixedPoints`.
     """
+    now = network.snapshot()
     if known is not None:
         energy, f = known
-    elif isinstance(network, Network):
-        energy, f = network.energy_and_force(s)
+    elif isinstance(now, Network):
+        energy, f = now.energy_and_force(s)
     else:
-        energy, f = known_energy(network, s), network.force(s)
+        energy, f = known_energy(now, s), now.force(s)
     res = residual(network, s, f)
     status = (~(res <= tol)).to(torch.int8)
     return FixedPoints(

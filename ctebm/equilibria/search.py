@@ -110,11 +110,11 @@ def find_fixed_points(
     """
     network = single(network)
     tol = check_tolerance(tol, network.dtype)
-    points = search(network, n_starts, seed, tol, bounds).points()
+    points = search(network.snapshot(), n_starts, seed, tol, bounds).points()
     known = bounds_are_known(network)
     found_in = "given" if bounds is not None else "known" if known else "guessed"
     settings = {"n_starts": n_starts, "seed": str(seed), "bounds": found_in}
-    return replace(points, settings=settings)
+    return replace(points, network=network, settings=settings)
 
 
 def search(

@@ -103,7 +103,7 @@ def settle(
     one_of("path", path, get_args(Path))
     max_iterations = whole("max_iterations", max_iterations, least=1)
     batch = s.shape[:-1]
-    rows = Rows.of(network, batch)
+    rows = Rows.of(network.snapshot(), batch)
     ends = settle_rows(rows, s.reshape(-1, s.shape[-1]), tol, max_iterations, path)
     state, steps = ends.state.reshape(s.shape), ends.steps.reshape(batch)
     known = ends.known and (ends.known[0].reshape(batch), ends.known[1].reshape(s.shape))
@@ -276,4 +276,5 @@ def _places(rows: Tensor) -> Tensor:
 
 def settle_from(network: VectorField, starts: Tensor, tol: float) -> Tensor:
     """Return the ends of settling from many starts ``(start, unit)`` in one sample."""
-    return settle_rows(Rows.repeated(network, len(starts)), starts, tol, SEARCH_ITERATIONS).state
+    rows = Rows.repeated(network.snapshot(), len(starts))
+    return settle_rows(rows, starts, tol, SEARCH_ITERATIONS).state

@@ -29,7 +29,9 @@ from . import parameters as parameters
 from . import predictive as predictive
 from . import rates as rates
 from . import record as record
+from . import remainder as remainder
 from . import saved as saved
 from . import sigmoids as sigmoids
 from . import sparse as sparse
 from . import stacks as stacks
+from . import versions as versions

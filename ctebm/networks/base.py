@@ -215,6 +215,14 @@ class VectorField(ABC):
         """
         return ClampedField(self, self._layer_states(states))
 
+    def snapshot(self) -> Self:
+        """Return the motion with what held layers send as it is now.
+
+        It is not computed again if parameters change, nor looked after, as a long computation wants
+        it; the motion itself where nothing is kept.
+        """
+        return self
+
     def first_guess(self) -> Tensor:
         """Return a state from which to settle, if no other is given: 0, ``(*batch, unit)``.
 
@@ -553,6 +561,10 @@ class ClampedField(VectorField, Generic[N]):
     def samples(self, batch: torch.Size, rows: Tensor) -> Self:
         states = {k: rows_of(x, batch, rows) for k, x in self.states.items()}
         return type(self)(self.whole.samples(batch, rows), states)
+
+    def snapshot(self) -> Self:
+        whole = self.whole.snapshot()
+        return self if whole is self.whole else type(self)(whole, self.states)
 
     def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> Self:
         return type(self)(self.whole, self.states | self._layer_states(states))

@@ -1,21 +1,21 @@
 """Results of operations on tensors that stay the same, looked up by what was done to which.
 
-Tensors are told apart by identity and version, so that what has been changed is computed again.
-What changes past the version, as by ``W.data += 1`` or an array that shares its memory, is found by
-a product of each row with fixed random numbers.
+Tensors are told apart by identity, version and numbers (:mod:`~ctebm.networks.versions`), so that
+what has been changed is computed again.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Constants", "is_plain", "key_of", "tensors_in"]
+from ctebm.networks.versions import is_plain, told_apart
+
+__all__ = ["Constants", "key_of", "tensors_in"]
 
 # Results kept, the oldest forgotten: more than the operations of most energies on held layers.
 _MOST_KEPT = 64
@@ -71,7 +71,7 @@ class Constants:
         if result is None or result.value._version != result.version:
             return None
         for t, known in result.given:
-            if id(t) not in checked and not torch.equal(_told_apart(t), known):
+            if id(t) not in checked and not torch.equal(told_apart(t), known):
                 return None
             checked.add(id(t))
         return result.value
@@ -127,7 +127,7 @@ class Constants:
         given : sequence of Tensor
             Those that are no results themselves.
         """
-        known = [(t, _told_apart(t)) for t in given]
+        known = [(t, told_apart(t)) for t in given]
         self.results[key] = _Result(value, value._version, sources, known)
         while len(self.results) > _MOST_KEPT:
             self.results.popitem(last=False)
@@ -135,20 +135,6 @@ class Constants:
 
 def _expanded(x: Tensor, batch: torch.Size) -> Any:
     return "expanded", id(x), x._version, batch
-
-
-def _told_apart(t: Tensor) -> Tensor:
-    """Return numbers that change whenever those of a tensor do."""
-    t = t.detach()
-    t = t if t.is_floating_point() or t.is_complex() else t.to(torch.float64)
-    rows = t.reshape(-1, t.shape[-1]) if t.ndim and t.numel() else t.reshape(1, -1)
-    return rows @ _weights(rows.shape[-1], rows.dtype, rows.device)
-
-
-@cache
-def _weights(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    draw = torch.Generator().manual_seed(0)
-    return torch.rand(n, generator=draw, dtype=torch.float64).to(device, dtype)
 
 
 def tensors_in(x: Any) -> list[Tensor]:
@@ -179,14 +165,3 @@ def key_of(x: Any, sources: list[Tensor]) -> Any:
     if isinstance(x, bool | int | float | str | torch.dtype | torch.device) or callable(x):
         return type(x).__name__, x
     return None
-
-
-def is_plain(t: Tensor) -> bool:
-    """Return whether a tensor has numbers and a version, and is not one within a transformation."""
-    if t.is_inference():
-        return False
-    try:
-        t.data_ptr()
-    except RuntimeError:
-        return False
-    return True

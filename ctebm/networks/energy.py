@@ -18,9 +18,10 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.networks.base import ClampedField, VectorField
-from ctebm.networks.constants import Constants, is_plain
+from ctebm.networks.constants import Constants
 from ctebm.networks.held import evaluated
 from ctebm.networks.matrices import columns
+from ctebm.networks.versions import is_plain
 
 __all__ = ["ClampedNetwork", "Network"]
 

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ctebm.networks.constants import Constants, is_plain, key_of, tensors_in
+from ctebm.networks.constants import Constants, key_of, tensors_in
+from ctebm.networks.versions import is_plain
 
 __all__ = ["evaluated"]
 

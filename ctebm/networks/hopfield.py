@@ -116,6 +116,10 @@ class HopfieldNetwork(LyapunovField):
         held = {name: rows_of(x, batch, rows) for name, x in self.held.items()}
         return self._with(self.pairwise.samples(batch, rows), held)
 
+    def snapshot(self) -> Self:
+        now = self.pairwise.snapshot()
+        return self if now is self.pairwise else self._with(now, self.held)
+
     def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> Self:
         held = self._layer_states(states)
         return self._with(self.pairwise.clamp(held), self.held | held)

@@ -7,20 +7,21 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.networks.activation import Activation
-from ctebm.networks.arrays import real_tensor
+from ctebm.networks.arrays import mapped, real_tensor
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
 from ctebm.networks.kinks import Box
 from ctebm.networks.layer_rates import rate_of_layer
 from ctebm.networks.layout import drop_units, rows_of
 from ctebm.networks.memory import check_matrices
+from ctebm.networks.remainder import Remainder
 
 __all__ = ["PairwiseField", "PairwiseNetwork", "affine"]
 
@@ -58,6 +59,23 @@ class PairwiseField(VectorField):
     dtype: torch.dtype
     device: torch.device
     _origin: tuple[PairwiseField, dict[str, Tensor]] | None = None
+    _remainder: Remainder | None = None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:  # of what follows the whole, which is not here
+            remainder = self._remainder
+            if remainder is None or name not in remainder.names:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            return getattr(remainder.now(), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        remainder = self._remainder
+        if remainder is not None and name in remainder.names:  # it no longer follows the whole
+            now = vars(remainder.now())
+            vars(self).update({own: now[own] for own in remainder.names})
+            self._remainder = None
+        super().__setattr__(name, value)
 
     def _set(self, activation: Activation, bias: Tensor, layers: Mapping[str, slice]) -> None:
         self._origin = None  # of the parameters before
@@ -165,6 +183,8 @@ class PairwiseField(VectorField):
     def samples(self, batch: torch.Size, rows: Tensor) -> Self:
         if not self.batch:
             return self
+        if self._remainder is not None:
+            return self.snapshot().samples(batch, rows)._following()
         network = copy.copy(self)
         network._set(self.activation, rows_of(self.bias, batch, rows), self.layers)
         if self._origin is not None:
@@ -178,12 +198,43 @@ class PairwiseField(VectorField):
         return (self, {}) if self._origin is None else self._origin
 
     def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> Self:
-        network, states = self, self._layer_states(states)
-        for name, x in states.items():
-            network = network._clamp(name, x)
+        found = self._layer_states(states)
+        if not found:
+            return self
         whole, held = self._origin or (self, {})
-        network._origin = (whole, held | states) if states else self._origin
+        network = self.snapshot().restricted(found)
+        network._origin = whole, held | found
+        return network._following()
+
+    def restricted(self, held: Mapping[str, Tensor]) -> Self:
+        """Return the network without held layers, as their states and its parameters are now."""
+        network = self
+        for name, x in held.items():
+            network = network._clamp(name, x)
+        network._origin = self, dict(held)
         return network
+
+    def snapshot(self) -> Self:
+        if self._remainder is None:
+            return self
+        return self._remainder.now()  # pyright: ignore[reportReturnType]
+
+    def _following(self) -> Self:
+        """Return a network of free layers that follows the parameters of its whole."""
+        assert self._origin is not None
+        remainder = Remainder.of(*self._origin, self)
+        network = copy.copy(self)
+        for name in remainder.names:
+            del vars(network)[name]
+        network._remainder = remainder
+        return network
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        if self._remainder is None or self._origin is None:
+            return super()._map(change)
+        whole, held = self._origin
+        network = whole._map(change).restricted(mapped(held, change))
+        return network._following()  # pyright: ignore[reportReturnType]
 
     def _clamp(self, name: str, x: Tensor) -> Self:
         """Return the network with one layer held."""
@@ -220,7 +271,7 @@ class PairwiseField(VectorField):
             r[..., self.layers[name]] = self.rate_of(name).check_rates(
                 self._of_layer(name, v, "rate")
             )
-        network = self._map(lambda parameter: parameter)
+        network = self.snapshot()._map(lambda parameter: parameter)
         network._set(self.activation, -self.coupling(r), self.layers)
         return network
 
@@ -288,7 +339,7 @@ class PairwiseNetwork(PairwiseField, Network):  # pyright: ignore[reportIncompat
 
     def samples(self, batch: torch.Size, rows: Tensor) -> Self:
         network = super().samples(batch, rows)
-        if self.batch and self.constant.ndim:
+        if self._remainder is None and self.batch and self.constant.ndim:
             constant = rows_of(self.constant.unsqueeze(-1), batch, rows)
             network.constant = constant.squeeze(-1)
         return network

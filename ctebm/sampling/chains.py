@@ -128,7 +128,7 @@ def sample(
             check_draws((burn_in + n_steps) // every)
             draws = [n for n in range(every, burn_in + n_steps + 1, every) if n > burn_in]
             last, acceptance = adjusted_chains(
-                dynamics, s, as_factor, draws, burn_in, source, moments
+                dynamics.snapshot(), s, as_factor, draws, burn_in, source, moments
             )
             failed = torch.full(s.shape[:-1], -1, device=s.device)
         else:

@@ -98,7 +98,7 @@ def continue_branch(
         raise ValueError(f"expected a parameter range of two finite ends, got {parameter_range}.")
     first, last = ends.tolist()
     step, max_points = _checked(step, max_points)
-    network = single(family(first))
+    network = single(family(first)).snapshot()
     tol = check_tolerance(tol, network.dtype)
     curve = Curve(family, abs(last - first), tol)
     if network.dtype != torch.float64:

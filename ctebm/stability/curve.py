@@ -105,7 +105,7 @@ class Curve:
     @cached_property
     def network(self) -> Callable[[float], VectorField]:
         """The network at a parameter; the last ones are kept, since a point is asked many times."""
-        return lru_cache(maxsize=8)(lambda p: single(self.family(p)))
+        return lru_cache(maxsize=8)(lambda p: single(self.family(p)).snapshot())
 
     def force(self, point: Point) -> Tensor:
         """Return the force, ``(unit,)``; beyond a kink that of the piece between the kinks."""

@@ -76,10 +76,11 @@ def linearize(
     s = s.expand(*batch, -1)
     if s.numel() == 0:
         raise ValueError(f"expected one state or more, got {tuple(s.shape)}.")
-    f = network.force(s)
+    now = network.snapshot()
+    f = now.force(s)
     pinned = pinned_units(network, s, f)
-    whole = _whole(network, int((~pinned).sum(-1).max()), batch.numel(), dense)
-    spectra, kinds = _spectra(network, s, ~pinned, whole, tol)
+    whole = _whole(now, int((~pinned).sum(-1).max()), batch.numel(), dense)
+    spectra, kinds = _spectra(now, s, ~pinned, whole, tol)
     values, vectors, errors = stacked(spectra, s.reshape(-1, s.shape[-1]))
     index = torch.tensor([k for k, _ in kinds])
     found = Linearization(

@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 
-from ctebm.networks.constants import Constants, is_plain, key_of, tensors_in
+from ctebm.networks.constants import Constants, key_of, tensors_in
+from ctebm.networks.versions import is_plain
 
 
 def test_keys_tell_tensors_and_values_apart():
