@@ -25,7 +25,7 @@ from ctebm.equilibria.kkt import check_tolerance, project
 from ctebm.equilibria.newton import NEWTON_UNITS, newton_from
 from ctebm.equilibria.record import FixedPoints
 from ctebm.equilibria.settling import settle_from
-from ctebm.equilibria.starts import check_motion
+from ctebm.equilibria.starts import check_motion, check_precision
 from ctebm.networks.base import VectorField, count_units, single
 from ctebm.networks.energy import Network
 from ctebm.networks.memory import check_memory
@@ -138,6 +138,7 @@ def search(
         starts = _starts(network, n_starts << attempt, low, high, draw)
         if attempt == 0:
             check_motion(network, starts)
+            check_precision(network, starts)
         if attempt == 0:
             starts = _probed(catalogue, starts)
         catalogue.count(settle_from(network, starts, tol))

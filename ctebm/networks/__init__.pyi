@@ -10,6 +10,7 @@ from . import constants as constants
 from . import convolutional as convolutional
 from . import couplings as couplings
 from . import dense as dense
+from . import differentiable as differentiable
 from . import drives as drives
 from . import energy as energy
 from . import error_coordinates as error_coordinates

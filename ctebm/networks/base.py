@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.networks.arrays import check_float, mapped, real_tensor, refuse_integers
+from ctebm.networks.differentiable import differentiated
 from ctebm.networks.drives import Drives, driven_layers, named_tensors, with_leaves
 from ctebm.networks.kinks import Box
 from ctebm.networks.layout import broadcast, consecutive, covering, rows_of, size_of
@@ -155,12 +156,14 @@ class VectorField(ABC):
     def jacobian_product(self, s: Tensor, v: Tensor) -> Tensor:
         r"""Return :math:`J(s)\,v` with :math:`J = \partial f/\partial s`, without the matrix."""
         s, v = self._with_vector(s, v)
-        return torch.func.jvp(self.force, (s.contiguous(),), (v,))[1]
+        with differentiated("a force"):
+            return torch.func.jvp(self.force, (s.contiguous(),), (v,))[1]
 
     def adjoint_product(self, s: Tensor, v: Tensor) -> Tensor:
         """Return :math:`J(s)'v`, without the matrix."""
         s, v = self._with_vector(s, v)
-        return torch.func.vjp(self.force, s)[1](v)[0]
+        with differentiated("a force"):
+            return torch.func.vjp(self.force, s)[1](v)[0]
 
     def jacobian(self, s: Tensor) -> Tensor:
         r"""Return :math:`J = \partial f/\partial s` of the force, ``(*batch, unit, unit)``."""
@@ -169,7 +172,8 @@ class VectorField(ABC):
         if known != (VectorField.jacobian_product, VectorField.adjoint_product):
             return columns(lambda v: self.jacobian_product(s, v), s)
         # one recorded force serves every product, backwards: rows of J
-        backwards = torch.func.vjp(self.force, s)[1]
+        with differentiated("a force"):
+            backwards = torch.func.vjp(self.force, s)[1]
         return columns(lambda v: backwards(v)[0], s).mT
 
     @property

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ctebm.networks.base import ClampedField, VectorField
 from ctebm.networks.constants import Constants
+from ctebm.networks.differentiable import differentiated, in_words
 from ctebm.networks.held import evaluated
 from ctebm.networks.matrices import columns
 from ctebm.networks.versions import is_plain
@@ -95,7 +96,7 @@ class Network(VectorField):
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            raise ValueError(
+            raise in_words(error, "an energy") or ValueError(
                 "expected an energy that torch can differentiate, got "
                 f"{str(error).splitlines()[0]!r}; compute it with torch operations on the state "
                 "alone."
@@ -112,7 +113,8 @@ class Network(VectorField):
         if type(self).hessian_product is not Network.hessian_product:
             return lambda v: self.hessian_product(s, v)
         # H is symmetric, so that one recorded force serves every product, backwards.
-        backwards = torch.func.vjp(self.force, s)[1]
+        with differentiated("a force"):
+            backwards = torch.func.vjp(self.force, s)[1]
         return lambda v: -backwards(v.expand_as(s))[0]
 
     def hessian(self, s: Tensor) -> Tensor:

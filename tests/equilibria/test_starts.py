@@ -6,8 +6,8 @@ import pytest
 import torch
 from analytic import HARD, TANH, pair
 
-from ctebm import LayeredNetwork, Network, settle
-from ctebm.equilibria.starts import start_state
+from ctebm import LayeredNetwork, Network, find_fixed_points, settle
+from ctebm.equilibria.starts import check_precision, start_state
 
 
 def test_starts_are_in_the_box_and_the_callers_stay():
@@ -70,3 +70,30 @@ def test_an_energy_of_states_of_any_length_takes_a_start():
     assert settle(AnyLength(), [0.3, 0.2, 0.1]).state.tolist() == pytest.approx(
         [0, 0, 0], abs=1e-10
     )
+
+
+class Mixed(Network):
+    """An energy of which a part is computed in another dtype."""
+
+    def __init__(self, dtype):
+        super().__init__(3)
+        self.part = dtype
+
+    def energy(self, s):
+        r = torch.tanh(s.to(self.part)).to(s.dtype)
+        return s.square().sum(-1) / 2 - r.sum(-1).square() / 2
+
+
+def test_a_search_refuses_a_force_that_is_known_in_single_precision_alone():
+    with pytest.raises(ValueError, match=r"computed in float64 throughout, got .* about .e-08"):
+        find_fixed_points(Mixed(torch.float32), bounds=(-3.0, 3.0))
+    starts = torch.rand(20, 3, dtype=torch.float64) * 6 - 3
+    check_precision(Mixed(torch.float64), starts)
+    check_precision(Mixed(torch.float32).to(torch.float32), starts.float())
+    check_precision(Kinked(3), starts)  # kinks are no rounding
+    check_precision(Mixed(torch.float64), starts[:0])
+
+
+class Kinked(Network):
+    def energy(self, s):
+        return (s.clamp(min=0).square() + s.abs()).sum(-1)
