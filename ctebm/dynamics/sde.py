@@ -114,7 +114,13 @@ class Dynamics:
             raise ValueError(f"expected layer {min(both)!r} to be driven or nudged, got both.")
 
     def f(self, t: Tensor | float, s: Tensor) -> Tensor:
-        """Return the drift, ``(*batch, unit)``, which is the same at all times `t`."""
+        """Return the drift, ``(*batch, unit)``, which is the same at all times `t`.
+
+        Raises
+        ------
+        ValueError
+            For a force that calls ``torch.autograd`` itself, which finds no gradients here.
+        """
         try:
             return self._with_targets(s, self.network.force(s))
         except RuntimeError as error:
