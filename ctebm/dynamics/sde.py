@@ -22,7 +22,7 @@ from torch import Tensor
 from ctebm.dynamics.slopes import CostFunction, checked_cost, slope_of_cost
 from ctebm.networks.arrays import is_row_of_integers, real_tensor, refuse_labels
 from ctebm.networks.base import VectorField, free_network
-from ctebm.networks.differentiable import in_words
+from ctebm.networks.differentiable import Differentiated
 from ctebm.networks.kinks import Box
 from ctebm.networks.layout import broadcast, rows_of, size_of
 from ctebm.networks.numbers import one_of, whole
@@ -30,6 +30,8 @@ from ctebm.networks.numbers import one_of, whole
 __all__ = ["Dynamics", "Phase", "as_dynamics"]
 
 Targets = Mapping[str, "ArrayLike | Tensor"]
+
+_IN_WORDS = Differentiated("a force")
 
 
 class Dynamics:
@@ -114,17 +116,9 @@ class Dynamics:
             raise ValueError(f"expected layer {min(both)!r} to be driven or nudged, got both.")
 
     def f(self, t: Tensor | float, s: Tensor) -> Tensor:
-        """Return the drift, ``(*batch, unit)``, which is the same at all times `t`.
-
-        Raises
-        ------
-        ValueError
-            For a force that calls ``torch.autograd`` itself, which finds no gradients here.
-        """
-        try:
+        """Return the drift, ``(*batch, unit)``, which is the same at all times `t`."""
+        with _IN_WORDS:
             return self._with_targets(s, self.network.force(s))
-        except RuntimeError as error:
-            raise in_words(error, "a force") or error from error.__cause__
 
     def synaptic(self, s: Tensor, eta: Tensor) -> Tensor:
         r"""Return :math:`R(s + \eta) - s`, the drift of the paper's map (eqs. 1-2)."""

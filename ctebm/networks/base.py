@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.networks.arrays import check_float, mapped, real_tensor, refuse_integers
-from ctebm.networks.differentiable import differentiated
+from ctebm.networks.differentiable import Differentiated
 from ctebm.networks.drives import Drives, driven_layers, named_tensors, with_leaves
 from ctebm.networks.kinks import Box
 from ctebm.networks.layout import broadcast, consecutive, covering, rows_of, size_of
@@ -156,13 +156,13 @@ class VectorField(ABC):
     def jacobian_product(self, s: Tensor, v: Tensor) -> Tensor:
         r"""Return :math:`J(s)\,v` with :math:`J = \partial f/\partial s`, without the matrix."""
         s, v = self._with_vector(s, v)
-        with differentiated("a force"):
+        with Differentiated("a force"):
             return torch.func.jvp(self.force, (s.contiguous(),), (v,))[1]
 
     def adjoint_product(self, s: Tensor, v: Tensor) -> Tensor:
         """Return :math:`J(s)'v`, without the matrix."""
         s, v = self._with_vector(s, v)
-        with differentiated("a force"):
+        with Differentiated("a force"):
             return torch.func.vjp(self.force, s)[1](v)[0]
 
     def jacobian(self, s: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ class VectorField(ABC):
         if known != (VectorField.jacobian_product, VectorField.adjoint_product):
             return columns(lambda v: self.jacobian_product(s, v), s)
         # one recorded force serves every product, backwards: rows of J
-        with differentiated("a force"):
+        with Differentiated("a force"):
             backwards = torch.func.vjp(self.force, s)[1]
         return columns(lambda v: backwards(v)[0], s).mT
 

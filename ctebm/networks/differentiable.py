@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-__all__ = ["differentiated", "in_words"]
+__all__ = ["Differentiated", "in_words"]
 
 # What torch says, and what it means here.
 _MEANT = (
@@ -25,34 +22,31 @@ _MEANT = (
 )
 
 
-@contextmanager
-def differentiated(what: str) -> Iterator[None]:
-    """Say in words what torch can't differentiate.
+class Differentiated:
+    """Says in words what torch can't differentiate within it, a ValueError with the remedy.
 
     Parameters
     ----------
     what : str
         Such as "a force".
 
-    Raises
-    ------
-    ValueError
-        With the remedy.
-
     Examples
     --------
-    >>> from ctebm.networks.differentiable import differentiated
-    >>> with differentiated("a force"):
+    >>> from ctebm.networks.differentiable import Differentiated
+    >>> with Differentiated("a force"):
     ...     3.0
     3.0
     """
-    try:
-        yield
-    except RuntimeError as error:
-        said = in_words(error, what)
-        if said is None:
-            raise
-        raise said from error
+
+    def __init__(self, what: str) -> None:
+        self.what: str = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, RuntimeError) and (said := in_words(error, self.what)) is not None:
+            raise said from error
 
 
 def in_words(error: RuntimeError, what: str) -> ValueError | None:

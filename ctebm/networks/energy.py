@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ctebm.networks.base import ClampedField, VectorField
 from ctebm.networks.constants import Constants
-from ctebm.networks.differentiable import differentiated, in_words
+from ctebm.networks.differentiable import Differentiated, in_words
 from ctebm.networks.held import evaluated
 from ctebm.networks.matrices import columns
 from ctebm.networks.versions import is_plain
@@ -113,7 +113,7 @@ class Network(VectorField):
         if type(self).hessian_product is not Network.hessian_product:
             return lambda v: self.hessian_product(s, v)
         # H is symmetric, so that one recorded force serves every product, backwards.
-        with differentiated("a force"):
+        with Differentiated("a force"):
             backwards = torch.func.vjp(self.force, s)[1]
         return lambda v: -backwards(v.expand_as(s))[0]
 

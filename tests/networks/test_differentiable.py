@@ -7,7 +7,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 import ctebm
-from ctebm.networks.differentiable import differentiated
+from ctebm.networks.differentiable import Differentiated
 
 F64 = torch.float64
 
@@ -63,5 +63,5 @@ def test_other_errors_stay_what_they_are():
 
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         ctebm.simulate(Misfit(2), torch.ones(2, 2), n_steps=1, eps=0.1)
-    with pytest.raises(RuntimeError, match=r"^mine$"), differentiated("a force"):
+    with pytest.raises(RuntimeError, match=r"^mine$"), Differentiated("a force"):
         raise RuntimeError("mine")
