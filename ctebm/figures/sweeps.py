@@ -24,7 +24,8 @@ def sweep_figure(dataset: xr.Dataset) -> Figure:
     """Draw every number of a sweep against the longest axis of numbers, a colour for each other.
 
     Points are means over the axis ``seed``, bars their intervals of 95 %; a line is the bound of a
-    claim. Points that failed are left out, and the figure says how many.
+    claim. Points that failed are left out, and the figure says how many; what has no number
+    anywhere has no panel, and the figure names it.
 
     Parameters
     ----------
@@ -57,9 +58,11 @@ def sweep_figure(dataset: xr.Dataset) -> Figure:
     fixed = {axis: dataset[axis].values[0] for axis in others[1:]}
     colour = others[0] if others else None
     shown = dataset.sel(fixed)
-    measured = _measured(shown)
+    found = _measured(shown)
+    measured = [one for one in found if bool(one[1].notnull().any())]
     if not measured:
         raise ValueError("a figure needs numbers without further dimensions; there are none.")
+    empty = [name for name, values, *_ in found if not bool(values.notnull().any())]
     panels = [
         Panel(name, x, name if short else "value", _series(values, bound, x, colour),
               _scales(values, bound, shown[x].values), alone=True)
@@ -69,7 +72,8 @@ def sweep_figure(dataset: xr.Dataset) -> Figure:
     n_seeds = dataset.sizes.get(_SEED, 1)
     see = f"Means of {n_seeds} seeds with intervals of 95 %. " if n_seeds > 1 else ""
     see += "".join(f"{axis} = {value}. " for axis, value in fixed.items())
-    see += f"{missing} of {dataset.status.size} points are missing." if missing else ""
+    see += f"{missing} of {dataset.status.size} points are missing. " if missing else ""
+    see += f"Without a number at any point: {'; '.join(empty)}." if empty else ""
     return panel_figure(panels, question=str(dataset.attrs.get("title", "")), see=see.strip())
 
 

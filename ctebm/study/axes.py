@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import math
+import re
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["grid_axes", "seed_axis", "setting_at", "table_rows"]
 
+_MOST = 10**7  # values of an axis: more are a mistake
+_FIXED = ("threads", "checkpoint")  # what no two points may differ in
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -57,7 +61,10 @@ def grid_axes(settings_type: type[Settings], words: Sequence[str]) -> dict[str, 
             raise ValueError(f"--grid takes NAME=VALUES, such as gain=0.25:3:12, got {word!r}.")
         if name in axes:
             raise ValueError(f"--grid names {name} twice; give all its values at once.")
-        axes[name] = _axis(name, hint, values)
+        try:
+            axes[name] = _axis(name, hint, values)
+        except ValueError as error:
+            raise ValueError(f"--grid {error}") from error
     return axes
 
 
@@ -78,19 +85,28 @@ def table_rows(settings_type: type[Settings], path: Path) -> list[dict[str, Scal
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [line for line in csv.reader(file, skipinitialspace=True) if line]
+            reader = csv.reader(file, skipinitialspace=True, strict=True)
+            lines = [(reader.line_num, line) for line in reader if line]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is not a table in CSV: {error}.") from error
     if len(lines) < 2:
         raise ValueError(f"{path} needs a line of names and a line for each point.")
-    names = [name.strip().replace("-", "_") for name in lines[0]]
+    names = [name.strip().replace("-", "_") for name in lines[0][1]]
     if len(set(names)) < len(names):
         raise ValueError(f"{path} names a column twice; leave one out.")
-    hints = [_hint(settings_type, name) for name in names]
+    if len(names) == 1 and (found := re.search("[;\t]", names[0])):
+        raise ValueError(f"{path} has {found[0]!r} between columns; put commas there.")
+    try:
+        hints = [_hint(settings_type, name) for name in names]
+    except ValueError as error:
+        raise ValueError(f"{path}, line {lines[0][0]}: {error}") from error
     rows = []
-    for i, line in enumerate(lines[1:], 2):
+    for i, line in lines[1:]:
         if len(line) != len(names):
-            raise ValueError(f"{path}, line {i}: {len(line)} values for {len(names)} names.")
+            raise ValueError(
+                f"{path}, line {i}: expected a value for each of {len(names)} names, got "
+                f"{len(line)}."
+            )
         try:
             cells = zip(names, hints, line, strict=True)
             rows.append([_read(name, hint, cell) for name, hint, cell in cells])
@@ -121,8 +137,8 @@ def seed_axis(seed: int, replicates: int) -> dict[str, list[Scalar]]:
     >>> seed_axis(5, 3)
     {'seed': [5, 6, 7]}
     """
-    if replicates < 1:
-        raise ValueError(f"--replicates must be at least 1, got {replicates}.")
+    if not 1 <= replicates <= _MOST:
+        raise ValueError(f"--replicates must be from 1 to {_MOST}, got {replicates}.")
     return {"seed": list(range(seed, seed + replicates))}
 
 
@@ -155,7 +171,8 @@ def setting_at(hint: Any, value: Scalar) -> Any:
 def _hint(settings_type: type[Settings], name: str) -> Any:
     hints = typing.get_type_hints(settings_type)
     names = [f.name for f in dataclasses.fields(settings_type) if f.name not in HOUSEKEEPING]
-    if name not in names or name == "threads":
+    names = [name for name in names if name not in _FIXED]
+    if name not in names:
         raise ValueError(f"{name!r} is no setting that can be swept; {suggest(name, names)}.")
     return hints[name]
 
@@ -164,14 +181,15 @@ def _axis(name: str, hint: Any, text: str) -> list[Scalar]:
     inner = _inner(hint)
     ends = text.split(":")
     if inner in (int, float) and len(ends) == 3:
-        low, high = (_read(name, float, end) for end in ends[:2])
+        low, high = (float(_read(name, float, end)) for end in ends[:2])
         n = int(_read(name, int, ends[2]))
-        if n < 1:
-            raise ValueError(f"--grid {name}={text} needs 1 or more values.")
-        low, high = float(low), float(high)
+        if n < 2 and low != high:
+            raise ValueError(f"{name}={text} needs 2 or more values from end to end.")
+        if n > _MOST:
+            raise ValueError(f"{name}={text} has more than {_MOST} values; ask for less.")
         values = [low + (high - low) * i / max(n - 1, 1) for i in range(n)]
         if inner is int and not all(v.is_integer() for v in values):
-            raise ValueError(f"--grid {name}={text} gives values that are not whole.")
+            raise ValueError(f"{name}={text} gives values that are not whole.")
         return [int(v) for v in values] if inner is int else [*values]
     words = text.split(";" if ";" in text else ",")
     return _alike([_read(name, hint, word) for word in words])
@@ -197,16 +215,19 @@ def _read(name: str, hint: Any, word: str) -> Scalar:
     inner = _inner(hint)
     if inner is bool:
         if word.lower() not in _TRUTH:
-            raise ValueError(f"--grid {name}: expected true or false, got {word!r}.")
+            raise ValueError(f"{name}: expected true or false, got {word!r}.")
         return _TRUTH[word.lower()]
     reader = argument_of(inner)["type"]
     try:
         values = [reader(one) for one in (word.split() or [word])]
     except argparse.ArgumentTypeError as error:
-        raise ValueError(f"--grid {name}: {error}.") from None
+        raise ValueError(f"{name}: {error}.") from None
+    for value in values:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name}: expected a finite number, got {word!r}.")
     listed = typing.get_origin(hint) is tuple
     if len(values) > 1 and not listed and inner is not str:
-        raise ValueError(f"--grid {name}: expected one value between commas, got {word!r}.")
+        raise ValueError(f"{name}: expected one value, got {word!r}.")
     if len(values) == 1 and not isinstance(values[0], Path):
         return values[0]
     return word

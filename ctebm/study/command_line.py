@@ -27,7 +27,7 @@ from ctebm.study.settings import Settings, check_values
 if TYPE_CHECKING:
     from cattrs import Converter
 
-__all__ = ["as_toml", "help_texts", "read_settings"]
+__all__ = ["as_toml", "check_settings", "help_texts", "read_settings"]
 
 S = TypeVar("S", bound="Settings")
 
@@ -70,7 +70,7 @@ def read_settings(settings_type: type[S], words: list[str]) -> S:
         values |= _read_toml(given["config"], settings_type)
     values |= {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
     settings = settings_type(**values)
-    _check(settings)
+    check_settings(settings)
     return settings
 
 
@@ -221,8 +221,14 @@ def as_toml(settings: Settings) -> str:
     return "".join(f"{name} = {toml(value)}\n" for name, value in values if value is not None)
 
 
-def _check(settings: Settings) -> None:
-    """Refuse settings that no study can use."""
+def check_settings(settings: Settings) -> None:
+    """Refuse settings that no study can use.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of a study.
+    """
     check_values(settings)
     if settings.seed < 0:
         raise ValueError(f"--seed must not be negative, got {settings.seed}.")

@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 from ctebm.study.command_line import as_toml, read_settings
 from ctebm.study.outputs import FIGURES, claimed, save_dataset, save_figure, study_name
 from ctebm.study.progress import Progress
-from ctebm.study.settings import Settings
+from ctebm.study.settings import Settings, check_device
 from ctebm.study.sweep_command import sweep_command
 from ctebm.study.verdict import Verdict, verdict_table
 
@@ -197,13 +197,7 @@ def _sweep_figure(dataset: xr.Dataset) -> Figure:
 def _set_up_torch(settings: Settings) -> None:
     import torch
 
-    if settings.device != "cpu":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if int(settings.device.partition(":")[2] or 0) >= count:
-            raise ValueError(
-                f"--device {settings.device} is not available: torch sees {count} CUDA devices; "
-                "use --device cpu."
-            )
+    check_device(settings.device)
     torch.set_num_threads(settings.threads)
 
 

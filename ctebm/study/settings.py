@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 __all__ = [
     "Settings",
+    "check_device",
     "check_eps",
     "check_layers",
     "check_positive",
@@ -228,6 +229,26 @@ def check_values(settings: Settings) -> None:
         compared = typing.get_args(hints[field.name])[1:] == (...,)  # tuple[float, ...]
         if compared and field.name not in PER_LAYER and len(set(several)) < len(several):
             raise ValueError(f"{flag} needs different values, got {_shown(value)}.")
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that this machine has not.
+
+    Parameters
+    ----------
+    device : str
+        ``cpu``, ``cuda`` or ``cuda:N``.
+    """
+    if device == "cpu":
+        return
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(device.partition(":")[2] or 0) >= count:
+        raise ValueError(
+            f"--device {device} is not available: torch sees {count} CUDA devices; use "
+            "--device cpu."
+        )
 
 
 def refuse_ignored(settings: Settings, names: Sequence[str], reason: str) -> None:

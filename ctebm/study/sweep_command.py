@@ -10,24 +10,25 @@ import argparse
 import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ctebm.study.activations import suggest
 from ctebm.study.axes import grid_axes, seed_axis, table_rows
 from ctebm.study.command_line import read_settings
-from ctebm.study.flags import Parser
+from ctebm.study.flags import Parser, argument_of, unmistakable
 from ctebm.study.settings import Settings
+from ctebm.study.sweep_store import COMMANDS, summary, there
 from ctebm.study.swept import StudyPoint, check_first_and_last
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from ctebm.sweeps.points import Points
 
 __all__ = ["sweep_command"]
 
-_LISTED = 20  # failed points that are printed; the dataset has all
+_SINGLE = ("overwrite", "figure", "pdf", "print_config")  # settings that no sweep reads
+_NUMBER = argument_of(int) | {"metavar": "N"}
 _EXAMPLE = "sweep --grid gain=0.25:3:12 --replicates 20 --out results/x.zarr --workers 4"
 
 
@@ -57,10 +58,11 @@ def sweep_command(
         For a mistake, as one sentence.
     """
     study = settings_type, run, judge
-    commands = {"status": _status, "verify": _verify, "export": _export, "report": _html}
-    if words and words[0] in commands:
-        return commands[words[0]](study, words[1:])
-    given, rest = _parser().parse_known_args(words)
+    if words and not words[0].startswith("-"):
+        if words[0] not in COMMANDS:
+            raise ValueError(f"sweep {words[0]!r}: {suggest(words[0], COMMANDS)}.")
+        return COMMANDS[words[0]](study, words[1:])
+    given, rest = _parser().parse_known_args(unmistakable(words))
     return _sweep(study, given, rest)
 
 
@@ -81,7 +83,7 @@ def _parser() -> Parser:
         help="an axis: a setting and its values, as gain=0.25:3:12 or eps=0.5,0.1",
     )
     add("--table", type=Path, help="points one by one: a CSV file with a column a setting")
-    add("--replicates", type=int, metavar="N", help="N seeds, from --seed on")
+    add("--replicates", **_NUMBER, help="N seeds, from --seed on")
     add("--out", type=Path, metavar="PATH.zarr", help="the store")
     add(
         "--keep",
@@ -90,11 +92,11 @@ def _parser() -> Parser:
         metavar="NAME",
         help="variables of the study's dataset to keep beside its verdicts",
     )
-    add("--workers", type=int, metavar="N", help="processes of this machine, or jobs of SLURM")
+    add("--workers", **_NUMBER, help="processes of this machine, or jobs of SLURM")
     add("--scheduler", metavar="ADDRESS", help="a dask scheduler whose workers compute")
     add("--slurm", nargs="*", metavar="KEY=VALUE", help="jobs of SLURM, as queue=main memory=4GB")
     add("--tiles", metavar="I/N", help="every N-th tile from I on, for an array of jobs")
-    add("--tile-points", type=int, metavar="N", help="points computed and written together")
+    add("--tile-points", **_NUMBER, help="points computed and written together")
     add("--resume", action="store_true", help="go on with OUT, whose settings are read from it")
     add("--retry-failed", action="store_true", help="compute points that failed again")
     add("--dry-run", action="store_true", help="say points, tiles, bytes and time, and stop")
@@ -108,20 +110,22 @@ def _sweep(study: tuple[Any, Any, Any], given: argparse.Namespace, rest: list[st
     if given.resume:
         if given.grid or given.table or given.replicates or given.keep or rest:
             raise ValueError("--resume reads all settings from OUT; leave the others out.")
-        point, points = _there(study, out)
+        point, points = there(study, out)
     else:
         settings = read_settings(study[0], rest)
-        axes = grid_axes(study[0], given.grid)
+        axes = grid = grid_axes(study[0], given.grid)
         if given.replicates is not None:
             if "seed" in axes:
                 raise ValueError("--replicates and --grid seed=... are one axis; give one of them.")
-            axes |= seed_axis(settings.seed, given.replicates)
+            axes = axes | seed_axis(settings.seed, given.replicates)
+        rows = [] if given.table is None else table_rows(study[0], given.table)
+        _refuse_ignored(settings, rest, [*grid, *(rows[0] if rows else ())])
         if not axes and given.table is None:
             raise ValueError(f"a sweep needs --grid, --table or --replicates, as in: {_EXAMPLE}")
         point = StudyPoint.of(settings, study[1], study[2], given.keep)
         points = Points.grid(axes) if axes else None
         if given.table is not None:
-            table = Points.table(table_rows(study[0], given.table))
+            table = Points.table(rows)
             points = table if points is None else table.times(points)
         assert points is not None
         check_first_and_last(point, points)
@@ -129,11 +133,15 @@ def _sweep(study: tuple[Any, Any, Any], given: argparse.Namespace, rest: list[st
 
 
 def _run(point: StudyPoint, points: Points, out: Path, given: argparse.Namespace) -> int:
+    from ctebm.sweeps.request import check_numbers, check_who
     from ctebm.sweeps.run import run_sweep, who_computes
 
-    if given.scheduler and (given.workers or given.slurm is not None):
+    slurm = _pairs(given.slurm)
+    check_numbers(workers=given.workers, tile_points=given.tile_points)
+    if given.scheduler is not None and (given.workers or slurm is not None):
         raise ValueError("--scheduler has its own workers; leave --workers and --slurm out.")
-    who = who_computes(given.workers, given.scheduler, _pairs(given.slurm))
+    check_who(given.workers, given.scheduler, slurm)
+    who = who_computes(given.workers, given.scheduler, slurm)
     try:
         plan = run_sweep(
             point, points, out, who, part=_part(given.tiles), retry_failed=given.retry_failed,
@@ -146,130 +154,26 @@ def _run(point: StudyPoint, points: Points, out: Path, given: argparse.Namespace
     if given.dry_run:
         print(plan)
         return 0
-    return _summary(out)
+    return summary(out)
 
 
-def _summary(out: Path) -> int:
-    """Print how a sweep stands; return its exit code."""
-    from ctebm.files.results import open as open_dataset
-
-    with open_dataset(out) as dataset:
-        code = _report(dataset)
-    print(f"wrote {out}")
-    return code
-
-
-def _report(dataset: xr.Dataset) -> int:
-    import numpy as np
-
-    from ctebm.figures.sweeps import claims
-
-    status = dataset.status.values.ravel()
-    counts = [f"{int((status == 1).sum())} of {status.size} points are done"]
-    if missing := int((status == 0).sum()):
-        counts.append(f"{missing} are not computed")
-    failed = np.flatnonzero(status > 1)
-    if failed.size:
-        counts.append(f"{failed.size} failed")
-    broken = 0
-    if "holds" in dataset and (status == 1).any():
-        for text, one in claims(dataset).items():
-            made, held = int(one.holds.notnull().sum()), int(one.holds.sum())
-            if made:
-                print(f"{text}: holds at {held} of {made} points")
-                broken += held < made
-    print(", ".join(counts))
-    for i in failed[:_LISTED]:
-        where = np.unravel_index(i, dataset.status.shape)
-        at = dataset.status[where].coords
-        order = sorted(at, key=lambda name: (name not in dataset.status.dims, str(name)))
-        point = ", ".join(f"{name}={at[name].values}" for name in order if at[name].ndim == 0)
-        print(f"failed: {point}: {dataset.message.values[where]}", file=sys.stderr)
-    if failed.size > _LISTED:
-        print(f"and {failed.size - _LISTED} more; `message` has all", file=sys.stderr)
-    return 3 if failed.size else 1 if broken else 0
-
-
-def _status(study: tuple[Any, Any, Any], words: list[str]) -> int:
-    parser = Parser(prog="sweep status", allow_abbrev=False)
-    parser.add_argument("path", type=Path)
-    path = parser.parse_args(words).path
-    import numpy as np
-
-    from ctebm.sweeps.store import open_store
-
-    counts = np.bincount(open_store(path).status().ravel(), minlength=4)
-    names = ("not computed", "done", "failed", "ended their worker")
-    print(", ".join(f"{n} {name}" for n, name in zip(counts, names, strict=True)))
-    return 3 if counts[2:].sum() else 0
-
-
-def _verify(study: tuple[Any, Any, Any], words: list[str]) -> int:
-    parser = Parser(prog="sweep verify", allow_abbrev=False)
-    parser.add_argument("path", type=Path)
-    parser.add_argument("--repair", action="store_true")
-    given = parser.parse_args(words)
-    from ctebm.sweeps.verification import forget_damaged, verify_sweep
-
-    if given.repair:
-        point, points = _there(study, given.path)  # before anything is forgotten
-        found = forget_damaged(given.path)
-    else:
-        point, points = None, None
-        found = verify_sweep(given.path)
-    for damage in found:
-        print(damage.sentence)
-    if not found:
-        print("nothing is damaged")
-        return 0
-    if point is None or points is None:
-        print(f"{len(found)} damaged; --repair computes their points again")
-        return 1
-    from ctebm.sweeps.run import run_sweep, who_computes
-
-    run_sweep(point, points, given.path, who_computes(None), threads=point.base["threads"])
-    return _summary(given.path)
-
-
-def _export(study: tuple[Any, Any, Any], words: list[str]) -> int:
-    parser = Parser(prog="sweep export", allow_abbrev=False)
-    parser.add_argument("path", type=Path)
-    parser.add_argument("out", type=Path, metavar="OUT.nc")
-    given = parser.parse_args(words)
-    from ctebm.files.results import open as open_dataset
-    from ctebm.files.results import save
-
-    with open_dataset(given.path) as dataset:
-        save(dataset.load(), given.out)
-    print(f"wrote {given.out}")
-    return 0
-
-
-def _html(study: tuple[Any, Any, Any], words: list[str]) -> int:
-    parser = Parser(prog="sweep report", allow_abbrev=False)
-    parser.add_argument("path", type=Path)
-    parser.add_argument("out", type=Path, nargs="?", metavar="OUT.html")
-    given = parser.parse_args(words)
-    from ctebm.sweeps.report import write_report
-
-    out = given.out or given.path.with_suffix(".html")
-    write_report(given.path, out)
-    print(f"wrote {out}")
-    return 0
-
-
-def _there(study: tuple[Any, Any, Any], path: Path) -> tuple[StudyPoint, Points]:
-    """Return the study and the points of a sweep that is there."""
-    from ctebm.sweeps.store import open_store
-
-    store = open_store(path)
-    return StudyPoint.again(*study, store.description["identity"]), store.points()
+def _refuse_ignored(settings: Settings, rest: list[str], varied: Collection[str]) -> None:
+    """Refuse flags that a sweep would not read."""
+    if getattr(settings, "checkpoint", None) is not None:
+        raise ValueError("--checkpoint holds one run; a sweep keeps its points in its store.")
+    for word in rest:
+        flag = word.partition("=")[0]
+        name = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
+        if name in _SINGLE and flag.startswith("--"):
+            raise ValueError(f"{flag} is for a single run; leave it out of a sweep.")
+        if name in varied and flag.startswith("--"):
+            raise ValueError(f"{flag} would have no effect, since {name} varies; leave it out.")
 
 
 def _out(given: argparse.Namespace) -> Path:
     if given.out is None or given.out.suffix != ".zarr":
         raise ValueError(f"--out names the store of a sweep, such as results/x.zarr, "
-                         f"got {given.out}.")  # fmt: skip
+                         f"got {given.out or 'none'}.")  # fmt: skip
     return given.out
 
 

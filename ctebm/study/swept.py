@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from ctebm.study.activations import suggest
 from ctebm.study.axes import setting_at
+from ctebm.study.command_line import check_settings
 from ctebm.study.progress import Progress
-from ctebm.study.settings import HOUSEKEEPING, Settings
+from ctebm.study.settings import HOUSEKEEPING, Settings, check_device
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -119,7 +120,10 @@ class StudyPoint:
         """
         kind = getattr(_script(self.script), self.names[0])
         hints = typing.get_type_hints(kind)
-        return kind(**self.base | {name: setting_at(hints[name], v) for name, v in point.items()})
+        varied = {name: setting_at(hints[name], v) for name, v in point.items()}
+        settings = kind(**self.base | varied)
+        check_settings(settings)
+        return settings
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for two sweeps of a study to be one."""
@@ -136,9 +140,10 @@ class StudyPoint:
 
         from ctebm.dataset import variable
 
-        module = _script(self.script)
+        module, settings = _script(self.script), self.settings(point)
+        check_device(settings.device)
         with redirect_stderr(StringIO()):  # how far each point is
-            dataset = getattr(module, self.names[1])(self.settings(point), Progress())
+            dataset = getattr(module, self.names[1])(settings, Progress())
         verdicts = getattr(module, self.names[2])(dataset)
         if len(verdicts) > MOST_CLAIMS:
             raise ValueError(f"it makes {len(verdicts)} claims; a sweep keeps {MOST_CLAIMS}.")

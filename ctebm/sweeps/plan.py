@@ -16,7 +16,7 @@ from ctebm.sweeps.store import open_store
 from ctebm.sweeps.tiles import Tiling, points_a_tile
 from ctebm.sweeps.workers import Workers
 
-__all__ = ["SweepPlan", "check_same_sweep", "planned"]
+__all__ = ["SweepPlan", "check_same_sweep", "check_same_tiles", "planned"]
 
 _PROBES = 20  # points that may fail before a sweep is not begun
 _FIRST_IS_SLOW = 2.0  # seconds; a faster first point may have waited for imports alone
@@ -38,6 +38,8 @@ class SweepPlan:
         What is known of points that were tried.
     n_workers : int
         How many compute at once.
+    n_done : int
+        Points that need not be computed any more.
     """
 
     form: Form
@@ -45,14 +47,16 @@ class SweepPlan:
     seconds: float
     known: dict[int, tuple[Any, str]]
     n_workers: int
+    n_done: int = 0
 
     def __str__(self) -> str:
         n = int(np.prod(self.tiling.shape))
-        hours = n * self.seconds / self.n_workers / 3600
+        hours = (n - self.n_done) * self.seconds / self.n_workers / 3600
         time = f"{hours:.1f} hours" if hours > 1 else f"{3600 * hours:.3g} s"
+        done = f", {self.n_done} of which are done" if self.n_done else ""
         return (
-            f"{n} points in {len(self.tiling)} tiles of up to {int(np.prod(self.tiling.block))}, "
-            f"about {n * self.form.n_bytes:.3g} bytes and {time}"
+            f"{n} points in {len(self.tiling)} tiles of up to {int(np.prod(self.tiling.block))}"
+            f"{done}, about {_size(n * self.form.n_bytes)} and {time}"
             + (f" on {self.n_workers} workers" if self.n_workers > 1 else "")
         )
 
@@ -92,6 +96,37 @@ def planned(job: Job, workers: Workers, tile_points: int | None = None) -> Sweep
     seconds = min(times)
     most = tile_points or points_a_tile(n, seconds, form.n_bytes, workers.n)
     return SweepPlan(form, Tiling.of(job.points.shape, most), seconds, known, workers.n)
+
+
+def _size(n_bytes: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.3g} TB"
+
+
+def check_same_tiles(path: Path, tile_points: int) -> None:
+    """Refuse tiles of another size than a store has.
+
+    Parameters
+    ----------
+    path : Path
+        The store.
+    tile_points : int
+        What is asked.
+
+    Raises
+    ------
+    ValueError
+        If its tiles are others.
+    """
+    there = open_store(path).tiling
+    if Tiling.of(there.shape, tile_points) != there:
+        raise ValueError(
+            f"{path} has tiles of {int(np.prod(there.block))} points, got tile_points="
+            f"{tile_points}; leave that out to go on."
+        )
 
 
 def check_same_sweep(path: Path, identity: Mapping[str, Any]) -> None:

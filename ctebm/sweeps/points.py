@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ Scalar = bool | int | float | str
 """What a point may be made of."""
 
 _RESERVED = ("status", "message", "point")
+_MOST, _MOST_OF_AXIS = 10**8, 10**7  # more points are a mistake
 _LARGEST = 2**53  # whole numbers beyond it are not all floats
 
 
@@ -57,7 +58,7 @@ class Points:
         for name, ((_, values),) in found:
             if len(set(values)) < len(values):
                 raise ValueError(f"the axis {name!r} needs different values, got {_shown(values)}.")
-        return cls(found)
+        return cls(found)._checked()
 
     @classmethod
     def table(cls, rows: Iterable[Mapping[str, Scalar]]) -> Points:
@@ -100,7 +101,12 @@ class Points:
         both = set(self.names) & set(other.names)
         if both:
             raise ValueError(f"{min(both)!r} is given twice; leave one of the two out.")
-        return Points(self.axes + other.axes)
+        return Points(self.axes + other.axes)._checked()
+
+    def _checked(self) -> Points:
+        if len(self) > _MOST:
+            raise ValueError(f"{len(self)} points are more than {_MOST}; ask for less.")
+        return self
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -152,7 +158,9 @@ def _column(name: Any, values: Iterable[Any]) -> tuple[Scalar, ...]:
         raise ValueError(f"{name!r} needs several values, such as [0.5, 1], got {values!r:.80}.")
     if isinstance(values, set | frozenset):
         raise ValueError(f"the values of {name!r} need an order, give a list instead of a set.")
-    column = tuple(v.item() if _scalar(v) else v for v in values)
+    column = tuple(islice((v.item() if _scalar(v) else v for v in values), _MOST_OF_AXIS + 1))
+    if len(column) > _MOST_OF_AXIS:
+        raise ValueError(f"{name!r} has more than {_MOST_OF_AXIS} values; ask for less.")
     if not column:
         raise ValueError(f"{name!r} needs at least one value.")
     kinds = {type(v) for v in column}

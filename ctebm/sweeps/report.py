@@ -21,6 +21,7 @@ from ctebm.sweeps.store import DONE, MISSING, open_store
 __all__ = ["report_html", "write_report"]
 
 _LISTED = 1000  # failed points; the store has all
+_BEGIN = "<!doctype html><html lang=en><head>"  # of every report
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; } th, td { text-align: left; padding: .15rem .8rem .15rem 0;
@@ -37,12 +38,14 @@ def write_report(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> N
     path : path
         The store.
     out : path
-        The file, which is replaced.
+        Ends in ``.html``; a report that is there is replaced.
 
     Raises
     ------
     ValueError
-        If `path` is no sweep.
+        If `path` is no sweep, or something else than a report is at `out`.
+    OSError
+        If `out` can't be written.
 
     Examples
     --------
@@ -57,10 +60,29 @@ def write_report(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> N
     True
     """
     store = open_store(Path(path))
+    out = Path(out)
+    _check_replaceable(out)
     with open_dataset(store.path) as dataset:
         text = report_html(dataset.load())
-    with replacing(Path(out)) as aside:
-        aside.write_text(text, encoding="utf-8")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(out) as aside:
+            aside.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OSError(
+            f"can't write {out} ({error.strerror or error}); name a file in a folder that you can "
+            "write to, on a disk with room."
+        ) from error
+
+
+def _check_replaceable(out: Path) -> None:
+    """Refuse to replace what is no report."""
+    if out.suffix != ".html":
+        raise ValueError(f"a report's name ends in .html, got {str(out)!r}.")
+    if os.path.lexists(out):
+        beginning = out.read_bytes()[: len(_BEGIN)] if out.is_file() else b"another"
+        if beginning not in (b"", _BEGIN.encode()):
+            raise ValueError(f"{out} is not a report and is kept; choose another name.")
 
 
 def report_html(dataset: xr.Dataset) -> str:
@@ -95,7 +117,7 @@ def report_html(dataset: xr.Dataset) -> str:
     if command := attrs.get("history"):
         parts += ["<h2>To repeat it</h2>", f"<pre>python {escape(str(command))}</pre>"]
     head = f"<meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
-    return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n"
+    return f"{_BEGIN}{head}</head><body>{''.join(parts)}</body></html>\n"
 
 
 def _figure(dataset: xr.Dataset) -> str:

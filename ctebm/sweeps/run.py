@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,15 +22,16 @@ from ctebm.sweeps.computation import Job
 from ctebm.sweeps.drivers import driving
 from ctebm.sweeps.form import Form
 from ctebm.sweeps.identity import identity
-from ctebm.sweeps.plan import SweepPlan, check_same_sweep, planned
+from ctebm.sweeps.plan import SweepPlan, check_same_sweep, check_same_tiles, planned
 from ctebm.sweeps.points import Points, Scalar
 from ctebm.sweeps.progress import SweepProgress
+from ctebm.sweeps.request import (
+    asked_points, check_function, check_numbers, check_part, check_who, store_path,
+)  # fmt: skip
 from ctebm.sweeps.store import FAILED, KILLED, MISSING, create_store, open_store
 from ctebm.sweeps.workers import Workers, serial, with_client
 
 __all__ = ["run_sweep", "sweep", "who_computes"]
-
-_MOST = 100_000  # workers, points of a tile: more are a mistake
 
 
 def sweep(
@@ -110,8 +112,11 @@ def sweep(
     >>> dict(found.sizes), int(found.status.min())
     ({'w': 3, 'b': 2}, 1)
     """
-    asked = _points(grid, points)
-    _check(function, workers, scheduler, slurm, part, tile_points, threads)
+    asked = asked_points(grid, points)
+    check_function(function)
+    check_numbers(workers=workers, tile_points=tile_points, threads=threads)
+    check_who(workers, scheduler, slurm)
+    check_part(part)
     for name, value in (("retry_failed", retry_failed), ("quiet", quiet)):
         if not isinstance(value, bool):
             raise ValueError(f"{name} must be True or False, got {type(value).__name__}.")
@@ -120,7 +125,7 @@ def sweep(
             folder = held.enter_context(TemporaryDirectory())
             path = Path(folder, "sweep.zarr")
         else:
-            path = _path(out)
+            path = store_path(out)
         who = who_computes(workers, scheduler, slurm)
         run_sweep(
             function, asked, path, who, part=part, retry_failed=retry_failed,
@@ -177,6 +182,8 @@ def run_sweep(
     if there:
         check_replaceable(path)
         check_same_sweep(path, what)
+        if tile_points is not None:
+            check_same_tiles(path, tile_points)
     with nullcontext() if dry_run else driving(path, part), who as workers:
         progress = SweepProgress(len(points), quiet=quiet)
         if workers.address:
@@ -189,7 +196,7 @@ def run_sweep(
         else:
             plan = planned(job, workers, tile_points)
             if dry_run:
-                return plan
+                return replace(plan, **_left(path, redo)) if there else plan
             form, known = plan.form, plan.known
             try:
                 create_store(path, points, form, plan.tiling.block, what, history)
@@ -197,6 +204,12 @@ def run_sweep(
                 check_same_sweep(path, what)
         _compute(job, form, workers, known, part, progress)
     return plan
+
+
+def _left(path: Path, redo: tuple[int, ...]) -> dict[str, Any]:
+    """Return tiles of a store that is there, and how many of its points need no more work."""
+    store = open_store(path)
+    return {"tiling": store.tiling, "n_done": int((~np.isin(store.status(), redo)).sum())}
 
 
 def _compute(
@@ -213,47 +226,6 @@ def _compute(
     with progress:
         for n in workers.compute(job, tiles, known):
             progress.advance(n)
-
-
-def _points(
-    grid: Mapping[str, Iterable[Scalar]] | None, points: Iterable[Mapping[str, Scalar]] | None
-) -> Points:
-    if grid is None and points is None:
-        raise ValueError("a sweep needs a grid or points, such as grid={'gain': [0.5, 1]}.")
-    if points is None:
-        return Points.grid(grid or {})
-    table = Points.table(points)
-    return table if grid is None else table.times(Points.grid(grid))
-
-
-def _check(
-    function: Any, workers: Any, scheduler: Any, slurm: Any, part: Any, tile_points: Any,
-    threads: Any,
-) -> None:  # fmt: skip
-    if not callable(function):
-        raise TypeError(f"expected a function to sweep, got {type(function).__name__}.")
-    for name, value in (("workers", workers), ("tile_points", tile_points), ("threads", threads)):
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if not (whole and 1 <= value <= _MOST) and not (value is None and name != "threads"):
-            raise ValueError(f"{name} must be a whole number from 1 to {_MOST}, got {value!r:.80}.")
-    if scheduler is not None and (not isinstance(scheduler, str) or workers or slurm is not None):
-        raise ValueError("scheduler is an address, without workers or slurm beside it.")
-    if slurm is not None and not isinstance(slurm, Mapping):
-        raise ValueError(f"slurm is a mapping, such as {{'queue': 'main'}}, got {slurm!r:.80}.")
-    if part is not None:
-        pair = isinstance(part, tuple) and len(part) == 2 and all(type(n) is int for n in part)
-        if not pair or not 0 <= part[0] <= part[1] or part[1] < 1:
-            raise ValueError(f"part is (i, n) with 0 <= i <= n, got {part!r:.80}.")
-
-
-def _path(out: Any) -> Path:
-    try:
-        path = Path(out)
-    except TypeError as error:
-        raise TypeError(f"out is the path of a store, got {type(out).__name__}.") from error
-    if path.suffix != ".zarr" or "\0" in str(path):
-        raise ValueError(f"a sweep's out ends in .zarr, got {str(path)!r}.")
-    return path
 
 
 def who_computes(

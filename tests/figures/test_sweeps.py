@@ -55,6 +55,16 @@ def test_claims_are_found_by_their_words():
     assert [len(ax.lines) for ax in sweep_figure(dataset).axes] == [2, 2]
 
 
+def test_what_has_no_number_anywhere_is_named_instead_of_drawn():
+    found = ctebm.sweep(lambda a: {"n": a, "never": float("nan"), "nor": np.nan}, {"a": [1, 2]})
+    figure = sweep_figure(found)
+    assert [ax.get_title("left") for ax in figure.axes] == ["n"]
+    texts = " ".join(text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text")))
+    assert "Without a number at any point: never; nor." in " ".join(texts.split())
+    with pytest.raises(ValueError, match="numbers without further dimensions"):
+        sweep_figure(found.drop_vars("n"))
+
+
 def test_what_cannot_be_drawn_is_refused():
     words = ctebm.sweep(lambda word: {"n": len(word)}, {"word": ["a", "bc"]})
     with pytest.raises(ValueError, match="needs an axis of numbers, got word"):

@@ -54,13 +54,18 @@ def test_ranges_of_whole_numbers(low, step, n):
     [
         ("gian=1", "'gian' is no setting that can be swept; did you mean 'gain'"),
         ("out=x", "'out' is no setting that can be swept"),
-        ("threads=1,2", "'threads' is no setting"),
+        ("threads=1,2", "'threads' is no setting that can be swept; choose from"),
         ("gain", "takes NAME=VALUES"),
         ("gain=", "takes NAME=VALUES"),
         ("gain=a", "expected a number, got 'a'"),
-        ("gain=1:2:0", "1 or more values"),
+        ("gain=1:2:0", "--grid gain=1:2:0 needs 2 or more values"),
+        ("gain=1:2:1", "needs 2 or more values from end to end"),
+        ("gain=1:2:100000000", "more than 10000000 values"),
+        ("gain=1:nan:3", "--grid gain: expected a finite number, got 'nan'"),
+        ("gain=1,inf", "expected a finite number, got 'inf'"),
+        ("gain=1,,2", "--grid gain: expected a number, got ''"),
         ("seed=0:1:3", "not whole"),
-        ("gain=1 2", "one value between commas"),
+        ("gain=1 2", "--grid gain: expected one value, got '1 2'"),
         ("save_all=perhaps", "expected true or false"),
         ("solver=rk4", "expected one of euler, heun"),
     ],
@@ -84,9 +89,12 @@ def test_a_table_is_read_line_by_line(tmp_path):
     for text, sentence in [
         ("gain\n", "a line of names and a line"),
         ("gain,gain\n1,2\n", "names a column twice"),
-        ("gain\n1\n1,2\n", "line 3: 2 values for 1 names"),
+        ("gain\n1\n1,2\n", r"line 3: expected a value for each of 1 names, got 2"),
         ("gain\nx\n", "line 2: .* expected a number"),
-        ("color\n1\n", "'color' is no setting"),
+        ("color\n1\n", "line 1: 'color' is no setting"),
+        ("gain\n\n\n1\n\nnan\n", "line 6: gain: expected a finite number, got 'nan'"),
+        ("gain;seed\n1;2\n", "has ';' between columns; put commas there"),
+        ('gain\n"1\n', "not a table in CSV: unexpected end of data"),
     ]:
         path.write_text(text)
         with pytest.raises(ValueError, match=sentence):
@@ -95,5 +103,6 @@ def test_a_table_is_read_line_by_line(tmp_path):
 
 def test_replicates_are_seeds():
     assert seed_axis(3, 2) == {"seed": [3, 4]}
-    with pytest.raises(ValueError, match="at least 1"):
-        seed_axis(0, 0)
+    for n in (0, 10**9):
+        with pytest.raises(ValueError, match=f"from 1 to 10000000, got {n}"):
+            seed_axis(0, n)

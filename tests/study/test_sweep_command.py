@@ -112,6 +112,20 @@ def test_a_table_and_parts(capsys):
         (("--resume", "--grid", "gain=1"), "--resume reads all settings from OUT"),
         (("--resume",), "there is no sweep at x.zarr"),
         (("--table", "none.csv"), "No such file"),
+        (("--grid", "gain=1", "--workers", "0"), "workers must be a whole number from 1"),
+        (("--grid", "gain=1", "--workers", "-1"), "workers must be a whole number from 1"),
+        (("--grid", "gain=1", "--tile-points", "0"), "tile_points must be a whole number from 1"),
+        (("--grid", "gain=1", "--replicates", "x"), "--replicates: expected a whole number"),
+        (("--grid", "gain=1", "--tiles", "-1/2"), "--tiles takes I/N"),
+        (("--grid", "gain=1", "--scheduler", " "), "got an empty one"),
+        (("--grid", "gain=1", "--overwrite"), "--overwrite is for a single run"),
+        (("--grid", "gain=1", "--no-figure"), "--no-figure is for a single run"),
+        (("--grid", "gain=1", "--print-config"), "--print-config is for a single run"),
+        (("--grid", "gain=1", "--gain=3"), "--gain would have no effect, since gain varies"),
+        (("--grid", "seed=-1,-2"), "--seed must not be negative, got -1"),
+        (("--grid", "device=foo,bar"), "--device must be cpu, cuda or cuda:N, got 'foo'"),
+        (("--grid", "device=cuda:98,cuda:99"), "--device cuda:98 is not available"),
+        (("statsu", "x.zarr"), "did you mean 'status'"),
     ],
 )
 def test_mistakes_are_one_sentence(words, sentence, capsys):
@@ -119,6 +133,46 @@ def test_mistakes_are_one_sentence(words, sentence, capsys):
     err = capsys.readouterr().err
     assert sentence in err and err.count("\n") == 1
     assert not Path("x.zarr").exists()
+
+
+def test_a_flag_of_a_column_of_the_table_is_refused(capsys):
+    Path("points.csv").write_text("gain\n1\n")
+    assert sweep("--table", "points.csv", "--gain", "3") == 2
+    assert "--gain would have no effect" in capsys.readouterr().err
+
+
+def test_a_dry_run_over_a_store_says_what_is_left(capsys):
+    words = ["--grid", "gain=1,2,3", "--tile-points", "1"]
+    assert sweep(*words, "--tiles", "0/3") == 0
+    capsys.readouterr()
+    assert sweep(*words, "--dry-run") == 0 == sweep("--resume", "--dry-run")
+    assert capsys.readouterr().out.count("3 points in 3 tiles of up to 1, 1 of which are done") == 2
+
+
+def test_tiles_of_another_size_than_there_are_refused(capsys):
+    words = ["--grid", "gain=1,2,3"]
+    assert sweep(*words, "--tile-points", "1") == 0 == sweep(*words, "--tile-points", "1")
+    assert sweep(*words, "--tile-points", "2") == 2
+    assert "x.zarr has tiles of 1 points, got tile_points=2; leave" in capsys.readouterr().err
+
+
+def test_what_is_made_of_a_store_replaces_nothing_else(capsys):
+    assert sweep("--grid", "gain=1,2") == 0
+    for _ in range(2):
+        assert main("sweep", "export", "x.zarr", "x.nc", "--overwrite") == 0
+        assert main("sweep", "report", "x.zarr") == 0
+    Path("mine.html").write_text("mine")
+    capsys.readouterr()
+    for words, sentence in [
+        (("export", "x.zarr", "x.nc"), "pass --overwrite to replace it"),
+        (("report", "x.zarr", "mine.html"), "mine.html is not a report and is kept"),
+        (("report", "x.zarr", "x.py"), "a report's name ends in .html"),
+        (("report", "x.zarr", "/proc/x.html"), "can't write /proc/x.html"),
+    ]:
+        assert main("sweep", *words) == 2
+        err = capsys.readouterr().err
+        assert sentence in err and err.count("\n") == 1
+    assert Path("mine.html").read_text() == "mine"
 
 
 def test_out_is_a_store(capsys):

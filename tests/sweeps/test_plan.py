@@ -20,9 +20,10 @@ def job(function, grid=GRID):
 
 
 def test_a_plan_says_points_tiles_bytes_and_time():
-    plan = planned(job(good), serial(), tile_points=4)
+    who = Workers(1, lambda job, point: (job.call(point), "", 0.01), serial().compute)
+    plan = planned(job(good), who, tile_points=4)
     assert plan.tiling.block == (1, 4) and len(plan.tiling) == 3 and plan.form.n_bytes == 88
-    assert str(plan).startswith("12 points in 3 tiles of up to 4, about 1.06e+03 bytes and ")
+    assert str(plan).startswith("12 points in 3 tiles of up to 4, about 1.06 kB and ")
     assert set(plan.known) == {0, 1}
 
 
@@ -32,7 +33,7 @@ def test_a_first_point_that_is_slow_is_enough():
     who = Workers(2, lambda job, point: ({"n": 1}, "", next(times)), serial().compute)
     plan = planned(job(good, grid), who)
     assert plan.seconds == 3 and len(plan.tiling) == 10**5
-    assert "about 8e+05 bytes and 41.7 hours on 2 workers" in str(plan)
+    assert "about 800 kB and 41.7 hours on 2 workers" in str(plan)
 
 
 def test_points_that_fail_are_passed_over_until_one_does_not():

@@ -85,3 +85,11 @@ def test_what_is_no_table_is_refused(rows):
 def test_a_name_stands_once():
     with pytest.raises(ValueError, match="'a' is given twice"):
         Points.table([{"a": 1}]).times(Points.grid({"a": [1]}))
+
+
+def test_more_points_than_anyone_means_are_refused_at_once():
+    with pytest.raises(ValueError, match="'seed' has more than 10000000 values"):
+        Points.grid({"seed": range(10**12)})
+    axes = {name: range(1000) for name in "abc"}
+    with pytest.raises(ValueError, match="1000000000 points are more than 100000000"):
+        Points.grid(axes)
