@@ -294,6 +294,7 @@ CALLS |= {
         {
             "function": lambda a: {"n": a}, "grid": {"a": [1, 2]}, "points": None, "out": None,
             "part": None, "retry_failed": False, "tile_points": None, "threads": 1, "quiet": True,
+            "together": [],
         },
     ),
     "save": (

@@ -8,11 +8,13 @@ it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -23,17 +25,41 @@ import numpy as np
 
 from ctebm.files.hdf5 import check_claims, read_through
 
-__all__ = ["check_netcdf", "seal_netcdf"]
+__all__ = ["check_netcdf", "check_room", "seal_netcdf"]
 
 _LINE = b"ctebm checksums %012d %s\n"
 _LINE_LENGTH = len(_LINE % (0, b"0" * 64))
 _LINE_PATTERN = rb"ctebm checksums (\d{12}) ([0-9a-f]{64})\n"
+_DESCRIPTION = 2048  # bytes at most that words, units and place of an array usually take
 _LEAST_PIECE = 1024  # bytes
 _MOST_PIECES = 1024
 _HDF5 = b"\x89HDF\r\n\x1a\n"  # begins a superblock; its version comes next
 _FIRST_NEW_SUPERBLOCK = 2  # version of the format in which the end of the file moved
 _END_ADDRESS_OLD, _END_ADDRESS = 40, 28  # where a superblock says where the file ends, in 8 bytes
 _DIGEST = 32  # hexadecimal digits of SHA-256 that are kept for a piece
+
+
+def check_room(path: Path, n_bytes: int, n_variables: int) -> None:
+    """Refuse to begin a file that its disk has no room for.
+
+    The library for HDF5 can crash the process where a disk gets full while it writes.
+
+    Parameters
+    ----------
+    path : Path
+        Where the file will be.
+    n_bytes, n_variables : int
+        Of its numbers, and how many arrays they are.
+
+    Raises
+    ------
+    OSError
+        With the bytes that are needed and free.
+    """
+    needed = n_bytes + _DESCRIPTION * n_variables
+    free = shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise OSError(errno.ENOSPC, f"it takes {needed} bytes, and {free} are free")
 
 
 def seal_netcdf(path: Path) -> None:

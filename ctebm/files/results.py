@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import xarray as xr
 
 from ctebm.files.attributes import plain, writable
-from ctebm.files.netcdf import check_netcdf, seal_netcdf
+from ctebm.files.netcdf import check_netcdf, check_room, seal_netcdf
 from ctebm.files.replacement import former_of, replacing, restored
 from ctebm.files.signals import undisturbed
 from ctebm.files.store import MARK, check_claims, check_store, seal_store
@@ -143,12 +143,12 @@ def _kept(path: Path) -> FileExistsError:
 
 def _write(dataset: xr.Dataset, path: Path, suffix: str) -> None:
     if suffix == ".nc":
+        check_room(path, dataset.nbytes, len(dataset.variables))
         dataset.to_netcdf(path, engine="h5netcdf")
         seal_netcdf(path)
     else:
-        marked = dataset.assign_attrs(MARK)
         with undisturbed():  # Zarr's threads would write on into a folder that is being removed
-            marked.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
+            dataset.assign_attrs(MARK).to_zarr(path, mode="w", zarr_format=3, consolidated=False)
         seal_store(path)
 
 

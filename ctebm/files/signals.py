@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["stopping_tidily", "undisturbed"]
+__all__ = ["interrupts", "stopping_tidily", "undisturbed"]
 
 
 class _Stopped(SystemExit):
@@ -83,6 +83,38 @@ def undisturbed() -> Iterator[None]:
         _stop.busy -= main
         if main:
             _stop.raise_caught()
+
+
+@contextmanager
+def interrupts() -> Iterator[Callable[[], None]]:
+    """Yield a function that raises KeyboardInterrupt again if one was lost.
+
+    Python drops an exception that comes up in a destructor or in a callback of C, and goes on.
+
+    Examples
+    --------
+    >>> from ctebm.files.signals import interrupts
+    >>> with interrupts() as check:
+    ...     check()  # nobody pressed Ctrl-C
+    """
+    pressed: list[int] = []
+
+    def press(number: int, _: Any) -> None:
+        pressed.append(number)
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    ours = _is_main() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, press)
+    try:
+        yield check
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _is_main() -> bool:

@@ -96,7 +96,21 @@ def main(
     0
     """
     words = list(sys.argv[1:] if args is None else args)
-    out, err = (typing.cast(TextIO, _Unbroken(stream)) for stream in (sys.stdout, sys.stderr))
+    with open(os.devnull, "w") as nowhere:  # in place of streams that the caller closed
+        streams = (sys.stdout or nowhere, sys.stderr or nowhere)
+        out, err = (typing.cast(TextIO, _Unbroken(stream)) for stream in streams)
+        return _spoken(settings_type, run, draw, judge, words, out, err)
+
+
+def _spoken(
+    settings_type: type[S],
+    run: Callable[[S, Progress], xr.Dataset],
+    draw: Callable[[xr.Dataset], Figure],
+    judge: Callable[[xr.Dataset], list[Verdict]],
+    words: list[str],
+    out: TextIO,
+    err: TextIO,
+) -> int:
     with redirect_stdout(out), redirect_stderr(err):
         try:
             with ExitStack() as held:
@@ -176,7 +190,7 @@ def _draw_again(
             held.enter_context(locked(path))
         with open_dataset(path) as dataset:
             dataset.load()
-        made_by, swept = dataset.attrs.get("study"), path.suffix == ".zarr"
+        made_by, swept = dataset.attrs.get("study"), "ctebm_sweep" in dataset.attrs
         if made_by != name:
             raise ValueError(f"{path} is a result of {made_by or 'no study'}, not of {name}.")
     pdf = "--pdf" in words or path.with_suffix(".pdf").exists()
@@ -215,8 +229,8 @@ def _mistakes_in_one_sentence() -> Iterator[None]:
         text = str(error)
         if isinstance(error, MemoryError):
             text = f"this does not fit the memory ({text or 'no room'}); ask for less."
-        if isinstance(error, OSError) and error.strerror and error.filename:
-            text = f"{error.strerror}: {error.filename}"
+        if isinstance(error, OSError) and error.strerror:
+            text = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
         raise _Refusal(" ".join(text.split()) or type(error).__name__) from error
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["sweep_command"]
 
 _SINGLE = ("overwrite", "figure", "pdf", "print_config")  # settings that no sweep reads
-_NUMBER = argument_of(int) | {"metavar": "N"}
+_NUMBER: dict[str, Any] = argument_of(int) | {"metavar": "N"}
 _EXAMPLE = "sweep --grid gain=0.25:3:12 --replicates 20 --out results/x.zarr --workers 4"
 
 

@@ -120,6 +120,8 @@ def _export(study: Study, words: list[str]) -> int:
     from ctebm.files.results import open as open_dataset
     from ctebm.files.results import save
 
+    if given.out.suffix != ".nc":
+        raise ValueError(f"sweep export writes one .nc file, got {str(given.out)!r}.")
     if given.out.exists() and not given.overwrite:
         raise FileExistsError(f"{given.out} exists and is kept; pass --overwrite to replace it.")
     with open_dataset(given.path) as dataset:

@@ -1,6 +1,7 @@
 # Every module of the wing; it is loaded when it is first used.
 
 from . import cluster as cluster
+from . import company as company
 from . import computation as computation
 from . import drivers as drivers
 from . import form as form
@@ -9,6 +10,7 @@ from . import plan as plan
 from . import points as points
 from . import progress as progress
 from . import report as report
+from . import request as request
 from . import run as run
 from . import store as store
 from . import tiles as tiles

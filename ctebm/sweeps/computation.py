@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -13,12 +13,15 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
+from ctebm.sweeps.company import DIFFERENT, call_together, company, groups
 from ctebm.sweeps.form import Form
 from ctebm.sweeps.points import Points
 from ctebm.sweeps.store import DONE, FAILED, KILLED, MISSING, open_store
 
 __all__ = ["Job", "compute_point", "compute_tile", "mark_killed"]
 
+Outcome = tuple[int, str, dict[str, Any]]
+_TRIED = 64  # points of the call that a plan holds against a point alone
 KILLS = "this point ended its process, perhaps by running out of memory; try it alone"
 
 
@@ -40,6 +43,8 @@ class Job:
         Of torch and of linear algebra.
     redo : tuple of int
         Which statuses count as not computed.
+    together : tuple of str
+        What may differ within a call of the function.
     """
 
     path: Path
@@ -48,21 +53,25 @@ class Job:
     function: bytes
     threads: int
     redo: tuple[int, ...] = (MISSING,)
+    together: tuple[str, ...] = ()
 
     @property
     def own_names(self) -> tuple[str, ...]:
         """Axes and what varies, which results need not repeat."""
         return tuple(dict.fromkeys(self.points.dims + self.points.names))
 
-    def call(self, point: int) -> Any:
-        """Return what the function gives at a point.
+    def call(self, points: Sequence[int]) -> list[Any]:
+        """Return what the function gives at points that share a call, or at a single one.
 
         Parameters
         ----------
-        point : int
-            Its number.
+        points : sequence of int
+            Their numbers.
         """
-        return _loaded(self.function)(**self.points[point])
+        function = _loaded(self.function)
+        if not self.together:
+            return [function(**self.points[point]) for point in points]
+        return call_together(function, [self.points[i] for i in points], self.together)
 
 
 @lru_cache(maxsize=4)
@@ -83,9 +92,32 @@ def compute_point(job: Job, point: int) -> tuple[Any, str, float]:
     with _threads(job.threads):
         begun = time.perf_counter()
         try:
-            return job.call(point), "", time.perf_counter() - begun
+            (result,) = job.call([point])
+            if job.together:
+                return result, "", _in_company(job, point, result)
+            return result, "", time.perf_counter() - begun
         except (Exception, SystemExit) as error:
             return None, _sentence(error), time.perf_counter() - begun
+
+
+def _in_company(job: Job, point: int, alone: Any) -> float:
+    """Return the seconds that a point takes among others, or refuse one that differs there."""
+    points = company(job.points, point, job.together, _TRIED)
+    form, begun = Form.of(alone, job.own_names), time.perf_counter()
+    try:
+        result = job.call(points)[0]
+    except (Exception, SystemExit):  # another point's: all of the call are computed alone then
+        return time.perf_counter() - begun
+    seconds = time.perf_counter() - begun
+    together = form.row(result, job.own_names)
+    for name, value in form.row(alone, job.own_names).items():
+        if value.dtype == object:
+            same = bool((value == together[name]).all())
+        else:
+            same = value.tobytes() == together[name].tobytes()
+        if not same:
+            raise ValueError(f"{name!r}: {DIFFERENT}.")
+    return seconds / len(points)
 
 
 def compute_tile(
@@ -120,10 +152,10 @@ def compute_tile(
     ]  # fmt: skip
     if not todo:
         return 0
+    rows = {int(points[row]): row for row in todo}
     with _threads(job.threads):
-        for row in todo:
-            point = int(points[row])
-            status, message, values = _computed(job, point, (known or {}).get(point))
+        for point, (status, message, values) in _computed(job, rows, known or {}):
+            row = rows[point]
             arrays["status"][row], arrays["message"][row] = status, message
             for name, value in values.items():
                 arrays[name][row] = value
@@ -150,17 +182,33 @@ def mark_killed(job: Job, tile: int, point: int) -> int:
 
 
 def _computed(
-    job: Job, point: int, known: tuple[Any, str] | None
-) -> tuple[int, str, dict[str, Any]]:
+    job: Job, points: Iterable[int], known: Mapping[int, tuple[Any, str]]
+) -> Iterator[tuple[int, Outcome]]:
+    """Yield points and what became of each; those that may share a call do."""
+    left = []
+    for point in points:
+        if point in known:
+            result, message = known[point]
+            yield point, (FAILED, message, {}) if message else _outcome(job, lambda r=result: r)
+        else:
+            left.append(point)
+    for group in groups(job.points, left, job.together):
+        try:
+            results = job.call(group) if len(group) > 1 else []
+        except (Exception, SystemExit):
+            results = []  # which of them it is shows when each is alone
+        for point, result in zip(group, results, strict=bool(results)):
+            yield point, _outcome(job, lambda r=result: r)
+        if not results:
+            for point in group:
+                yield point, _outcome(job, lambda p=point: job.call([p])[0])
+
+
+def _outcome(job: Job, result: Callable[[], Any]) -> Outcome:
     """Return status, message and values of a point."""
     assert job.form is not None
-    result, message = known or (None, "")
-    if message:
-        return FAILED, message, {}
     try:
-        if known is None:
-            result = job.call(point)
-        return DONE, "", job.form.row(result, job.own_names)
+        return DONE, "", job.form.row(result(), job.own_names)
     except (Exception, SystemExit) as error:  # of the user's function: whatever it raises
         return FAILED, _sentence(error), {}
 

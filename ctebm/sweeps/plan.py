@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ctebm.sweeps.company import DIFFERENT, shared
 from ctebm.sweeps.computation import Job
 from ctebm.sweeps.form import Form
 from ctebm.sweeps.identity import differences
@@ -82,6 +83,8 @@ def planned(job: Job, workers: Workers, tile_points: int | None = None) -> Sweep
     form = None
     for point in dict.fromkeys(np.linspace(0, n - 1, min(n, _PROBES)).astype(int).tolist()):
         result, message, seconds = workers.probe(job, point)
+        if DIFFERENT in message:
+            raise ValueError(f"{message} (at {job.points[point]})")
         if message != "it ended its worker":
             known[point] = result, message
         if message:
@@ -95,7 +98,8 @@ def planned(job: Job, workers: Workers, tile_points: int | None = None) -> Sweep
         raise ValueError(f"none of the {len(known) or 1} points tried gives a result: {first}")
     seconds = min(times)
     most = tile_points or points_a_tile(n, seconds, form.n_bytes, workers.n)
-    return SweepPlan(form, Tiling.of(job.points.shape, most), seconds, known, workers.n)
+    tiling = Tiling.of(job.points.shape, most, shared(job.points, job.together))
+    return SweepPlan(form, tiling, seconds, known, workers.n)
 
 
 def _size(n_bytes: float) -> str:
@@ -106,7 +110,7 @@ def _size(n_bytes: float) -> str:
     return f"{n_bytes:.3g} TB"
 
 
-def check_same_tiles(path: Path, tile_points: int) -> None:
+def check_same_tiles(path: Path, tile_points: int, first: Sequence[bool] = ()) -> None:
     """Refuse tiles of another size than a store has.
 
     Parameters
@@ -115,6 +119,8 @@ def check_same_tiles(path: Path, tile_points: int) -> None:
         The store.
     tile_points : int
         What is asked.
+    first : sequence of bool, optional
+        As for :meth:`ctebm.sweeps.tiles.Tiling.of`.
 
     Raises
     ------
@@ -122,7 +128,7 @@ def check_same_tiles(path: Path, tile_points: int) -> None:
         If its tiles are others.
     """
     there = open_store(path).tiling
-    if Tiling.of(there.shape, tile_points) != there:
+    if Tiling.of(there.shape, tile_points, first) != there:
         raise ValueError(
             f"{path} has tiles of {int(np.prod(there.block))} points, got tile_points="
             f"{tile_points}; leave that out to go on."

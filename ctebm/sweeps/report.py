@@ -148,9 +148,9 @@ def _failed(dataset: xr.Dataset) -> list[tuple[str, str]]:
 def _flat(given: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, Any]]:
     for name, value in given.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{name}.")
+            yield from _flat(value, "" if name == "settings" else f"{before}{name}.")
         else:
-            yield f"{before}{name}", value
+            yield f"{before}{name}", " ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -51,7 +51,7 @@ def check_function(function: Any) -> None:
         raise TypeError(f"expected a function to sweep, got {type(function).__name__}.")
 
 
-def check_numbers(**numbers: int | None) -> None:
+def check_numbers(**numbers: Any) -> None:
     """Refuse numbers of workers, points of a tile and threads that are none.
 
     Parameters

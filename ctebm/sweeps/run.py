@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,9 @@ import xarray as xr
 
 from ctebm.files.results import check_replaceable
 from ctebm.files.results import open as open_dataset
+from ctebm.files.signals import interrupts
 from ctebm.files.tiled import sweep_tiles
+from ctebm.sweeps.company import check_together, shared
 from ctebm.sweeps.computation import Job
 from ctebm.sweeps.drivers import driving
 from ctebm.sweeps.form import Form
@@ -26,7 +28,12 @@ from ctebm.sweeps.plan import SweepPlan, check_same_sweep, check_same_tiles, pla
 from ctebm.sweeps.points import Points, Scalar
 from ctebm.sweeps.progress import SweepProgress
 from ctebm.sweeps.request import (
-    asked_points, check_function, check_numbers, check_part, check_who, store_path,
+    asked_points,
+    check_function,
+    check_numbers,
+    check_part,
+    check_who,
+    store_path,
 )  # fmt: skip
 from ctebm.sweeps.store import FAILED, KILLED, MISSING, create_store, open_store
 from ctebm.sweeps.workers import Workers, serial, with_client
@@ -48,6 +55,7 @@ def sweep(
     tile_points: int | None = None,
     threads: int = 1,
     quiet: bool = True,
+    together: Sequence[str] = (),
 ) -> xr.Dataset:
     """Call a function at every point of a grid or table, and return one dataset of all results.
 
@@ -83,6 +91,11 @@ def sweep(
         Of torch and linear algebra in each process, on which last bits depend.
     quiet : bool
         False to say how far it is.
+    together : sequence of str, optional
+        Names of what may differ within one call of `function`, such as ``["sigma", "replicate"]``:
+        it is given arrays of these, and returns a number for each entry, or a Dataset or record
+        with a dimension ``sample``. Other names stay scalars. The first points are computed alone
+        too, and a function is refused that gives them other bits there.
 
     Returns
     -------
@@ -117,6 +130,7 @@ def sweep(
     check_numbers(workers=workers, tile_points=tile_points, threads=threads)
     check_who(workers, scheduler, slurm)
     check_part(part)
+    names = check_together(asked, together)
     for name, value in (("retry_failed", retry_failed), ("quiet", quiet)):
         if not isinstance(value, bool):
             raise ValueError(f"{name} must be True or False, got {type(value).__name__}.")
@@ -129,7 +143,7 @@ def sweep(
         who = who_computes(workers, scheduler, slurm)
         run_sweep(
             function, asked, path, who, part=part, retry_failed=retry_failed,
-            tile_points=tile_points, threads=threads, quiet=quiet,
+            tile_points=tile_points, threads=threads, quiet=quiet, together=names,
         )  # fmt: skip
         dataset = open_dataset(path)
         _warn_of_failures(dataset)
@@ -150,12 +164,13 @@ def run_sweep(
     settings: Mapping[str, Any] | None = None,
     history: str = "",
     dry_run: bool = False,
+    together: tuple[str, ...] = (),
 ) -> SweepPlan | None:
     """Compute what is missing in the store of a sweep, which is made if it is not there.
 
     Parameters
     ----------
-    function, part, retry_failed, tile_points, threads, quiet
+    function, part, retry_failed, tile_points, threads, quiet, together
         As in :func:`sweep`.
     points : Points
         Where.
@@ -176,14 +191,17 @@ def run_sweep(
         None where the store was there.
     """
     what = identity(function, points, threads, settings or {})
+    if together:
+        what["together"] = ", ".join(together)
     redo = (MISSING, FAILED, KILLED) if retry_failed else (MISSING,)
-    job = Job(path.absolute(), points, None, cloudpickle.dumps(function), threads, redo)
+    call = cloudpickle.dumps(function)
+    job = Job(path.absolute(), points, None, call, threads, redo, together)
     there = path.exists()
     if there:
         check_replaceable(path)
         check_same_sweep(path, what)
         if tile_points is not None:
-            check_same_tiles(path, tile_points)
+            check_same_tiles(path, tile_points, shared(points, together))
     with nullcontext() if dry_run else driving(path, part), who as workers:
         progress = SweepProgress(len(points), quiet=quiet)
         if workers.address:
@@ -202,6 +220,11 @@ def run_sweep(
                 create_store(path, points, form, plan.tiling.block, what, history)
             except FileExistsError:  # another part of the same sweep was faster
                 check_same_sweep(path, what)
+            except OSError as error:
+                raise OSError(
+                    f"can't make {path} ({error.strerror or error}); name a store in a folder "
+                    "that you can write to, on a disk with room."
+                ) from error
         _compute(job, form, workers, known, part, progress)
     return plan
 
@@ -217,15 +240,16 @@ def _compute(
     part: tuple[int, int] | None, progress: SweepProgress,
 ) -> None:  # fmt: skip
     store = open_store(job.path)
-    job = Job(job.path, job.points, form, job.function, job.threads, job.redo)
+    job = replace(job, form=form)
     status = store.status()
     progress.done = int((~np.isin(status, job.redo)).sum())
     tiles = store.unfinished(job.redo)
     if part is not None:
         tiles = tiles[tiles % part[1] == part[0] % part[1]]
-    with progress:
+    with progress, interrupts() as check:
         for n in workers.compute(job, tiles, known):
             progress.advance(n)
+            check()
 
 
 def who_computes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +39,7 @@ class Tiling:
     block: tuple[int, ...]
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], most: int) -> Tiling:
+    def of(cls, shape: tuple[int, ...], most: int, first: Sequence[bool] = ()) -> Tiling:
         """Return tiles of at most so many points, in which the last axes are whole.
 
         Parameters
@@ -47,12 +48,15 @@ class Tiling:
             Length of each axis.
         most : int
             Points in a tile, 1 or more.
+        first : sequence of bool, optional
+            Axes that are whole before others are.
         """
-        block = []
-        for length in reversed(shape):
-            block.append(max(1, min(length, most)))
-            most //= block[-1]
-        return cls(tuple(shape), tuple(reversed(block)))
+        block = [1] * len(shape)
+        last_first = reversed(range(len(shape)))
+        for axis in sorted(last_first, key=lambda a: not (first and first[a])):
+            block[axis] = max(1, min(shape[axis], most))
+            most //= block[axis]
+        return cls(tuple(shape), tuple(block))
 
     @property
     def grid(self) -> tuple[int, ...]:

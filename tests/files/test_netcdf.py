@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
 import xarray as xr
 
+import ctebm
 from ctebm.files.netcdf import check_netcdf, seal_netcdf
 
 STATE = np.arange(4000.0).reshape(100, 40)
@@ -96,3 +98,13 @@ def test_what_is_no_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "r.nc")
     with pytest.raises(ValueError, match="no file"):
         check_netcdf(tmp_path / "r.nc")
+
+
+def test_a_file_that_its_disk_has_no_room_for_is_not_begun(tmp_path, monkeypatch):
+    """The library for HDF5 can crash where a disk gets full."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=30_000))
+    words = r"can't write .*r.nc \(it takes 34048 bytes, and 30000 are free\); name a file"
+    with pytest.raises(OSError, match=words):
+        ctebm.save(xr.Dataset({"state": (("sample", "unit"), STATE)}), tmp_path / "r.nc")
+    assert not any(tmp_path.iterdir())
+    ctebm.save(xr.Dataset({"state": ("unit", STATE[0])}), tmp_path / "r.nc")

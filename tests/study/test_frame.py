@@ -470,6 +470,14 @@ class TestProcess:
         if "--help" not in pipe:
             assert files(folder / "results") == ({"toy.nc"} if "--no" in pipe else ALL)
 
+    def test_streams_that_the_caller_closed(self, folder: Path) -> None:
+        assert shell("$TOY --no-figure >&- 2>&-").returncode == 0
+        assert files(folder / "results") == {"toy.nc"}
+
+    def test_a_full_disk_behind_a_stream(self, folder: Path) -> None:
+        done = shell("$TOY --no-figure >/dev/full")
+        assert (done.returncode, done.stderr) == (2, "error: No space left on device\n")
+
     def test_poor_encoding(self, folder: Path) -> None:
         done = shell("PYTHONIOENCODING=ascii $TOY --no-figure")
         assert done.returncode == 0

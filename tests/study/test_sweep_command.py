@@ -58,7 +58,9 @@ def test_a_sweep_and_all_that_is_done_with_it(capsys):
         assert exported.value.equals(found.value)
     assert main("sweep", "report", "x.zarr") == 0
     assert "12 of 12 points are done" in Path("x.html").read_text()
-    assert main("draw", "x.zarr") == 0 and Path("x.png").stat().st_size
+    for result in ("x.zarr", "x.nc"):
+        assert main("draw", result) == 0 and Path("x.png").stat().st_size
+        Path("x.png").unlink()
     assert sweep("--resume") == 0
     capsys.readouterr()
     assert sweep(*words[:2], "--replicates", "4", "--keep", "size") == 2
@@ -164,6 +166,7 @@ def test_what_is_made_of_a_store_replaces_nothing_else(capsys):
     Path("mine.html").write_text("mine")
     capsys.readouterr()
     for words, sentence in [
+        (("export", "x.zarr", "y.zarr"), "sweep export writes one .nc file"),
         (("export", "x.zarr", "x.nc"), "pass --overwrite to replace it"),
         (("report", "x.zarr", "mine.html"), "mine.html is not a report and is kept"),
         (("report", "x.zarr", "x.py"), "a report's name ends in .html"),
@@ -180,6 +183,11 @@ def test_out_is_a_store(capsys):
     assert "--out names the store of a sweep" in capsys.readouterr().err
 
 
+def heed_interrupts():
+    """Undo what a shell does to processes in its background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_an_interrupted_sweep_says_so_and_goes_on(folder):
     script = folder / "slow_toy.py"
     text = Path(toy.__file__).read_text()
@@ -192,7 +200,9 @@ def test_an_interrupted_sweep_says_so_and_goes_on(folder):
     )
     words = [sys.executable, str(script), "sweep", "--grid", "gain=1:4:60", "--out", "x.zarr"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    started = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment)
+    started = subprocess.Popen(
+        words, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heed_interrupts
+    )
     while not list(Path().glob("x.zarr/status/c/*")):
         time.sleep(0.1)
         assert started.poll() is None

@@ -20,7 +20,7 @@ def job(function, grid=GRID):
 
 
 def test_a_plan_says_points_tiles_bytes_and_time():
-    who = Workers(1, lambda job, point: (job.call(point), "", 0.01), serial().compute)
+    who = Workers(1, lambda job, point: (job.call([point])[0], "", 0.01), serial().compute)
     plan = planned(job(good), who, tile_points=4)
     assert plan.tiling.block == (1, 4) and len(plan.tiling) == 3 and plan.form.n_bytes == 88
     assert str(plan).startswith("12 points in 3 tiles of up to 4, about 1.06 kB and ")

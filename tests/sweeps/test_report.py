@@ -98,5 +98,5 @@ class Asked:
 
 def test_settings_that_vary_stand_among_the_points_alone():
     text = report_html(ctebm.sweep(Asked(), {"gain": [0.5, 1.0]}))
-    assert "<td>settings.depth</td><td>3</td>" in text and "<td>gain</td><td>0.5, 1.0</td>" in text
+    assert "<td>depth</td><td>3</td>" in text and "<td>gain</td><td>0.5, 1.0</td>" in text
     assert "the standing one" not in text

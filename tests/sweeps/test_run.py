@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -19,6 +20,7 @@ from sweep_cases import GRID, fails_at_two, good, noted, slow_truth, until_told
 import ctebm
 from ctebm.files import tiled
 from ctebm.files.lock import locked
+from ctebm.sweeps import run as runs
 from ctebm.sweeps.verification import forget_damaged, verify_sweep
 
 
@@ -261,3 +263,39 @@ class AnyOrder(RuleBasedStateMachine):
 
 TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(max_examples=8, stateful_step_count=8, deadline=None)
+
+
+class Late:
+    """Presses Ctrl-C where Python drops it: in a destructor."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_gets_lost_ends_the_sweep_all_the_same(tmp_path):
+    def function(a):
+        late = Late() if a == 5 else None
+        del late
+        return {"n": a}
+
+    out, before = tmp_path / "x.zarr", signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has another
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ctebm.sweep(function, {"a": range(20)}, out=out, tile_points=2)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with ctebm.open(out) as found:
+        assert found.status.values.tolist() == [1] * 6 + [0] * 14
+
+
+def test_a_store_that_cannot_be_made_is_one_sentence(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(runs, "create_store", full)
+    with pytest.raises(OSError, match=r"can't make .*x.zarr \(No space left on device\); name a"):
+        ctebm.sweep(lambda a: {"n": a}, {"a": [1]}, out=tmp_path / "x.zarr")
+    assert not any(tmp_path.iterdir())
