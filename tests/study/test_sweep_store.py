@@ -1,0 +1,47 @@
+"""How a study's sweep stands, and its settings read back."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.append(str(Path(__file__).parent))
+import sweep_toy as toy  # pyright: ignore[reportMissingImports]
+
+import ctebm
+from ctebm.study.sweep_store import COMMANDS, summary, there
+from ctebm.study.swept import StudyPoint
+from ctebm.sweeps.points import Points
+
+STUDY = toy.Settings, toy.run, toy.judge
+
+
+@pytest.fixture
+def out(tmp_path, monkeypatch):
+    """A sweep of which one point fails, one has a claim that fails, and one is not done."""
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
+    point = StudyPoint.of(toy.Settings(eps=(0.3,)), toy.run, toy.judge)
+    path, grid = tmp_path / "x.zarr", {"gain": [1.0, toy.MISTAKE, 20.0, 2.0]}
+    with pytest.warns(UserWarning, match="this gain is bad"):
+        for part in ((0, 4), (1, 4), (2, 4)):
+            ctebm.sweep(point, grid, out=path, tile_points=1, part=part).close()
+    return path
+
+
+def test_a_summary_counts_claims_and_points_and_lists_failures(out, capsys):
+    assert summary(out) == 3
+    said, wrong = capsys.readouterr()
+    assert "it is small: holds at 1 of 2 points\n" in said
+    assert "2 of 4 points are done, 1 are not computed, 1 failed\n" in said
+    assert wrong == "failed: gain=7.0: ValueError: this gain is bad\n"
+    assert COMMANDS["status"](STUDY, [str(out)]) == 3
+    assert "1 not computed, 2 done, 1 failed, 0 ended" in capsys.readouterr().out
+
+
+def test_settings_and_points_are_read_back(out):
+    point, points = there(STUDY, out)
+    assert point.base["eps"] == (0.3,) and point.names == ("Settings", "run", "judge")
+    assert points == Points.grid({"gain": [1.0, toy.MISTAKE, 20.0, 2.0]})
