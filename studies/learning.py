@@ -73,6 +73,9 @@ class Settings(study.Settings):
     """Name of a class of torch.optim."""
     weight_decay: float = 0.0
     """Weight decay of the optimiser."""
+    targets: tuple[float, float] = (0.1, 0.9)
+    """Rates of the output that stand for another class and for this one; the closer they are, the
+    weaker the feedback."""
     tol: float = 1e-4
     """Largest residual of an equilibrium."""
     warm: bool = False
@@ -100,6 +103,8 @@ class Settings(study.Settings):
     """File of images to test on; without it a stratified fifth of the data is set aside."""
     test_labels: Path | None = None
     """File of the labels, if the images to test on are IDX."""
+    n_images: int | None = None
+    """Images to learn from, drawn at random; by default all."""
     checkpoint: Path | None = None
     """File to resume from if it is there, and to write after every epoch."""
 
@@ -129,6 +134,10 @@ class Settings(study.Settings):
             raise ValueError("--angle parts the two directions; give --separate too.")
         if not 0 <= self.angle <= 180:
             raise ValueError(f"--angle needs 0 to 180 degrees, got {self.angle}.")
+        if not 0 <= self.targets[0] < self.targets[1] <= 1:
+            raise ValueError(f"--targets needs 0 <= low < high <= 1, got {self.targets}.")
+        if self.n_images is not None and self.n_images < 1:
+            raise ValueError(f"--n-images needs 1 or more, got {self.n_images}.")
         if self.patience is not None and not self.validate:
             raise ValueError("--patience must not look at the images to test on; give --validate.")
         if self.test_labels is not None and self.test_data is None:
@@ -251,12 +260,25 @@ def _samples(settings: Settings) -> tuple[Images, Images, str]:
     if settings.validate:
         train, test = split_images(train, 1 / 6)
         note += ", which is not used: judged by a stratified sixth of the others"
+    if settings.n_images is not None:
+        train = _some(train, settings.n_images)
+        note += f"; {settings.n_images} of them, drawn at random, are learned from"
     rho = study.parse_activation(settings.activation)
     rates, reached = zip(*(reachable(part.input, rho) for part in (train, test)), strict=True)
     train, test = (
         dataclasses.replace(part, input=r) for part, r in zip((train, test), rates, strict=True)
     )
     return train, test, f"{note}; {reached[0]}"
+
+
+def _some(images: Images, n: int) -> Images:
+    """Return some images, the same for every seed."""
+    import numpy as np
+
+    if n > len(images.label):
+        raise ValueError(f"--n-images needs at most {len(images.label)} here, got {n}.")
+    chosen = np.random.default_rng(0).permutation(len(images.label))[:n]
+    return dataclasses.replace(images, input=images.input[chosen], label=images.label[chosen])
 
 
 def _network(settings: Settings, train: Images) -> LayeredField:
@@ -297,7 +319,7 @@ def _plan(settings: Settings) -> ctebm.Plan:
     return ctebm.Plan(
         rule=rule, epochs=settings.epochs, batch=settings.batch, rate=settings.rate,
         decay=settings.decay, optimizer=settings.optimizer, tol=settings.tol, warm=settings.warm,
-        options=options,
+        options=options, low=settings.targets[0], high=settings.targets[1],
         tied=not settings.separate, patience=settings.patience, seed=settings.seed,
     )  # fmt: skip
 

@@ -35,6 +35,17 @@ def test_learning_and_its_weights(tmp_path, capsys):
     assert repr(ctebm.load_network(tmp_path / "r.nc")).startswith("LayeredNetwork(x: 64")
 
 
+def test_closer_targets_weaken_the_feedback(tmp_path):
+    flags = ["--n-images", "300", "--epochs", "2", "--overwrite", "--no-figure"]
+    sweeps = {}
+    for high in ("0.9", "0.2"):
+        _main(learning, tmp_path, *flags, "--no-back-propagation", "--targets", "0.1", high)
+        dataset = ctebm.open(tmp_path / "r.nc")
+        assert dataset.high == float(high) and "300 of them" in dataset.data_note
+        sweeps[high] = float(dataset.sweeps[-1])
+    assert sweeps["0.2"] < sweeps["0.9"]
+
+
 def test_a_rate_that_blows_up_is_a_sentence_and_a_result(tmp_path, capsys):
     flags = ["--epochs", "2", "--rate", "1e6", "--optimizer", "SGD", "--no-back-propagation"]
     assert _main(learning, tmp_path, *flags) == 1
@@ -47,6 +58,9 @@ def test_a_rate_that_blows_up_is_a_sentence_and_a_result(tmp_path, capsys):
         (["--sizes", "63", "64", "10"], "64 pixels"),
         (["--sizes", "64", "64", "9"], "one output unit a class"),
         (["--rate", "0.1", "0.1", "0.1"], "--rate needs 1 or 2"),
+        (["--targets", "0.9", "0.1"], "--targets needs 0 <= low < high <= 1"),
+        (["--n-images", "0"], "--n-images needs 1 or more"),
+        (["--n-images", "2000"], "--n-images needs at most 1437"),
     ],
 )
 def test_mistakes_are_sentences(tmp_path, capsys, flags, sentence):
