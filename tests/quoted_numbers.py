@@ -100,6 +100,32 @@ def coupling(denoiser: str, v: float) -> Callable[[xr.Dataset], Any]:
     return lambda d: d.exact.sel(denoiser=denoiser, weight="coupling", noise=v)
 
 
+def worst_apart(dtype: str, near: bool) -> Callable[[xr.Dataset], Any]:
+    """Return the largest distance of weights at large steps (near), or at all others."""
+
+    def distance(d: xr.Dataset) -> Any:
+        return d.apart.sel(dtype=dtype).where((d.compared_eps >= 0.1) == near).max()
+
+    return distance
+
+
+def reached(word: str) -> Callable[[xr.Dataset], Any]:
+    return lambda d: d.apart_test_error.sel(apart_rule=word).mean()
+
+
+def mean_errors(d: xr.Dataset) -> xr.DataArray:
+    """Return the mean test error of each rule that descends."""
+    return d.test_error.mean("start").drop_sel(rule="presynaptic")
+
+
+def best_off(tol: float) -> Callable[[xr.Dataset], Any]:
+    return lambda d: 100 * d.off.sel(tol=tol).min()
+
+
+def best_beta(tol: float) -> Callable[[xr.Dataset], Any]:
+    return lambda d: d.beta[d.off.sel(tol=tol).argmin("beta")]
+
+
 QUOTES = [
     Quote("epsilon", READ_ME, r"half of the samples meet a kink within ([\d.]+) time constants",
           lambda d: (d.first_crossing.isel(eps=-1).where(d.first_crossing.isel(eps=-1) > 0).median()
@@ -179,6 +205,35 @@ QUOTES = [
           off_binomial("predictive coding")),
     Quote("learning", READ_ME, r"Digits: ([\d.]+) % test error beside", lambda d: d.test_error[-1]),
     Quote("learning", READ_ME, r"test error beside ([\d.]+) % of", lambda d: d.bp_test_error[-1]),
+    Quote("predictive_learning", READ_ME, r"on the digits, ([\d.]+) % test error over",
+          lambda d: d.test_error.mean()),
+    Quote("predictive_learning", READ_ME, r"three seeds, and ([\d.]+) % of the same",
+          lambda d: d.bp_test_error.mean()),
+    Quote("predictive_learning", READ_ME, r"no weight is farther than (\S+) in float64",
+          worst_apart("float64", near=True)),
+    Quote("predictive_learning", READ_ME, r"in float64 and (\S+) in float32 from",
+          worst_apart("float32", near=True)),
+    Quote("predictive_learning", READ_ME, r"nor than (\S+) and 3.6e-6 down",
+          worst_apart("float64", near=False)),
+    Quote("predictive_learning", READ_ME, r"nor than 9.4e-15 and (\S+) down",
+          worst_apart("float32", near=False)),
+    Quote("rules", READ_ME, r"to a cosine of ([\d.]+) or more",
+          lambda d: d.cosine.sel(rule=[word for word in d.rule.values
+                                       if word in import_module("rules").EXACT]).min()),
+    Quote("rules", READ_ME, r"the early rule \(([\d.]+)\) and the chain",
+          lambda d: d.cosine.sel(rule="early").min()),
+    Quote("rules", READ_ME, r"errors apart \(([\d.]+) to", lambda d: mean_errors(d).min()),
+    Quote("rules", READ_ME, r"errors apart \(10.6 to ([\d.]+) %", lambda d: mean_errors(d).max()),
+    Quote("rules", READ_ME, r"the early rule ends at (\d+) %", reached("early")),
+    Quote("rules", READ_ME, r"Kolen and Pollack's at (\d+) %", reached("kolen-pollack")),
+    Quote("rules", READ_ME, r"Jacobian homeostasis at (\d+) %", reached("jacobian-homeostasis")),
+    Quote("rules", READ_ME, r"corrected for the asymmetry at (\d+) %",
+          reached("equilibrium-propagation-asymmetric")),
+    Quote("nudges", READ_ME, r"the best beta: ([\d.]+) at a residual of 1e-3", best_beta(1e-3)),
+    Quote("nudges", READ_ME, r"of 1e-3 \(off by ([\d.]+) %\)", best_off(1e-3)),
+    Quote("nudges", READ_ME, r"and 1e-4 \(([\d.]+) %\)", best_off(1e-4)),
+    Quote("nudges", READ_ME, r"([\d.]+) at 1e-6 \(0.0035", best_beta(1e-6)),
+    Quote("nudges", READ_ME, r"0.004 at 1e-6 \(([\d.]+) %\)", best_off(1e-6)),
     Quote("stdp", READ_ME, r"with areas in the ratio ([\d.]+) and",
           lambda d: -d.change.where(d.lag > 0).sum() / d.change.where(d.lag < 0).sum()),
     Quote("collapse", READ_ME, r"\((\d+) % of the units of three layers at -0.3",

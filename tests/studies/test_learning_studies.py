@@ -1,7 +1,9 @@
 """The studies of learning, from their command lines, small."""
 
 import learning
+import nudges
 import numpy as np
+import predictive_learning
 import pytest
 import rules
 import saturation
@@ -80,13 +82,37 @@ def test_a_single_class_is_refused(tmp_path, capsys):
     assert "at least two classes" in capsys.readouterr().err
 
 
+def _opened(tmp_path):
+    with ctebm.open(tmp_path / "r.nc") as opened:
+        return opened.load()
+
+
 def test_rules_stand_side_by_side(tmp_path):
     small = ["--n-samples", "100", "--epochs", "1", "--n-seeds", "2", "--sizes", "64", "8", "10"]
     assert _main(rules, tmp_path, *small, "--no-figure") == 0
-    with ctebm.open(tmp_path / "r.nc") as opened:
-        dataset = opened.load()
+    dataset = _opened(tmp_path)
     assert dataset.test_error.shape == (2, len(rules.WORDS))
-    off = dataset.off.values
-    assert (off[-1, :3] < off[0, :3] * 1.01).all()  # a tighter rest is no worse
+    assert dataset.symmetry.shape == (2, len(rules.APART))
     assert all(verdict.ok for verdict in rules.judge(dataset) if verdict.ok is not None)
     assert not rules.judge(dataset.assign(cosine=dataset.cosine * 0.5))[len(rules.WORDS)].ok
+    assert not rules.judge(dataset.assign(symmetry=-dataset.symmetry))[-1].ok
+
+
+def test_nudges_descend_less_or_more_than_the_cost(tmp_path):
+    assert _main(nudges, tmp_path, "--n-samples", "10", "--sizes", "64", "8", "10") == 0
+    dataset = _opened(tmp_path)
+    off = dataset.off.values
+    assert (off[-1, :3] < off[0, :3] * 1.01).all()  # a tighter rest is no worse
+    assert (dataset.lower < dataset.cost).all() and (dataset.cost < dataset.upper).all()
+    wrong = dataset.assign(lower=dataset.upper, centred=dataset.upper)
+    assert [verdict.ok for verdict in nudges.judge(wrong)[:4]] == [False, True, False, False]
+
+
+def test_predictive_coding_learns_as_back_propagation_does(tmp_path):
+    small = ["--sizes", "64", "8", "10", "--epochs", "1", "--n-seeds", "1", "--n-compared", "40",
+             "--compared-epochs", "2", "--compared-eps", "1", "0.1", "0.001"]  # fmt: skip
+    assert _main(predictive_learning, tmp_path, *small) == 0
+    dataset = _opened(tmp_path)
+    assert (dataset.apart.sel(dtype="float64") < 1e-12).all()
+    verdicts = predictive_learning.judge(dataset.assign(apart=10 * dataset.apart + 1e-5))
+    assert [verdicts[i].ok for i in (1, 2, 4)] == [True, False, False]
