@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
+from ctebm.study.verdict import falls_through
+
 ROOT = Path(__file__).parents[1]
 FILE = Path(__file__).with_suffix(".json")
 READ_ME, THEORY = "studies/README.md", "docs/explanation/theory.md"
@@ -94,6 +96,30 @@ def euler_bias(power: int) -> Callable[[xr.Dataset], Any]:
 
 def of_maps(name: str) -> Callable[[xr.Dataset], xr.DataArray]:
     return lambda d: d[name].isel(dynamics=slice(2, None))
+
+
+def lost(size: int) -> Callable[[xr.Dataset], Any]:
+    """Return at which load half of the patterns are lost."""
+    return lambda d: falls_through(d.load_found.isel(size=size), d.kept.isel(size=size))
+
+
+def basin(part: float) -> Callable[[xr.Dataset], Any]:
+    return lambda d: falls_through(d.basin_flip, d.basin_recalled.sel(basin=part))
+
+
+def kept_off(dimension: int) -> Callable[[xr.Dataset], Any]:
+    """Return by how many e-folds the number kept by half falls short of the mean field."""
+    return lambda d: -falls_through(d.exponent, d.kept.sel(dimension=dimension))
+
+
+def kept_growth(measured: bool) -> Callable[[xr.Dataset], Any]:
+    def rate(d: xr.Dataset) -> Any:
+        first, last = (
+            float(d.capacity.sel(dimension=n)) - measured * kept_off(n)(d) for n in (8, 14)
+        )
+        return (last - first) / 6
+
+    return rate
 
 
 def coupling(denoiser: str, v: float) -> Callable[[xr.Dataset], Any]:
@@ -191,6 +217,19 @@ QUOTES = [
     Quote("score", READ_ME, r"as the denoiser finds 1.04 to ([\d.]+),", coupling("R itself", 0.05)),
     Quote("score", THEORY, r"finds a coupling of ([\d.]+) and at", coupling("R itself", 1.0)),
     Quote("score", THEORY, r"smaller noise no more than ([\d.]+),", coupling("R itself", 0.05)),
+    Quote("memory", READ_ME, r"for signs, ([\d.]+) at gain 8", lambda d: d.load_capacity),
+    Quote("memory", READ_ME, r"are lost at a load of ([\d.]+),", lost(1)),
+    Quote("memory", READ_ME, r"of 100 at ([\d.]+)\.", lost(0)),
+    Quote("memory", READ_ME, r"quarter of the capacity ([\d.]+) of the signs", basin(0.25)),
+    Quote("memory", READ_ME, r"at three quarters ([\d.]+)\.", basin(0.75)),
+    Quote("memory", READ_ME, r"wrong signs from (\d+) patterns on", lambda d: falls_through(
+        d.even_patterns, d.even_corrected)),
+    Quote("attention", READ_ME, r"at rest are at most ([\d.]+) of the bound",
+          lambda d: d.rest_over_bound.max()),
+    Quote("attention", READ_ME, r"grows by ([\d.]+) e-folds", kept_growth(True)),
+    Quote("attention", READ_ME, r"where a mean field says ([\d.]+),", kept_growth(False)),
+    Quote("attention", READ_ME, r"falls short by ([\d.]+) e-folds in 8", kept_off(8)),
+    Quote("attention", READ_ME, r"in 8 dimensions and by ([\d.]+) in 14", kept_off(14)),
     Quote("energies", READ_ME, r"a cosine of ([\d.]+) \(hard",
           at_depth_3("cosine_implicit", "eq. 6, hard sigmoid")),
     Quote("energies", READ_ME, r"([\d.]+) \(logistic\)",

@@ -134,7 +134,10 @@ class PolynomialMemory(Network):
         m_\mu = \tfrac1N\, x_\mu \cdot \rho(s)
 
     The paper's spins are the limit of a steep rate. Order 2 is the classical memory, with
-    self-coupling; order `n` stores of the order of :math:`N^{n-1}` patterns.
+    self-coupling. Odd orders store of the order of :math:`N^{n-1}` patterns. Of even orders from 4
+    on each pattern adds a self-coupling, by which units hold wrong signs as well as right ones:
+    they correct a share `f` of wrong signs for up to :math:`(1 - 2f)^{n-1} N^{n/2} / (n-1)!!`
+    patterns.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Verdict", "average", "largest", "smallest", "verdict_table"]
+__all__ = ["Verdict", "average", "falls_through", "largest", "smallest", "verdict_table"]
 
 
 @dataclass(frozen=True)
@@ -179,6 +179,37 @@ def average(values: Any, where: Any = True) -> float:
     """
     chosen = _chosen(values, where)
     return float(chosen.mean()) if chosen.size else math.nan
+
+
+def falls_through(x: Any, values: Any, level: float = 0.5) -> float:
+    """Return where values that fall along x pass a level for the last time, between two of them.
+
+    Parameters
+    ----------
+    x, values : array
+        Of one dimension.
+    level : float
+        Which they begin at or above, and end below.
+
+    Returns
+    -------
+    float
+        NaN if they do not, or if one of them is missing.
+
+    Examples
+    --------
+    >>> from ctebm.study.verdict import falls_through
+    >>> falls_through([0.1, 0.2, 0.3], [1.0, 0.75, 0.25]), falls_through([0.1, 0.2], [1.0, 0.9])
+    (0.25, nan)
+    """
+    import numpy as np
+
+    x, values = np.asarray(x, float), np.asarray(values, float)
+    if not np.isfinite(values).all() or values[0] < level or values[-1] >= level:
+        return math.nan
+    i = int((values >= level).nonzero()[0][-1])
+    share = (values[i] - level) / (values[i] - values[i + 1])
+    return float(x[i] + share * (x[i + 1] - x[i]))
 
 
 def _chosen(values: Any, where: Any) -> np.ndarray:

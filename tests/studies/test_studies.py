@@ -15,6 +15,8 @@ SMALL = {
     "depth": ["--depth", "3", "--n-samples", "4", "--t-end", "8"],
     "integrators": ["--depth", "3", "--n-samples", "4"],
     "energies": ["--width", "8", "--n-samples", "3", "--t-through", "60"],
+    "memory": "--n-units 80 --loads 0.03 0.1 0.2 0.35 --flipped 0.1 0.3 --draws 3 --cues 6".split(),
+    "attention": ["--dimensions", "8", "14", "--draws", "3", "--cues", "8"],
     "asymmetry": ["--n-seeds", "2", "--n-samples", "2", "--degrees", "0", "60", "180"],
     "noise": ["--n-samples", "4", "--hidden", "16", "16"],
     "bptt": ["--n-seeds", "2", "--n-samples", "2", "--gains", "0.25", "1", "--n-steps", "20"],
@@ -124,6 +126,11 @@ def test_every_claim_holds_at_a_small_size(name, tmp_path, capsys):
         ("bptt", ["--beta", "0"]),
         ("energies", ["--eps", "0.1"]),
         ("energies", ["--t-through", "0.5"]),
+        ("memory", ["--n-units", "42"]),
+        ("memory", ["--loads", "0.1", "0.05"]),
+        ("memory", ["--flipped", "0.1", "0.6"]),
+        ("attention", ["--dimensions", "8", "40"]),
+        ("attention", ["--draws", "1"]),
     ],
 )
 def test_settings_without_meaning_are_refused(name, words, tmp_path, capsys):

@@ -15,6 +15,7 @@ from ctebm.study import Progress, Verdict
 from ctebm.study.command_line import read_settings
 
 SMALL = {
+    "attention": "--dimensions 6 8 --draws 2 --cues 4",
     "asymmetry": "--n-seeds 2 --n-samples 2 --degrees 0 60 180",
     "beta": "--hidden 12 --n-samples 2 --points 1 2",
     "bifurcation": "--n-units 3 --w 6 --step 0.05",
@@ -28,6 +29,7 @@ SMALL = {
     "fixed_points": "--gain 0.25 2 --n-samples 2 --n-starts 3 --eps 0.2 0.1",
     "integrators": "--depth 3 --n-samples 4",
     "learning": "--epochs 3 --max-error 10 --allowance 5",
+    "memory": "--n-units 80 --loads 0.03 0.1 0.2 0.35 --flipped 0.1 0.3 --draws 2 --cues 4",
     "noise": "--n-samples 3 --hidden 8 8 --sigma 0.001 0.01 --eps 0.5 0.1",
     "saturation": "",
     "stdp": "--n-runs 64 --bins 6",
