@@ -15,7 +15,10 @@ SMALL = {
     "depth": ["--depth", "3", "--n-samples", "4", "--t-end", "8"],
     "integrators": ["--depth", "3", "--n-samples", "4"],
     "energies": ["--width", "8", "--n-samples", "3", "--t-through", "60"],
-    "memory": "--n-units 80 --loads 0.03 0.1 0.2 0.35 --flipped 0.1 0.3 --draws 3 --cues 6".split(),
+    "memory": [
+        *("--n-units", "80", "--loads", "0.03", "0.1", "0.2", "0.35", "--flipped", "0.1", "0.3"),
+        *("--draws", "3", "--cues", "6"),
+    ],
     "attention": ["--dimensions", "8", "14", "--draws", "3", "--cues", "8"],
     "asymmetry": ["--n-seeds", "2", "--n-samples", "2", "--degrees", "0", "60", "180"],
     "noise": ["--n-samples", "4", "--hidden", "16", "16"],
