@@ -194,7 +194,10 @@ class PlasticField(Plastic):
 
     def to(self, *, dtype: torch.dtype) -> Self:
         network = with_leaves(self.network).to(dtype)
-        return type(self)(network, cost=self.cost_function, parameters=self.chosen)
+        other = type(self)(network, cost=self.cost_function, parameters=self.chosen)
+        if "_depth" in vars(self):  # numbers may have run away since; depths stay what they were
+            other._depth = self._depth
+        return other
 
     def settle(
         self, x: Tensor, start: Sequence[Tensor] | None = None, *, tol: float, max_sweeps: int = 500

@@ -4,6 +4,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
+from matplotlib.contour import ContourSet
 from matplotlib.ticker import FuncFormatter
 
 from ctebm.figures.page import Page
@@ -49,6 +50,11 @@ def assert_legible(figure):
             ticks = getattr(ax, f"{axis}axis").get_major_formatter()
             assert any(named) or isinstance(ticks, FuncFormatter)  # words at the ticks
         _assert_lines_legible(ax)
+    for legend in figure.findobj(mpl.legend.Legend):
+        for entry in legend.get_lines():  # broad ones stand for areas
+            assert entry.get_linewidth() in (0, 6) or 0.5 <= entry.get_linewidth() <= 1.5
+            if entry.get_marker() not in ("None", "", None):
+                assert 3 <= entry.get_markersize() <= 8 and entry.get_markeredgewidth() <= 1
     words = (text for text in figure.findobj(mpl.text.Text) if text.get_text())
     assert min((text.get_fontsize() for text in words), default=7) >= 7
 
@@ -70,5 +76,7 @@ def _assert_lines_legible(ax):
                 if scale == "linear":
                     assert ((min(limits) <= at) & (at <= max(limits))).all()
     for bars in ax.collections:
+        if isinstance(bars, ContourSet):
+            assert float(np.max(bars.get_linewidth())) <= 1.5
         if isinstance(bars, LineCollection):
             assert 0.5 <= float(np.max(bars.get_linewidth())) <= 1

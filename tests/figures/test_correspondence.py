@@ -53,3 +53,23 @@ def test_angles_below_rounding_are_hatched_and_crossings_marked(gain):
     (dotted,) = [line for line in bottom.lines if line.get_linestyle() == ":"]
     crossing = data.first_crossing.where(data.first_crossing > 0, np.inf)
     assert dotted.get_xdata()[0] == np.median(crossing) * 0.1
+
+
+def test_entries_of_the_legend_look_as_what_is_drawn():
+    figure = correspondence_figure(measured(eps=(0.5, 0.1), t_end=4.0).to_dataset())
+    drawn = figure.axes[0].lines
+    (legend,) = figure.legends
+    entries = {entry.get_label(): entry for entry in legend.get_lines()}
+    for i, eps in enumerate((0.5, 0.1)):
+        entry, (law, points, first) = entries[rf"$\epsilon$ = {eps:g}"], drawn[3 * i : 3 * i + 3]
+        assert entry.get_color() == law.get_color() == points.get_color()
+        assert entry.get_linestyle() == law.get_linestyle()
+        assert entry.get_marker() == points.get_marker()
+        assert entry.get_markeredgewidth() == points.get_markeredgewidth() == 0
+        assert law.get_zorder() < first.get_zorder() < points.get_zorder()
+        arrival = entries["first arrival"]
+        assert arrival.get_markersize() == first.get_markersize()
+        assert len(first.get_xdata()) == 1 and first.get_xdata()[0] == law.get_xdata()[0]
+    limit = entries[r"law as $\epsilon \to 0$"]
+    assert limit.get_linewidth() == drawn[-1].get_linewidth()
+    assert drawn[-1].get_zorder() < drawn[0].get_zorder()

@@ -53,3 +53,25 @@ def test_chattering_is_drawn_where_it_was_measured(kind):
         line = drawn[f"f: {kind}, $\\epsilon$ = {eps:g}"]
         np.testing.assert_array_equal(line.get_ydata(), data[kind].sel(eps=eps))
         np.testing.assert_allclose(line.get_xdata(), eps * np.arange(4))
+
+
+def test_gains_and_counts_have_marks_that_can_be_read():
+    """1, 2, 5 of each power of ten, as plain numbers."""
+    axes = fixed_points_figure(counted(gains=(0.5, 1.0, 20.0))).axes[:5]
+    marked = [ax.xaxis for ax in axes] + [ax.yaxis for ax in axes if ax.get_yscale() == "log"]
+    assert len(marked) > 5
+    for axis in marked:
+        shown = [axis.get_major_formatter()(tick) for tick in (0.5, 2, 50)]
+        assert shown == ["0.5", "2", "50"] and axis.get_minor_formatter()(3) == ""
+        ticks = axis.get_major_locator().tick_values(0.5, 20)
+        assert {0.5, 1, 2, 5, 10, 20} <= {float(f"{tick:.6g}") for tick in ticks}
+
+
+def test_bars_and_points_are_quantiles_beside_each_other():
+    data = counted()
+    ax = fixed_points_figure(data).axes[3]
+    for a, line in enumerate(ax.lines[:2]):
+        np.testing.assert_allclose(line.get_xdata(), data.gain * (1 + 0.02 * a))
+        low, high = data.lambda_max[a].quantile([0.05, 0.95], "sample").values
+        bars = [one[:, 1] for one in ax.collections[a].get_segments()]
+        np.testing.assert_allclose(bars, np.stack([low, high], 1))

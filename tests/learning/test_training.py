@@ -358,3 +358,9 @@ def test_a_users_training_resumes_bit_for_bit(tmp_path):
     pieces = ctebm.train(net, x, target, plan, checkpoint=path)
     whole = ctebm.train(net, x, target, plan)
     assert all(torch.equal(a, b) for a, b in zip(pieces.network.W, whole.network.W, strict=True))
+
+
+@pytest.mark.parametrize("held_out", [[1, 2, 3], (1,), "ab", 3, {"a": 1, "b": 2}])
+def test_held_out_samples_are_a_pair(held_out):
+    with pytest.raises(ValueError, match=r"expected held_out as \(rates, labels\), got"):
+        ctebm.train(small_network(), *samples(12), PLAN, held_out=held_out)

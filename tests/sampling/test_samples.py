@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 import xarray as xr
@@ -145,3 +146,18 @@ def test_chains_of_one_sample_with_laws_of_their_own_are_told():
     assert said(each, 0.1, (3,)).startswith(words)
     assert said(each, 0.1, (5, 3)) == ""
     assert said(Dynamics(pair(3.0, TANH), sigma=torch.full((1, 3), 0.2)), 0.1, (5, 3)) == ""
+
+
+def test_what_is_observed_keeps_its_own_axes():
+    found = sample(
+        Dynamics(pair(3.0, TANH), sigma=0.5), torch.zeros(6, 3, 2, dtype=torch.float64),
+        n_steps=100, burn_in=9, eps=0.4, seed=5,
+        observe={"outer": lambda s: s.unsqueeze(-1) * s.unsqueeze(-2), "mean": lambda s: s.sum(-1)},
+    )  # fmt: skip
+    dataset = found.to_dataset()
+    assert dataset.outer.dims == ("sample", "outer_axis0", "outer_axis1")
+    assert dataset.outer_error.dims == dataset.outer.dims and dataset.outer.shape == (3, 2, 2)
+    np.testing.assert_array_equal(dataset.outer.values, found.observed["outer"])
+    assert dataset.observed_mean.dims == ("sample",)  # there is a mean already
+    np.testing.assert_array_equal(dataset.observed_mean_error.values, found.observed_error["mean"])
+    assert dataset["mean"].dims == ("sample", "unit")
