@@ -9,6 +9,7 @@ import torch
 from run_cases import pair
 
 import ctebm
+from ctebm.dynamics import step_limit
 from ctebm.dynamics.step_limit import exceeded_limit
 
 
@@ -62,3 +63,9 @@ def test_a_force_without_numbers_has_no_limit():
             return s.square().sum(-1) * torch.nan
 
     assert exceeded_limit(Nowhere(3), torch.zeros(3, dtype=torch.float64), eps=0.1) is None
+
+
+def test_a_row_bounds_eigenvalues():
+    matrix = torch.tensor([[[1.0, -2.0], [0.5, 0.25]], [[0.0, 0.0], [3.0, -4.0]]])
+    assert step_limit._largest_row(matrix) == 7.0
+    assert step_limit._largest_row(torch.tensor([[1.0, -2.0], [0.5, 0.25]])) == 3.0

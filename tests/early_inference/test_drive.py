@@ -209,3 +209,14 @@ def test_more_than_two_strengths_need_an_analytic_rate_and_no_noise():
         Nudge(0.1, points=3).check(kinked, sigma=0.0)
     with pytest.raises(ValueError, match="a complex run has no noise"):
         Nudge(0.1, points=3).check(smooth, sigma=0.1)
+
+
+@pytest.mark.parametrize("name", ["replace", "nudge", "clamp"])
+def test_driven_motions_are_quiet_and_of_full_strength_unless_asked(name):
+    net = ctebm.LayeredNetwork.random([3, 4, 2], ctebm.Tanh(), seed=0).clamp({"x": [0.1, 0.2, 0.3]})
+    target = torch.tensor([0.3, -0.2], dtype=torch.float64)
+    drive = drive_named(name, *([0.5, 2] if name == "nudge" else []))
+    motion, plain = (drive.dynamics(net, target, *more) for more in ((), (0.0, "langevin", 1.0)))
+    assert not motion.noisy and motion.noise == "langevin"
+    s = torch.linspace(-0.2, 0.3, motion.network.n_units, dtype=torch.float64)
+    assert torch.equal(motion.f(0, s), plain.f(0, s))

@@ -164,3 +164,18 @@ def test_complex_motions_of_batches_of_any_shape_are_those_of_their_samples():
     moved = torch.complex(*(f - plain).split(net.n_units, -1))
     torch.testing.assert_close(moved[..., y], pull)
     assert not moved[..., : y.start].any()
+
+
+def test_the_continuation_is_looked_at_off_the_axis_within_its_strip():
+    seen = []
+
+    class Spied(ctebm.Tanh):
+        def __call__(self, s):
+            seen.extend(s.flatten().tolist() if s.is_complex() else [])
+            return super().__call__(s)
+
+    net = ctebm.DenseNetwork([[0, 1.0], [1.0, 0]], [0.0, 0.0], Spied())
+    check_analytic(net)
+    middle = sum(seen) / len(seen)
+    assert middle == pytest.approx(0.1 + 0.1j) and len(seen) == 4
+    assert sorted(abs(z - middle) for z in seen) == pytest.approx([1e-4] * 4)

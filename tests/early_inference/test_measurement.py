@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -337,3 +338,16 @@ def test_the_estimate_of_memory_counts_runs_saves_samples_and_pairs_of_runs(monk
     assert asked.pop() == noisy
     measured(**one, sigma=0.1, replicates=5, seed=1, intervals=True)
     assert asked.pop() == noisy + 8 * saves * 2 * 5**2
+
+
+def test_with_an_energy_a_single_unit_without_a_gradient_tells_that_a_state_is_unstable():
+    net = ctebm.LayeredNetwork.random([3, 4, 2], ctebm.Tanh(), seed=0).clamp(
+        {"x": np.zeros((3, 3))}
+    )
+    fixed = ctebm.settle(net)
+    implicit = torch.zeros(3, 6)
+    implicit[1, 4], implicit[2] = torch.nan, torch.nan
+    assert measurement._unstable(fixed, implicit).tolist() == [False, True, True]
+    turned = ctebm.FeedbackNetwork.at_angle(net, 30)
+    judged = SimpleNamespace(network=turned, index=torch.tensor([0, 1, -1]))
+    assert measurement._unstable(judged, implicit).tolist() == [False, True, False]

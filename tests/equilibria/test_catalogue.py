@@ -7,6 +7,7 @@ import torch
 from analytic import HARD, TANH, all_to_all, pair, pitchfork_state
 
 from ctebm import AsymmetricNetwork, SparseNetwork, find_fixed_points
+from ctebm.equilibria import catalogue
 from ctebm.equilibria.catalogue import Catalogue
 from ctebm.equilibria.newton import newton_from
 
@@ -127,3 +128,17 @@ def test_a_wave_that_turns_freely_is_a_continuum():
     catalogue.add(waves)
     points = catalogue.points()
     assert (len(points), points.isolated.tolist(), points.index_sum) == (1, [False], None)
+
+
+def test_ends_are_polished_up_to_the_size_that_newtons_method_takes(monkeypatch):
+    """Where it neither goes elsewhere nor raises the residual."""
+    net, s = pair(8.0, TANH), pitchfork_state(8.0)
+    near = ends([s + 1e-6, s], [0.0, 1e-6], [0.3, 0.1])
+    for most, polished in ((1, False), (2, True), (3, True)):
+        monkeypatch.setattr(catalogue, "NEWTON_UNITS", most)
+        found = catalogue._polished(net, near, 1e-9)
+        if polished:
+            torch.testing.assert_close(found[:2], ends([s, s], [0.0, 0.0]), rtol=0, atol=1e-12)
+            assert torch.equal(found[2], near[2])  # an end elsewhere
+        else:
+            assert torch.equal(found, near)

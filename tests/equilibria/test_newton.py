@@ -254,3 +254,19 @@ def test_polishing_takes_eight_steps_at_most(monkeypatch):
     for _ in range(8):
         expected = expected - (expected**2 - 2) / (2 * expected)
     assert float(s) == pytest.approx(expected, rel=1e-12) and len(asked) == 8
+
+
+@pytest.mark.parametrize(("entries", "sizes"), [(12, [3, 3, 1]), (3, [1] * 7), (100, [7])])
+def test_portions_hold_so_many_entries_of_jacobians(entries, sizes, monkeypatch):
+    """Of 4 entries each; one start at least."""
+    seen = []
+    solve = newton_module.newton
+
+    def noted(rows, s, tol, **how):
+        seen.append(len(s))
+        return solve(rows, s, tol, **how)
+
+    monkeypatch.setattr(newton_module, "PORTION", entries)
+    monkeypatch.setattr(newton_module, "newton", noted)
+    newton_from(pair(8.0, TANH), torch.zeros(7, 2, dtype=torch.float64), 1e-9)
+    assert seen == sizes

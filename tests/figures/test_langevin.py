@@ -84,6 +84,7 @@ def test_spreads_are_shown_over_the_exact_one_that_mala_has(figure):
         exact, *rest = figure.axes[panel].lines
         assert exact.get_ydata().tolist() == [1, 1, 1] and exact.get_xdata().tolist() == x
         laws, points = rest[::2], rest[1::2]
+        assert len(points) == len(DYNAMICS)
         for i, (law, point) in enumerate(zip(laws, points, strict=True)):
             np.testing.assert_allclose(
                 law.get_ydata(), [(4 * k + i + 1) / (4 * k + 2) for k in range(3)]
@@ -95,6 +96,7 @@ def test_distances_stand_beside_that_of_chance(figure):
     chance, exact, *drawn = curves(figure, 2)
     assert exact == [[0.4, 0.3], [0.2, 0.2], [0.1, 0.1]]
     assert chance == [[eps, 0.5] for eps in EPS]
+    assert len(drawn) == len(DYNAMICS)
     for i, points in enumerate(drawn):
         np.testing.assert_allclose(points, [[e, 1.1 * (4 * k + i + 1)] for k, e in enumerate(EPS)])
 
@@ -108,6 +110,7 @@ def test_modes_at_two_intensities_are_told_apart(of_the_map):
     laws, points = of_the_map.axes[0].lines[::2], of_the_map.axes[0].lines[1::2]
     assert len({line.get_marker() for line in points}) == 4
     assert [line.get_color() for line in points[:2]] == [line.get_color() for line in points[2:]]
+    assert len(points) == 4
     for law, point in zip(laws, points, strict=True):
         np.testing.assert_allclose(point.get_ydata(), 1.1 * law.get_ydata())
 

@@ -52,3 +52,14 @@ def test_a_network_without_rates_takes_finite_states():
         states[1][2] = states[2][0] = bad
         with pytest.raises(ValueError, match="in sample 1; leave it out"):
             input_states(Bowl(), states)
+
+
+def test_the_first_target_that_is_not_finite_is_named():
+    rates, _ = samples()
+    targets = torch.zeros(len(rates), 3, dtype=torch.float64)
+    for row, place in ((7, (7, 2)), (4, (4, 1))):
+        targets[place] = torch.nan
+        with pytest.raises(ValueError, match=f"finite targets, got NaN or inf in sample {row};"):
+            ctebm.train(small_network(), rates, targets, PLAN)
+    with pytest.raises(ValueError, match=r"shape \(240, 3\), .*, got \(240, 2\)"):
+        ctebm.train(small_network(), rates, targets[:, :2], PLAN)

@@ -9,6 +9,7 @@ from analytic import HARD, TANH, pair
 
 import ctebm
 from ctebm import AsymmetricNetwork, LayeredNetwork, fluctuation_response, linearize, settle
+from ctebm.sampling import fluctuation
 from ctebm.sampling.fluctuation import response_of_covariances
 
 
@@ -141,3 +142,14 @@ def test_a_lag_of_one_step_is_one_step():
         for steps in ({"n_steps": 1}, {"lag": 0.2})
     )
     assert torch.equal(one.displacement, same.displacement)
+
+
+def test_memory_is_asked_for_states_of_every_chain_and_step(monkeypatch):
+    asked = []
+    monkeypatch.setattr(fluctuation, "check_memory", lambda *about: asked.append(about) or 1 / 0)
+    net, rest, u = layered()
+    with pytest.raises(ZeroDivisionError):
+        fluctuation_response(net, rest, u, eps=0.1, n_steps=7, sigma=0.1, chains=11, time=30.0)
+    what, n_bytes, *_ = asked[0]
+    assert what == "11 chains over 7 steps"
+    assert n_bytes == fluctuation._STATES * 11 * 7 * 12 * 8

@@ -128,3 +128,19 @@ def test_single_precision():
     assert linear.eigenvalues.dtype == torch.complex64
     for found in (linear.response(torch.ones(2)), linear.covariance(0.1), linear.eps_max):
         assert found.dtype == torch.float32
+
+
+def test_eigenvalues_ascend_and_pairs_begin_below():
+    """By the real part of lambda = -mu; every eigenvector stays with its own."""
+    W = np.random.default_rng(0).normal(size=(9, 9)) / 2
+    net = AsymmetricNetwork(W, np.zeros(9), TANH).centred()
+    where = torch.tensor([0, 2, 3, 5, 6, 7, 8])
+    found = jacobian_spectrum(net, torch.zeros(9, dtype=torch.float64), where)
+    real, imag = found.eigenvalues.real, found.eigenvalues.imag
+    exact = np.linalg.eigvals(-net.jacobian(torch.zeros(9))[where][:, where].numpy())
+    np.testing.assert_allclose(np.sort(real), np.sort(exact.real), atol=1e-12)
+    assert (real.diff() >= -1e-12).all() and (imag != 0).any()
+    pairs = [(i, i + 1) for i in range(6) if abs(real[i + 1] - real[i]) < 1e-12]
+    assert pairs and all(imag[i] < 0 < imag[j] for i, j in pairs)
+    J, V = net.jacobian(torch.zeros(9))[where][:, where].to(found.eigenvectors), found.eigenvectors
+    torch.testing.assert_close(J @ V, -V * found.eigenvalues)

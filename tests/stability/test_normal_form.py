@@ -1,12 +1,14 @@
 """Coefficients and kinds at zero eigenvalues that are known, whatever the units."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from analytic import TANH, all_to_all
 
 from ctebm import AsymmetricNetwork, DenseNetwork, Network, VectorField, continue_branch
+from ctebm.stability import normal_form as forms
 from ctebm.stability.curve import Curve, Point
 from ctebm.stability.normal_form import normal_form, other_tangent
 from ctebm.stability.null_space import null_vectors
@@ -174,3 +176,30 @@ def test_pitchfork_without_an_energy():
     branch = continue_branch(family, [0.0, 0.0], (2.0, 6.0), step=0.2)
     (event,) = branch.events
     assert event.kind == "pitchfork" and event.parameter == pytest.approx(4.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        ("pitchfork pitchfork pitchfork", "symmetric pitchfork"),
+        ("pitchfork transcritical pitchfork", "multiple zero"),
+        ("fold pitchfork transcritical", "fold"), ("pitchfork fold pitchfork", "fold"),
+        ("pitchfork pitchfork fold", "fold"),
+        ("transcritical pitchfork pitchfork", "multiple zero"),
+    ],
+)  # fmt: skip
+def test_a_multiple_zero_is_judged_along_first_last_and_generic_vectors(
+    kinds, expected, monkeypatch
+):
+    v = torch.eye(3, dtype=torch.float64)
+    asked = []
+
+    def judged(curve, point, u, w):
+        asked.append(u)
+        return SimpleNamespace(kind=kinds.split()[len(asked) - 1])
+
+    monkeypatch.setattr(forms, "normal_form", judged)
+    assert forms.kind_of_zero(None, None, v, v) == expected
+    first, last, generic = asked
+    assert torch.equal(first, v[0]) and torch.equal(last, v[2])
+    assert float(generic.norm()) == pytest.approx(1) and (generic != 0).all()

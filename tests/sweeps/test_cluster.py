@@ -124,3 +124,15 @@ def test_workers_that_are_killed_while_they_start_lose_nothing(tmp_path):
         os.waitpid(killer, 0)
     assert bool((found.status == 1).all())
     assert found.drop_attrs().equals(ctebm.sweep(noted(tmp_path), {"a": range(20)}).drop_attrs())
+
+
+def test_the_time_to_start_begins_anew_when_a_worker_has_been_there(clock):
+    pretended = Pretended(good=Status.running, other=Status.running)
+    found = of(pretended, asked=2, start=60.0)
+    for clock[0], here in ((0, ["good"]), (50, ["good", "other"]), (70, ["good"]), (100, ["good"])):
+        pretended.here = here
+        found.look_after()
+        assert [*pretended.worker_spec] == ["good", "other"]
+    clock[0] = 131
+    found.look_after()
+    assert [*pretended.worker_spec] == ["good", "new0"]
