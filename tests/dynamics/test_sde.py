@@ -171,3 +171,15 @@ def test_it_is_told_by_what_it_has():
     assert repr(ctebm.Dynamics(net, 0.1, drive=[0.1, 0.2])) == (
         f"Dynamics({net!r}, sigma=0.1, drives y)"
     )
+
+
+def test_samples_are_those_of_network_targets_noise_and_strength_together():
+    net, y = ctebm.LayeredNetwork.random([2, 4, 3], ctebm.Tanh()), torch.zeros(3)
+    each = y.expand(4, 3)
+    assert ctebm.Dynamics(net, 0.1, nudge=y, beta=0.5).batch == ()
+    assert ctebm.Dynamics(net, torch.full((4,), 0.1)).batch == (4,)
+    assert ctebm.Dynamics(net, torch.full((5, 1), 0.1), nudge=each, beta=0.5).batch == (5, 4)
+    assert ctebm.Dynamics(net, drive=y.expand(2, 4, 3)).batch == (2, 4)
+    assert ctebm.Dynamics(net, nudge=y, beta=torch.ones(6)).batch == (6,)
+    held = net.clamp({"x": torch.zeros(4, 2)})
+    assert ctebm.Dynamics(held, torch.full((7, 1), 0.1)).batch == (7, 4)

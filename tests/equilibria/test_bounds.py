@@ -20,6 +20,7 @@ from ctebm import (
     certify_unique,
     find_fixed_points,
 )
+from ctebm.equilibria import bounds
 from ctebm.equilibria.bounds import checked_bounds, state_bounds
 from ctebm.networks.kinks import Box
 
@@ -214,3 +215,26 @@ def test_bounds_of_starts_are_numbers_or_one_a_unit(bounds):
 def test_what_is_no_bound_of_starts_is_refused(bounds):
     with pytest.raises(ValueError, match=r"bounds \(lowest, highest\) of the starts"):
         checked_bounds(pair(1.0, TANH), bounds)
+
+
+@pytest.mark.parametrize("rho", [TANH, Logistic(3.0)], ids=repr)
+@pytest.mark.parametrize(("cells", "numbers"), [(8, 10**6), (8, 18), (50, 12), (50, 3), (1, 99)])
+def test_cells_in_which_the_slope_is_too_small_are_struck_off_from_above(
+    rho, cells, numbers, monkeypatch
+):
+    """Against a loop over cells, no more than fit together: to the last that may hold a state."""
+    monkeypatch.setattr(bounds, "CELLS", cells)
+    monkeypatch.setattr(bounds, "CELL_NUMBERS", numbers)
+    current = torch.tensor([0.4, 3.0, 60.0], dtype=torch.float64)
+    n, slow = min(cells, numbers // 3), []
+    for I in current.tolist():
+        reach = rho.max_slope * I
+        for _ in range(bounds.ROUNDS if n >= 2 else 0):
+            ends = torch.linspace(0, 1, n + 1, dtype=torch.float64) * reach
+            slope = [max(abs(float(rho.derivative(u))) for u in (e, -e)) for e in ends]
+            spare = rho.max_curvature * reach / n / 2
+            top = max((k + 1 for k in range(n)
+                       if ends[k] <= (max(slope[k : k + 2]) + spare) * I), default=0)  # fmt: skip
+            reach = float(ends[top])
+        slow.append(reach)
+    assert bounds._balanced(rho, current).tolist() == pytest.approx(slow, rel=1e-6)

@@ -270,3 +270,17 @@ def test_portions_hold_so_many_entries_of_jacobians(entries, sizes, monkeypatch)
     monkeypatch.setattr(newton_module, "newton", noted)
     newton_from(pair(8.0, TANH), torch.zeros(7, 2, dtype=torch.float64), 1e-9)
     assert seen == sizes
+
+
+def test_factors_are_taken_beyond_so_many_units_where_they_are_finite(monkeypatch):
+    J = torch.diag(torch.linspace(1, 2, 33, dtype=torch.float64)).unsqueeze(0)
+    F = torch.linspace(-1, 1, 33, dtype=torch.float64).unsqueeze(0)
+    asked, eigh = [], torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda J: asked.append(len(J[0])) or eigh(J))
+    steps = newton_module._regularised(J, F, symmetric=True)
+    assert asked == []
+    newton_module._regularised(J[:, :32, :32], F[:, :32], symmetric=True)
+    assert asked == [32]
+    monkeypatch.setattr(newton_module, "_by_factors", lambda J, F, mu: F / 0)
+    torch.testing.assert_close(newton_module._regularised(J, F, symmetric=True), steps)
+    assert asked == [32, 33]

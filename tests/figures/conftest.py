@@ -17,17 +17,27 @@ GUIDES = ("0.5", "0.6", "0.75", "0.93")  # greys behind the data
 @pytest.fixture(autouse=True)
 def legible(monkeypatch):
     """Look at every page of its own, once the test has done with it."""
-    pages, ask = [], Page.ask
-
-    def noted(page, *words):
-        pages.append(page)
-        ask(page, *words)
-
-    monkeypatch.setattr(Page, "ask", noted)
+    pages, made = [], []
+    for name in ("ask", "legend"):
+        monkeypatch.setattr(
+            Page, name, noted(getattr(Page, name), pages if name == "ask" else made)
+        )
     yield
     for page in pages:
         if not page.given:
             assert_legible(page.figure)
+    for page in made:
+        _assert_legends_legible(page.figure)
+
+
+def noted(method, pages):
+    """Return a method of pages that lists those it is called on."""
+
+    def call(page, *words):
+        pages.append(page)
+        method(page, *words)
+
+    return call
 
 
 def assert_legible(figure):
@@ -50,11 +60,6 @@ def assert_legible(figure):
             ticks = getattr(ax, f"{axis}axis").get_major_formatter()
             assert any(named) or isinstance(ticks, FuncFormatter)  # words at the ticks
         _assert_lines_legible(ax)
-    for legend in figure.findobj(mpl.legend.Legend):
-        for entry in legend.get_lines():  # broad ones stand for areas
-            assert entry.get_linewidth() in (0, 6) or 0.5 <= entry.get_linewidth() <= 1.5
-            if entry.get_marker() not in ("None", "", None):
-                assert 3 <= entry.get_markersize() <= 8 and entry.get_markeredgewidth() <= 1
     words = (text for text in figure.findobj(mpl.text.Text) if text.get_text())
     assert min((text.get_fontsize() for text in words), default=7) >= 7
 
@@ -80,3 +85,11 @@ def _assert_lines_legible(ax):
             assert float(np.max(bars.get_linewidth())) <= 1.5
         if isinstance(bars, LineCollection):
             assert 0.5 <= float(np.max(bars.get_linewidth())) <= 1
+
+
+def _assert_legends_legible(figure):
+    for legend in figure.findobj(mpl.legend.Legend):
+        for entry in legend.get_lines():  # broad ones stand for areas
+            assert entry.get_linewidth() in (0, 6) or 0.5 <= entry.get_linewidth() <= 1.5
+            if entry.get_marker() not in ("None", "", None):
+                assert 3 <= entry.get_markersize() <= 8 and entry.get_markeredgewidth() <= 1

@@ -169,3 +169,20 @@ def test_what_can_not_learn_is_refused(given):
         ValueError, match=r"expected (a whole network|a network with|couplings in layers)"
     ):
         ctebm.PlasticField(given)
+
+
+def test_where_one_sample_has_no_finite_force_none_is_settled():
+    class Broken(OwnPredictive):
+        def energy(self, s):
+            return super().energy(s) / (s[..., 0] - 7.0).abs()
+
+    net, x, _ = problem(Broken)
+    own = ctebm.PlasticField(net)
+    s = torch.zeros(len(x), 12, dtype=torch.float64)
+    fine = own._settled(own.network.clamp({"x": x}), x, s, 1e-9, 3)
+    assert not fine.status.any()
+    x = x.clone()
+    x[2, 0] = 7.0
+    rest = own._settled(own.network.clamp({"x": x}), x, s, 1e-9, 3)
+    assert torch.isinf(rest.residual).all() and rest.sweeps.tolist() == [3] * len(x)
+    assert torch.equal(rest.state, s)

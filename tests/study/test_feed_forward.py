@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 import ctebm
+from ctebm.study import feed_forward
 from ctebm.study.feed_forward import ENERGIES, energy_model, feedback_at, pass_gradients
 from ctebm.study.images import Images, load_images
+from ctebm.study.problem import reachable
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +81,14 @@ def test_the_curved_networks_are_off_the_middle_and_the_others_on_it(images: Ima
 def test_another_energy_is_refused(images: Images) -> None:
     with pytest.raises(ValueError, match="Hopfield 1984"):
         energy_model("Hopfield 1982", images, width=6, gain=0.5)
+
+
+def test_biases_of_logistic_units_are_drawn_around_the_middle(images: Images) -> None:
+    """Within half a unit of those that centre the network, and over all of it."""
+    net, _ = feed_forward._logistic(images, 200, 0.5, 3).network.origin
+    draw = np.random.default_rng(3)
+    centred = net.centred({"x": reachable(images.input, net.activation)[0].mean(0)})
+    assert 200 in [len(b) for b in net.biases]
+    for b, c in zip(net.biases, centred.biases, strict=True):
+        expected = draw.uniform(-0.5, 0.5, len(b))
+        np.testing.assert_allclose(b - c, expected, atol=1e-12)
