@@ -7,7 +7,7 @@ import torch
 from run_cases import F64, pair
 
 import ctebm
-from ctebm.dynamics.clock import Clock, Saves
+from ctebm.dynamics.clock import Clock, Saves, increasing, step_size
 
 
 def test_every_horizon_is_a_whole_number_of_steps():
@@ -88,3 +88,40 @@ def test_the_last_step_can_be_asked_for():
     net = ctebm.DenseNetwork([[0.0]], [0.3], ctebm.Tanh())
     run = ctebm.simulate(net, [0.1], n_steps=5, eps=0.1, save_steps=[2, 5])
     assert run.step.tolist()[-2:] == [2, 5]
+
+
+def test_clocks_begin_at_step_0_unless_they_go_on():
+    eps = torch.tensor(0.5, dtype=F64)
+    for clock in (Clock.of_steps(eps, Saves(4, 2)), Clock.of_times(eps, [0.0, 1.0, 2.0])):
+        assert clock.saved == [0, 2, 4] and (clock.first, clock.n_steps) == (0, 4)
+        assert clock.time.tolist() == [0, 1, 2]
+        assert [clock.is_saved(n) for n in range(5)] == [True, False, True, False, True]
+    later = Clock.of_times(eps, [3.0, 4.0], first=6)
+    assert later.saved == [6, 8] and later.time.tolist() == [3, 4]
+    assert Clock.of_steps(eps, Saves(2), first=6).time.tolist() == [3, 3.5, 4]
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Saves(4, 2, chosen=[1]), "save_every or save_steps, got both"),
+        (lambda: Saves(4, chosen=3), "save_steps as a list of numbers"),
+        (lambda: Saves(4, chosen=[1, 5]).steps(), r"up to n_steps = 4, got 5"),
+        (lambda: Saves(0), "n_steps >= 1"),
+        (lambda: Clock.of_times(torch.tensor([0.1, 0.2]), [0, 1]), "one eps with times"),
+        (lambda: Clock.of_times(torch.tensor(0.3), [0, 1]), "whole multiples of eps = 0.3"),
+        (lambda: Clock.of_times(torch.tensor(0.5), [0, 0.5, 0.5000001]), "whole multiples"),
+        (lambda: step_size(None, "euler"), "euler takes fixed steps; give eps"),
+        (lambda: step_size(torch.tensor([0.1, -0.2]), "euler"), "eps > 0, got -0.2"),
+        (lambda: step_size(0.0, "euler"), "eps > 0, got 0.0"),
+        (lambda: step_size(torch.zeros(0), "euler"), "eps > 0, got none"),
+        (lambda: increasing(None), "times to save at, got none"),
+        (lambda: increasing([1.0]), "two or more finite, strictly increasing"),
+        (lambda: increasing([0.0, 1.0, 1.0]), "strictly increasing"),
+        (lambda: increasing([[0.0, 1.0]]), "strictly increasing"),
+        (lambda: increasing([0.0, float("inf")]), "finite"),
+    ],
+)
+def test_what_is_no_clock_is_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -262,3 +264,16 @@ def test_what_takes_the_steps_is_named(sigma, noise, method, library):
     dynamics = ctebm.Dynamics(pair(), sigma, noise=noise)
     with torch.no_grad():
         assert integrator(dynamics, METHODS[method]) == library
+
+
+@pytest.mark.parametrize("method", ["heun", "rk4"])
+def test_stages_begin_where_the_state_is_outside_the_box_too(method):
+    """There a unit leaks: s' = -s + slope I, with the slope 0 beyond its kinks."""
+    start = torch.tensor([[2.0, 0.0], [0.1, -0.3]], dtype=F64)
+    dynamics = ctebm.Dynamics(pair(w=0.25))
+    run = ctebm.simulate(dynamics, start, n_steps=6, eps=0.1, method=method)
+    order = METHODS[method].order
+    leak = sum((-0.1) ** k / math.factorial(k) for k in range(order + 1))
+    torch.testing.assert_close(run.state[:, 0, 0], 2 * leak ** torch.arange(7, dtype=F64))
+    alone = ctebm.simulate(dynamics, start[1:], n_steps=6, eps=0.1, method=method)
+    torch.testing.assert_close(run.state[:, 1], alone.state[:, 0], rtol=0, atol=1e-15)

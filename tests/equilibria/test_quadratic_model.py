@@ -47,3 +47,27 @@ def test_the_way_to_the_edge_ends_on_it_and_is_never_backwards():
     torch.testing.assert_close((d + t * p).norm(dim=-1, keepdim=True)[1:], radius[1:])
     assert (t >= 0).all()
     assert (quadratic_model._to_edge(1.001 * d, p, length) == 0).all()  # beyond by rounding
+
+
+def test_rows_that_have_ended_are_left_out_when_many_have(monkeypatch):
+    """Once no more than seven of ten go on; each ends as it does alone."""
+    network = quadratic([0.01, 0.5, 1.0, 2.0, 4.0])
+    rng = np.random.default_rng(0)
+    s = torch.as_tensor(rng.standard_normal((10, 5)))
+    g, free = network.force(s), torch.ones(10, 5, dtype=torch.bool)
+    radius = torch.full((10,), 100.0, dtype=torch.float64)
+    for n_early, at_once in ((2, False), (3, True), (9, True)):
+        goal = torch.full((10,), 1e-12, dtype=torch.float64)
+        goal[:n_early] = 1e9  # these end with their first step
+        left = []
+        model = QuadraticModel(Rows.repeated(network, 10), s, g, free)
+        keep = model._keep
+        monkeypatch.setattr(model, "_keep", lambda going, keep=keep, left=left: (
+            left.append(int(going.sum())), keep(going)))  # fmt: skip
+        d, decrease = model.minimise(radius, goal)
+        assert (left[0] == 10 - n_early) == at_once
+        for i in (0, 9):
+            one = QuadraticModel(Rows.repeated(network, 1), s[i : i + 1], g[i : i + 1], free[:1])
+            alone = one.minimise(radius[:1], goal[i : i + 1])
+            torch.testing.assert_close(d[i], alone[0][0], rtol=1e-7, atol=1e-9)
+            torch.testing.assert_close(decrease[i], alone[1][0])

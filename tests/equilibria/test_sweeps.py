@@ -247,3 +247,16 @@ def test_a_sample_has_converged_with_the_tolerance_and_not_with_nan():
     assert found.message[2].startswith("sample 2 has residual nan > 0.001 after 9 sweeps;")
     with pytest.raises(RuntimeError, match="sample 1 has"):
         found.raise_for_status()
+
+
+def test_what_is_left_of_the_odd_layers_is_a_part_of_the_residual():
+    going, _ = small_sweeps()
+    for _ in range(60):
+        going.update_even()
+        going.update_odd()
+    assert float(going.left.abs().max()) == 0
+    going.left = torch.zeros(7, 7, dtype=torch.float64)
+    going.left[3, 2], going.left[5, 1] = -0.25, 1.0
+    residual = going.update_even()
+    assert float(residual[3]) == 0.25 and float(residual[5]) == 1.0
+    assert float(residual[[0, 1, 2, 4, 6]].max()) < 1e-3

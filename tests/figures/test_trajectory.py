@@ -6,7 +6,8 @@ import torch
 from run_cases import layered, pair
 
 import ctebm
-from ctebm.figures import trajectory_figure
+from ctebm.figures import trajectory, trajectory_figure
+from ctebm.figures.style import LINE
 
 
 def test_a_line_is_a_unit_and_a_panel_a_layer():
@@ -41,3 +42,14 @@ def test_many_layers_stand_in_rows_and_no_place_is_left_empty():
     assert len(figure.axes) == 4
     assert figure.axes[3].get_subplotspec().rowspan.start == 1
     assert figure.axes[3].get_ylabel() == "state"
+
+
+@pytest.mark.parametrize(
+    ("layers", "rows", "width"), [(1, 1, 85), (2, 1, 170), (3, 1, 170), (5, 2, 170)]
+)
+def test_rows_hold_three_layers_and_three_lines_of_words(layers, rows, width):
+    net = ctebm.LayeredNetwork.random([2] * (layers + 1), ctebm.Tanh(), gain=0.5, seed=0)
+    run = ctebm.simulate(net.clamp({"x": [0.1, 0.2]}), torch.zeros(2 * layers), n_steps=2, eps=0.1)
+    size = trajectory_figure(run.to_dataset()).get_size_inches() * 25.4
+    height = 25.4 * (trajectory._ROW * rows + 3 * LINE)
+    assert size.tolist() == pytest.approx([width, height])

@@ -1,5 +1,6 @@
 """A run whose states go into a recorder of one's own."""
 
+import pytest
 import torch
 from analytic import TANH, pair
 
@@ -54,3 +55,13 @@ def test_memory_is_asked_for_draws_of_the_burn_in_too(monkeypatch):
     states(60, burn_in=40, every=10)
     assert asked[0][0] == "a run with 10 draws"
     assert asked[0][1] == 10 * recorded._BYTES_OF_A_DRAW
+
+
+def test_methods_are_those_that_the_motion_takes():
+    noisy = Dynamics(pair(3.0, TANH), sigma=0.3)
+    synaptic = Dynamics(pair(3.0, TANH), sigma=0.3, noise="synaptic")
+    recorded.check_steps(noisy, "srk")
+    recorded.check_steps(synaptic, "euler")
+    with pytest.raises(ValueError, match="srk"):
+        recorded.check_steps(synaptic, "srk")
+    recorded.check_steps(synaptic, "mala", "mala")
