@@ -27,11 +27,15 @@ WITHOUT_EFFECT = {
     "saturation --dtype float32": "float64",
     "stdp --dtype float32": "float64",
     "energies --device cuda": "on the CPU",
+    "convolution --device cuda": "on the CPU",
 }
 
 REFUSED = {
     "learning --epochs 0": "--epochs needs 1 or more, got 0",
     "learning --batch 0": "--batch needs 1 or more",
+    "convolution --rate 0.1": "--rate needs one value for each of the 2 layers",
+    "convolution --targets 0.9 0.1": "--targets needs 0 <= low < high <= 1",
+    "convolution --batch 0": "--epochs and --batch need 1 or more",
     "learning --angle 30": "give --separate too",
     "epsilon --sizes 64 0 10": "--sizes needs 1 or more units in each layer, got 64 0 10",
     "learning --rule early --n-steps 0": "--n-steps needs 1 or more",

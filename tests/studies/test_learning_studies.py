@@ -1,5 +1,6 @@
 """The studies of learning, from their command lines, small."""
 
+import convolution
 import learning
 import nudges
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import rules
 import saturation
 import stdp
+import torch
 
 import ctebm
 from ctebm import study
@@ -46,6 +48,41 @@ def test_closer_targets_weaken_the_feedback(tmp_path):
         assert dataset.high == float(high) and "300 of them" in dataset.data_note
         sweeps[high] = float(dataset.sweeps[-1])
     assert sweeps["0.2"] < sweeps["0.9"]
+
+
+def test_convolutions_learn_beside_back_propagation():
+    settings = convolution.Settings(n_images=200, epochs=1)
+    dataset = convolution.run(settings, study.Progress())
+    assert dataset.train_error.shape == (2, 1) and float(dataset.test_error.max()) < 90
+    claim = convolution.judge(dataset.assign(test_error=("network", [5.0, 4.0])))[1]
+    assert claim.ok
+    claim = convolution.judge(dataset.assign(test_error=("network", [5.0, 3.0])))[1]
+    assert not claim.ok
+    convolution.draw(dataset)
+
+
+def test_convolutions_begin_as_the_feed_forward_ones():
+    """At the mean of the currents both rest at 0; what comes back there is taken away."""
+    settings = convolution.Settings(
+        channels=(3, 4), kernel=2, spread=(0.2, 0.1, 0.05), rate=(1,) * 3
+    )
+    x = torch.rand(40, 100, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    kernels, weight, biases = convolution._start(settings, x, 5)
+    r = x.reshape(-1, 1, 10, 10)
+    for W, b, spread in zip([*kernels, weight], biases, settings.spread, strict=True):
+        current = convolution._beside(convolution._sent(r, W), b)
+        over = (0, 2, 3) if W.ndim == 4 else (0,)
+        torch.testing.assert_close(current.mean(over), torch.zeros_like(b), rtol=0, atol=1e-12)
+        torch.testing.assert_close(current.std(over), torch.full_like(b, spread))
+        r = convolution._rates(current)
+    net = convolution._network(settings, kernels, weight, biases, 100)
+    rest = net.as_state(torch.zeros(net.n_units))  # with rates of 0.1 above each layer
+    for name, above, b in zip(["h2", "h1"], ["h1", "y"], biases[:-1], strict=True):
+        one, other = rest.clone(), rest.clone()
+        other[net.layers[above]] = convolution.LOWER
+        back = net.layer_force(name, one) - net.layer_force(name, other)
+        expected = b - net.biases[list(net.layers).index(name)]
+        torch.testing.assert_close(back.reshape(len(expected), -1).mean(-1), expected)
 
 
 def test_a_rate_that_blows_up_is_a_sentence_and_a_result(tmp_path, capsys):
