@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from analytic import TANH, pair, pitchfork_state
+from analytic import TANH, pair, pitchfork_state, quadratic
 
 from ctebm import Network, SparseNetwork
 from ctebm.equilibria import descent
@@ -71,3 +71,25 @@ def test_newtons_solution_is_taken_beside_the_descent_and_nowhere_else(monkeypat
     torch.testing.assert_close(state, torch.ones_like(state), rtol=0, atol=1e-10)
     assert (len(asked) == 1) == taken and (int(steps) == 4 or not taken)
     assert taken or asked[1] == (TOL, 99)
+
+
+@pytest.mark.parametrize(("reach", "taken"), [(0.0999, False), (0.1001, True)])
+def test_a_solution_is_beside_a_small_state_within_a_share_of_one(reach, taken, monkeypatch):
+    """Of the state or of 1, whichever is more: 0.1 of 1 here; of 30 for the second row."""
+    well = quadratic([1.0, 2.0])
+    rest = torch.linalg.solve(well.A, well.b)
+    rows = Rows.repeated(well, 2)
+    monkeypatch.setattr(descent, "REACH", reach)
+    start = torch.stack([rest, rest]) + torch.tensor([0.1, 0.0], dtype=torch.float64)
+    assert float(start.abs().max()) < 1
+    calls = []
+
+    def stopped(rows, s, tol, most, patience=None):
+        calls.append(patience)
+        return s.clone(), torch.full((len(s),), 3)
+
+    monkeypatch.setattr(descent, "descend", stopped)
+    state, steps = descend_to_bottom(rows, start, 1e-9, 50)
+    near = torch.allclose(state, torch.stack([rest, rest]), atol=1e-9)
+    assert near == taken and (len(calls) == 1) == taken
+    assert (steps > 3).all()

@@ -220,3 +220,17 @@ def test_up_to_the_size_of_dense_matrices_each_of_equal_eigenvalues_counts(monke
     monkeypatch.setattr(inertia, "DENSE_UNITS", n)
     expected = int((ring_spectrum(n, 0.6) < 0).sum())
     assert expected > 1 and classify(network.centred(), zeros(n)) == (expected, "saddle")
+
+
+@pytest.mark.parametrize(("lowest", "expected"), [(-1.01, (1, 0)), (-1.0, (0, 1)), (1.01, (0, 0))])
+def test_a_curvature_as_small_as_rounding_is_flat_and_not_negative(lowest, expected, monkeypatch):
+    """The root of the rounding unit is 2^-26: here the network's Hessian is diagonal."""
+    zero = 2.0**-26
+    monkeypatch.setattr(inertia, "_zeros", lambda network, residual, size: 0 * size + zero)
+    net = zoo.inhibition(2, 0.0)
+    monkeypatch.setattr(
+        type(net), "jacobian",
+        lambda self, s: -torch.diag_embed(torch.tensor([[lowest * zero, 1.0]]).double()),
+    )  # fmt: skip
+    found = inertia._count_together(net, zeros(2).unsqueeze(0), torch.zeros(1, 2, dtype=torch.bool))
+    assert found == [expected]

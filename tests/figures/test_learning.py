@@ -92,6 +92,11 @@ def test_stdp_shows_theory_as_a_line_and_the_simulation_as_points():
     trace, window = given = Figure().subplots(1, 2)
     stdp_figure(data, ax=given)
     np.testing.assert_array_equal(trace.lines[1].get_xdata(), [1.0])  # the spike before
+    before, _, after, spikes = trace.lines  # one above the other, spikes under their rates
+    np.testing.assert_allclose(before.get_ydata(), data.pre_rate + 1.3)
+    np.testing.assert_array_equal(after.get_ydata(), data.post_rate)
+    np.testing.assert_allclose(trace.lines[1].get_ydata(), [1.22])
+    np.testing.assert_allclose(spikes.get_xydata(), [[0.0, -0.08]])
     theory = next(line for line in window.lines if line.get_label().startswith("theory"))
     np.testing.assert_array_equal(theory.get_ydata(), data.theory_fine)
     (bars,) = window.containers

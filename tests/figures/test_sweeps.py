@@ -72,3 +72,14 @@ def test_what_cannot_be_drawn_is_refused():
     many = ctebm.sweep(lambda a: xr.Dataset({"s": ("unit", [a, 1.0])}), {"a": [1, 2]})
     with pytest.raises(ValueError, match="numbers without further dimensions"):
         sweep_figure(many)
+
+
+def test_of_further_axes_the_first_values_are_drawn():
+    grid = {"a": [1, 2, 3], "b": [0.5, 2.0], "c": [10, 20], "word": ["x", "y"]}
+    found = ctebm.sweep(lambda a, b, c, word: {"n": a + b + c + len(word)}, grid)
+    (ax,) = sweep_figure(found).axes
+    assert ax.get_xlabel() == "a"
+    lines = {line.get_label(): line.get_ydata() for line in ax.lines}
+    assert list(lines) == ["b = 0.5", "b = 2.0"]
+    for b, line in zip((0.5, 2.0), lines.values(), strict=True):
+        np.testing.assert_allclose(line, np.array([1, 2, 3]) + b + 10 + 1)

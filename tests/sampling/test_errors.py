@@ -18,17 +18,19 @@ def test_the_predicted_error_is_the_spread_of_repeated_estimates():
     assert torch.allclose(spread, found.predicted_error, rtol=0.35)
 
 
-def test_error_rate_of_one_unit_against_a_sum_written_out():
-    eps, n = 0.3, 3
+@pytest.mark.parametrize("n", [1, 3, 120])
+def test_error_rate_of_one_unit_against_a_sum_written_out(n):
+    eps = 0.3
     linear = linearize(pair(0.0, HARD), [0.0, 0.0])
     m, var = 1 - eps, 1 / (2 - eps)
 
     def c(k):
         return var * m ** abs(k)
 
-    past = {0: 1.0, 1: 1.0, n: -1.0, n + 1: -1.0}
+    past = {0: 1.0, 1: 1.0, n: 0.0, n + 1: -1.0} if n > 1 else {0: 1.0, 1: 0.0, 2: -1.0}
+    past[n] -= n > 1
     total = 0.0
-    for k in range(-200, 201):
+    for k in range(-400, 401):
         ww = sum(a * b * c(k + i - j) for i, a in past.items() for j, b in past.items())
         total += c(k) * ww + sum(b * c(k - j) for j, b in past.items()) * sum(
             a * c(k + i) for i, a in past.items()
