@@ -149,3 +149,17 @@ def test_a_jump_of_some_units_is_one_whatever_the_others_do():
     net = ctebm.DenseNetwork(weight, [0.0, 0.0, 0.0], ctebm.Tanh())
     with pytest.warns(UserWarning, match="1 of 1 samples jump"):
         ctebm.simulate(net, torch.tensor([[1.0, 1.0, 0.0]]), n_steps=100, eps=1.0)
+
+
+class Halving(ctebm.VectorField):
+    """Halved by each step of eps = 1/2."""
+
+    def force(self, s: Tensor) -> Tensor:
+        return -s
+
+
+@pytest.mark.parametrize(("steady", "n"), [(0.25, 2), (0.2499, 3), (0.2501, 2), (1.0, 1), (2.0, 1)])
+def test_a_force_as_small_as_asked_is_steady(steady, n):
+    start = torch.tensor([[1.0], [0.5]], dtype=F64)
+    run = ctebm.simulate(Halving(1), start, n_steps=9, eps=0.5, steady=steady)
+    assert run.step.tolist() == list(range(n + 1))

@@ -100,3 +100,21 @@ def test_the_tolerance_nobody_asked_for():
     assert check_tolerance(None, torch.float64, 1e-7) == 1e-7
     for dtype in (torch.float64, torch.float32):
         assert check_tolerance(None, dtype, 0.0) == pytest.approx(100 * torch.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize(("state", "far"), [(0.01, 1e-3), (1.0, 1e-3), (20.0, 2e-2)])
+def test_a_jump_is_looked_for_at_a_thousandth_of_the_state_or_of_one(state, far):
+    """And at a tenth of that, on both sides along the force."""
+    asked = []
+
+    class Spied(ctebm.VectorField):
+        def force(self, s):
+            asked.append(s.tolist())
+            return torch.tensor([-2.0, 1.0], dtype=torch.float64)
+
+    s = torch.tensor([state, -state / 2], dtype=torch.float64)
+    assert jump_beside(Spied(2), s) == ""
+    apart = sorted((a[0] - state, a[1] + state / 2) for a in asked)
+    expected = sorted((-side * d, side * d / 2) for d in (far, far / 10) for side in (1, -1))
+    assert [*apart[:2], *apart[3:]] == [pytest.approx(e, rel=1e-9) for e in expected]
+    assert apart[2] == (0, 0)

@@ -145,3 +145,11 @@ def test_strengths_without_a_meaning_are_refused(beta):
 def test_tolerances_without_a_meaning_are_refused(tol):
     with pytest.raises(ValueError, match="finite tol > 0"):
         ctebm.AsymmetricEquilibriumPropagation(tol=tol)
+
+
+@pytest.mark.parametrize(
+    ("rule", "centred"),
+    [(ctebm.EquilibriumPropagation, True), (ctebm.CoupledLearning, False)],
+)
+def test_one_side_or_both_unless_asked(rule, centred):
+    assert rule(beta=0.1) == rule(beta=0.1, centred=centred) != rule(beta=0.1, centred=not centred)

@@ -8,6 +8,7 @@ import torch
 from analytic import HARD, TANH
 
 from ctebm import AsymmetricNetwork, linearize, settle
+from ctebm.stability import jacobian
 from ctebm.stability.jacobian import JacobianMotion, jacobian_spectrum
 
 
@@ -144,3 +145,12 @@ def test_eigenvalues_ascend_and_pairs_begin_below():
     assert pairs and all(imag[i] < 0 < imag[j] for i, j in pairs)
     J, V = net.jacobian(torch.zeros(9))[where][:, where].to(found.eigenvectors), found.eigenvectors
     torch.testing.assert_close(J @ V, -V * found.eigenvalues)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 20.0, 45.0, 80.0, 90.0])
+def test_symmetry_is_the_share_of_the_symmetric_part(degrees):
+    """Of the lengths of both parts: cos / (cos + sin) for a turn between two of length 1."""
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    S, A = tensor([1, 0], [0, -1]), tensor([0, 1], [-1, 0])
+    assert jacobian._symmetry(c * S + s * A) == pytest.approx(c / (c + s), abs=1e-15)
+    assert jacobian._symmetry(0 * S) == 1.0
