@@ -118,3 +118,12 @@ def test_a_plot_returns_the_axes_it_drew_into():
     np.testing.assert_array_equal(axes[2].lines[0].get_ydata(), run.state[:, 1, 11])
     assert run.plot(ax=axes, sample=2) is axes and len(axes[0].lines) == 12
     plt.close("all")
+
+
+def test_outcomes_are_numbered_with_their_meanings():
+    run = ctebm.simulate(pair(), torch.zeros(2), n_steps=2, eps=0.1)
+    attrs = run.to_dataset().status.attrs
+    assert list(attrs["flag_values"]) == [0, 1, 2, 3]
+    assert [word.split("_")[0] for word in attrs["flag_meanings"].split()] == [
+        "finite", "left", "not", "ended"
+    ]  # fmt: skip
