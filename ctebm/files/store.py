@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from ctebm.files.tiled import STATUS, damaged_files, tile_lists
 
-__all__ = ["MARK", "check_claims", "check_store", "damages", "seal_store"]
+__all__ = ["MARK", "check_claims", "check_store", "damages", "seal_store", "shared_damages"]
 
 MARK = {"ctebm_checksums": "ctebm.checksums"}
 """Attribute of a sealed store; without it a store that lost its list would be one that never had
@@ -81,14 +82,7 @@ def damages(folder: Path) -> Iterator[tuple[str | None, str]]:
     """
     listed, found = _listed(folder) or {}, set(_names(folder))
     tiles = tile_lists(folder)  # after the files, since a tile's list is written before them
-    for name in sorted(found):
-        if (folder / name).is_symlink():
-            yield None, f"{_in_words(folder, name)} is a link"
-    for name, digest in sorted(listed.items(), key=lambda item: item[0].endswith("zarr.json")):
-        if name not in found:
-            yield None, f"{_in_words(folder, name)} is missing"
-        elif _digest(folder / name) != digest:
-            yield None, f"checksums differ in {_in_words(folder, name)}"
+    yield from ((None, sentence) for sentence in shared_damages(folder))
     finished = [name.removeprefix(_STATUS) for name in found if name.startswith(_STATUS)]
     no_list = {key for key in finished if tiles.get(key) is None} if tiles else set()
     for key in sorted(no_list):
@@ -101,6 +95,34 @@ def damages(folder: Path) -> Iterator[tuple[str | None, str]]:
     for name in sorted(found - set(listed) - of_tiles):
         if not any(f"/c/{key}" in name for key in no_list):
             yield None, f"{_in_words(folder, name)} is not of it"
+
+
+def shared_damages(folder: Path) -> Iterator[str]:
+    """Yield what is damaged of the files that no tile has for itself, and every link.
+
+    Behind a link may lie any folder of this machine.
+
+    Parameters
+    ----------
+    folder : Path
+        The store, which may be a link itself.
+
+    Raises
+    ------
+    ValueError
+        If the list of checksums itself is damaged.
+    """
+    for parent, folders, names in os.walk(folder):
+        for name in sorted((*folders, *names)):
+            path = Path(parent, name)
+            if path.is_symlink():
+                yield f"{_in_words(folder, path.relative_to(folder).as_posix())} is a link"
+    listed = _listed(folder) or {}
+    for name, digest in sorted(listed.items(), key=lambda item: item[0].endswith("zarr.json")):
+        if not (folder / name).is_file():
+            yield f"{_in_words(folder, name)} is missing"
+        elif _digest(folder / name) != digest:
+            yield f"checksums differ in {_in_words(folder, name)}"
 
 
 def check_claims(folder: Path, sizes: Mapping[Hashable, int]) -> None:

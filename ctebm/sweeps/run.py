@@ -18,6 +18,7 @@ import xarray as xr
 from ctebm.files.results import check_replaceable
 from ctebm.files.results import open as open_dataset
 from ctebm.files.signals import interrupts
+from ctebm.files.store import shared_damages
 from ctebm.files.tiled import sweep_tiles
 from ctebm.sweeps.company import check_together, shared
 from ctebm.sweeps.computation import Job
@@ -199,6 +200,7 @@ def run_sweep(
     there = path.exists()
     if there:
         check_replaceable(path)
+        _check_whole(path)
         check_same_sweep(path, what)
         if tile_points is not None:
             check_same_tiles(path, tile_points, shared(points, together))
@@ -227,6 +229,19 @@ def run_sweep(
                 ) from error
         _compute(job, form, workers, known, part, progress)
     return plan
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse a store that is damaged where no tile could be computed again."""
+    open_store(path)
+    try:
+        sentence = next(shared_damages(path), None)
+    except ValueError as error:
+        sentence = str(error)
+    if sentence:
+        raise ValueError(
+            f"{path} can't go on, since {sentence}; restore a copy, or name another store."
+        )
 
 
 def _left(path: Path, redo: tuple[int, ...]) -> dict[str, Any]:

@@ -299,3 +299,41 @@ def test_a_store_that_cannot_be_made_is_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"can't make .*x.zarr \(No space left on device\); name a"):
         ctebm.sweep(lambda a: {"n": a}, {"a": [1]}, out=tmp_path / "x.zarr")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["n/c", "status/c", "n/c/0", "ctebm.checksums/c"])
+def test_nothing_is_read_or_written_behind_a_link(tmp_path, name):
+    def function(a):
+        return {"n": a}
+
+    out, elsewhere = tmp_path / "x.zarr", tmp_path / "elsewhere"
+    ctebm.sweep(function, {"a": range(4)}, out=out, tile_points=1, part=(0, 2)).close()
+    (out / name).rename(elsewhere)
+    (out / name).symlink_to(elsewhere)
+    before = sorted(path.name for path in elsewhere.rglob("*"))
+    for ask in (
+        lambda: ctebm.sweep(function, {"a": range(4)}, out=out),
+        lambda: ctebm.open(out),
+        lambda: forget_damaged(out),
+    ):
+        with pytest.raises(ValueError, match=r"is a link"):
+            ask()
+    assert any("is a link" in damage.sentence for damage in verify_sweep(out))
+    assert sorted(path.name for path in elsewhere.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "n/zarr.json", "a/c/0", "ctebm.checksums/zarr.json"])
+def test_a_damaged_description_is_not_gone_on_with(tmp_path, name):
+    def function(a):
+        return {"n": a}
+
+    out = tmp_path / "x.zarr"
+    ctebm.sweep(function, {"a": range(4)}, out=out, tile_points=1, part=(0, 2)).close()
+    content = bytearray((out / name).read_bytes())
+    content[-9] ^= 1
+    (out / name).write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=r"can't go on, since|is damaged"):
+        ctebm.sweep(function, {"a": range(4)}, out=out)
+    (out / name).unlink()
+    with pytest.raises((ValueError, FileNotFoundError), match=r"x\.zarr"):
+        ctebm.sweep(function, {"a": range(4)}, out=out)
