@@ -20,7 +20,7 @@ from scipy.sparse.csgraph import reverse_cuthill_mckee
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
-from ctebm.equilibria.kkt import pinned_units, residual
+from ctebm.equilibria.kkt import holding_force, pinned_units, residual
 from ctebm.equilibria.krylov import Spectrum, extremal_spectrum, generic_vector
 from ctebm.equilibria.rows import Rows
 from ctebm.networks.base import VectorField
@@ -103,7 +103,7 @@ def classify(network: VectorField, s: Tensor, spectrum: Spectrum | None = None) 
         if spectrum is None
         else _count_signs(network, s, spectrum.eigenvalues)
     ]
-    weak = pinned & (f.abs() <= root_of_rounding(s.dtype))
+    weak = without_margin(network, s, f)
     if bool(weak.any()):
         counts.append(_inertia(network, s, ~pinned | weak))
     return _kind(counts[0], counts[-1])
@@ -119,7 +119,7 @@ def classify_rows(rows: Rows[VectorField], s: Tensor) -> list[tuple[int, str]]:
         network, states = rows[some].network, s[some]
         f = network.force(states)
         pinned = pinned_units(network, states, f)
-        weak = pinned & (f.abs() <= root_of_rounding(s.dtype))
+        weak = without_margin(network, states, f)
         counts = _count_together(network, states, pinned)
         released = _count_together(network, states, pinned & ~weak) if weak.any() else counts
         kinds += map(_kind, counts, released)
@@ -131,13 +131,15 @@ def without_margin(network: VectorField, s: Tensor, f: Tensor | None = None) -> 
 
     Nothing holds them there if another unit moves. The force `f` there is evaluated if not given.
     """
-    if network.box is None:
-        return torch.zeros_like(s, dtype=torch.bool)
-    inside = network.box.inside(s)
-    if bool(inside.all()):
-        return ~inside
+    if network.kinks is None:
+        if network.box is None:
+            return torch.zeros_like(s, dtype=torch.bool)
+        inside = network.box.inside(s)
+        if bool(inside.all()):
+            return ~inside
     f = network.force(s) if f is None else f
-    return pinned_units(network, s, f) & (f.abs() <= root_of_rounding(s.dtype))
+    weak = holding_force(network, s, f) <= root_of_rounding(s.dtype)
+    return pinned_units(network, s, f) & weak
 
 
 def _kind(inertia: tuple[int, int], released: tuple[int, int]) -> tuple[int, str]:

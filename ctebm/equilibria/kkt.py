@@ -21,6 +21,8 @@ from ctebm.networks.pairwise import PairwiseField
 
 __all__ = [
     "check_tolerance",
+    "forces_beside",
+    "holding_force",
     "jump_beside",
     "margin",
     "on_kinks",
@@ -51,7 +53,24 @@ def residual_vector(network: VectorField, s: Tensor, f: Tensor) -> Tensor:
     f : Tensor
         The force at these states.
     """
+    sides = forces_beside(network, s)
+    if sides is not None and network.kinks is not None:
+        below, above = sides
+        worse = torch.where(above.abs() > below.abs(), above, below)
+        worse = worse.masked_fill(network.kinks.pinned(s, below, above), 0.0)
+        f = torch.where(network.kinks.on(s), worse, f)
     return f if network.box is None else network.box.residual(s, f)
+
+
+def forces_beside(network: VectorField, s: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Return the forces just below and above the kinks inside their range that units are on.
+
+    ``(*batch, unit)`` each; None where no unit is on such a kink.
+    """
+    if network.kinks is None or not bool(network.kinks.on(s).any()):
+        return None
+    beside = network.kinks.beside
+    return network.force(beside(s, -1)), network.force(beside(s, 1))
 
 
 def residual(network: VectorField, s: Tensor, f: Tensor | None = None) -> Tensor:
@@ -61,18 +80,39 @@ def residual(network: VectorField, s: Tensor, f: Tensor | None = None) -> Tensor
 
 
 def pinned_units(network: VectorField, s: Tensor, f: Tensor | None = None) -> Tensor:
-    """Return which units are at a kink with a force out of the box, ``(*batch, unit)``."""
+    """Return which units a kink holds, ``(*batch, unit)``.
+
+    At a face of the box with a force out of it, or on a kink inside their range with forces to it
+    from both sides.
+    """
+    sides = forces_beside(network, s)
+    held = torch.zeros_like(s, dtype=torch.bool)
+    if sides is not None and network.kinks is not None:
+        held = network.kinks.pinned(s, *sides)
     if network.box is None:
-        return torch.zeros_like(s, dtype=torch.bool)
+        return held
     f = network.force(s) if f is None else f
-    return network.box.pinned(s, f)
+    return held | network.box.pinned(s, f)
+
+
+def holding_force(network: VectorField, s: Tensor, f: Tensor) -> Tensor:
+    """Return the size of the force that holds each unit at its kink, the smaller of two sides."""
+    sides = forces_beside(network, s)
+    if sides is None or network.kinks is None:
+        return f.abs()
+    least = torch.minimum(sides[0].abs(), sides[1].abs())
+    return torch.where(network.kinks.on(s), least, f.abs())
 
 
 def margin(network: VectorField, s: Tensor, f: Tensor) -> Tensor:
     """Return how far the nearest unit is from being pinned or released; infinite without kinks."""
-    if network.box is None:
-        return torch.full_like(s[..., 0], torch.inf)
-    return network.box.margin(s, f).amin(-1)
+    found = torch.full_like(s, torch.inf)
+    if network.kinks is not None:
+        held = pinned_units(network, s, f)
+        found = torch.where(held, holding_force(network, s, f), network.kinks.distance(s))
+    if network.box is not None:
+        found = torch.minimum(found, network.box.margin(s, f))
+    return found.amin(-1)
 
 
 def project(network: VectorField, s: Tensor) -> Tensor:

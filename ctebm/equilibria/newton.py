@@ -94,7 +94,7 @@ def newton(
         if iteration.over:
             break
         s, polishing = s[going], polishing[going]
-    return on_kinks(rows.whole, iteration.ended), iteration.steps
+    return on_kinks(rows.network, iteration.ended), iteration.steps
 
 
 def newton_from(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ctebm.dynamics.threads import small_on_one_thread
+from ctebm.equilibria.cells import settle_in_cells
 from ctebm.equilibria.descent import descend_to_bottom
 from ctebm.equilibria.inertia import classify, without_margin
 from ctebm.equilibria.kkt import check_tolerance, jump_beside, residual
@@ -140,6 +141,12 @@ def settle_rows(
         ends = Ends(s.clone(), torch.zeros(len(s), dtype=torch.long, device=s.device), {})
         _follow(rows, ends, _places(residual(rows.network, s) > tol), tol, max_iterations)
         return ends
+    if has_energy(rows) and rows.whole.kinks is not None:
+
+        def settled(cells: Rows[Network], u: Tensor) -> tuple[Tensor, Tensor, dict[int, str]]:
+            return settle_rows(cells, u, tol, max_iterations)[:3]
+
+        return Ends(*settle_in_cells(rows, s, tol, settled))
     goal = beyond_tolerance(tol, s.dtype)
     before = torch.zeros(len(s), dtype=torch.long, device=s.device)
     if is_predictive(rows):

@@ -26,7 +26,7 @@ from torch import Tensor
 from ctebm.networks.arrays import check_float, mapped, real_tensor, refuse_integers
 from ctebm.networks.differentiable import Differentiated
 from ctebm.networks.drives import Drives, driven_layers, named_tensors, with_leaves
-from ctebm.networks.kinks import Box
+from ctebm.networks.kinks import Box, Kinks
 from ctebm.networks.layout import broadcast, consecutive, covering, rows_of, size_of
 from ctebm.networks.matrices import columns
 
@@ -71,6 +71,10 @@ class VectorField(ABC):
     box : Box or None
         The kinks ``(b1, b2)`` between which equilibria lie, one pair for all units or ``(unit,)``
         each, infinite for units without; None without kinks.
+    kinks : Kinks or None
+        Kinks inside the range of units, at which the force jumps, see
+        :class:`~ctebm.networks.kinks.Kinks`; None without. A network with an energy settles on
+        them.
     is_gradient : bool
         Whether the force is the gradient of an energy, which is what a :class:`Network` is.
     declared_drives : mapping of str to str
@@ -98,6 +102,7 @@ class VectorField(ABC):
     layers: Mapping[str, slice] = MappingProxyType({})
     declared_drives: Mapping[str, str] = MappingProxyType({})
     box: Box | None = None
+    kinks: Kinks | None = None
     is_gradient: bool = False
     dtype: torch.dtype = torch.float64
     device: torch.device = torch.device("cpu")
@@ -510,6 +515,7 @@ class ClampedField(VectorField, Generic[N]):
     free: Tensor
     n_units: int | None
     box: Box | None
+    kinks: Kinks | None
     dtype: torch.dtype
     device: torch.device
 
@@ -524,6 +530,7 @@ class ClampedField(VectorField, Generic[N]):
         self.free = torch.as_tensor(np.concatenate([*numbers, np.zeros(0, int)]))
         self.free = self.free.to(whole.device)
         self.box = None if whole.box is None else whole.box.of_units(self.free)
+        self.kinks = None if whole.kinks is None else whole.kinks.of_units(self.free)
 
     def completed(self, s: Tensor) -> Tensor:
         """Return states of the free units together with the held ones."""

@@ -3,6 +3,9 @@ r"""The box between two kinks of a rate, and what units do at its faces.
 Where :math:`\rho` is linear with slope 1 between the kinks :math:`b_1 < b_2` and constant outside,
 every equilibrium of eq. 6 lies in the box :math:`b_1 \le s_i \le b_2`. A unit whose force points
 out of the box at a kink stays there: it is *pinned*, and slides on the face of the box (Filippov).
+
+A kink may also lie inside a unit's range, as that of ReLU in predictive coding. There the force
+jumps, and a unit whose force points to the kink from both sides is pinned on it.
 """
 
 from __future__ import annotations
@@ -12,8 +15,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Box"]
+__all__ = ["Box", "Kinks"]
 
+_BESIDE = 1e-30  # how far beside a kink at 0 its force is asked for, at others a rounding
 _ROUNDINGS = 4  # units in the last place that a step which ends at a kink may miss it by
 
 
@@ -102,3 +106,75 @@ class Box(NamedTuple):
         kinks = (torch.as_tensor(b, dtype=s.dtype, device=s.device) for b in self)
         low, high = (kink.expand(s.shape[-1]).clone() for kink in kinks)
         return low, high
+
+
+class Kinks(NamedTuple):
+    r"""Kinks inside the range of units, at which the force jumps, one a unit or several.
+
+    Attributes
+    ----------
+    at : float or Tensor
+        Where they are, ascending: one for all units, ``(unit,)`` or ``(kink, unit)``; infinite for
+        units without.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.networks.kinks import Kinks
+    >>> kinks, s = Kinks(0.0), torch.tensor([-1.0, 0.0, 2.0])
+    >>> kinks.on(s)
+    tensor([False,  True, False])
+    >>> kinks.pinned(s, torch.tensor([1.0, 1.0, 1.0]), torch.tensor([1.0, -1.0, 1.0]))
+    tensor([False,  True, False])
+    >>> kinks.cell(torch.tensor([0, 1, 1]), s)
+    Box(low=tensor([-inf, 0., 0.]), high=tensor([0., inf, inf]))
+    """
+
+    at: float | Tensor
+
+    def each(self, s: Tensor) -> Tensor:
+        """Return the kinks of each unit, ``(kink, unit)``, like states `s`."""
+        at = torch.as_tensor(self.at, dtype=s.dtype, device=s.device)
+        return at.expand(1, s.shape[-1]) if at.ndim < 2 else at
+
+    def on(self, s: Tensor) -> Tensor:
+        """Return which units are on a kink of theirs."""
+        return (s.unsqueeze(-2) == self.each(s)).any(-2)
+
+    def below(self, s: Tensor) -> Tensor:
+        """Return how many of its kinks are below each unit."""
+        return (s.unsqueeze(-2) > self.each(s)).sum(-2)
+
+    def cell(self, number: Tensor, s: Tensor) -> Box:
+        """Return the kinks between which units are that have so many below them."""
+        at = self.each(s)
+        end = torch.full_like(at[:1], torch.inf)
+        ends = torch.cat([-end, at, end]).expand(*s.shape[:-1], -1, -1)
+        pair = (ends.gather(-2, (number + k).unsqueeze(-2)).squeeze(-2) for k in (0, 1))
+        return Box(*pair)
+
+    def beside(self, s: Tensor, side: int) -> Tensor:
+        """Return states with units on a kink moved off it by a rounding, up (1) or down (-1)."""
+        off = (torch.finfo(s.dtype).eps * s.abs()).clamp(min=_BESIDE)
+        return torch.where(self.on(s), s + side * off, s)
+
+    def pinned(self, s: Tensor, below: Tensor, above: Tensor) -> Tensor:
+        """Return which units are on a kink to which the forces on its two sides do not lead away.
+
+        Parameters
+        ----------
+        s : Tensor
+            States.
+        below, above : Tensor
+            The forces just below and just above the kinks that units are on.
+        """
+        return self.on(s) & (below >= 0) & (above <= 0)
+
+    def distance(self, s: Tensor) -> Tensor:
+        """Return how far each unit is from the nearest of its kinks."""
+        return (s.unsqueeze(-2) - self.each(s)).abs().amin(-2)
+
+    def of_units(self, units: Tensor) -> Kinks:
+        """Return the kinks of some units by their numbers."""
+        at = self.at
+        return Kinks(at[..., units] if isinstance(at, Tensor) and at.ndim else at)

@@ -28,6 +28,7 @@ from ctebm.networks.base import VectorField
 from ctebm.networks.blocks import product
 from ctebm.networks.constants import Constants
 from ctebm.networks.energy import Network
+from ctebm.networks.kinks import Kinks
 from ctebm.networks.layout import broadcast, consecutive, layer_names, rows_of, size_of
 from ctebm.networks.memory import check_matrices
 from ctebm.networks.numbers import finite, finite_array, one_of
@@ -219,6 +220,20 @@ class PredictiveNetwork(Network):
         """All layers, held ones too, in the order in which they predict."""
         names = [*self._all]
         return names if self.direction == "discriminative" else names[::-1]
+
+    @property
+    def kinks(self) -> Kinks | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Those of the rates of free layers that predict, such as 0 of ReLU; None without."""
+        own = [p.activation.kinks for p in self.predictions] + [()]
+        each = dict(zip(self.order, own, strict=True))
+        most = max((len(each[name]) for name in self.layers), default=0)
+        if not most:
+            return None
+        at = self.biases[0].new_full((most, self.n_units or 0), torch.inf)
+        for name, where in self.layers.items():
+            for k, kink in enumerate(each[name]):
+                at[k, where] = kink
+        return Kinks(at)
 
     def first_guess(self) -> Tensor:
         """Return the forward pass: each free layer as it is predicted, ``(*batch, unit)``.
