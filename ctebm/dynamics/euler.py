@@ -12,7 +12,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from ctebm.dynamics.sde import Dynamics
-from ctebm.networks.kinks import Box
+from ctebm.networks.kinks import Box, Kinks
 
 __all__ = ["Flow", "euler_flow", "projected_flow"]
 
@@ -85,6 +85,41 @@ def projected_flow(dynamics: Dynamics, eps: Tensor, start: Tensor, box: Box) -> 
 
     flow = _repeated(step)
     return lambda s, stops: flow(box.on_kinks(s), stops)
+
+
+def sliding_flow(dynamics: Dynamics, eps: Tensor, kinks: Kinks) -> Flow:
+    r"""Return the flow of Euler's steps that end on the first kink inside the range of each unit.
+
+    From there the next step leads on, back, or nowhere, as the forces on both sides say.
+
+    Parameters
+    ----------
+    dynamics : Dynamics
+        What gives the drift `f`.
+    eps : Tensor
+        Step size as it multiplies states, ``()`` or ``(*batch, 1)``.
+    kinks : Kinks
+        The kinks.
+
+    Examples
+    --------
+    >>> import ctebm, torch
+    >>> from ctebm.dynamics.euler import sliding_flow
+    >>> class V(ctebm.Network):
+    ...     kinks = ctebm.networks.kinks.Kinks(0.0)
+    ...     def energy(self, s):
+    ...         return s.abs().sum(-1)
+    >>> s, eps = torch.tensor([0.25], dtype=torch.float64), torch.tensor(0.1)
+    >>> sliding_flow(ctebm.Dynamics(V(1)), eps, V.kinks)(s, [0, 1, 3, 4])[:, 0]
+    tensor([0.2500, 0.1500, 0.0000, 0.0000], dtype=torch.float64)
+    """
+
+    def step(s: Tensor) -> Tensor:
+        move = eps * dynamics.sliding(s)
+        cell = kinks.cell(kinks.below(s) + (kinks.on(s) & (move > 0)), s)
+        return cell.project(s + move)
+
+    return _repeated(step)
 
 
 def _repeated(step: Callable[[Tensor], Tensor]) -> Flow:

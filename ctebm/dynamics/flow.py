@@ -16,7 +16,7 @@ import torchdiffeq
 import torchsde
 from torch import Tensor
 
-from ctebm.dynamics.euler import Flow, euler_flow, projected_flow
+from ctebm.dynamics.euler import Flow, euler_flow, projected_flow, sliding_flow
 from ctebm.dynamics.methods import Method
 from ctebm.dynamics.noise import BrownianSteps
 from ctebm.dynamics.sde import Dynamics
@@ -56,7 +56,7 @@ def flow(
     eps = _as_factor(eps, start)
     box = dynamics.box(start) if projected else None
     if brownian is None:
-        return _quiet(dynamics, method, eps, start, box)
+        return _quiet(dynamics, method, eps, start, box, projected)
     if dynamics.noise == "synaptic":
         noisy = _paper_map(dynamics, method, eps, brownian)
     elif _in_one_loop(method):
@@ -66,7 +66,7 @@ def flow(
     has_noise = dynamics.sigma > 0
     if box is None or method.ode is None or bool(has_noise.all()):
         return noisy
-    quiet = _quiet(dynamics, method, eps, start, box)
+    quiet = _quiet(dynamics, method, eps, start, box, projected)
     return lambda s, stops: torch.where(has_noise, noisy(s, stops), quiet(s, stops))
 
 
@@ -104,16 +104,21 @@ def noise_of_a_step(dynamics: Dynamics, eps: Tensor, start: Tensor) -> Tensor:
     return column(scale, start.shape)
 
 
-def _quiet(dynamics: Dynamics, method: Method, eps: Tensor, start: Tensor, box: Box | None) -> Flow:
+def _quiet(
+    dynamics: Dynamics, method: Method, eps: Tensor, start: Tensor, box: Box | None, projected: bool
+) -> Flow:
     """Return the flow without noise, along which units slide on the faces of the box."""
     if _in_one_loop(method):
+        kinks = dynamics.network.kinks
+        if box is None and kinks is not None and projected:
+            return sliding_flow(dynamics, eps, kinks)
         if box is None:
             return euler_flow(lambda s: dynamics.f(0, s), eps)
         return projected_flow(dynamics, eps, start, box)
     if box is None:
         return _unit_steps(lambda _, s: eps * dynamics.f(0, s), method.ode)
-    projected = _unit_steps(_projected_step(dynamics, method, eps, start, box), "euler")
-    return lambda s, stops: box.on_kinks(projected(s, stops))
+    steps = _unit_steps(_projected_step(dynamics, method, eps, start, box), "euler")
+    return lambda s, stops: box.on_kinks(steps(s, stops))
 
 
 def _projected_step(

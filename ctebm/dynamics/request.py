@@ -80,6 +80,9 @@ def check_adaptive(dynamics: Dynamics, method: str, options: Mapping[str, object
         )
     network = dynamics.network
     kinks = getattr(getattr(network, "activation", None), "kinks", ()) or network.box
+    if not kinks and network.kinks is not None:
+        at = torch.as_tensor(network.kinks.at)
+        kinks = at[at.isfinite()].unique().tolist()
     if kinks:
         raise ValueError(
             f"{method} stalls where units chatter around the kinks at {tuple(kinks)}; use a "

@@ -31,8 +31,6 @@ __all__ = ["Dynamics", "Phase", "as_dynamics"]
 
 Targets = Mapping[str, "ArrayLike | Tensor"]
 
-_IN_WORDS = Differentiated("a force")
-
 
 class Dynamics:
     r"""A network in motion, with its noise and its targets.
@@ -117,8 +115,15 @@ class Dynamics:
 
     def f(self, t: Tensor | float, s: Tensor) -> Tensor:
         """Return the drift, ``(*batch, unit)``, which is the same at all times `t`."""
-        with _IN_WORDS:
+        with Differentiated("a force"):
             return self._with_targets(s, self.network.force(s))
+
+    def sliding(self, s: Tensor) -> Tensor:
+        """Return the drift, in which units stay on kinks that both sides lead to."""
+        f, kinks = self.f(0, s), self.network.kinks
+        if kinks is None or not bool(kinks.on(s).any()):
+            return f
+        return kinks.sliding(s, f, *(self.f(0, kinks.beside(s, side)) for side in (-1, 1)))
 
     def synaptic(self, s: Tensor, eta: Tensor) -> Tensor:
         r"""Return :math:`R(s + \eta) - s`, the drift of the paper's map (eqs. 1-2)."""
@@ -126,10 +131,8 @@ class Dynamics:
 
     def residual(self, s: Tensor) -> Tensor:
         """Return the largest drift over the units, ``(*batch)``; 0 for a unit held at its kink."""
-        f, box = self.f(0, s), self.box(s)
-        if box is not None:
-            f = box.residual(s, f)
-        return f.abs().amax(-1)
+        f, box = self.sliding(s), self.box(s)
+        return (f if box is None else box.residual(s, f)).abs().amax(-1)
 
     def box(self, s: Tensor) -> Box | None:
         """Return the kinks of the units of `s`; infinite for driven units, which have none."""
@@ -166,7 +169,7 @@ class Dynamics:
         return quiet
 
     def snapshot(self) -> Dynamics:
-        """Return the motion with what held layers send as it is now."""
+        """Return the motion with what held layers send now."""
         other = copy.copy(self)
         other.network = self.network.snapshot()
         return other

@@ -3,6 +3,7 @@
 from . import alternating as alternating
 from . import bounds as bounds
 from . import catalogue as catalogue
+from . import cells as cells
 from . import descent as descent
 from . import enumeration as enumeration
 from . import inertia as inertia

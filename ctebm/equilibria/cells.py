@@ -139,11 +139,11 @@ def settle_in_cells(
 
 
 def _upward(rows: Rows[Network], s: Tensor) -> Tensor:
-    """Return 1 for units on a kink that begin above it, where the force leads or holds them."""
+    """Return 1 for units on a kink that begin above it, as those that nothing leads below."""
     sides = forces_beside(rows.network, s)
     if sides is None or rows.whole.kinks is None:
         return torch.zeros_like(s, dtype=torch.long)
-    return (rows.whole.kinks.on(s) & ~(sides[0] < 0)).long()
+    return (rows.whole.kinks.on(s) & ((sides[1] > 0) | (sides[0] >= 0))).long()
 
 
 def _crossing(rows: Rows[Network], s: Tensor, box: Box, tol: float) -> Tensor:

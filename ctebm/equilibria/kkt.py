@@ -55,10 +55,7 @@ def residual_vector(network: VectorField, s: Tensor, f: Tensor) -> Tensor:
     """
     sides = forces_beside(network, s)
     if sides is not None and network.kinks is not None:
-        below, above = sides
-        worse = torch.where(above.abs() > below.abs(), above, below)
-        worse = worse.masked_fill(network.kinks.pinned(s, below, above), 0.0)
-        f = torch.where(network.kinks.on(s), worse, f)
+        f = network.kinks.sliding(s, f, *sides)
     return f if network.box is None else network.box.residual(s, f)
 
 
@@ -147,6 +144,11 @@ def jump_beside(network: VectorField, s: Tensor) -> str:
     The force is looked at on both sides, along itself. What differs there as much from nearby as
     from ten times as far jumps, at a kink that is not in the network's box.
     """
+    if network.kinks is not None:
+        return (
+            'the motion meets a kink inside the range of a unit, on which path="flow" does not '
+            'slide; settle with path="fast", or simulate it by Euler\'s method.'
+        )
     f = network.force(s)
     step = JUMP_DISTANCE * s.abs().max().clamp(min=1) * f / f.abs().max()
     ends = [(project(network, s + d), project(network, s - d)) for d in (step, step / 10)]

@@ -170,6 +170,16 @@ class Kinks(NamedTuple):
         """
         return self.on(s) & (below >= 0) & (above <= 0)
 
+    def sliding(self, s: Tensor, f: Tensor, below: Tensor, above: Tensor) -> Tensor:
+        """Return the velocity of a motion with force `f`, in which pinned units stay (Filippov).
+
+        Other units on a kink leave it by the side that leads away, upward if both do.
+        """
+        leaving = torch.where(above > 0, above, below).masked_fill(
+            self.pinned(s, below, above), 0.0
+        )
+        return torch.where(self.on(s), leaving, f)
+
     def distance(self, s: Tensor) -> Tensor:
         """Return how far each unit is from the nearest of its kinks."""
         return (s.unsqueeze(-2) - self.each(s)).abs().amin(-2)
