@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ctebm.networks.kinks import Box
+from ctebm.networks.kinks import Box, Kinks
 
 BOX = Box(-0.3, 0.7)
 INF = torch.inf
@@ -67,3 +67,29 @@ def test_a_unit_is_held_at_a_kink_by_a_force_that_does_not_lead_back():
     assert inside.tolist() == pytest.approx([1.0, 0.0, 0.0, 0.0, -1.0])
     expected = [1.0, 1.0, 0.0, 0.0, 0.5, 1.0, 0.0, 0.0, 1.0]
     assert BOX.margin(s, f).tolist() == pytest.approx(expected)
+
+
+def test_kinks_inside_a_range_have_cells_and_two_sides():
+    kinks = Kinks(torch.tensor([[0.0, 1.0, torch.inf], [2.0, torch.inf, torch.inf]]))
+    s = torch.tensor([[0.0, 1.0, 5.0], [1.5, 0.5, -3.0], [2.0, 7.0, 0.0]])
+    assert kinks.on(s).tolist() == [[True, True, False], [False] * 3, [True, False, False]]
+    assert kinks.below(s).tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0]]
+    low, high = kinks.cell(kinks.below(s), s)
+    inf = torch.inf
+    assert low.tolist() == [[-inf, -inf, -inf], [0.0, -inf, -inf], [0.0, 1.0, -inf]]
+    assert high.tolist() == [[0.0, 1.0, inf], [2.0, 1.0, inf], [2.0, inf, inf]]
+    up, down = kinks.beside(s, 1), kinks.beside(s, -1)
+    assert torch.equal(up > s, kinks.on(s)) and torch.equal(down < s, kinks.on(s))
+    assert float((up - down).max()) < 1e-6
+    assert kinks.distance(s).tolist() == [[0.0, 0.0, inf], [0.5, 0.5, inf], [0.0, 6.0, inf]]
+    assert kinks.of_units(torch.tensor([1])).on(s)[:, 0].tolist() == [True, False, False]
+
+
+def test_a_motion_slides_on_a_kink_or_leaves_it_by_the_side_that_leads_away():
+    s = torch.zeros(4)
+    below = torch.tensor([1.0, -1.0, -1.0, 1.0])
+    above = torch.tensor([-2.0, -2.0, 2.0, 2.0])
+    kinks, f = Kinks(0.0), torch.full((4,), 9.0)
+    assert kinks.pinned(s, below, above).tolist() == [True, False, False, False]
+    assert kinks.sliding(s, f, below, above).tolist() == [0.0, -1.0, 2.0, 2.0]
+    assert torch.equal(kinks.sliding(s + 0.1, f, below, above), f)
