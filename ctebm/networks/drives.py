@@ -32,7 +32,7 @@ V = TypeVar("V", bound="VectorField")
 _PROBED = 4  # samples at which a force is tried
 _PROBE_SIZE = 0.3  # of their states, between the kinks of most rates
 _MOST_TOUCHED = 2  # layers, of a coupling; of more the one it drives must be said
-_NOT_LEARNED = ("box", "constant", "held", "states", "layers")  # what is held, not learned
+_NOT_LEARNED = ("box", "kinks", "constant", "held", "states", "layers")  # what is held, not learned
 
 
 def named_tensors(network: VectorField) -> dict[str, Tensor]:
