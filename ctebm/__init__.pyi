@@ -35,6 +35,7 @@ from .networks.sparse import SparseNetwork as SparseNetwork
 from .networks.nonconservative import AsymmetricNetwork as AsymmetricNetwork
 from .networks.nonconservative import FeedbackNetwork as FeedbackNetwork
 from .networks.hopfield import HopfieldNetwork as HopfieldNetwork
+from .networks.rate_leak import RateLeakNetwork as RateLeakNetwork
 from .networks.predictive import PredictiveNetwork as PredictiveNetwork
 from .networks.convolutional import ConvolutionalNetwork as ConvolutionalNetwork
 from .networks.associative import AssociativeMemory as AssociativeMemory
@@ -77,6 +78,7 @@ from .early_inference.through_time import bptt_gradient as bptt_gradient
 from .early_inference.parameter_gradients import parameter_gradient as parameter_gradient
 from .early_inference.parameter_gradients import ParameterGradient as ParameterGradient
 from .early_inference.nudged import nudged as nudged
+from .early_inference.holomorphic import holomorphic_gradient as holomorphic_gradient
 from .early_inference.laws import first_arrival_coefficient as first_arrival_coefficient
 from .early_inference.laws import continuous_coefficient as continuous_coefficient
 from .early_inference.laws import discretisation_error as discretisation_error
@@ -100,6 +102,7 @@ from .learning.contrast_rules import EquilibriumPropagation as EquilibriumPropag
 from .learning.continual_rules import (
     ContinualEquilibriumPropagation as ContinualEquilibriumPropagation,
 )
+from .learning.holomorphic_rules import HolomorphicPropagation as HolomorphicPropagation
 from .learning.contrast_rules import (
     AsymmetricEquilibriumPropagation as AsymmetricEquilibriumPropagation,
 )

@@ -97,6 +97,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "angle": (ctebm.FeedbackNetwork.at_angle, {"network": WHOLE, "degrees": 30.0, "seed": 0}),
     "scaled": (ctebm.FeedbackNetwork.scaled, {"network": WHOLE, "gain": 0.1}),
     "hopfield": (ctebm.HopfieldNetwork, {"network": PAIR}),
+    "rate leak": (ctebm.RateLeakNetwork, {"network": PAIR, "low": 0.0, "high": 1.0}),
     "clamp": (lambda states: WHOLE.clamp(states), {"states": {"x": X}}),
     "clamp x": (lambda x: WHOLE.clamp({"x": x}), {"x": X}),
     "force": (lambda s: PAIR.force(s), {"s": torch.zeros(2)}),
@@ -142,6 +143,14 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "chain": (ctebm.chain_gradient, {"network": FREE, "state": REST, "target": Y}),
     "nudged network": (ctebm.nudged, {"network": FREE, "target": Y, "beta": 0.1, "cost": None}),
     "implicit": (ctebm.implicit_gradient, {"network": FREE, "state": REST, "target": Y}),
+    "holomorphic": (
+        ctebm.holomorphic_gradient,
+        {"network": FREE, "state": REST, "target": Y, "beta": 0.1, "points": 2, "cost": None,
+         "tol": 1e-12},
+    ),
+    "complex rule": (
+        ctebm.HolomorphicPropagation, {"beta": 0.1, "points": 4, "tol": 1e-12}
+    ),
     "bptt": (
         ctebm.bptt_gradient,
         {"network": FREE, "state": REST, "target": Y, "eps": 0.1, "n_steps": 2},

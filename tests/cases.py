@@ -7,7 +7,8 @@ from functools import cache
 import torch
 
 import ctebm
-from ctebm.early_inference.driven import ComplexNudge, HeldOutput, TangentField
+from ctebm.early_inference.analytic import ComplexNudge
+from ctebm.early_inference.driven import HeldOutput, TangentField
 from ctebm.networks.activation import Activation
 from ctebm.networks.error_coordinates import ErrorCoordinates
 from ctebm.networks.layout import rows_of, size_of
@@ -191,6 +192,9 @@ def every_network() -> dict[str, ctebm.Network]:
         nets[f"graph-{name}"] = graph(own)
     nets["clamped-graph"] = nets["graph-tanh"].clamp({"x": torch.full((3,), 0.3, dtype=F64)})
     nets["batch-graph"] = nets["graph-mixed"].clamp({"h": rows(3, 4)})
+    shifted = ctebm.Logistic(4, centre=0.5)
+    nets["rate-leak"] = ctebm.RateLeakNetwork(layered(shifted))
+    nets["batch-rate-leak"] = ctebm.RateLeakNetwork(graph(shifted)).clamp({"x": rows(3, 3)})
     nets["attention"] = ctebm.AssociativeMemory(rows(4, 5), 3.0, layers=parts)
     nets["polynomial"] = ctebm.PolynomialMemory(rows(4, 5).sign(), 3)
     nets["clamped-attention"] = nets["attention"].clamp({"x": torch.ones(2, dtype=F64)})

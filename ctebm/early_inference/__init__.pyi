@@ -1,6 +1,7 @@
 # Every module of the wing; it is loaded when it is first used.
 
 from . import after_arrival as after_arrival
+from . import analytic as analytic
 from . import arrivals as arrivals
 from . import correspondence_dataset as correspondence_dataset
 from . import costs as costs
@@ -10,6 +11,7 @@ from . import drive as drive
 from . import driven as driven
 from . import force_products as force_products
 from . import gradients as gradients
+from . import holomorphic as holomorphic
 from . import laws as laws
 from . import leaky_laws as leaky_laws
 from . import measurement as measurement

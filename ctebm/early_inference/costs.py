@@ -8,14 +8,17 @@ Letters: output ``y``, target ``t``.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from ctebm.dynamics.slopes import CostFunction, checked_cost, slope_of_cost
+from ctebm.networks.activation import Activation
 from ctebm.networks.base import VectorField
 from ctebm.networks.layout import broadcast
 
-__all__ = ["cross_entropy", "curvature_of_cost", "squared_error", "target_of_cost"]
+__all__ = ["OfRates", "cross_entropy", "curvature_of_cost", "squared_error", "target_of_cost"]
 
 
 def squared_error(y: Tensor, t: Tensor) -> Tensor:
@@ -64,7 +67,40 @@ def cross_entropy(y: Tensor, t: Tensor) -> Tensor:
     >>> cross_entropy(torch.zeros(2), torch.tensor([1.0, 0.0]))
     tensor(0.6931)
     """
+    if y.is_complex():  # of which torch has no log_softmax
+        y = y - y.real.max(-1, keepdim=True).values
+        return -(t * (y - y.exp().sum(-1, keepdim=True).log())).sum(-1)
     return -(t * torch.log_softmax(y, -1)).sum(-1)
+
+
+@dataclass(frozen=True)
+class OfRates:
+    r"""A cost of the output's rates, :math:`C(\rho(y), t)`, as a cost of its states.
+
+    Targets are rates. In :func:`ctebm.nudged` the energy is :math:`E + \beta C`, whose motion of
+    1984 is :math:`I - s - \beta\,\partial C/\partial r`: the published setting of Laborieux et al.
+    (2021) and Laborieux & Zenke (2022), whose units are rates.
+
+    Parameters
+    ----------
+    activation : Activation
+        The output's, such as ``network.rate_of("y")``.
+    cost : callable
+        Of rates and targets, ``(*batch, unit)`` each; the squared error by default.
+
+    Examples
+    --------
+    >>> import ctebm, torch
+    >>> from ctebm.early_inference.costs import OfRates
+    >>> OfRates(ctebm.ReLU())(torch.tensor([-3.0, 1.0]), torch.tensor([0.0, 2.0]))
+    tensor(0.5000)
+    """
+
+    activation: Activation
+    cost: CostFunction = squared_error
+
+    def __call__(self, y: Tensor, t: Tensor) -> Tensor:
+        return self.cost(self.activation(y), t)
 
 
 def target_of_cost(

@@ -13,9 +13,9 @@ from ctebm.dynamics.integrate import simulate
 from ctebm.dynamics.methods import METHODS
 from ctebm.dynamics.sde import Dynamics
 from ctebm.dynamics.trajectory import Trajectory
+from ctebm.early_inference.analytic import ComplexNudge, check_analytic_strip
 from ctebm.early_inference.crossings import CrossingDetector, Crossings
 from ctebm.early_inference.drive import Drive
-from ctebm.early_inference.driven import ComplexNudge, check_analytic_strip
 from ctebm.early_inference.gradients import chain_gradient, responsive_units
 from ctebm.early_inference.metrics import replicate_intervals
 from ctebm.early_inference.plan import Replicates

@@ -9,8 +9,6 @@ With a cost :math:`C` of one's own :math:`-\partial C/\partial y` stands for :ma
 
 from __future__ import annotations
 
-import cmath
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -20,8 +18,10 @@ from torch import Tensor
 
 from ctebm.dynamics.sde import Dynamics
 from ctebm.dynamics.slopes import CostFunction, checked_cost, cost_name
+from ctebm.early_inference.analytic import check_analytic
 from ctebm.early_inference.costs import curvature_of_cost, target_of_cost
-from ctebm.early_inference.driven import HeldOutput, TangentField, check_analytic, with_output
+from ctebm.early_inference.driven import HeldOutput, TangentField, with_output
+from ctebm.early_inference.holomorphic import circle
 from ctebm.networks.base import VectorField
 from ctebm.networks.numbers import finite, one_of, whole
 
@@ -228,13 +228,7 @@ class Nudge(Drive):
 
     def runs(self) -> list[tuple[complex, complex]]:
         """Return strengths and factors; of two conjugate strengths one, counted twice."""
-        n, runs = self.points, []
-        for j in range(n // 2 + 1):
-            root = cmath.exp(2j * math.pi * j / n)
-            real = 2 * j in (0, n)
-            root = complex(round(root.real)) if real else root
-            runs.append((root * self.beta, (1 if real else 2) / (root * n * self.beta)))
-        return runs
+        return circle(self.beta, self.points)
 
     def check(self, network: VectorField, sigma: float) -> None:
         if self.points <= 2:

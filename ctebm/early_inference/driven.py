@@ -1,9 +1,8 @@
-r"""Networks with a driven output: linearised, held, and nudged at a complex strength."""
+r"""Networks with a driven output: linearised, and held."""
 
 from __future__ import annotations
 
 import copy
-import warnings
 from typing import Self
 
 import torch
@@ -12,19 +11,8 @@ from torch import Tensor
 from ctebm.networks.base import VectorField
 from ctebm.networks.kinks import Box
 from ctebm.networks.layout import rows_of
-from ctebm.networks.pairwise import PairwiseNetwork
 
-__all__ = [
-    "ComplexNudge",
-    "HeldOutput",
-    "TangentField",
-    "check_analytic",
-    "check_analytic_strip",
-    "with_output",
-]
-
-_DIFFERENCE = 1e-4  # of complex states: its error, about its square, is far below the tolerance
-_SLOPE_TOLERANCE = 1e-4  # slopes in two directions, or of another function, differ by far more
+__all__ = ["HeldOutput", "TangentField", "with_output"]
 
 
 class TangentField(VectorField):
@@ -166,92 +154,3 @@ def with_output(network: VectorField, state: Tensor, target: Tensor) -> Tensor:
     held = state.clone()
     held[..., network.layers[network.output]] = target
     return held
-
-
-class ComplexNudge(VectorField):
-    r"""A nudged network at a complex strength: real and imaginary parts as units of their own.
-
-    .. math:: \dot z = f(z) + \beta\,(y^* - y), \qquad \beta \in \mathbb{C}
-
-    Parameters
-    ----------
-    network : PairwiseNetwork
-        With an analytic activation that takes complex tensors.
-    target : Tensor, (*batch, output unit)
-        The target states.
-    beta : complex
-        The strength.
-    """
-
-    inner: PairwiseNetwork
-    target: Tensor
-    beta: complex
-    dtype: torch.dtype
-    device: torch.device
-
-    def __init__(self, network: VectorField, target: Tensor, beta: complex) -> None:
-        check_analytic(network)
-        assert isinstance(network, PairwiseNetwork) and network.n_units is not None
-        super().__init__(2 * network.n_units)
-        wide = torch.complex128 if network.dtype == torch.float64 else torch.complex64
-        self.inner, self.target, self.beta = network._map(lambda t: t.to(wide)), target, beta
-        self.dtype, self.device = network.dtype, network.device
-
-    def force(self, s: Tensor) -> Tensor:
-        s = self._in_samples(s)
-        n, y = self.inner.n_units, self.inner.layers[self.inner.output]
-        z = torch.complex(s[..., :n], s[..., n:])
-        f = self.inner.force(z)
-        f[..., y] = f[..., y] + self.beta * (self.target - z[..., y])
-        return torch.cat([f.real, f.imag], -1)
-
-    @property
-    def batch(self) -> torch.Size:
-        return torch.broadcast_shapes(self.inner.batch, self.target.shape[:-1])
-
-    def snapshot(self) -> Self:
-        other = copy.copy(self)
-        other.inner = self.inner.snapshot()
-        return other
-
-    def samples(self, batch: torch.Size, rows: Tensor) -> Self:
-        other = copy.copy(self)
-        other.inner = self.inner.samples(batch, rows)
-        other.target = rows_of(self.target, batch, rows)
-        return other
-
-
-def check_analytic(network: VectorField) -> None:
-    """Refuse complex nudging where the activation has no complex continuation."""
-    remedy = "use points=1 or 2"
-    if not isinstance(network, PairwiseNetwork):
-        raise ValueError(
-            f"complex nudging needs the closed form of eq. 6, got {type(network).__name__}; "
-            f"{remedy}."
-        )
-    rho = network.activation
-    if rho.kinks:
-        raise ValueError(f"complex nudging needs an analytic activation, got {rho}; {remedy}.")
-    try:
-        z = torch.tensor([0.1 + 1j * min(0.1, rho.analytic_strip / 2)], dtype=torch.complex128)
-        h = _DIFFERENCE
-        slope = (rho(z + h) - rho(z - h)) / (2 * h)
-        turned = (rho(z + 1j * h) - rho(z - 1j * h)) / (2j * h)
-        slopes = torch.cat([turned, rho.derivative(z)])
-        analytic = bool(((slope - slopes).abs() < _SLOPE_TOLERANCE).all())
-    except (RuntimeError, NotImplementedError, TypeError):
-        analytic = False
-    if not analytic:
-        raise ValueError(f"{rho} takes no complex states, which complex nudging needs; {remedy}.")
-
-
-def check_analytic_strip(network: VectorField, reached: float, beta: complex) -> None:
-    """Warn where a complex nudge has moved states past the nearest singularity of the rate."""
-    rho = network.activation if isinstance(network, PairwiseNetwork) else None
-    if rho is not None and reached >= rho.analytic_strip:
-        warnings.warn(
-            f"a nudge of complex strength {beta:.3g} moved a state to imaginary part "
-            f"{reached:.3g}, beyond the singularities of {rho} at {rho.analytic_strip:.3g}: its "
-            "error is not of order beta^points there; use a smaller beta.",
-            stacklevel=2,
-        )

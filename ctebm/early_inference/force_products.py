@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ctebm.networks.base import VectorField
+from ctebm.networks.base import LyapunovField, VectorField
 from ctebm.networks.drives import Drives, recording
 from ctebm.networks.energy import Network
 
@@ -121,7 +121,7 @@ def whole_products(
 
 
 def energy_products(
-    network: Network,
+    network: Network | LyapunovField,
     parameters: Mapping[str, Tensor],
     x: Tensor,
     states: Sequence[Tensor],

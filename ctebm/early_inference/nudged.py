@@ -13,17 +13,18 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.dynamics.slopes import CostFunction, checked_cost
-from ctebm.early_inference.costs import squared_error, target_of_cost
+from ctebm.dynamics.slopes import CostFunction, checked_cost, slope_of_cost
+from ctebm.early_inference.costs import OfRates, squared_error, target_of_cost
 from ctebm.early_inference.targets import checked_network, target_states
-from ctebm.networks.base import VectorField
+from ctebm.networks.base import LyapunovField, VectorField
 from ctebm.networks.energy import Network, check_energy
+from ctebm.networks.hopfield import HopfieldNetwork
 from ctebm.networks.kinks import Box
 from ctebm.networks.layout import rows_of
 from ctebm.networks.numbers import finite
 from ctebm.networks.predictive import PredictiveNetwork
 
-__all__ = ["NudgedField", "NudgedNetwork", "nudged"]
+__all__ = ["NudgedField", "NudgedHopfield", "NudgedNetwork", "nudged"]
 
 
 class NudgedField(VectorField):
@@ -93,6 +94,39 @@ class NudgedNetwork(NudgedField, Network):  # pyright: ignore[reportIncompatible
         return energy + self.beta * C
 
 
+class NudgedHopfield(NudgedField, LyapunovField):
+    r"""The motion of 1984 with :math:`\beta\,C(\rho(y), y^*)` added to its energy.
+
+    .. math:: \dot s = I - s - \beta\,\partial C/\partial r
+
+    Parameters
+    ----------
+    network : HopfieldNetwork
+        Its last layer is the output.
+    target, beta
+        As for :class:`NudgedField`, targets in rates.
+    cost : OfRates
+        A cost of the output's rates.
+    """
+
+    network: HopfieldNetwork  # pyright: ignore[reportIncompatibleVariableOverride]
+    cost: OfRates  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def force(self, s: Tensor) -> Tensor:
+        s = self._in_samples(s)
+        where = self.layers[self.output]
+        r = self.cost.activation(s[..., where])
+        pull = -self.beta * slope_of_cost(self.cost.cost, r, self.target)
+        return self.network.force(s) + torch.cat(
+            [torch.zeros_like(s[..., : where.start]), pull], -1
+        )
+
+    def energy(self, s: Tensor) -> Tensor:
+        s = self._in_samples(s)
+        C = self.cost(s[..., self.layers[self.output]], self.target)
+        return self.network.energy(s) + self.beta * C
+
+
 @overload
 def nudged(
     network: Network, target: ArrayLike | Tensor, beta: float, cost: CostFunction | None = None
@@ -116,7 +150,8 @@ def nudged(
         The strength; negative pushes away from the target.
     cost : callable, optional
         :math:`C(y, y^*)` of each sample, ``(*batch)``, of output states and targets; by default
-        :func:`~ctebm.early_inference.costs.squared_error`.
+        :func:`~ctebm.early_inference.costs.squared_error`. One of the output's rates is
+        :class:`~ctebm.early_inference.costs.OfRates`.
 
     Returns
     -------
@@ -143,5 +178,7 @@ def nudged(
     states, beta = target_states(network, target, network.batch), finite("beta", beta)
     if cost is None and isinstance(network, PredictiveNetwork):
         return network.nudged(states, beta)
+    if isinstance(network, HopfieldNetwork) and isinstance(cost, OfRates):
+        return NudgedHopfield(network, states, beta, cost)
     kind = NudgedNetwork if isinstance(network, Network) else NudgedField
     return kind(network, states, beta, checked_cost(cost))  # pyright: ignore[reportArgumentType]

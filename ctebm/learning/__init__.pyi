@@ -6,6 +6,7 @@ from . import contrast_rules as contrast_rules
 from . import early_rules as early_rules
 from . import feedback_rules as feedback_rules
 from . import gradient_rules as gradient_rules
+from . import holomorphic_rules as holomorphic_rules
 from . import initial_weights as initial_weights
 from . import layer_sweeps as layer_sweeps
 from . import nudged as nudged

@@ -17,6 +17,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ctebm.early_inference.costs import OfRates
 from ctebm.early_inference.force_products import (
     driven_products,
     energy_products,
@@ -44,6 +45,7 @@ from ctebm.networks.couplings import Couplings
 from ctebm.networks.dense import DenseField
 from ctebm.networks.drives import Drives, driven_layers, named_tensors, with_leaves
 from ctebm.networks.energy import Network
+from ctebm.networks.hopfield import HopfieldNetwork
 from ctebm.networks.kinks import Box
 from ctebm.networks.layered import LayeredField
 from ctebm.networks.layout import size_of
@@ -330,13 +332,21 @@ class PlasticField(Plastic):
     def contrast(
         self, equilibrium: Equilibrium, before: Equilibrium, after: Equilibrium, scale: float
     ) -> WeightGradient:
-        if not isinstance(self.network, Network):
+        if not self._has_nudged_energy:
             pairs = zip(before.states, after.states, strict=True)
             return self.whole(equilibrium, [(a - b) / scale for a, b in pairs])
         x = equilibrium.states[0]
         ends = [torch.cat(e.states[1:], -1) for e in (after, before)]
         factors = [1 / scale, -1 / scale]
         return WeightGradient(energy_products(self.network, self._parameters, x, ends, factors))
+
+    @property
+    def _has_nudged_energy(self) -> bool:
+        """Whether a nudge adds to an energy, whose parameters are then what changes."""
+        of_rates = isinstance(self.cost_function, OfRates)
+        return isinstance(self.network, Network) or (
+            of_rates and isinstance(self.network, HopfieldNetwork)
+        )
 
     def through_time(
         self, equilibrium: Equilibrium, target: Tensor, *, eps: float, n_steps: int

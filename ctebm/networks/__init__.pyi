@@ -28,6 +28,7 @@ from . import numbers as numbers
 from . import pairwise as pairwise
 from . import parameters as parameters
 from . import predictive as predictive
+from . import rate_leak as rate_leak
 from . import rates as rates
 from . import record as record
 from . import remainder as remainder

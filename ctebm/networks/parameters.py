@@ -16,7 +16,7 @@ from ctebm.networks.attributes import class_name, own_dataset
 from ctebm.networks.base import VectorField
 from ctebm.networks.dense import DenseField
 from ctebm.networks.graph import LayerGraph
-from ctebm.networks.hopfield import HopfieldNetwork
+from ctebm.networks.hopfield import OtherEnergy
 from ctebm.networks.layer_rates import LayerRates
 from ctebm.networks.layered import LayeredField
 from ctebm.networks.layout import size_of
@@ -70,7 +70,7 @@ def network_dataset(
     """
     whole, held = network.origin
     batch = network.batch if batch is None else batch
-    couplings = whole.pairwise if isinstance(whole, HopfieldNetwork) else whole
+    couplings = whole.pairwise if isinstance(whole, OtherEnergy) else whole
     sizes = {name: size_of(where) for name, where in whole.layers.items()}
     dataset = xr.Dataset(attrs={"network": class_name(whole), "layers": json.dumps(sizes)})
     if couplings is not whole:
@@ -98,7 +98,7 @@ def network_dataset(
         word, dim = _words(name)
         text = f"states at which layer {name} is held"
         dataset[word] = rows_by_name(x, (row, dim), batch, text)
-    ours = isinstance(whole, PairwiseField | HopfieldNetwork)
+    ours = isinstance(whole, PairwiseField | OtherEnergy)
     known = _WRITTEN if ours else {"activation"} if isinstance(rho, Activation) else set()
     own = own_dataset(whole, known)
     return dataset.assign(own).assign_coords(own.coords).assign_attrs(own.attrs)

@@ -34,6 +34,7 @@ from ctebm.networks.layout import consecutive, layer_names
 from ctebm.networks.nonconservative import AsymmetricNetwork, FeedbackNetwork
 from ctebm.networks.pairwise import PairwiseNetwork
 from ctebm.networks.predictive import TARGET, PredictiveNetwork
+from ctebm.networks.rate_leak import RateLeakNetwork
 from ctebm.networks.sparse import SparseNetwork
 
 __all__ = ["Saved", "load_network"]
@@ -301,6 +302,11 @@ _MADE: dict[str, Callable[[Saved], VectorField]] = {
         a.chain()[0], a.stack("feedback", len(a.chain()[0])), a.chain()[1], a.rate, dtype=a.dtype
     ),
     "HopfieldNetwork": lambda a: HopfieldNetwork(a.network(a.word("couplings"))),  # pyright: ignore[reportArgumentType]
+    "RateLeakNetwork": lambda a: RateLeakNetwork(
+        a.network(a.word("couplings")),  # pyright: ignore[reportArgumentType]
+        a.number("parameter_low"),
+        a.number("parameter_high"),
+    ),
     "PredictiveNetwork": _predictive,
     "ConvolutionalNetwork": _convolutional,
     "AssociativeMemory": lambda a: AssociativeMemory(

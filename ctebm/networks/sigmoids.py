@@ -75,19 +75,22 @@ class HardSigmoid(Activation):
 
 @dataclass(frozen=True)
 class Logistic(Activation):
-    r"""Logistic rate :math:`\rho(s) = 1 / (1 + e^{-g s})`; gain 4 has slope 1 at the origin.
+    r"""Logistic rate :math:`\rho(s) = 1 / (1 + e^{-g (s - c)})`; gain 4 has slope 1 at the centre.
 
-    Its poles nearest to the real axis are at :math:`\mathrm{Im}\,s = \pm\pi/g`.
+    Its poles nearest to the real axis are at :math:`\mathrm{Im}\,s = \pm\pi/g`. A centre of 1/2 is
+    the :math:`\sigma(4s - 2)` of codes whose states lie in [0, 1].
 
     Parameters
     ----------
     gain : float
         The gain `g`.
+    centre : float
+        The state `c` of rate 1/2.
 
     Raises
     ------
     ValueError
-        If the gain is not positive.
+        If the gain is not positive, or the centre not finite.
 
     Examples
     --------
@@ -100,34 +103,36 @@ class Logistic(Activation):
     """
 
     gain: float = 4.0
+    centre: float = 0.0
 
     def __post_init__(self) -> None:
         finite("gain", self.gain, above=0)
+        finite("centre", self.centre)
         g = self.gain
         derive(
             self, max_slope=g / 4, max_curvature=g * g / math.sqrt(108), analytic_strip=math.pi / g
         )
 
     def __call__(self, s: Tensor) -> Tensor:
-        return sigmoid(self.gain * s)
+        return sigmoid(self.gain * (s - self.centre))
 
     def derivative(self, s: Tensor) -> Tensor:
-        r = sigmoid(self.gain * s)
+        r = sigmoid(self.gain * (s - self.centre))
         return self.gain * r * (1 - r)
 
     def rate_and_slope(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        r = sigmoid(self.gain * s)
+        r = sigmoid(self.gain * (s - self.centre))
         return r, torch.addcmul(r, r, r, value=-1).mul_(self.gain)
 
     def second_derivative(self, s: Tensor) -> Tensor:
-        r = sigmoid(self.gain * s)
+        r = sigmoid(self.gain * (s - self.centre))
         return self.gain**2 * r * (1 - r) * (1 - 2 * r)
 
     def inverse(self, rate: Tensor) -> Tensor:
-        return torch.logit(self.check_rates(rate, closed=False)) / self.gain
+        return torch.logit(self.check_rates(rate, closed=False)) / self.gain + self.centre
 
     def integral(self, s: Tensor) -> Tensor:
-        return softplus(self.gain * s) / self.gain
+        return softplus(self.gain * (s - self.centre)) / self.gain
 
 
 @dataclass(frozen=True)

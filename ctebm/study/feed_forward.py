@@ -52,7 +52,7 @@ class FeedForwardModel:
     >>> from ctebm.study.feed_forward import energy_model
     >>> from ctebm.study.images import load_images
     >>> energy_model("Hopfield 1984", load_images(n_samples=2), width=4, gain=0.5).network
-    HopfieldNetwork(h3: 4, h2: 4, h1: 4, y: 10; Logistic(gain=4.0))
+    HopfieldNetwork(h3: 4, h2: 4, h1: 4, y: 10; Logistic(gain=4.0, centre=0.0))
     """
 
     network: VectorField

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import ctebm
-from ctebm.early_inference.costs import cross_entropy, squared_error, target_of_cost
+from ctebm.early_inference.costs import OfRates, cross_entropy, squared_error, target_of_cost
 
 NET = ctebm.LayeredNetwork.random([3, 4, 3], ctebm.Tanh(), gain=0.5, seed=2)
 FREE = NET.clamp({"x": [[0.1, 0.2, -0.3], [0.5, -0.4, 0.2]]})
@@ -138,3 +138,26 @@ def test_a_run_is_driven_by_the_slope_of_a_cost():
 def test_what_needs_the_squared_error_is_refused(options, words):
     with pytest.raises(ValueError, match=words):
         ctebm.correspondence(FREE, None, TARGET, 0.1, **{"cost": cross_entropy} | options)
+
+
+def test_cross_entropy_of_complex_states_is_its_continuation():
+    y = torch.tensor([[0.3, -0.2, 0.5], [1.0, 0.0, 500.0]], dtype=torch.float64)
+    z = torch.complex(y, torch.zeros_like(y))
+    torch.testing.assert_close(cross_entropy(z, TARGET).real, cross_entropy(y, TARGET))
+    z, h = z + 0.1j, 1e-6
+    v = torch.tensor([0.2, -0.5, 0.1], dtype=torch.float64)
+    along, across = (
+        (cross_entropy(z + w * v, TARGET) - cross_entropy(z - w * v, TARGET)) / (2 * w)
+        for w in (h, 1j * h)
+    )
+    torch.testing.assert_close(along, across, rtol=1e-6, atol=1e-6)
+
+
+def test_a_cost_of_rates_is_that_of_the_rates():
+    rho, y = ctebm.Logistic(3.0), torch.tensor([[0.3, -0.2, 0.5]], dtype=torch.float64)
+    expected = (rho(y) - TARGET[:1]).square().sum(-1) / 2
+    torch.testing.assert_close(OfRates(rho)(y, TARGET[:1]), expected)
+    other = OfRates(rho, cross_entropy)(y, TARGET[:1])
+    torch.testing.assert_close(other, cross_entropy(rho(y), TARGET[:1]))
+    slope = torch.func.grad(lambda y: OfRates(rho)(y, TARGET[:1]).sum())(y)
+    torch.testing.assert_close(slope, rho.derivative(y) * (rho(y) - TARGET[:1]))

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import ctebm
-from ctebm.early_inference.costs import cross_entropy, squared_error
-from ctebm.early_inference.nudged import NudgedField, NudgedNetwork
+from ctebm.early_inference.costs import OfRates, cross_entropy, squared_error
+from ctebm.early_inference.nudged import NudgedField, NudgedHopfield, NudgedNetwork
 
 X = torch.tensor([[0.1, 0.2, -0.3], [0.5, -0.4, 0.2]], dtype=torch.float64)
 TARGET = torch.tensor([[0.4, -0.3], [0.1, 0.2]], dtype=torch.float64)
@@ -68,3 +68,35 @@ def test_a_predictive_network_stays_one():
     own = net.clamp({"x": [0.1, 0.2, 0.3]}).nudged([0.5, -0.5], 0.4)
     s = torch.linspace(-1, 1, 6, dtype=torch.float64)
     assert torch.equal(moved.force(s), own.force(s))
+
+
+@pytest.mark.parametrize("cost", [squared_error, cross_entropy])
+def test_a_nudge_of_rates_adds_to_the_energy_of_1984(cost):
+    """The motion is the gradient along the rates, and equilibria solve s = I - beta dC/dr."""
+    rho = ctebm.Logistic()
+    whole = ctebm.LayeredNetwork.random([3, 4, 2], rho, gain=0.5, seed=2)
+    free, rates = ctebm.HopfieldNetwork(whole).clamp({"x": X}), TARGET.abs()
+    net = ctebm.nudged(free, rates, 0.3, OfRates(rho, cost))
+    assert isinstance(net, NudgedHopfield)
+    s = torch.randn(2, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    slope = torch.func.grad(lambda s: net.energy(s).sum())(s)
+    torch.testing.assert_close(-rho.derivative(s) * net.force(s), slope)
+    rest = ctebm.settle(net, tol=1e-13).state
+    y = free.layer("y")
+    C = torch.func.grad(lambda r: cost(r, rates).sum())(rho(rest[:, y]))
+    expected = free.pairwise.current(rest)
+    expected[:, y] -= 0.3 * C
+    torch.testing.assert_close(rest, expected, rtol=0, atol=1e-11)
+    one = net.samples(net.batch, torch.tensor(1))
+    torch.testing.assert_close(one.force(s[1]), net.force(s)[1])
+
+
+def test_propagation_of_a_nudge_of_rates_is_the_implicit_gradient_in_1984():
+    rho = ctebm.Logistic()
+    whole = ctebm.LayeredNetwork.random([3, 4, 2], rho, gain=0.5, seed=2)
+    plastic = ctebm.PlasticField(ctebm.HopfieldNetwork(whole), cost=OfRates(rho))
+    rest, rates = plastic.settle(X, tol=1e-13), TARGET.abs()
+    found = ctebm.EquilibriumPropagation(1e-4, tol=1e-13).gradient(plastic, rest, rates).by_name
+    exact = ctebm.Implicit().gradient(plastic, rest, rates).by_name
+    for name, g in exact.items():
+        torch.testing.assert_close(found[name], g, rtol=1e-6, atol=1e-9)

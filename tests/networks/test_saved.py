@@ -13,7 +13,7 @@ EVERY = {**every_network(), **every_motion()}
 SHIPPED = {
     ctebm.DenseNetwork, ctebm.LayeredNetwork, ctebm.LayerGraph, ctebm.SparseNetwork,
     ctebm.AsymmetricNetwork,
-    ctebm.FeedbackNetwork, ctebm.HopfieldNetwork, ctebm.PredictiveNetwork,
+    ctebm.FeedbackNetwork, ctebm.HopfieldNetwork, ctebm.RateLeakNetwork, ctebm.PredictiveNetwork,
     ctebm.ConvolutionalNetwork, ctebm.AssociativeMemory, ctebm.PolynomialMemory,
 }  # fmt: skip
 SIGMOIDS = [name for name in ACTIVATIONS if name != "custom"]

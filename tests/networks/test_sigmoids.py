@@ -18,6 +18,7 @@ GRID = torch.linspace(-3.013, 3.017, 401, dtype=torch.float64)
 
 ANALYTIC = {
     "logistic": ctebm.Logistic(gain=3.0),
+    "logistic-shifted": ctebm.Logistic(centre=0.5),
     "tanh": ctebm.Tanh(),
     "smooth-hard": ctebm.SmoothHardSigmoid(width=0.05),
     "smooth-hard-wide": ctebm.SmoothHardSigmoid(lower=-0.3, width=0.4),
@@ -52,8 +53,7 @@ def test_complex_derivatives_are_differences_in_either_direction(rho, share):
 
 @pytest.mark.parametrize("rho", ANALYTIC.values(), ids=list(ANALYTIC))
 def test_the_strip_ends_at_a_singularity(rho):
-    centres = {ctebm.SmoothHardSigmoid: getattr(rho, "lower", 0.0)}
-    pole = complex(centres.get(type(rho), 0.0), rho.analytic_strip)
+    pole = complex(getattr(rho, "lower", getattr(rho, "centre", 0.0)), rho.analytic_strip)
     near = [float(rho.derivative(torch.tensor([pole + d * 1j])).abs()) for d in (-1e-3, -1e-6)]
     assert near[1] > 100 * near[0]
 
@@ -192,3 +192,16 @@ def test_slopes_and_bends_are_derivatives_of_the_rate(rho):
     assert float(rho.derivative(fine).max()) == pytest.approx(rho.max_slope, rel=1e-6)
     bend = float(rho.second_derivative(fine).abs().max())
     assert rho.max_curvature in (pytest.approx(bend, rel=1e-4), math.inf)
+
+
+def test_the_centre_is_where_the_rate_is_a_half():
+    """The sigma(4 s - 2) of codes whose states lie in [0, 1]."""
+    rho, plain = ctebm.Logistic(centre=0.5), ctebm.Logistic()
+    torch.testing.assert_close(rho(GRID), 1 / (1 + torch.exp(-(4 * GRID - 2))))
+    for part in PARTS:
+        torch.testing.assert_close(getattr(rho, part)(GRID), getattr(plain, part)(GRID - 0.5))
+    torch.testing.assert_close(rho.inverse(rho(GRID)), GRID)
+    slope = torch.func.vmap(torch.func.grad(rho.integral))(GRID)
+    torch.testing.assert_close(slope, rho(GRID))
+    with pytest.raises(ValueError, match="centre"):
+        ctebm.Logistic(centre=math.nan)

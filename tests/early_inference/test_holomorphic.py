@@ -1,0 +1,104 @@
+"""Equilibria nudged at complex strengths: the implicit gradient to 1e-10."""
+
+import cmath
+import itertools
+import math
+
+import pytest
+import torch
+from cases import Quartic, graph, layered, rows
+
+import ctebm
+from ctebm.early_inference.costs import OfRates, cross_entropy
+from ctebm.early_inference.holomorphic import circle
+
+SMOOTH = [ctebm.Identity(), ctebm.Logistic(), ctebm.Logistic(), ctebm.Logistic()]
+NETWORKS = {
+    "layers": layered(ctebm.Tanh()),
+    "graph": graph(ctebm.Logistic(2)),
+    "1984": ctebm.HopfieldNetwork(layered(SMOOTH, gain=0.4)),
+    "predictive": ctebm.PredictiveNetwork.random((5, 4, 2), ctebm.SignedTanh(), gain=0.6),
+    "user": Quartic(6, {"x": slice(0, 2), "h": slice(2, 3), "y": slice(3, 6)}),
+}
+
+
+def rest_of(name):
+    net = NETWORKS[name]
+    sizes = [w.stop - w.start for w in net.layers.values()]
+    free = net.clamp({"x": rows(3, sizes[0])})
+    return free, ctebm.settle(free, tol=1e-13), rows(3, sizes[-1], seed=8).abs()
+
+
+@pytest.mark.parametrize(
+    "name, cost",
+    [("layers", None), ("layers", cross_entropy), ("graph", None), ("predictive", None),
+     ("user", None), ("1984", OfRates(ctebm.Logistic()))],
+)  # fmt: skip
+def test_the_estimate_is_the_implicit_gradient(name, cost):
+    free, rest, target = rest_of(name)
+    found = ctebm.holomorphic_gradient(free, rest, target, 0.05, 12, cost)
+    exact = ctebm.implicit_gradient(free, rest, target, cost)
+    assert float((found - exact).abs().max()) < 1e-10 < 1e-2 < float(exact.abs().max())
+
+
+def test_the_error_falls_with_the_number_of_points():
+    free, rest, target = rest_of("layers")
+    exact = ctebm.implicit_gradient(free, rest, target)
+    off = [
+        float((ctebm.holomorphic_gradient(free, rest, target, 0.2, n) - exact).abs().max())
+        for n in (1, 2, 3, 6)
+    ]
+    assert all(b < a / 4 for a, b in itertools.pairwise(off))
+
+
+def test_one_point_and_two_are_real_nudges():
+    free, rest, target = rest_of("layers")
+    up, down = (
+        ctebm.settle(ctebm.nudged(free, target, b), rest.state, tol=1e-14).state
+        for b in (0.1, -0.1)
+    )
+    one = ctebm.holomorphic_gradient(free, rest, target, 0.1, 1)
+    two = ctebm.holomorphic_gradient(free, rest, target, 0.1, 2)
+    torch.testing.assert_close(one, (rest.state - up) / 0.1, rtol=0, atol=1e-11)
+    torch.testing.assert_close(two, (down - up) / 0.2, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 7])
+def test_a_circle_counts_conjugates_twice(n):
+    """The mean over all points of any polynomial with real coefficients."""
+
+    def p(b):
+        return 2 + 3 * b - b**2 + b**3 / 2
+
+    roots = [0.3 * cmath.exp(2j * math.pi * j / n) for j in range(n)]
+    mean = sum(p(b) / b for b in roots) / n
+    found = sum((factor * p(b)).real for b, factor in circle(0.3, n))
+    assert math.isclose(found, mean.real, rel_tol=1e-12) and abs(mean.imag) < 1e-12
+
+
+def test_a_sample_without_an_equilibrium_is_nan():
+    """Past the strength that a negative nudge may have, a linear network has none to find."""
+    net = ctebm.LayeredNetwork([[[0.5]]], [[0], [0.2]], ctebm.Softplus(30.0)).clamp({"x": [[0.1]]})
+    rest = ctebm.settle(net)
+    found = ctebm.holomorphic_gradient(net, rest, [[0.4]], 0.1, 4, tol=0.0)
+    assert bool(found.isnan().all())
+
+
+@pytest.mark.parametrize(
+    "network, cost, words",
+    [
+        (NETWORKS["1984"], None, "OfRates"),
+        (ctebm.FeedbackNetwork.at_angle(layered(ctebm.Tanh()), 30), None, "use implicit_gradient"),
+        (layered(ctebm.HardSigmoid()), None, "analytic activation"),
+    ],
+)
+def test_what_has_no_holomorphic_nudge_is_refused(network, cost, words):
+    free = network.clamp({"x": rows(2, 5)})
+    with pytest.raises(ValueError, match=words):
+        ctebm.holomorphic_gradient(free, torch.zeros(2, 9), rows(2, 2), cost=cost)
+
+
+def test_no_strength_moves_nothing():
+    free, rest, target = rest_of("layers")
+    with pytest.raises(ValueError, match="a beta other than 0"):
+        ctebm.holomorphic_gradient(free, rest, target, 0.0)
