@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ctebm.networks.base import LyapunovField, VectorField
+from ctebm.networks.base import VectorField
 from ctebm.networks.drives import Drives, recording
 from ctebm.networks.energy import Network
+from ctebm.networks.hopfield import HopfieldNetwork
 
 __all__ = ["driven_products", "energy_products", "whole_products"]
 
@@ -121,7 +122,7 @@ def whole_products(
 
 
 def energy_products(
-    network: Network | LyapunovField,
+    network: Network | HopfieldNetwork,
     parameters: Mapping[str, Tensor],
     x: Tensor,
     states: Sequence[Tensor],

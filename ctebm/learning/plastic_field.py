@@ -332,21 +332,17 @@ class PlasticField(Plastic):
     def contrast(
         self, equilibrium: Equilibrium, before: Equilibrium, after: Equilibrium, scale: float
     ) -> WeightGradient:
-        if not self._has_nudged_energy:
+        network, of_rates = self.network, isinstance(self.cost_function, OfRates)
+        # a nudge that adds to an energy, of which what parameters change is then the difference
+        if not isinstance(network, Network) and not (
+            isinstance(network, HopfieldNetwork) and of_rates
+        ):
             pairs = zip(before.states, after.states, strict=True)
             return self.whole(equilibrium, [(a - b) / scale for a, b in pairs])
         x = equilibrium.states[0]
         ends = [torch.cat(e.states[1:], -1) for e in (after, before)]
         factors = [1 / scale, -1 / scale]
-        return WeightGradient(energy_products(self.network, self._parameters, x, ends, factors))
-
-    @property
-    def _has_nudged_energy(self) -> bool:
-        """Whether a nudge adds to an energy, whose parameters are then what changes."""
-        of_rates = isinstance(self.cost_function, OfRates)
-        return isinstance(self.network, Network) or (
-            of_rates and isinstance(self.network, HopfieldNetwork)
-        )
+        return WeightGradient(energy_products(network, self._parameters, x, ends, factors))
 
     def through_time(
         self, equilibrium: Equilibrium, target: Tensor, *, eps: float, n_steps: int

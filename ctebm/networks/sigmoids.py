@@ -77,8 +77,7 @@ class HardSigmoid(Activation):
 class Logistic(Activation):
     r"""Logistic rate :math:`\rho(s) = 1 / (1 + e^{-g (s - c)})`; gain 4 has slope 1 at the centre.
 
-    Its poles nearest to the real axis are at :math:`\mathrm{Im}\,s = \pm\pi/g`. A centre of 1/2 is
-    the :math:`\sigma(4s - 2)` of codes whose states lie in [0, 1].
+    Its nearest poles are at :math:`c \pm i\pi/g`. With centre 1/2 it is :math:`\sigma(4s - 2)`.
 
     Parameters
     ----------
