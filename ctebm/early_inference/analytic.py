@@ -76,6 +76,11 @@ class AnalyticField:
         slope = _slope(lambda u: self.energy(u), z)
         return -slope
 
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        other = copy.copy(self)
+        other.inner = self.inner._map(change)
+        return other
+
     def samples(self, batch: torch.Size, rows: Tensor) -> Self:
         """Return the network of some rows of the flattened `batch`."""
         other = copy.copy(self)
