@@ -57,7 +57,8 @@ class AnalyticField:
 
     def __init__(self, network: VectorField) -> None:
         wide = network.dtype.to_complex()
-        self.inner = network._map(lambda t: t.to(wide) if t.is_floating_point() else t)
+        inner = network._map(lambda t: t.to(wide) if t.is_floating_point() else t)
+        self.inner = inner.snapshot()  # the copy stays as it is
 
     def energy(self, z: Tensor) -> Tensor:
         """Return the complex energy, ``(*batch)``, of a network that has one."""
