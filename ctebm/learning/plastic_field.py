@@ -47,6 +47,7 @@ from ctebm.networks.drives import Drives, driven_layers, named_tensors, with_lea
 from ctebm.networks.energy import Network
 from ctebm.networks.hopfield import HopfieldNetwork
 from ctebm.networks.kinks import Box
+from ctebm.networks.layer_rates import LayerRates
 from ctebm.networks.layered import LayeredField
 from ctebm.networks.layout import size_of
 from ctebm.networks.sparse import SparseNetwork
@@ -414,7 +415,8 @@ def plastic(
     >>> type(plastic(ctebm.LayeredNetwork.random([3, 2], ctebm.Tanh()))).__name__
     'PlasticNetwork'
     """
-    if isinstance(network, LayeredField) and cost is None and parameters is None:
+    closed = isinstance(network, LayeredField) and not isinstance(network.activation, LayerRates)
+    if closed and cost is None and parameters is None:
         return PlasticNetwork(network, tied=tied)
     return PlasticField(network, cost=cost, parameters=parameters)
 

@@ -20,6 +20,7 @@ from ctebm.learning.plastic import Adjoint, Plastic, WeightGradient
 from ctebm.networks.activation import Activation
 from ctebm.networks.blocks import Blocks
 from ctebm.networks.kinks import Box
+from ctebm.networks.layer_rates import LayerRates
 from ctebm.networks.layered import LayeredField, LayeredNetwork, whole_layers
 from ctebm.networks.layout import layer_names
 from ctebm.networks.memory import check_memory
@@ -61,7 +62,7 @@ class PlasticNetwork(Plastic):
     Raises
     ------
     ValueError
-        For a network with a clamped layer, or two directions to be tied.
+        For a network with a clamped layer, a rate for each layer, or two directions to be tied.
 
     Examples
     --------
@@ -83,6 +84,11 @@ class PlasticNetwork(Plastic):
 
     def __init__(self, network: LayeredField, *, tied: bool = True) -> None:
         weights = whole_layers(network)
+        if isinstance(network.activation, LayerRates):
+            raise ValueError(
+                "expected one rate for all layers, got one for each; give the network to "
+                "PlasticField, as train does."
+            )
         back = [V for V in network.blocks.feedback if V is not None]
         if tied and isinstance(network, FeedbackNetwork):
             raise ValueError("a FeedbackNetwork has two weights a pair; train with tied=False.")

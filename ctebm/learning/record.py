@@ -15,11 +15,11 @@ from torch import Tensor
 from ctebm.dataset import variable
 from ctebm.learning.plan import Plan
 from ctebm.learning.plastic_field import plastic
+from ctebm.learning.plastic_layers import PlasticNetwork
 from ctebm.learning.probe import REFERENCES
 from ctebm.learning.samples import input_states
 from ctebm.learning.trainer import predict
 from ctebm.networks.base import VectorField
-from ctebm.networks.layered import LayeredField
 from ctebm.networks.parameters import network_dataset
 from ctebm.networks.record import Record, with_origin
 
@@ -142,11 +142,11 @@ class Training(Record):
 
     def _connections(self) -> tuple[list[str], str]:
         """Return what rows of alignment and learning rates belong to, and what that is."""
-        if isinstance(self.network, LayeredField) and self.plan.cost is None:
-            pairs = itertools.pairwise(self.network.layers)
-            return [f"{a}-{b}" for a, b in pairs], "pair of neighbouring layers"
         found = plastic(self.network, tied=self.plan.tied, cost=self.plan.cost,
                         parameters=self.plan.parameters)  # fmt: skip
+        if isinstance(found, PlasticNetwork):
+            pairs = itertools.pairwise(self.network.layers)
+            return [f"{a}-{b}" for a, b in pairs], "pair of neighbouring layers"
         return list(found.groups), "parameter"
 
     def plot(self, ax: Any = None) -> Any:

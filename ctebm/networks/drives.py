@@ -71,7 +71,8 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
     if isinstance(value, torch.nn.Module):
         value = dict(value.named_parameters())
     elif isinstance(value, Activation):
-        value = getattr(value, "__dict__", {})
+        own = getattr(value, "__dict__", {})
+        value = {k: item for k, item in own.items() if k not in _NOT_LEARNED}
     elif hasattr(value, "_map"):  # another motion
         value = named_tensors(value)
     elif isinstance(value, list | tuple):

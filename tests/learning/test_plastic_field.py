@@ -186,3 +186,14 @@ def test_where_one_sample_has_no_finite_force_none_is_settled():
     rest = own._settled(own.network.clamp({"x": x}), x, s, 1e-9, 3)
     assert torch.isinf(rest.residual).all() and rest.sweeps.tolist() == [3] * len(x)
     assert torch.equal(rest.state, s)
+
+
+def test_layers_with_a_rate_each_are_trained_by_products_with_their_force():
+    rho = [ctebm.Identity(), ctebm.HardSigmoid(lower=0), ctebm.Identity()]
+    net = ctebm.LayeredNetwork.random([3, 4, 2], rho, gain=0.5, seed=1)
+    with pytest.raises(ValueError, match="expected one rate for all layers"):
+        ctebm.PlasticNetwork(net)
+    plan = ctebm.Plan(rule=ctebm.Implicit(), epochs=2, batch=2, rate=0.1)
+    found = ctebm.train(net, [[0.2, 1.8, 0.5], [1.8, 0.2, 0.5]], [0, 1], plan).raise_for_status()
+    assert found.history["cost"][-1] < found.history["cost"][0]
+    assert list(found.to_dataset().connection.values) == ["weights.0", "weights.1", "bias"]
