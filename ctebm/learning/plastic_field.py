@@ -43,7 +43,13 @@ from ctebm.learning.plastic_layers import PlasticNetwork
 from ctebm.networks.base import VectorField
 from ctebm.networks.couplings import Couplings
 from ctebm.networks.dense import DenseField
-from ctebm.networks.drives import Drives, driven_layers, named_tensors, with_leaves
+from ctebm.networks.drives import (
+    Drives,
+    driven_layers,
+    named_tensors,
+    with_leaves,
+    without_effect,
+)
 from ctebm.networks.energy import Network
 from ctebm.networks.hopfield import HopfieldNetwork
 from ctebm.networks.kinks import Box
@@ -156,6 +162,12 @@ class PlasticField(Plastic):
         return driven_layers(self.network, self._parameters)
 
     @property
+    def idle(self) -> list[str]:
+        """Parameters of a network of one's own without effect on its force, as far as was seen."""
+        known = type(self.network).drives is not VectorField.drives
+        return [] if known else without_effect(self.network, self._parameters)
+
+    @property
     def sizes(self) -> list[int]:
         return [size_of(where) for where in self.network.layers.values()]
 
@@ -198,8 +210,9 @@ class PlasticField(Plastic):
     def to(self, *, dtype: torch.dtype) -> Self:
         network = with_leaves(self.network).to(dtype)
         other = type(self)(network, cost=self.cost_function, parameters=self.chosen)
-        if "_depth" in vars(self):  # numbers may have run away since; depths stay what they were
-            other._depth = self._depth
+        # what acts on what is a matter of the class: seen once, before weights saturate rates
+        for seen in self.__dict__.keys() & {"_depth", "drives"}:
+            other.__dict__[seen] = self.__dict__[seen]
         return other
 
     def settle(

@@ -16,7 +16,7 @@ from ctebm.networks.base import VectorField
 from ctebm.networks.layout import size_of
 from ctebm.networks.pairwise import PairwiseField
 
-__all__ = ["Loader", "class_targets", "digest", "input_states", "labelled_states"]
+__all__ = ["Loader", "check_kind", "class_targets", "digest", "input_states", "labelled_states"]
 
 
 def labelled_states(
@@ -79,7 +79,7 @@ class Loader:
         return len(self.batches)  # pyright: ignore[reportArgumentType]  # as for progress
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        n = 0
+        n, first = 0, None
         for n, batch in enumerate(self.batches, 1):
             if not (isinstance(batch, list | tuple) and len(batch) == 2):
                 raise ValueError(
@@ -87,11 +87,23 @@ class Loader:
                     f"{n}; yield pairs."
                 )
             try:
-                yield labelled_states(self.network, *batch, training=False)
+                states, label = labelled_states(self.network, *batch, training=False)
             except ValueError as error:
                 raise ValueError(f"batch {n}: {error}") from error
+            first = label if first is None else first
+            check_kind(label, first, f"batch {n}")
+            yield states, label
         if n == 0:
             raise ValueError("expected one or more batches of samples, got an empty DataLoader.")
+
+
+def check_kind(label: Tensor, others: Tensor, whose: str) -> None:
+    """Refuse labels beside samples that have targets, and targets beside labels."""
+    mine, theirs = ("targets" if t.is_floating_point() else "labels" for t in (label, others))
+    if mine != theirs:
+        raise ValueError(
+            f"{whose}: expected {theirs}, as the other samples have, got {mine}; give one kind."
+        )
 
 
 def _is_real(labels: ArrayLike | Tensor) -> bool:
@@ -157,11 +169,11 @@ def input_states(network: VectorField, rates: ArrayLike | Tensor) -> Tensor:
         )
     if len(rates) == 0:
         raise ValueError("expected at least one sample, got an empty data set.")
-    if isinstance(network, PairwiseField):
-        return network.state(rates, next(iter(network.layers)))
     if not bool(torch.isfinite(rates).all()):
         row = int(torch.nonzero(~torch.isfinite(rates))[0, 0])
         raise ValueError(f"expected finite inputs, got NaN or inf in sample {row}; leave it out.")
+    if isinstance(network, PairwiseField):
+        return network.state(rates, next(iter(network.layers)))
     return rates
 
 

@@ -29,6 +29,7 @@ from ctebm.networks.base import VectorField
 __all__ = ["Trainer", "predict"]
 
 _PROBE_SIZE = 128  # samples that are looked at after each epoch
+_BLOWN_UP = 1e9  # times the largest parameter at the start, or 1, where none that learns comes to
 _CLASSIFIED_TOGETHER = 1000  # samples, to bound the memory
 
 
@@ -67,6 +68,8 @@ class Trainer:
         self.kept: list[Tensor] | None = None
         self.history: list[dict[str, Any]] = []
         self.steps: int = 0  # of all epochs
+        largest = max((float(p.abs().max()) for p in self.parameters if p.numel()), default=0.0)
+        self.bound: float = _BLOWN_UP * max(1.0, largest)
 
     def epoch(
         self,
@@ -106,7 +109,7 @@ class Trainer:
             self.steps += 1
             if on_step is not None:
                 on_step(self.steps, tally.last())
-        if not all(bool(torch.isfinite(p).all()) for p in self.parameters):
+        if not all(bool((p.abs() <= self.bound).all()) for p in self.parameters):  # or is NaN
             return None
         return tally.row() | {
             "rate": [group["lr"] for group in self.optimizer.param_groups],

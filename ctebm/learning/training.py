@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from ctebm.files.lock import locked
 from ctebm.learning.checkpoint import load_checkpoint, save_checkpoint
 from ctebm.learning.plan import Plan
+from ctebm.learning.plastic_field import PlasticField
 from ctebm.learning.record import Training
-from ctebm.learning.samples import Loader, digest, labelled_states
+from ctebm.learning.samples import Loader, check_kind, digest, labelled_states
 from ctebm.learning.trainer import Trainer
 from ctebm.networks.base import VectorField
 from ctebm.networks.layered import LayeredField
@@ -97,12 +100,22 @@ def train(
         raise TypeError(f"expected a network to train, got {type(network).__name__}.")
     trainer = Trainer(network, plan)
     start = trainer.plastic.to_network()
+    idle = trainer.plastic.idle if isinstance(trainer.plastic, PlasticField) else []
+    if idle:
+        warnings.warn(
+            f"{' and '.join(map(repr, idle))} had no effect on the force of "
+            f"{type(network).__name__} at the states that were tried, and may not learn; look at "
+            "your energy, or name what learns by Plan(parameters=...).",
+            stacklevel=2,
+        )
     data = _samples(network, rates, labels)
     if held_out is not None and not (isinstance(held_out, list | tuple) and len(held_out) == 2):
         raise ValueError(
             f"expected held_out as (rates, labels), got {type(held_out).__name__}; leave it None."
         )
     tested = None if held_out is None else labelled_states(network, *held_out, training=False)
+    if tested is not None and not isinstance(data, Loader):
+        check_kind(tested[1], data[1], "held_out")
     if plan.patience is not None and tested is None:
         raise ValueError("early stopping judges by held-out samples; give held_out.")
     whose = type(rates).__name__ if isinstance(data, Loader) else digest(*data)
@@ -141,6 +154,11 @@ def train(
 
 def _samples(network: VectorField, rates: Any, labels: Any) -> tuple[Tensor, Tensor] | Loader:
     """Return samples in two tensors, or batches as they come."""
+    if labels is not None and isinstance(rates, DataLoader):
+        raise ValueError(
+            f"expected labels=None with a {type(rates).__name__}, which has its own, got "
+            f"{type(labels).__name__}."
+        )
     if labels is not None:
         return labelled_states(network, rates, labels)
     if isinstance(rates, Tensor | np.ndarray) or not hasattr(rates, "__iter__"):
@@ -200,8 +218,9 @@ def _verdict(row: dict[str, Any] | None, epoch: int, plan: Plan) -> tuple[str, s
     """Return status and sentence for an epoch that ended, or blew up (None)."""
     if row is None:
         return "diverged", (
-            f"states or weights left the finite numbers in epoch {epoch + 1}; the weights of the "
-            f"epoch before are kept: lower the learning rate (now {plan.rate})."
+            f"states or weights left the finite numbers in epoch {epoch + 1}, or grew a "
+            "billion-fold; the weights of the epoch before are kept: lower the learning rate (now "
+            f"{plan.rate})."
         )
     silent = [i for i, share in enumerate(row["pinned"]) if share == 1.0]
     if silent:

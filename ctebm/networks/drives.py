@@ -22,7 +22,7 @@ from ctebm.networks.activation import Activation
 if TYPE_CHECKING:
     from ctebm.networks.base import VectorField
 
-__all__ = ["Drives", "driven_layers", "named_tensors", "recording", "with_leaves"]
+__all__ = ["Drives", "driven_layers", "named_tensors", "recording", "with_leaves", "without_effect"]
 
 Drives = Mapping[str, str | Mapping[str, Tensor]]
 """By the name of a parameter the layer that it drives, or which of its numbers drive each."""
@@ -158,8 +158,40 @@ def driven_layers(network: VectorField, parameters: Mapping[str, Tensor]) -> Dri
     return {name: found[name] for name in parameters if name in found and found[name] != names[0]}
 
 
+def without_effect(network: VectorField, parameters: Mapping[str, Tensor]) -> list[str]:
+    """Return the parameters that no force above the input depends on, at some random states.
+
+    Parameters
+    ----------
+    network, parameters
+        As for :func:`driven_layers`.
+
+    Examples
+    --------
+    >>> import torch, ctebm
+    >>> from ctebm.networks.drives import named_tensors, without_effect
+    >>> class Pair(ctebm.Network):
+    ...     def energy(self, s):
+    ...         return s.square().sum(-1) / 2 + self.k
+    >>> net = Pair(2, {"x": slice(0, 1), "y": slice(1, 2)})
+    >>> net.k = torch.tensor(0.5)
+    >>> without_effect(net, named_tensors(net))
+    ['k']
+    """
+    touched = _touched(network, parameters)
+    return [name for name in parameters if not touched.get(name)]
+
+
 def _probed(network: VectorField, parameters: Mapping[str, Tensor]) -> Drives:
-    """Return what each parameter drives, by derivatives of the force at random states."""
+    """Return what each parameter drives, by the layers that it touches."""
+    touched = _touched(network, parameters)
+    return {name: _latest(name, masks) for name, masks in touched.items() if masks}
+
+
+def _touched(
+    network: VectorField, parameters: Mapping[str, Tensor]
+) -> dict[str, dict[str, Tensor]]:
+    """Return which numbers of each parameter the force of each layer above the input depends on."""
     draw = torch.Generator().manual_seed(0)
     n = sum(where.stop - where.start for where in network.layers.values())
 
@@ -172,7 +204,7 @@ def _probed(network: VectorField, parameters: Mapping[str, Tensor]) -> Drives:
     with recording(parameters):
         f = network.force(_PROBE_SIZE * normal(_PROBED, n))
         if not f.requires_grad:  # nothing in it depends on a parameter
-            return {}
+            return touched
         for layer, where in above:
             found = torch.autograd.grad(
                 f[..., where], list(parameters.values()), normal(_PROBED, where.stop - where.start),
@@ -181,7 +213,7 @@ def _probed(network: VectorField, parameters: Mapping[str, Tensor]) -> Drives:
             for name, g in zip(parameters, found, strict=True):
                 if g is not None and bool((g != 0).any()):
                     touched[name][layer] = g != 0
-    return {name: _latest(name, masks) for name, masks in touched.items() if masks}
+    return touched
 
 
 def _latest(name: str, masks: Mapping[str, Tensor]) -> str | Mapping[str, Tensor]:

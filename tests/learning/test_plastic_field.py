@@ -197,3 +197,13 @@ def test_layers_with_a_rate_each_are_trained_by_products_with_their_force():
     found = ctebm.train(net, [[0.2, 1.8, 0.5], [1.8, 0.2, 0.5]], [0, 1], plan).raise_for_status()
     assert found.history["cost"][-1] < found.history["cost"][0]
     assert list(found.to_dataset().connection.values) == ["weights.0", "weights.1", "bias"]
+
+
+def test_a_copy_knows_what_the_original_saw_before_its_rates_saturated():
+    net, _, _ = problem()
+    own = ctebm.PlasticField(net)
+    depths, drives = own.depths, own.drives
+    for W in own.network.W:
+        W *= 1e12  # tanh is flat: no force depends on the layer below any more
+    other = own.to(dtype=torch.float64)
+    assert other.depths == depths and other.drives == drives

@@ -20,7 +20,7 @@ from ctebm.learning.samples import input_states
         (lambda x, y: (x, y * 0.5), "whole numbers"),
         (lambda x, y: (x + 1, y), "takes rates in"),
         (lambda x, y: ((255 * x).astype(int), y), "takes rates in"),
-        (lambda x, y: (x * float("nan"), y), "takes rates in"),
+        (lambda x, y: (x * float("nan"), y), "finite inputs, got NaN"),
     ],
 )
 def test_refuses_data_that_do_not_fit(spoil, sentence):

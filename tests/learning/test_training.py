@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import torch
 from learning_cases import PLAN, SIZES, same_weights, samples, small_network
 from own_energies import OwnLayers, problem
+from torch.utils.data import DataLoader, TensorDataset
 
 import ctebm
 
@@ -364,3 +366,70 @@ def test_a_users_training_resumes_bit_for_bit(tmp_path):
 def test_held_out_samples_are_a_pair(held_out):
     with pytest.raises(ValueError, match=r"expected held_out as \(rates, labels\), got"):
         ctebm.train(small_network(), *samples(12), PLAN, held_out=held_out)
+
+
+def _pairs(n_batches=2, n=20):
+    rates, labels = samples(n * n_batches)
+    return [(rates[i : i + n], labels[i : i + n]) for i in range(0, n * n_batches, n)]
+
+
+def test_batches_do_not_change_from_labels_to_targets():
+    pairs = _pairs()
+    targets = np.full((20, 3), 0.1)
+    with pytest.raises(ValueError, match="batch 2: expected labels, as the other"):
+        ctebm.train(small_network(), [pairs[0], (pairs[1][0], targets)], None, PLAN)
+    rates, labels = samples(40)
+    with pytest.raises(ValueError, match=r"held_out: expected labels, .*, got targets"):
+        ctebm.train(small_network(), rates, labels, PLAN, held_out=(rates[:20], targets))
+
+
+def test_a_data_loader_has_its_own_labels():
+    rates, labels = (torch.as_tensor(part) for part in samples(20))
+    loader = DataLoader(TensorDataset(rates, labels), 10)
+    with pytest.raises(ValueError, match="labels=None with a DataLoader"):
+        ctebm.train(small_network(), loader, labels, PLAN)
+
+
+def test_rates_that_are_nan_are_named():
+    rates, labels = samples(20)
+    rates[3, 1] = np.nan
+    with pytest.raises(ValueError, match="finite inputs, got NaN or inf in sample 3"):
+        ctebm.train(small_network(), rates, labels, PLAN)
+
+
+def test_weights_that_grow_without_bound_are_not_kept(tmp_path):
+    """They would stay finite for many epochs more: the output is linear in its weights."""
+    rates, labels = samples(40)
+    net = ctebm.PredictiveNetwork.random([12, 8, 3], ctebm.SignedTanh())
+    steep = dataclasses.replace(PLAN, rate=1e4, optimizer="SGD")
+    path = tmp_path / "checkpoint"
+    found = ctebm.train(net, rates, labels, steep, checkpoint=path)
+    assert found.status == "diverged" and "grew a billion-fold" in found.message
+    assert all(torch.equal(a, b) for a, b in zip(found.network.weights, net.weights, strict=True))
+    assert not path.exists()  # nothing good to keep
+
+
+class _Idle(ctebm.Network):
+    """A parameter that moves the energy and nothing else."""
+
+    layers = {"x": slice(0, 12), "y": slice(12, 15)}  # noqa: RUF012  # as a user writes it
+
+    def __init__(self):
+        super().__init__()
+        self.W = torch.full((12, 3), 0.1, dtype=torch.float64)
+        self.offset = torch.ones(2, dtype=torch.float64)
+
+    def energy(self, s):
+        e = s[..., 12:] - s[..., :12] @ self.W
+        return e.square().sum(-1) / 2 + self.offset.sum()
+
+
+def test_a_parameter_without_effect_is_named():
+    rates, labels = samples(20)
+    with pytest.warns(UserWarning, match=r"'offset' had no effect on the force of _Idle"):
+        found = ctebm.train(_Idle(), rates, labels, PLAN)
+    assert torch.equal(found.network.offset, _Idle().offset)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        plan = dataclasses.replace(PLAN, parameters=("W",))
+        ctebm.train(_Idle(), rates, labels, plan)
