@@ -282,7 +282,7 @@ def _judge_bounds(dataset: xr.Dataset) -> list[Verdict]:
                         largest(dataset.step_over_bound), 1.0),
         Verdict.at_most("distance at rest over the radius of the ball 1/(beta P M)",
                         largest(dataset.rest_over_ball), 1.0),
-        Verdict.at_least(f"sets of {int(dataset.guaranteed)} patterns that are well "
+        Verdict.at_least(f"sets of {float(dataset.guaranteed):.0f} patterns that are well "
                          "separated (theorem 3)", dataset.guaranteed_held, 1 - failure),
     ]  # fmt: skip
 

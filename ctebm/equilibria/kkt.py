@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ctebm.networks.base import VectorField
+from ctebm.networks.layer_rates import LayerRates
 from ctebm.networks.numbers import finite
 from ctebm.networks.pairwise import PairwiseField
 
@@ -129,11 +130,14 @@ def picard_move(network: VectorField, s: Tensor) -> Tensor:
     """Return the :func:`residual_vector` of states in the box as a new tensor, ``(*batch, unit)``.
 
     Pairwise couplings give their currents for half the price of a force, from which these differ
-    by the slope alone, which is 1 between kinks.
+    by the slope alone, which is 1 between kinks unless other layers have smooth rates.
     """
     if network.box is None:
         return network.force(s)
-    if isinstance(network, PairwiseField) and type(network).force is PairwiseField.force:
+    currents = isinstance(network, PairwiseField) and type(network).force is PairwiseField.force
+    if currents and not (
+        isinstance(network.activation, LayerRates) and network.activation.max_curvature > 0
+    ):
         return network.box.project(network.current(s)).sub_(s)
     return network.box.residual(s, network.force(s))
 

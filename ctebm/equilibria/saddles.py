@@ -18,6 +18,7 @@ from ctebm.equilibria.linear_systems import positive_definite
 from ctebm.equilibria.rows import Rows, has_energy
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
+from ctebm.networks.layer_rates import LayerRates
 from ctebm.networks.pairwise import PairwiseNetwork
 
 __all__ = ["downhill_from", "is_unstable"]
@@ -112,6 +113,9 @@ def _convex(rows: Rows[Network], share: float) -> bool:
     """
     network = rows.one(0)
     if not isinstance(network, PairwiseNetwork) or network.box is None:
+        return False
+    rho = network.activation
+    if isinstance(rho, LayerRates) and rho.max_curvature > 0:  # smooth rates beside kinked ones
         return False
     inside = network.bias.new_zeros(network.bias.shape[-1])
     one = torch.ones_like(inside)
