@@ -265,8 +265,8 @@ def implicit_gradient(
     >>> ctebm.implicit_gradient(net, [0.0, 0.0], [0.3])
     tensor([-0.1429, -0.3571], dtype=torch.float64)
     """
-    network = network.snapshot()
     s, target = state_and_target(network, state, target)
+    network = network.snapshot()
     target = target_of_cost(network, s, target, cost)
     right = output_error(network, s, target)
     free = (~pinned_units(network, s)).to(s.dtype).expand_as(right)

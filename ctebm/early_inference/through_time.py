@@ -88,8 +88,8 @@ def bptt_gradient(
     >>> ctebm.bptt_gradient(net, [0.0, 0.0], [0.3], eps=0.1, n_steps=1)
     tensor([-0.0120, -0.2700], dtype=torch.float64)
     """
-    network = network.snapshot()
     s, target = state_and_target(network, state, target)
+    network = network.snapshot()
     eps, n_steps = finite("eps", eps, above=0), whole("n_steps", n_steps, least=0)
     piece = _steps_in_a_piece(s, n_steps, every_step)
     starts = []

@@ -272,3 +272,9 @@ def test_the_implicit_gradient_of_a_small_error_is_small_and_right(dtype, size, 
     torch.testing.assert_close(
         expected.double(), torch.linalg.solve(-J.mT, right), rtol=tolerance, atol=0
     )
+
+
+@pytest.mark.parametrize("other", [None, 2.5, "net"])
+def test_what_is_no_network_is_refused_in_words_by_implicit_gradient(other):
+    with pytest.raises(ValueError, match="expected a network, got"):
+        ctebm.implicit_gradient(other, [0.0], [0.1])

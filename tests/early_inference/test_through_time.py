@@ -140,3 +140,9 @@ def test_a_path_kept_in_pieces_gives_the_same_bits(monkeypatch, rho, every_step,
     torch.testing.assert_close(
         ctebm.bptt_gradient(net, start, target, **options), expected, rtol=0, atol=0
     )
+
+
+@pytest.mark.parametrize("other", [None, 2.5, "net"])
+def test_what_is_no_network_is_refused_in_words_by_bptt_gradient(other):
+    with pytest.raises(ValueError, match="expected a network, got"):
+        ctebm.bptt_gradient(other, [0.0], [0.1], eps=0.1, n_steps=1)
