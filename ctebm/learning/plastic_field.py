@@ -428,9 +428,13 @@ def plastic(
     >>> type(plastic(ctebm.LayeredNetwork.random([3, 2], ctebm.Tanh()))).__name__
     'PlasticNetwork'
     """
-    closed = isinstance(network, LayeredField) and not isinstance(network.activation, LayerRates)
-    if closed and cost is None and parameters is None:
-        return PlasticNetwork(network, tied=tied)
+    plain = cost is None and parameters is None
+    if isinstance(network, LayeredField) and not isinstance(network.activation, LayerRates):
+        return (
+            PlasticNetwork(network, tied=tied)
+            if plain
+            else PlasticField(network, cost=cost, parameters=parameters)
+        )
     return PlasticField(network, cost=cost, parameters=parameters)
 
 
