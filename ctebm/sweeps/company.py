@@ -41,7 +41,7 @@ def check_together(points: Points, together: Any) -> tuple[str, ...]:
         raise ValueError(f"together is a list of names, such as ['seed'], got {together!r:.80}.")
     names = tuple(together)
     for name in names:
-        if name not in points.names:
+        if not isinstance(name, str) or name not in points.names:
             known = ", ".join(points.names)
             raise ValueError(f"together has {name!r:.80}, which is none of {known}.")
     return tuple(name for name in points.names if name in names)

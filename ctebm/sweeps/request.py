@@ -34,7 +34,7 @@ def asked_points(
     if grid is None and points is None:
         raise ValueError("a sweep needs a grid or points, such as grid={'gain': [0.5, 1]}.")
     if points is None:
-        return Points.grid(grid or {})
+        return Points.grid({} if grid is None else grid)
     table = Points.table(points)
     return table if grid is None else table.times(Points.grid(grid))
 
