@@ -212,7 +212,7 @@ class PlasticField(Plastic):
         other = type(self)(network, cost=self.cost_function, parameters=self.chosen)
         # what acts on what is a matter of the class: seen once, before weights saturate rates
         for seen in self.__dict__.keys() & {"_depth", "drives"}:
-            other.__dict__[seen] = self.__dict__[seen]
+            vars(other)[seen] = vars(self)[seen]
         return other
 
     def settle(
