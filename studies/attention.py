@@ -282,8 +282,9 @@ def _judge_bounds(dataset: xr.Dataset) -> list[Verdict]:
                         largest(dataset.step_over_bound), 1.0),
         Verdict.at_most("distance at rest over the radius of the ball 1/(beta P M)",
                         largest(dataset.rest_over_ball), 1.0),
-        Verdict.at_least(f"sets of {float(dataset.guaranteed):.0f} patterns that are well "
-                         "separated (theorem 3)", dataset.guaranteed_held, 1 - failure),
+        Verdict.at_least("sets of the number guaranteed by theorem 3 that are well separated",
+                         dataset.guaranteed_held, 1 - failure,
+                         f"{float(dataset.guaranteed):.1f} patterns"),
     ]  # fmt: skip
 
 
