@@ -57,6 +57,8 @@ class Cell(Network):
 
     network: Network
     box: Box | None
+    dtype: torch.dtype
+    device: torch.device
 
     def __init__(self, network: Network, box: Box) -> None:
         super().__init__(network.n_units, network.layers)

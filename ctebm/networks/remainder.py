@@ -49,6 +49,10 @@ class Remainder:
     2.0
     """
 
+    whole: PairwiseField
+    held: Mapping[str, Tensor]
+    names: frozenset[str]
+
     def __init__(
         self,
         whole: PairwiseField,
