@@ -55,11 +55,6 @@ class LayerGraph(PairwiseNetwork):
     weights : dict of pairs of str to Tensor
         The earlier layer first. Within a layer each pair of units is kept once, above the
         diagonal.
-    biases : dict of str to Tensor
-        Views of ``bias``.
-    depth : dict of str to int or float
-        Hops from the output in the graph of couplings, infinite where no path leads. What is
-        held passes nothing on, and neither does the input.
 
     Raises
     ------
@@ -184,7 +179,10 @@ class LayerGraph(PairwiseNetwork):
 
     @property
     def depth(self) -> dict[str, int | float]:
-        """Hops from the output in the graph of couplings; infinite where no path leads."""
+        """Hops from the output in the graph of couplings, infinite where no path leads.
+
+        What is held passes nothing on, and neither does the input.
+        """
         names, x = list(self.layers), next(iter(self.origin[0].layers))
         found: dict[str, int | float] = dict.fromkeys(names, math.inf)
         front, hops = set(names[-1:]), 0
