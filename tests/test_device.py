@@ -1,4 +1,4 @@
-"""Every public function on a pretend GPU: it runs, and agrees with the CPU; how often it waits.
+"""Every public function but one on a pretend GPU: it runs, and agrees with the CPU; how it waits.
 
 No GPU is needed; what only a real one can show (its kernels, its rounding) is marked ``cuda``.
 """
@@ -304,6 +304,9 @@ WITHOUT_A_DEVICE = {
     "save", "sweep",
 }  # fmt: skip
 
+# torch's own device underneath the pretence ends the process in products of complex matrices.
+NOT_PRETENDED = {"holomorphic_gradient"}
+
 
 @cache
 def on_cpu(name: str) -> Tensor:
@@ -318,7 +321,7 @@ def reads(function: Case) -> int:
 
 def test_every_public_function_is_tried():
     public = {name for name in dir(ctebm) if inspect.isfunction(getattr(ctebm, name))}
-    assert not public - set(CASES) - WITHOUT_A_DEVICE
+    assert not public - set(CASES) - WITHOUT_A_DEVICE - NOT_PRETENDED
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -49,8 +49,8 @@ def circle(beta: float, points: int) -> list[tuple[complex, complex]]:
     Examples
     --------
     >>> from ctebm.early_inference.holomorphic import circle
-    >>> circle(0.5, 2)
-    [((0.5+0j), (1+0j)), ((-0.5-0j), (-1+0j))]
+    >>> [(strength.real, factor.real) for strength, factor in circle(0.5, 2)]
+    [(0.5, 1.0), (-0.5, -1.0)]
     """
     runs = []
     for j in range(points // 2 + 1):
@@ -189,7 +189,7 @@ def holomorphic_gradient(
     >>> import ctebm, torch
     >>> net = ctebm.LayeredNetwork.random([3, 4, 2], ctebm.Tanh()).clamp({"x": [0.2, 0.1, 0.4]})
     >>> rest = ctebm.settle(net, tol=1e-13)
-    >>> g = ctebm.holomorphic_gradient(net, rest, [0.3, -0.2], beta=0.3, points=10)
+    >>> g = ctebm.holomorphic_gradient(net, rest, [0.3, -0.2], beta=0.1, points=12)
     >>> bool((g - ctebm.implicit_gradient(net, rest, [0.3, -0.2])).abs().max() < 1e-10)
     True
     """

@@ -16,7 +16,7 @@ __all__ = ["check_activation", "parse_activation", "suggest"]
 
 _ACTIVATIONS = {
     "hard-sigmoid": ("HardSigmoid", ("lower",)),
-    "logistic": ("Logistic", ("gain",)),
+    "logistic": ("Logistic", ("gain", "centre")),
     "tanh": ("Tanh", ()),
     "smooth-hard-sigmoid": ("SmoothHardSigmoid", ("lower", "width")),
 }

@@ -33,6 +33,7 @@ def test_everything_that_can_be_written_is_and_the_rest_is_named():
     numbers = {str(n): v.item() for n, v in dataset.variables.items() if v.ndim == 0}
     assert numbers == {
         "parameter_gain": 2.5, "parameter_rho_class": "Logistic", "parameter_rho_gain": 3.0,
+        "parameter_rho_centre": 0.0, "parameter_inner_activation_centre": 0.0,
         "parameter_box_low": -1.0, "parameter_box_high": 1.0, "parameter_blocks_a_b_2": 7,
         "parameter_blocks_word": "tied", "parameter_inner_class": "DenseNetwork",
         "parameter_inner_activation_class": "Logistic", "parameter_inner_activation_gain": 3.0,

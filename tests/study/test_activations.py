@@ -35,7 +35,7 @@ def test_parameters() -> None:
         ("relu", "unknown activation 'relu'; choose from hard-sigmoid, logistic"),
         ("", "unknown activation ''"),
         ("HardSigmoid", "did you mean 'hard-sigmoid'"),
-        ("logistic:gian=2", "logistic takes gain, got 'gian'"),
+        ("logistic:gian=2", "logistic takes gain, centre, got 'gian'"),
         ("smooth-hard-sigmoid:w=1", "takes lower, width, got 'w'"),
         ("tanh:gain=2", "tanh takes no parameters, got 'gain'"),
         ("logistic:gain", "needs a number for gain, as in logistic:gain=0.5"),

@@ -222,7 +222,7 @@ def test_a_suspect_that_ends_well_when_nothing_runs_beside_it_is_done(job, monke
 
 def test_a_point_is_tried_by_a_worker(job):
     cluster, found, _ = of_two(job, kills=(3,), tiles=())
-    assert found.probe(job, 2)[:2] == (job.call(2), "")
+    assert found.probe(job, 2)[:2] == (job.call([2])[0], "")
     assert found.probe(job, 3) == (None, "it ended its worker", 0.0)
     assert cluster.submitted == [("compute_point", 2), ("compute_point", 3)]
     assert all(future.released for future in cluster.futures)
