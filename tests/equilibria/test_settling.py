@@ -17,6 +17,7 @@ from analytic import (
 )
 from zoo import cyclic, dense, hopfield_layers, inhibition, off_diagonal, rotor, zoo
 
+import ctebm
 from ctebm import (
     Activation,
     AsymmetricNetwork,
@@ -336,3 +337,17 @@ def test_feedback_at_a_right_angle_settles_where_its_motion_does():
     assert torch.equal(points.converged, residual(net, run.state[-1]) < 1e-2)
     apart = (points.state - run.state[-1]).abs().amax(-1)
     assert apart[points.converged].max() < 1e-2
+
+
+@pytest.mark.parametrize(
+    "rates", ["hard, tanh, tanh, linear", "linear, tanh, hard, tanh", "linear, hard, hard, linear"]
+)
+def test_smooth_layers_beside_kinked_ones_settle_where_the_motion_does(rates):
+    kinds = {"hard": ctebm.HardSigmoid(), "tanh": ctebm.SignedTanh(), "linear": ctebm.Identity()}
+    activation = [kinds[name] for name in rates.split(", ")]
+    net = ctebm.LayeredNetwork.random([7, 6, 5, 3], activation, gain=0.4, seed=1)
+    draw = torch.Generator().manual_seed(0)
+    free = net.clamp({"x": 1.5 * torch.randn(5, 7, generator=draw, dtype=torch.float64)})
+    rest = ctebm.settle(free, tol=1e-12).raise_for_status()
+    run = ctebm.simulate(free, torch.zeros(5, 14), n_steps=2000, eps=0.1, save_every=2000)
+    assert torch.allclose(run.state[-1], rest.state, rtol=0, atol=1e-9)
