@@ -188,13 +188,14 @@ def _read_list(path: Path) -> dict[str, list[str]]:
 
 
 @cache
-def _tag() -> str:
+def _tag(pid: int) -> str:
+    """Return the tag of this process, which a fork of it must not inherit."""
     return this_process().tag()
 
 
 def _put(path: Path, content: bytes) -> None:
     """Write a file, whole or not at all."""
-    aside = path.with_name(f".{path.name}.{_tag()}.{uuid4().hex[:8]}.partial")
+    aside = path.with_name(f".{path.name}.{_tag(os.getpid())}.{uuid4().hex[:8]}.partial")
     try:
         try:
             aside.write_bytes(content)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
@@ -117,3 +119,14 @@ def test_a_tile_that_is_dropped_leaves_nothing_and_may_be_dropped_again(folder):
     for _ in range(2):
         drop_tile(folder, "0/1")
         assert [path for path in folder.rglob("*") if path.is_file()] == [folder / "zarr.json"]
+
+
+def own_tag() -> str:
+    return tiled._tag(os.getpid())
+
+
+def test_files_of_a_fork_are_its_own():
+    """Else what it leaves when it is killed would stay for as long as its parent lives."""
+    tag = own_tag()
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(own_tag) != tag
