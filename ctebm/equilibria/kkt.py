@@ -134,11 +134,10 @@ def picard_move(network: VectorField, s: Tensor) -> Tensor:
     """
     if network.box is None:
         return network.force(s)
-    currents = isinstance(network, PairwiseField) and type(network).force is PairwiseField.force
-    if currents and not (
-        isinstance(network.activation, LayerRates) and network.activation.max_curvature > 0
-    ):
-        return network.box.project(network.current(s)).sub_(s)
+    if isinstance(network, PairwiseField) and type(network).force is PairwiseField.force:
+        rates = network.activation
+        if not (isinstance(rates, LayerRates) and rates.max_curvature > 0):
+            return network.box.project(network.current(s)).sub_(s)
     return network.box.residual(s, network.force(s))
 
 
