@@ -48,7 +48,7 @@ class Noted:
 
     def __call__(self, a: int, b: int) -> dict[str, float]:
         descriptor = os.open(f"{self.folder}/calls", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
-        os.write(descriptor, f"{a * len(GRID['b']) + b}\n".encode())
+        os.write(descriptor, f"{a * len(GRID['b']) + b} {time.monotonic()}\n".encode())
         os.close(descriptor)
         time.sleep(self.seconds)
         return {"number": float(np.random.default_rng([a, b]).normal())}
@@ -58,18 +58,21 @@ class Watch:
     """What was finished when, and what of it was called again."""
 
     def __init__(self, folder: str) -> None:
-        self.folder, self.seen = folder, set()
-        self.read, self.again, self.kills = 0, 0, 0
+        self.folder, self.kills = folder, 0
+        self.seen: dict[int, float] = {}
 
     def look(self) -> None:
-        """Count calls, since the last look, of points that were finished then."""
-        calls = Path(self.folder, "calls")
-        lines = calls.read_text().splitlines() if calls.exists() else []
-        self.again += sum(int(line) in self.seen for line in lines[self.read :])
-        self.read = len(lines)
+        """Note the moment at which points are seen to be finished."""
         if Path(self.folder, "x.zarr").exists():
             status = open_store(f"{self.folder}/x.zarr").status().ravel()
-            self.seen = set(np.flatnonzero(status == 1).tolist())
+            now = time.monotonic()
+            for point in np.flatnonzero(status == 1).tolist():
+                self.seen.setdefault(point, now)
+
+    def again(self) -> int:
+        """Return how many calls began at points that had been seen to be finished."""
+        calls = (line.split() for line in Path(self.folder, "calls").read_text().splitlines())
+        return sum(float(at) > self.seen.get(int(i), float("inf")) for i, at in calls)
 
 
 def drive(folder: str, seconds: float, workers: int | None) -> None:
@@ -84,7 +87,7 @@ def kill_drivers(folder: str, n: int, rng: np.random.Generator) -> Watch:
         child = os.fork()
         if not child:
             try:
-                drive(folder, 0.002, None)
+                drive(folder, 0.02, None)
             finally:
                 os._exit(0)
         if watch.kills < n:
@@ -121,16 +124,18 @@ def _children(driver: psutil.Popen) -> list[psutil.Process]:
     return found
 
 
-def judged(what: str, folder: str, watch: Watch, truth: np.ndarray) -> bool:
+def judged(what: str, folder: str, watch: Watch, truth: np.ndarray, n: int) -> bool:
     with warnings.catch_warnings(), ctebm.open(f"{folder}/x.zarr") as found:
         lost = int((found.status != 1).sum())
         same = bool((found.number.values == truth).all())
     damage = len(verify_sweep(f"{folder}/x.zarr"))
     print(
-        f"{what}: {watch.kills} kills, {lost} of {N_POINTS} points lost, {watch.again} finished "
+        f"{what}: {watch.kills} kills, {lost} of {N_POINTS} points lost, {watch.again()} finished "
         f"ones done again, {damage} damaged, {'identical' if same else 'DIFFERENT'}"
     )
-    return not lost and not watch.again and not damage and same
+    if watch.kills < n:
+        print(f"{what}: it was done before {n} kills")
+    return watch.kills == n and not lost and not watch.again() and not damage and same
 
 
 def times() -> None:
@@ -201,7 +206,7 @@ def main() -> int:
     ):  # fmt: skip
         if n:
             with TemporaryDirectory() as folder:
-                good &= judged(what, folder, kill(folder, n, rng), truth)
+                good &= judged(what, folder, kill(folder, n, rng), truth, n)
     if given.times:
         times()
         two_workers()

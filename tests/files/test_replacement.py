@@ -18,7 +18,7 @@ from ctebm.files.process import Process, this_process
 from ctebm.files.replacement import former_of, replacing, restored
 
 ROOT = Path(ctebm.__file__).parents[1]
-ELSEWHERE = Process(1, 0, "elsewhere")
+ELSEWHERE = Process(1, "0", "elsewhere")
 
 
 def write(path: Path, text: str, folder: bool, overwrite: bool = True) -> None:
@@ -95,7 +95,7 @@ class TestPlace:
     def test_a_kill_is_swept_by_the_next_writer(self, folder: bool, tmp_path: Path) -> None:
         path = tmp_path / "r"
         write(path, "old", folder)
-        gone = Process(this_process().pid, 0, this_process().host)
+        gone = Process(this_process().pid, "0", this_process().host)
         for owner, kind in ((gone, "partial"), (gone, "former"), (this_process(), "partial"),
                             (ELSEWHERE, "partial")):  # fmt: skip
             left = tmp_path / f".r.{owner.tag()}.0123abcd.{kind}"
@@ -137,7 +137,7 @@ class TestBetweenTwoRenames:
         return path.rename(path.with_name(f".r.{owner.tag()}.0123abcd.former"))
 
     def test_the_folder_of_a_killed_process_is_put_back(self, tmp_path: Path) -> None:
-        self.leave(tmp_path / "r", Process(this_process().pid, 0, this_process().host))
+        self.leave(tmp_path / "r", Process(this_process().pid, "0", this_process().host))
         assert restored(tmp_path / "r")
         assert read(tmp_path / "r") == "old"
         assert names(tmp_path) == ["r"]

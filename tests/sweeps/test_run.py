@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from children import end_of, start_child
@@ -20,6 +21,8 @@ from sweep_cases import GRID, fails_at_two, good, noted, slow_truth, until_told
 import ctebm
 from ctebm.files import tiled
 from ctebm.files.lock import locked
+from ctebm.files.process import this_process
+from ctebm.files.tiled import sweep_tiles
 from ctebm.sweeps import run as runs
 from ctebm.sweeps.verification import forget_damaged, verify_sweep
 
@@ -134,6 +137,30 @@ def test_a_store_that_is_removed_underneath(tmp_path):
     with pytest.raises(FileNotFoundError, match="was removed while it was written"):
         ctebm.sweep(function, {"a": range(10)}, out=out, tile_points=2)
     assert not out.exists()
+
+
+def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):
+    """Days forth and back at every point; what this process half wrote stays its own."""
+    out, note = tmp_path / "x.zarr", tmp_path / "ahead"
+    note.write_text("0")
+    now, create_time = time.time, psutil.Process.create_time
+    monkeypatch.setattr(time, "time", lambda: now() + float(note.read_text()))
+    monkeypatch.setattr(
+        psutil.Process, "create_time", lambda self: create_time(self) + float(note.read_text())
+    )
+
+    def function(a):
+        if out.exists():
+            half = out / f".{a}.{this_process().tag()}.0a0b0c0d.partial"
+            half.write_text("half")
+            note.write_text(str(float(note.read_text()) + 86400 * (-3) ** (a % 5)))
+            sweep_tiles(out)  # as another part of the sweep does when it begins
+            half.unlink()
+        return {"n": a}
+
+    with ctebm.sweep(function, {"a": range(10)}, out=out, tile_points=2) as found:
+        assert found.n.values.tolist() == [*range(10)] and bool((found.status == 1).all())
+    assert float(note.read_text()) > 86400 and verify_sweep(out) == []
 
 
 @pytest.mark.parametrize(

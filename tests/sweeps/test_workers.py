@@ -29,6 +29,8 @@ from ctebm.sweeps.workers import _of_cluster as workers_of
 
 cloudpickle.register_pickle_by_value(sweep_cases)  # workers have not the tests' path
 
+NO_SLURM = "nothing of SLURM is tested without dask-jobqueue: pip install '.[slurm]'"
+
 
 def here():
     """Return what this process finds."""
@@ -123,7 +125,7 @@ def test_scheduler_and_workers_elsewhere(tmp_path):
 @pytest.mark.slow
 def test_jobs_of_slurm(tmp_path, monkeypatch):
     """A pretended sbatch runs each job script at once."""
-    pytest.importorskip("dask_jobqueue")
+    pytest.importorskip("dask_jobqueue", reason=NO_SLURM)
     tools = tmp_path / "bin"
     tools.mkdir()
     sbatch = tools / "sbatch"
@@ -153,7 +155,7 @@ def test_jobs_of_slurm(tmp_path, monkeypatch):
 
 
 def test_slurm_that_cannot_be_asked(monkeypatch):
-    pytest.importorskip("dask_jobqueue")
+    pytest.importorskip("dask_jobqueue", reason=NO_SLURM)
     with pytest.raises(ValueError, match="SLURM can't be asked for this"):
         ctebm.sweep(noted("."), {"a": [1]}, slurm={"colour": "blue"})
 
