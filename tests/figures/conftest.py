@@ -1,5 +1,8 @@
 """Every figure that a test of figures makes can be read in its final size."""
 
+import sys
+from pathlib import Path
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -9,13 +12,30 @@ from matplotlib.ticker import FuncFormatter
 
 from ctebm.figures.page import Page
 
+sys.path.append(str(Path(__file__).parent))
+import looks  # pyright: ignore[reportMissingImports]
+
 MM = 1 / 25.4  # inches
 LETTER = 1.4  # mm, the width of a letter in the mean
 GUIDES = ("0.5", "0.6", "0.75", "0.93")  # greys behind the data
 
 
+RECORDED = looks.load()
+MADE: dict[str, list[list[str]]] = {}
+
+
+def pytest_addoption(parser):
+    words = "write how figures look into looks.json, in place of holding them against it"
+    parser.addoption("--record-looks", action="store_true", help=words)
+
+
+def pytest_sessionfinish(session):
+    if session.config.getoption("--record-looks", default=False):
+        looks.save(RECORDED | MADE)
+
+
 @pytest.fixture(autouse=True)
-def legible(monkeypatch):
+def legible(monkeypatch, request):
     """Look at every page of its own, once the test has done with it."""
     pages, made = [], []
     for name in ("ask", "legend"):
@@ -28,6 +48,21 @@ def legible(monkeypatch):
             assert_legible(page.figure)
     for page in made:
         _assert_legends_legible(page.figure)
+    figures = {id(page.figure): page.figure for page in [*pages, *made]}
+    _look_at(request, [looks.looks_of(figure) for figure in figures.values()])
+
+
+def _look_at(request, figures):
+    """Assert that figures look as they are recorded, or note how they look."""
+    test = f"{request.path.stem}::{request.node.name}"
+    if request.config.getoption("--record-looks", default=False):
+        MADE[test] = figures
+        return
+    remedy = "if that is meant, run pytest tests/figures --record-looks"
+    recorded = RECORDED.get(test, [])
+    assert len(figures) == len(recorded), f"{test} makes {len(figures)} figures; {remedy}."
+    for now, before in zip(figures, recorded, strict=True):
+        assert not (where := looks.apart(now, before)), f"{where}\n{remedy}."
 
 
 def noted(method, pages):
