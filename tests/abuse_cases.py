@@ -395,7 +395,7 @@ CALLS |= {
     )
 }  # fmt: skip
 
-GIVEN_FUNCTIONS = ("family", "inside", "function")
+GIVEN_FUNCTIONS = ("family", "inside", "function", "cost")
 
 BAD: list[Any] = [
     None, NAN, INF, -INF, -1, 0, 2.5, 10**12, 1e300, 10**400, "word", b"bytes", "", True, 1j,

@@ -25,11 +25,13 @@ from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.energy import Network
 from ctebm.networks.hopfield import HopfieldNetwork
 from ctebm.networks.matrices import columns
+from ctebm.networks.memory import check_memory
 from ctebm.networks.numbers import finite, whole
 
 __all__ = ["circle", "complex_equilibria", "holomorphic_gradient"]
 
 _MOST_STEPS = 30  # of Newton's method, which needs four or five near an equilibrium
+_POINT_BYTES = 500  # of a strength, its factor and the head of its tensor
 _TOL = 1e-13  # of complex equilibria: beta is some tenths, and a gradient is asked for to 1e-10
 
 
@@ -96,6 +98,8 @@ def complex_equilibria(
             f"{remedy}."
         )
     n, found = state.shape[-1], []
+    n_bytes = (points // 2 + 1) * (_POINT_BYTES + 2 * state.numel() * state.element_size())
+    check_memory(f"equilibria at {points:,} strengths", n_bytes, "ask for fewer points")
     for strength, factor in circle(beta, points):
         motion = ComplexNudge(network, target, strength, cost)
         with torch.no_grad():
@@ -176,8 +180,8 @@ def holomorphic_gradient(
     Raises
     ------
     ValueError
-        For a network without an energy or that is not analytic, as one with kinks, and a nudge
-        that does not add to the energy.
+        For a network without an energy or that is not analytic, as one with kinks, a nudge that
+        does not add to the energy, more points than fit the free memory, and a `tol` below 0.
 
     References
     ----------
@@ -195,10 +199,13 @@ def holomorphic_gradient(
     """
     s, goal = state_and_target(network, state, target)
     beta, points = finite("beta", beta), whole("points", points, least=1)
+    tol = finite("tol", tol, low=0)
     if beta == 0:
         raise ValueError("expected a beta other than 0, got 0; without strength it moves nothing.")
     batch = torch.broadcast_shapes(s.shape[:-1], network.batch, goal.shape[:-1])
     s = s.expand(*batch, -1)
+    if not s.numel():
+        return torch.zeros_like(s)
     ends = complex_equilibria(network, s, goal, beta, points, checked_cost(cost), tol=tol)
     of_rates, rate = isinstance(network, HopfieldNetwork), getattr(network, "activation", None)
     moved = [factor * (rate(z) if of_rates and rate else z) for factor, z in ends]

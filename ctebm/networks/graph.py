@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -154,6 +154,11 @@ class LayerGraph(PairwiseNetwork):
             )
         n = {name: whole(f"size of {name!r}", size, least=1) for name, size in sizes.items()}
         gain, seed = finite("gain", gain, low=0), whole("seed", seed, least=0)
+        if not isinstance(couplings, Iterable) or getattr(couplings, "ndim", 1) == 0:
+            raise ValueError(
+                f"expected couplings as a list of pairs of layers, got {type(couplings).__name__}; "
+                "give [('x', 'h'), ('h', 'y')]."
+            )
         pairs = [_pair(pair, n) for pair in couplings]
         n_bytes = 16 * sum(n[a] * n[b] for a, b in pairs)
         check_memory("the weights of a graph of layers", n_bytes, "use smaller layers")

@@ -102,3 +102,16 @@ def test_no_strength_moves_nothing():
     free, rest, target = rest_of("layers")
     with pytest.raises(ValueError, match="a beta other than 0"):
         ctebm.holomorphic_gradient(free, rest, target, 0.0)
+
+
+@pytest.mark.parametrize("options", [{"points": 10**12}, {"tol": -1.0}, {"tol": "small"}])
+def test_options_that_are_none_are_refused_before_anything_is_computed(options):
+    free, rest, target = rest_of("layers")
+    with pytest.raises(ValueError, match=r"fewer points|a finite tol"):
+        ctebm.holomorphic_gradient(free, rest, target, **options)
+
+
+def test_no_samples_have_no_gradients():
+    free = NETWORKS["layers"].clamp({"x": torch.zeros(0, 5)})
+    found = ctebm.holomorphic_gradient(free, torch.zeros(0, 9), torch.zeros(0, 2))
+    assert found.shape == (0, 9)

@@ -258,6 +258,12 @@ def test_sizes_that_are_none_are_refused(sizes):
         ctebm.LayerGraph.random(sizes, [("x", "y")], ctebm.Tanh())
 
 
+@pytest.mark.parametrize("couplings", [None, 3, torch.tensor(1.0), ctebm.Tanh()])
+def test_couplings_that_are_no_pairs_are_refused(couplings):
+    with pytest.raises(ValueError, match="couplings as a list of pairs"):
+        ctebm.LayerGraph.random({"x": 2, "y": 2}, couplings, ctebm.Tanh())
+
+
 def test_random_weights_are_glorots_and_centred():
     sizes = {"x": 30, "h": 40, "y": 20}
     pairs = [("x", "h"), ("h", "y"), ("h", "h")]
