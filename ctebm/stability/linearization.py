@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ctebm.dynamics.threads import small_on_one_thread
-from ctebm.equilibria.inertia import DENSE_UNITS, classify
+from ctebm.equilibria.inertia import classify
 from ctebm.equilibria.kkt import margin, pinned_units, residual
 from ctebm.equilibria.krylov import Spectrum, stacked
 from ctebm.networks.base import StateLike, VectorField, free_network
@@ -22,6 +22,7 @@ from ctebm.stability.record import Linearization
 
 __all__ = ["linearize"]
 
+_WHOLE_UNITS = 1000  # up to which all eigenpairs take less than about half a second
 _WORK = 8  # matrices that the solver and the residuals of one sample take, about
 
 
@@ -43,8 +44,9 @@ def linearize(
         Equilibria, or a record of them such as :func:`~ctebm.settle` returns. A state that is none
         is linearised with a warning, and has ``status`` 1.
     dense : bool, optional
-        Whether to make the matrix and all eigenpairs; by default up to 4,000 unpinned units. Else
-        both ends of the spectrum come from products alone, which needs an energy.
+        Whether to make the matrix and all eigenpairs. By default those of a network without an
+        energy, and of up to 1,000 unpinned units with one; else both ends of the spectrum, from
+        products alone, which give stability, responses and the largest stable step.
     tol : float
         Without the matrix, the residual to reach, relative to the width of the spectrum.
 
@@ -116,7 +118,7 @@ def _whole(network: VectorField, n_free: int, n_samples: int, dense: bool | None
         remedy, size = "clamp some layers, or use a smaller network", 16  # bytes, of complex ones
     else:
         if dense is None:
-            dense = n_free <= DENSE_UNITS
+            dense = n_free <= _WHOLE_UNITS
         if not dense:
             return False
         remedy, size = "leave dense=None for both ends of the spectrum without the matrix", 8

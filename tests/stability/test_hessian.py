@@ -36,13 +36,20 @@ def test_reduced_spectrum():
     assert linear.eigenvalue_residual.max() < 1e-13
 
 
-@pytest.mark.parametrize("n_units", [1000, 1001])
+@pytest.mark.parametrize("n_units", [99, 100])
 @pytest.mark.parametrize("w", [0.4, -0.3])
 def test_ring_dense(n_units, w):
     linear = linearize(SparseNetwork.ring(n_units, w, HARD), torch.zeros(n_units))
     k = np.arange(n_units)
     expected = np.sort(1 - 2 * w * np.cos(2 * np.pi * k / n_units))
     assert np.abs(linear.eigenvalues.numpy() - expected).max() < 1e-12
+
+
+@pytest.mark.parametrize(("n_units", "whole"), [(1000, True), (1001, False)])
+def test_all_modes_of_more_than_1000_units_are_found_when_asked_for(n_units, whole):
+    network, s = SparseNetwork.ring(n_units, 0.3, HARD), torch.zeros(n_units)
+    assert linearize(network, s).whole == whole
+    assert linearize(network, s, dense=not whole).whole != whole
 
 
 @pytest.mark.parametrize(("n_units", "w"), [(20_000, 0.4), (20_001, 0.3)])
