@@ -1,4 +1,4 @@
-"""The solvers of torchsde and torchdiffeq by name, with their orders."""
+"""The solvers of torchsde, torchdiffeq and scipy by name, with their orders."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ Stream = Literal["host", "philox"]  # how normals are made from a seed
 
 @dataclass(frozen=True)
 class Method:
-    """A solver: its names in torchdiffeq and torchsde, and its orders.
+    """A solver: its names in the libraries that have it, and its orders.
 
     Attributes
     ----------
     ode, sde : str or None
-        Its names in torchdiffeq and torchsde; None where it does not exist.
+        Its names without noise, in torchdiffeq (or scipy), and with noise, in torchsde; None where
+        it does not exist.
     order : int
         Order of convergence without noise.
     stages : int
@@ -32,6 +33,8 @@ class Method:
         Whether it needs the integral of the noise over a step.
     adaptive : bool
         Whether the step follows a tolerance instead of `eps`.
+    scipy : bool
+        Whether it is scipy's, on the CPU and without gradients.
 
     Examples
     --------
@@ -51,6 +54,7 @@ class Method:
     calculus: str = "ito"
     area: bool = False
     adaptive: bool = False
+    scipy: bool = False
 
 
 # Milstein's method is Euler's where noise is additive, so it is not listed.
@@ -64,6 +68,7 @@ METHODS: dict[str, Method] = {
     "bosh3": Method("bosh3", 3, 4, adaptive=True),
     "dopri5": Method("dopri5", 5, 7, adaptive=True),
     "dopri8": Method("dopri8", 8, 14, adaptive=True),
+    "dop853": Method("DOP853", 8, 12, adaptive=True, scipy=True),
 }
 
 

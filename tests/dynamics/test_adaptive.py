@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from run_cases import Free, layered, slope, z_of_variance
+from scipy.integrate import solve_ivp
 from torch import Tensor
 
 import ctebm
 
 
-@pytest.mark.parametrize("method", ["dopri5", "dopri8", "bosh3"])
+@pytest.mark.parametrize("method", ["dopri5", "dopri8", "dop853", "bosh3"])
 def test_adaptive_methods_hold_their_tolerance(method):
     dynamics = ctebm.Dynamics(layered(2))
     times = [0, 0.5, 2]
@@ -63,11 +65,12 @@ class Clipped(ctebm.Network):
         return s.square().sum(-1) / 2 - 1.2 * s.clamp(0, 1).sum(-1)
 
 
+@pytest.mark.parametrize("method", ["dopri5", "dop853"])
 @pytest.mark.parametrize("observe", [None, {"mean": lambda s: s.mean(-1)}])
-def test_a_run_that_chatters_ends_and_says_so(observe):
+def test_a_run_that_chatters_ends_and_says_so(method, observe):
     times = [0, 0.5, 1, 5, 9]
     run = ctebm.simulate(
-        Clipped(1), [[0.5], [0.4]], times=times, method="dopri5", max_evaluations=1000,
+        Clipped(1), [[0.5], [0.4]], times=times, method=method, max_evaluations=1000,
         observe=observe,
     )  # fmt: skip
     exact = 1.2 - (1.2 - torch.tensor([0.5, 0.4], dtype=torch.float64)) * torch.tensor(-0.5).exp()
@@ -78,8 +81,52 @@ def test_a_run_that_chatters_ends_and_says_so(observe):
     else:
         torch.testing.assert_close(run.observed["mean"][1], exact, rtol=1e-6, atol=0)
     assert run.to_dataset().status.values.tolist() == [3, 3]
+    assert run.settings["integrator"] == {"dopri5": "torchdiffeq", "dop853": "scipy"}[method]
     with pytest.raises(FloatingPointError, match="1,000 evaluations"):
         run.raise_for_status()
+
+
+def test_steps_of_scipy_are_scipys():
+    network, times = layered(2), [0.5, 2, 2.1, 20]
+    start = torch.linspace(-1, 1, 28, dtype=torch.float64).reshape(2, 14)
+    run = ctebm.simulate(network, start, times=times, method="dop853", rtol=1e-6, atol=1e-8)
+
+    def force(t, y):
+        return network.force(torch.from_numpy(y).reshape(2, 14)).reshape(-1).numpy()
+
+    exact = solve_ivp(
+        force, (0.5, 20), start.reshape(-1).numpy(), "DOP853", t_eval=times, rtol=1e-6, atol=1e-8
+    )
+    assert np.abs(run.state.reshape(4, 28).numpy() - exact.y.T).max() < 1e-14
+    single = ctebm.simulate(
+        network.to(torch.float32), start.float(), times=times, method="dop853", rtol=1e-6, atol=1e-6
+    )
+    assert single.state.dtype == torch.float32
+    assert (single.state - run.state).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"differentiable": True}, "no graph for gradients; use method='dopri8'"),
+        ({"rtol": 2e-14}, "rtol of at least 2.2e-14"),
+        ({"rtol": 0}, "rtol of at least 2.2e-14"),
+    ],
+    ids=str,
+)
+def test_what_scipy_would_not_do_is_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        ctebm.simulate(layered(1), torch.zeros(14), times=[0, 1], method="dop853", **options)
+
+
+@pytest.mark.parametrize("method", ["dopri8", "dop853"])
+def test_a_force_without_numbers_ends_the_run(method):
+    class Undefined(ctebm.Network):
+        def energy(self, s):
+            return (s - 0.5).sqrt().sum(-1)  # NaN below 1/2
+
+    with pytest.raises(FloatingPointError, match="the force is not finite"):
+        ctebm.simulate(Undefined(1), [0.6], times=[0, 9], method=method)
 
 
 def test_an_adaptive_run_with_noise_ends_with_its_evaluations():
