@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import torch
+from torch.nn import functional as F
 
 import ctebm
 
@@ -42,6 +44,23 @@ class OwnLayers(ctebm.Network):
         E = sum(h_i.square().sum(-1) / 2 for h_i in h)
         E = E - sum(r_i @ b for r_i, b in zip(r, self.biases, strict=True))
         return E - sum(((r[i] @ W) * r[i + 1]).sum(-1) for i, W in enumerate(self.weights))
+
+
+class OwnConvolution(ctebm.Network):
+    """A convolution of 25 inputs to 18 units and weights to 5, by an energy alone."""
+
+    def __init__(self, gain, seed=0):
+        super().__init__(layers={"x": slice(0, 25), "h": slice(25, 43), "y": slice(43, 48)})
+        draw = torch.Generator().manual_seed(seed)
+        normal = partial(torch.randn, generator=draw, dtype=torch.float64)
+        self.K, self.W = gain * normal(2, 1, 3, 3) / 3, gain * normal(18, 5) / 18**0.5
+        self.b = 0.1 * normal(48)
+
+    def energy(self, s):
+        x, h, y = (torch.tanh(s[..., where]) for where in self.layers.values())
+        sent = F.conv2d(x.reshape(-1, 1, 5, 5), self.K).reshape(*x.shape[:-1], 18)
+        coupled = (sent * h).sum(-1) + ((h @ self.W) * y).sum(-1)
+        return s.square().sum(-1) / 2 - coupled - torch.tanh(s) @ self.b
 
 
 def problem(kind=OwnPredictive, sizes=SIZES, n=7, gain=0.8):

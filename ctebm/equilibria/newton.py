@@ -98,15 +98,21 @@ def newton(
 
 
 def newton_from(
-    network: VectorField, starts: Tensor, tol: float, known: Tensor | None = None
+    network: VectorField,
+    starts: Tensor,
+    tol: float,
+    known: Tensor | None = None,
+    max_iterations: int = 60,
 ) -> Tensor:
     """Return the ends of :func:`newton` from starts ``(start, unit)`` in one sample.
 
     The starts go in portions that bound the memory.
     """
     portion = max(1, PORTION // max(1, starts.shape[-1] ** 2))
-    ends = [newton(Rows.repeated(network, len(some)), some, tol, known=known)[0]
-            for some in starts.split(portion)]  # fmt: skip
+    ends = [
+        newton(Rows.repeated(network, len(some)), some, tol, max_iterations, known=known)[0]
+        for some in starts.split(portion)
+    ]
     return torch.cat(ends) if ends else starts
 
 

@@ -37,16 +37,24 @@ __all__ = ["find_fixed_points", "search"]
 EXHAUSTIVE_UNITS, ATTEMPTS = 32, 4
 # States' worth of memory that is used for each start, about.
 START_STATES = 40
-# The time of a search is estimated from this share of the starts, at most so many, and said if it
-# is more seconds than that: fewer starts take longer each.
-PROBE_SHARE, PROBE, LONG = 4, 32, 10.0
+# The time of a search, about that of so many forces on all its starts, is estimated if it may be
+# long, from this share of the starts, at most so many, and said if it is more seconds than that:
+# fewer starts take longer each.
+FORCES, PROBE_SHARE, PROBE, LONG = 1000, 4, 32, 10.0
 # Telling apart and classifying a point that was enumerated takes about so long.
 SECONDS_OF_POINT = 1.5e-4
 # Known states with one unit flipped that are settled in each attempt.
 FLIPS = 500
-# Pairs of minima, the nearest first, between which an edge of their basins is bisected, and how
-# often. Ends are settled coarsely: so near the first minimum they are in its basin.
-EDGE_PAIRS, BISECTIONS, EDGE_TOL, SAME_BASIN = 64, 12, 1e-6, 1e-3
+# Steps along the motion before Newton's method, one number for each start in turn: where many units
+# saturate it wanders, after a few steps most starts lead it to an equilibrium, the longer they are
+# the more to stable ones. As many of its own steps bring those to the end that it brings at all.
+ALONG, NEWTON_STEPS = (0, 4, 8), 25
+# The longest step along the motion in membrane time constants, and how far ahead its slope is seen.
+LONGEST_STEP, AHEAD = 0.5, 1e-6
+# Pairs of minima, the nearest first, between which an edge of their basins is looked for, the parts
+# that a way is cut into, and how often. Ends are settled coarsely: so near the first minimum they
+# are in its basin.
+EDGE_PAIRS, PARTS, CUTS, EDGE_TOL, SAME_BASIN = 64, 8, 4, 1e-6, 1e-3
 
 
 @small_on_one_thread(matrices=True)
@@ -139,8 +147,8 @@ def search(
         if attempt == 0:
             check_motion(network, starts)
             check_precision(network, starts)
-        if attempt == 0:
-            starts = _probed(catalogue, starts)
+            if _may_be_long(network, starts):
+                starts = _probed(catalogue, starts)
         catalogue.count(settle_from(network, starts, tol))
         if can_enumerate(network):
             patterns = enumerated(network, tol)
@@ -151,17 +159,25 @@ def search(
         catalogue.add(settle_from(network, _flips(catalogue.states, low, high, draw), tol))
         if n > NEWTON_UNITS:
             break
-        catalogue.add(newton_from(network, starts, tol))
+        moved = _along(network, starts)
+        catalogue.add(newton_from(network, moved, tol, max_iterations=NEWTON_STEPS))
         if isinstance(network, Network):
             catalogue.add(newton_from(network, _edges(network, catalogue.minima()), tol))
         if n <= EXHAUSTIVE_UNITS:
-            _deflate(catalogue, starts)
+            _deflate(catalogue, moved)
         if not _incomplete(catalogue):
             break
         if attempt + 1 < attempts:
             more = f"{n_starts << (attempt + 1):,} starts more, since points are missing"
             _warn_of_time(2 * (time.perf_counter() - began), more, "give fewer n_starts")
     return catalogue
+
+
+def _may_be_long(network: VectorField, starts: Tensor) -> bool:
+    """Return whether a search from starts may take longer than what is said before."""
+    began = time.perf_counter()
+    network.force(starts)
+    return FORCES * (time.perf_counter() - began) > LONG
 
 
 def _probed(catalogue: Catalogue, starts: Tensor) -> Tensor:
@@ -195,7 +211,8 @@ def _deflate(catalogue: Catalogue, starts: Tensor) -> None:
     """Look for further equilibria away from those that are known, while any are found."""
     for _ in range(ATTEMPTS):
         known = catalogue.states
-        catalogue.add(newton_from(catalogue.network, starts, catalogue.tol, known))
+        ends = newton_from(catalogue.network, starts, catalogue.tol, known, NEWTON_STEPS)
+        catalogue.add(ends)
         if len(catalogue.states) <= len(known):
             return
 
@@ -234,8 +251,31 @@ def _flips(
     return flipped
 
 
+def _along(network: VectorField, starts: Tensor) -> Tensor:
+    """Return starts after some steps along the motion, as many as :data:`ALONG` says in turn."""
+    number = torch.tensor(ALONG, device=starts.device).repeat(len(starts))[: len(starts)]
+    s = starts.clone()
+    for k in range(max(ALONG)):
+        at = torch.nonzero(number > k).squeeze(-1)
+        f = network.force(s[at])
+        ahead = AHEAD * _largest(s[at]) / _largest(f)
+        slope = _largest(network.force(s[at] + ahead * f) - f) / _largest(ahead * f)
+        step = torch.nan_to_num(1 / slope, nan=0.0).clamp(max=LONGEST_STEP)
+        s[at] = project(network, s[at] + step * f)
+    return s
+
+
+def _largest(s: Tensor) -> Tensor:
+    """Return the largest unit of each row in absolute value, ``(row, 1)``."""
+    return s.abs().amax(-1, keepdim=True)
+
+
 def _edges(network: VectorField, minima: Tensor) -> Tensor:
-    """Return states where the basins of pairs of minima meet, by bisection between them."""
+    """Return states where the basins of pairs of minima meet, and halfway between the pairs.
+
+    A way from one to the other is cut into parts, and the part in which it leaves the first basin
+    again.
+    """
     pairs = list(itertools.combinations(range(len(minima)), 2))
     if not pairs:
         return minima[:0]
@@ -243,9 +283,13 @@ def _edges(network: VectorField, minima: Tensor) -> Tensor:
     nearest = (minima[first] - minima[second]).abs().amax(-1).argsort()[:EDGE_PAIRS].cpu()
     a, b = minima[first[nearest]], minima[second[nearest]]
     home, halfway = a, (a + b) / 2
-    for _ in range(BISECTIONS):
-        middle = (a + b) / 2
-        ends = settle_from(network, middle, EDGE_TOL)
-        inside = ((ends - home).abs().amax(-1) < SAME_BASIN).unsqueeze(-1)
-        a, b = torch.where(inside, middle, a), torch.where(inside, b, middle)
+    cuts = torch.arange(1, PARTS, dtype=a.dtype, device=a.device) / PARTS
+    for _ in range(CUTS):
+        way = (b - a) / PARTS
+        between = a.unsqueeze(1) + cuts.unsqueeze(-1) * (b - a).unsqueeze(1)
+        ends = settle_from(network, between.flatten(0, 1), EDGE_TOL).reshape(between.shape)
+        inside = (ends - home.unsqueeze(1)).abs().amax(-1) < SAME_BASIN
+        passed = inside.long().cumprod(1).sum(1, keepdim=True)  # parts before the first end outside
+        a = a + passed * way
+        b = a + way
     return torch.cat([halfway, (a + b) / 2])
