@@ -12,6 +12,7 @@ from . import progress as progress
 from . import report as report
 from . import request as request
 from . import run as run
+from . import script as script
 from . import store as store
 from . import tiles as tiles
 from . import verification as verification

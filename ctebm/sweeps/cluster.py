@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from ctebm.sweeps.script import check_script
+
 if TYPE_CHECKING:
     from distributed import Client, Future
 
@@ -137,6 +139,8 @@ def cluster_of(
     ------
     OSError
         If the scheduler does not answer, or there is no worker for too long.
+    ValueError
+        If workers of this machine can't read the script.
     """
     import dask.config
     from distributed import Client
@@ -148,9 +152,10 @@ def cluster_of(
             try:
                 client = Client(scheduler, timeout=20)
             except (OSError, ValueError, TypeError) as error:
+                secret = " and name its certificates" if scheduler.startswith("tls:") else ""
                 raise OSError(
-                    f"no scheduler answers at {scheduler}; start one with 'dask scheduler' and "
-                    "give the address that it prints."
+                    f"no scheduler answers at {scheduler}; start one with 'dask scheduler', give "
+                    f"the address that it prints{secret}."
                 ) from error
             with client:
                 found = Cluster(client, scheduler, _SCHEDULER)
@@ -159,6 +164,8 @@ def cluster_of(
             return
         n = workers or 1
         here = slurm is None
+        if here:
+            check_script()
         # dask would end a worker of this machine while it starts again
         lost = {"distributed.deploy.lost-worker-timeout": "1 day"} if here else {}
         made = _local_cluster(n) if slurm is None else _slurm_cluster(slurm)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import cloudpickle
+import dask.config
 import numpy as np
 import psutil
 import pytest
@@ -92,34 +96,78 @@ def test_a_scheduler_that_does_not_answer(monkeypatch):
         ctebm.sweep(noted("."), {"a": [1]}, scheduler="tcp://127.0.0.1:9")
 
 
-@pytest.mark.slow
-def test_scheduler_and_workers_elsewhere(tmp_path):
-    """They have an address and a directory in common, and nothing else."""
-    address = f"tcp://127.0.0.1:{20000 + os.getpid() % 20000}"
-    port, command = address.rsplit(":", 1)[1], [sys.executable, "-m", "distributed.cli.dask_"]
-    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    started = [subprocess.Popen(
-        [*command[:2], "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", port,
-         "--no-dashboard"], **options
-    )]  # fmt: skip
-    started += [
+@contextmanager
+def elsewhere(tmp_path, protocol="tcp", *options):
+    """Yield the address of a scheduler with two workers, all processes of their own."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    address = f"{protocol}://127.0.0.1:{port}"
+    how = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
+    commands = [["scheduler", "--host", "127.0.0.1", "--port", str(port), "--protocol", protocol]]
+    commands += [["worker", address, "--nthreads", "1"]] * 2
+    started = [
         subprocess.Popen(
-            [*command[:2], "distributed.cli.dask_worker", address, "--nthreads", "1",
-             "--no-dashboard"], cwd=tmp_path, **options,
+            [sys.executable, "-m", f"distributed.cli.dask_{name}", *words, "--no-dashboard",
+             *options], **how,
         )
-        for _ in range(2)
+        for name, *words in commands
     ]  # fmt: skip
     try:
-        with ctebm.sweep(
-            sweep_cases.good, sweep_cases.GRID, out=tmp_path / "x.zarr", scheduler=address,
-            tile_points=2,
-        ) as found:  # fmt: skip
-            assert found.drop_attrs().equals(here())
+        yield address
     finally:
         for process in started:
             process.terminate()
         for process in started:
             process.wait()
+
+
+@pytest.mark.slow
+def test_scheduler_and_workers_elsewhere(tmp_path):
+    """They have an address and a directory in common, and nothing else."""
+    with elsewhere(tmp_path) as address, ctebm.sweep(
+        sweep_cases.good, sweep_cases.GRID, out=tmp_path / "x.zarr", scheduler=address,
+        tile_points=2,
+    ) as found:  # fmt: skip
+        assert found.drop_attrs().equals(here())
+
+
+@pytest.fixture
+def certificates(tmp_path):
+    """Two certificates that sign themselves, as the page on sweeps makes them."""
+    if shutil.which("openssl") is None:
+        pytest.skip("nothing of TLS is tested without openssl, which makes certificates")
+    for name in ("own", "other"):
+        words = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=sweep"
+        files = ["-keyout", f"{name}_key.pem", "-out", f"{name}.pem"]
+        subprocess.run(
+            ["openssl", *words.split(), *files], cwd=tmp_path, check=True, capture_output=True
+        )
+    return {
+        name: {
+            "distributed.comm.require-encryption": True,
+            "distributed.comm.tls.ca-file": str(tmp_path / f"{name}.pem"),
+            "distributed.comm.tls.client.cert": str(tmp_path / f"{name}.pem"),
+            "distributed.comm.tls.client.key": str(tmp_path / f"{name}_key.pem"),
+        }
+        for name in ("own", "other")
+    }
+
+
+@pytest.mark.slow
+def test_a_sweep_over_tls(tmp_path, certificates):
+    """It ends for who has the certificate, and does not begin for who has another or none."""
+    options = ["--tls-ca-file", "own.pem", "--tls-cert", "own.pem", "--tls-key", "own_key.pem"]
+    asked = {"grid": sweep_cases.GRID, "tile_points": 2}
+    with elsewhere(tmp_path, "tls", *options) as address:
+        with dask.config.set(certificates["own"]), ctebm.sweep(
+            sweep_cases.good, **asked, out=tmp_path / "x.zarr", scheduler=address
+        ) as found:  # fmt: skip
+            assert found.drop_attrs().equals(here())
+        for config in (certificates["other"], {}):
+            with dask.config.set(config), pytest.raises(OSError, match="name its certificates"):
+                ctebm.sweep(sweep_cases.good, **asked, scheduler=address)
+        with pytest.raises(OSError, match="no scheduler answers at tcp://"):
+            ctebm.sweep(sweep_cases.good, **asked, scheduler=address.replace("tls", "tcp"))
 
 
 @pytest.mark.slow
