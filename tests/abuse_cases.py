@@ -122,7 +122,8 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "unique": (ctebm.certify_unique, {"network": PAIR}),
     "find": (
         ctebm.find_fixed_points,
-        {"network": PAIR, "n_starts": 3, "seed": 0, "tol": 1e-9, "bounds": (-1.0, 1.0)},
+        {"network": PAIR, "n_starts": 3, "seed": 0, "tol": 1e-9, "bounds": (-1.0, 1.0),
+         "period": None},
     ),
     "enumerate": (ctebm.enumerate_fixed_points, {"network": HARD, "tol": 1e-9}),
     "plane": (

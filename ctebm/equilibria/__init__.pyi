@@ -1,7 +1,9 @@
 # Every module of the wing; it is loaded when it is first used.
 
 from . import alternating as alternating
+from . import angles as angles
 from . import bounds as bounds
+from . import candidates as candidates
 from . import catalogue as catalogue
 from . import cells as cells
 from . import descent as descent

@@ -16,6 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 from torch import Tensor
 
+from ctebm.equilibria.angles import Angles
 from ctebm.equilibria.inertia import classify_rows, hessian_on, root_of_rounding
 from ctebm.equilibria.kkt import pinned_units, project, residual, residual_vector
 from ctebm.equilibria.newton import NEWTON_UNITS, newton_from
@@ -54,16 +55,20 @@ class Catalogue:
         With one sample.
     tol : float
         Bound on the residual of an equilibrium.
+    angles : Angles, optional
+        Units of which states a period apart are one.
     """
 
     network: VectorField
     tol: float
+    angles: Angles
     failed: int
     states: Tensor
     hits: Tensor
 
-    def __init__(self, network: VectorField, tol: float) -> None:
+    def __init__(self, network: VectorField, tol: float, angles: Angles | None = None) -> None:
         self.network, self.tol, self.failed = network, tol, 0
+        self.angles = Angles.of(network, None) if angles is None else angles
         self.states = torch.zeros(
             0, count_units(network), dtype=network.dtype, device=network.device
         )
@@ -72,12 +77,14 @@ class Catalogue:
 
     def count(self, s: Tensor) -> None:
         """Add the ends of random starts, one hit each; those that are no equilibria failed."""
+        s = self.angles.principal(s)
         good = self._converged(s)
         self.failed += int((~good).sum())
         self._add(s[good], hits=1)
 
     def add(self, s: Tensor) -> None:
         """Add equilibria among states that were reached in other ways than from random starts."""
+        s = self.angles.principal(s)
         self._add(s[self._converged(s)], hits=0)
 
     def minima(self) -> Tensor:
@@ -101,15 +108,17 @@ class Catalogue:
         states = torch.cat([self.states, s])
         counts = torch.cat([self.hits, torch.full((len(s),), hits)])
         radius = SAME_STATE * (1 + float(states.abs().amax()))
-        groups = _linked(len(states), _near(states, radius, self._height(states)))
+        period, height = self.angles.period, self._height(states)
+        groups = _linked(len(states), _near(states, radius, height, period))
         self.states = states[_smallest(residual(self.network, states), groups)]
         self.hits = torch.stack([counts[g].sum() for g in groups])
 
     def _merged(self) -> FixedPoints:
         """Return the record of the points, polished, each group of degenerate ones as one."""
-        s = _polished(self.network, self.states, self.tol)
+        s = self.angles.principal(_polished(self.network, self.states, self.tol))
         degenerate, continues = self._kinds(s)
-        groups = _linked(len(s), *_same_point(s, self._height(s), degenerate, continues))
+        pairs = _same_point(s, self._height(s), degenerate, continues, self.angles.period)
+        groups = _linked(len(s), *pairs)
         # a degenerate point stands for its group, then the one of the smallest force
         rank = residual(self.network, s) - degenerate.to(s.dtype)
         best = _smallest(rank, groups)
@@ -147,30 +156,37 @@ class Catalogue:
 
 
 def _same_point(
-    s: Tensor, height: Tensor, degenerate: Tensor, continues: Tensor
+    s: Tensor, height: Tensor, degenerate: Tensor, continues: Tensor, period: Tensor
 ) -> list[NDArray[np.intp]]:
     """Return pairs of states of one energy that are one point, or of one continuum."""
     scale = 1 + (float(s.abs().amax()) if len(s) else 0)
     flat = torch.nonzero(degenerate).squeeze(-1)
     several = flat.cpu().numpy()
-    near_flat = several[_near(s[flat], SAME_DEGENERATE * scale, height[flat])]
-    level = several[_near(s[flat, :0], 1.0, height[flat])]
+    near_flat = several[_near(s[flat], SAME_DEGENERATE * scale, height[flat], period)]
+    level = several[_near(s[flat, :0], 1.0, height[flat], period[:0])]
     wide = continues.cpu().numpy()[level].any(-1)
-    return [_near(s, SAME_STATE * scale, height), near_flat, level[wide]]
+    return [_near(s, SAME_STATE * scale, height, period), near_flat, level[wide]]
 
 
-def _near(s: Tensor, radius: float, height: Tensor) -> NDArray[np.intp]:
+def _near(s: Tensor, radius: float, height: Tensor, period: Tensor) -> NDArray[np.intp]:
     """Return pairs ``(pair, 2)`` of states that are near in every unit, and within 1 in height.
+
+    Angles are near round their period too.
 
     Of states in one cell of that size each is paired with the first, so that a thousand ends at one
     point are not a million pairs.
     """
-    at = torch.cat([s / radius, height.unsqueeze(-1)], -1).double().detach().cpu().numpy()
+    round_ = torch.where(torch.isfinite(period), period / radius, 0.0)
+    at = torch.where(round_ > 0, s / radius % round_, s / radius)
+    at = torch.where((round_ > 0) & (at >= round_), 0.0, at)  # by rounding
+    at, around = (torch.cat(x, -1).double().detach().cpu().numpy() for x in
+                  ((at, height.unsqueeze(-1)), (round_, round_.new_zeros(1))))  # fmt: skip
     _, first, cell = np.unique(np.floor(at), axis=0, return_index=True, return_inverse=True)
     pairs = np.stack([np.arange(len(at)), first[cell.reshape(-1)]], -1)
     if len(first) < 2:
         return pairs
-    between = KDTree(at[first]).query_pairs(1.0, p=math.inf, output_type="ndarray")
+    tree = KDTree(at[first], boxsize=around if around.any() else None)
+    between = tree.query_pairs(1.0, p=math.inf, output_type="ndarray")
     return np.concatenate([pairs, first[between]])
 
 

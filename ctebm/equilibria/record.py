@@ -141,13 +141,14 @@ class FixedPoints(SampledRecord):
     def index_sum(self) -> int | None:
         r"""The sum of :math:`(-1)^{index}` over distinct points, 1 if they are complete.
 
+        Where units are angles (``period``) it is 0 if they are complete.
+
         By the degree of :math:`s - R(s)`, or of :math:`s - \mathrm{clip}(I)` on the box with
         pinned units left out of the index. It can be 1 by chance when pairs are missing, and
         differs from 1 whenever a single one is. For a motion of the user's own the sum over all
-        may be another number, such as 0 for phases. None if a point is degenerate or has no
-        margin, with kinks inside the range of units, where no degree is known, and where the search
-        guessed how far to look (see :func:`~ctebm.equilibria.bounds.state_bounds`): give ``bounds``
-        to have it.
+        may be another number. None if a point is degenerate or has no margin, with kinks inside the
+        range of units, where no degree is known, and where the search guessed how far to look (see
+        :func:`~ctebm.equilibria.bounds.state_bounds`): give ``bounds`` to have it.
         """
         if self.settings.get("bounds") == "guessed" or self.network.kinks is not None:
             return None

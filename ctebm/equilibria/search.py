@@ -2,26 +2,29 @@ r"""All equilibria of a network: stable points, saddles, maxima, and continua of
 
 Every fixed point lies in a box that the largest possible currents give; starts cover it. Minima
 come from going down the energy; all kinds from Newton's method, plain and deflated (Farrell,
-Birkisson & Funke 2015), from the same starts and from where the basins of two minima meet. The sum
-:math:`\sum (-1)^{index}` tells whether something is missing, and prolongs the search until it is 1.
+Birkisson & Funke 2015), from the same starts, some steps along the motion, and from where the
+basins of two minima meet. The sum :math:`\sum (-1)^{index}` tells whether something is missing, and
+prolongs the search until it is 1.
 """
 
 from __future__ import annotations
 
-import itertools
 import time
 import warnings
 from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.dynamics.threads import small_on_one_thread
+from ctebm.equilibria.angles import Angles
 from ctebm.equilibria.bounds import Bounds, bounds_are_known, checked_bounds, state_bounds
+from ctebm.equilibria.candidates import along, edges, flips, random_starts
 from ctebm.equilibria.catalogue import Catalogue
 from ctebm.equilibria.enumeration import can_enumerate, enumerated
-from ctebm.equilibria.kkt import check_tolerance, project
+from ctebm.equilibria.kkt import check_tolerance
 from ctebm.equilibria.newton import NEWTON_UNITS, newton_from
 from ctebm.equilibria.record import FixedPoints
 from ctebm.equilibria.settling import settle_from
@@ -43,18 +46,9 @@ START_STATES = 40
 FORCES, PROBE_SHARE, PROBE, LONG = 1000, 4, 32, 10.0
 # Telling apart and classifying a point that was enumerated takes about so long.
 SECONDS_OF_POINT = 1.5e-4
-# Known states with one unit flipped that are settled in each attempt.
-FLIPS = 500
-# Steps along the motion before Newton's method, one number for each start in turn: where many units
-# saturate it wanders, after a few steps most starts lead it to an equilibrium, the longer they are
-# the more to stable ones. As many of its own steps bring those to the end that it brings at all.
-ALONG, NEWTON_STEPS = (0, 4, 8), 25
-# The longest step along the motion in membrane time constants, and how far ahead its slope is seen.
-LONGEST_STEP, AHEAD = 0.5, 1e-6
-# Pairs of minima, the nearest first, between which an edge of their basins is looked for, the parts
-# that a way is cut into, and how often. Ends are settled coarsely: so near the first minimum they
-# are in its basin.
-EDGE_PAIRS, PARTS, CUTS, EDGE_TOL, SAME_BASIN = 64, 8, 4, 1e-6, 1e-3
+# So many steps of Newton's method bring starts to the end, after some along the motion, that it
+# brings there at all.
+NEWTON_STEPS = 25
 
 
 @small_on_one_thread(matrices=True)
@@ -64,6 +58,7 @@ def find_fixed_points(
     seed: int = 0,
     tol: float | None = None,
     bounds: Bounds | None = None,
+    period: ArrayLike | Tensor | None = None,
 ) -> FixedPoints:
     r"""Find the distinct equilibria of one network, whatever their stability.
 
@@ -84,6 +79,10 @@ def find_fixed_points(
         Lowest and highest start of each unit; by default those of
         :func:`~ctebm.equilibria.bounds.state_bounds`, which are a guess for a user's own motion
         without kinks: then no ``index_sum`` is given.
+    period : float or array, (unit,), optional
+        Of units that are angles, infinite for the others: states that differ by it are one. Angles
+        are returned between minus and plus half of it, within which they also start by default,
+        and the ``index_sum`` of all points is 0.
 
     Returns
     -------
@@ -104,7 +103,8 @@ def find_fixed_points(
     ------
     ValueError
         If `n_starts` < 1 or more than fit the free memory, the network has more than one sample,
-        `tol` is below rounding, or the bounds are not finite or not in order.
+        `tol` is below rounding, the bounds are not finite or not in order, or the motion does not
+        have the period.
 
     Examples
     --------
@@ -117,23 +117,32 @@ def find_fixed_points(
     tensor([0.7562, 0.7562], dtype=torch.float64)
     """
     network = single(network)
-    tol = check_tolerance(tol, network.dtype)
-    points = search(network.snapshot(), n_starts, seed, tol, bounds).points()
-    known = bounds_are_known(network)
+    tol, angles = check_tolerance(tol, network.dtype), Angles.of(network, period)
+    points = search(network.snapshot(), n_starts, seed, tol, bounds, angles).points()
+    known = bounds_are_known(network) or bool(torch.isfinite(angles.period).all())
     found_in = "given" if bounds is not None else "known" if known else "guessed"
     settings = {"n_starts": n_starts, "seed": str(seed), "bounds": found_in}
+    settings |= {"period": angles.setting()} if angles.any else {}
     return replace(points, network=network, settings=settings)
 
 
 def search(
-    network: VectorField, n_starts: int, seed: int, tol: float, bounds: Bounds | None = None
+    network: VectorField,
+    n_starts: int,
+    seed: int,
+    tol: float,
+    bounds: Bounds | None,
+    angles: Angles,
 ) -> Catalogue:
     """Return the equilibria that random starts lead to; as for :func:`find_fixed_points`."""
     n_starts = whole("n_starts", n_starts, least=1)
     seed = whole("seed", seed, least=0)
     draw = np.random.default_rng(np.random.SeedSequence(seed))
-    low, high = state_bounds(network) if bounds is None else checked_bounds(network, bounds)
-    n, catalogue = count_units(network), Catalogue(network, tol)
+    if bounds is None:
+        low, high = angles.bounds(*state_bounds(network))
+    else:
+        low, high = checked_bounds(network, bounds)
+    n, catalogue = count_units(network), Catalogue(network, tol, angles)
     attempts = ATTEMPTS if n <= EXHAUSTIVE_UNITS else 1
     check_memory(
         f"a search from {n_starts:,} starts, doubled up to {attempts - 1} times,",
@@ -143,10 +152,11 @@ def search(
     )
     for attempt in range(attempts):
         began = time.perf_counter()
-        starts = _starts(network, n_starts << attempt, low, high, draw)
+        starts = random_starts(network, n_starts << attempt, low, high, draw, angles)
         if attempt == 0:
             check_motion(network, starts)
             check_precision(network, starts)
+            angles.check(network, starts)
             if _may_be_long(network, starts):
                 starts = _probed(catalogue, starts)
         catalogue.count(settle_from(network, starts, tol))
@@ -156,13 +166,13 @@ def search(
             _warn_of_time(seconds, f"{len(patterns):,} equilibria", "settle from a few starts")
             catalogue.add(patterns)
             break
-        catalogue.add(settle_from(network, _flips(catalogue.states, low, high, draw), tol))
+        catalogue.add(settle_from(network, flips(catalogue.states, low, high, draw), tol))
         if n > NEWTON_UNITS:
             break
-        moved = _along(network, starts)
+        moved = along(network, starts)
         catalogue.add(newton_from(network, moved, tol, max_iterations=NEWTON_STEPS))
         if isinstance(network, Network):
-            catalogue.add(newton_from(network, _edges(network, catalogue.minima()), tol))
+            catalogue.add(newton_from(network, edges(network, catalogue.minima(), angles), tol))
         if n <= EXHAUSTIVE_UNITS:
             _deflate(catalogue, moved)
         if not _incomplete(catalogue):
@@ -219,77 +229,4 @@ def _deflate(catalogue: Catalogue, starts: Tensor) -> None:
 
 def _incomplete(catalogue: Catalogue) -> bool:
     """Return whether the index sum proves that points are missing."""
-    return catalogue.points().index_sum not in (1, None)
-
-
-def _starts(
-    network: VectorField,
-    n_starts: int,
-    low: Tensor | float,
-    high: Tensor | float,
-    draw: np.random.Generator,
-) -> Tensor:
-    """Return random starts: half cover the inside, half the faces where units saturate."""
-    unit = torch.as_tensor(draw.random((n_starts, count_units(network))))
-    unit[::2] = (3 * unit[::2] - 1).clamp(0, 1)
-    return project(network, low + (high - low) * unit.to(network.dtype).to(network.device))
-
-
-def _flips(
-    s: Tensor,
-    low: Tensor | float,
-    high: Tensor | float,
-    draw: np.random.Generator,
-) -> Tensor:
-    """Return known states with one unit at either end of its range."""
-    n = s.shape[-1]
-    which = torch.as_tensor(draw.permutation(2 * n * len(s))[:FLIPS])
-    point, unit, up = which // (2 * n), which % n, (which // n) % 2 == 1
-    flipped = s[point]
-    low, high = (torch.as_tensor(b).to(s).expand(n)[unit] for b in (low, high))
-    flipped[torch.arange(len(which)), unit] = torch.where(up.to(s.device), high, low)
-    return flipped
-
-
-def _along(network: VectorField, starts: Tensor) -> Tensor:
-    """Return starts after some steps along the motion, as many as :data:`ALONG` says in turn."""
-    number = torch.tensor(ALONG, device=starts.device).repeat(len(starts))[: len(starts)]
-    s = starts.clone()
-    for k in range(max(ALONG)):
-        at = torch.nonzero(number > k).squeeze(-1)
-        f = network.force(s[at])
-        ahead = AHEAD * _largest(s[at]) / _largest(f)
-        slope = _largest(network.force(s[at] + ahead * f) - f) / _largest(ahead * f)
-        step = torch.nan_to_num(1 / slope, nan=0.0).clamp(max=LONGEST_STEP)
-        s[at] = project(network, s[at] + step * f)
-    return s
-
-
-def _largest(s: Tensor) -> Tensor:
-    """Return the largest unit of each row in absolute value, ``(row, 1)``."""
-    return s.abs().amax(-1, keepdim=True)
-
-
-def _edges(network: VectorField, minima: Tensor) -> Tensor:
-    """Return states where the basins of pairs of minima meet, and halfway between the pairs.
-
-    A way from one to the other is cut into parts, and the part in which it leaves the first basin
-    again.
-    """
-    pairs = list(itertools.combinations(range(len(minima)), 2))
-    if not pairs:
-        return minima[:0]
-    first, second = torch.tensor(pairs).T
-    nearest = (minima[first] - minima[second]).abs().amax(-1).argsort()[:EDGE_PAIRS].cpu()
-    a, b = minima[first[nearest]], minima[second[nearest]]
-    home, halfway = a, (a + b) / 2
-    cuts = torch.arange(1, PARTS, dtype=a.dtype, device=a.device) / PARTS
-    for _ in range(CUTS):
-        way = (b - a) / PARTS
-        between = a.unsqueeze(1) + cuts.unsqueeze(-1) * (b - a).unsqueeze(1)
-        ends = settle_from(network, between.flatten(0, 1), EDGE_TOL).reshape(between.shape)
-        inside = (ends - home.unsqueeze(1)).abs().amax(-1) < SAME_BASIN
-        passed = inside.long().cumprod(1).sum(1, keepdim=True)  # parts before the first end outside
-        a = a + passed * way
-        b = a + way
-    return torch.cat([halfway, (a + b) / 2])
+    return catalogue.points().index_sum not in (catalogue.angles.index_sum, None)
