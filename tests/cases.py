@@ -45,7 +45,7 @@ class Biased(Quartic):
         return self.bias.shape[:-1]
 
     def samples(self, batch, rows):
-        return Biased(rows_of(self.bias, batch, rows), self.layers)
+        return Biased(rows_of(self.bias, batch, rows), self.layers).to(self.dtype)
 
 
 class Chain(ctebm.VectorField):

@@ -12,17 +12,51 @@ from itertools import pairwise
 from torch import Tensor
 
 from ctebm.dynamics.sde import Dynamics
+from ctebm.dynamics.slices import Flow, Step, in_slices
 from ctebm.networks.kinks import Box, Kinks
 
-__all__ = ["Flow", "euler_flow", "projected_flow"]
-
-Flow = Callable[[Tensor, list[int]], Tensor]
+__all__ = ["Flow", "euler_flow", "map_flow", "projected_flow", "sliding_flow"]
 
 
 def euler_flow(
-    drift: Callable[[Tensor], Tensor], eps: Tensor, increment: Callable[[], Tensor] | None = None
+    dynamics: Dynamics,
+    eps: Tensor,
+    start: Tensor,
+    increment: Callable[[], Tensor] | None = None,
 ) -> Flow:
     r"""Return the flow of :math:`s \leftarrow s + \epsilon f(s) + \sigma\,\Delta W`.
+
+    Parameters
+    ----------
+    dynamics : Dynamics
+        What gives the drift `f`.
+    eps : Tensor
+        Step size as it multiplies states, ``()`` or ``(*batch, 1)``.
+    start : Tensor, (*batch, unit)
+        The state from which the flow begins.
+    increment : callable, optional
+        Returns the noise of the next step, ``(sample, unit)``; by default there is none.
+
+    Examples
+    --------
+    >>> import ctebm, torch
+    >>> from ctebm.dynamics.euler import euler_flow
+    >>> net = ctebm.DenseNetwork([[0.0]], [0.0], ctebm.Tanh())  # ds = -s dt
+    >>> s = net.as_state([8.0])
+    >>> euler_flow(ctebm.Dynamics(net), torch.tensor(0.5), s)(s, [0, 1, 3])[:, 0]
+    tensor([8., 4., 1.], dtype=torch.float64)
+    """
+    sliced = in_slices(_plain_step, dynamics, eps, start, increment)
+    if sliced is not None:
+        return sliced
+    move = _plain_step(dynamics, eps, start)
+    if increment is None:
+        return _repeated(move)
+    return _repeated(lambda s: move(s).add_(increment().reshape(s.shape)))
+
+
+def map_flow(drift: Step, eps: Tensor) -> Flow:
+    r"""Return the flow of :math:`s \leftarrow s + \epsilon f(s)` of a drift with its own noise.
 
     Parameters
     ----------
@@ -30,23 +64,19 @@ def euler_flow(
         The drift `f` of a state ``(*batch, unit)``.
     eps : Tensor
         Step size as it multiplies states, ``()`` or ``(*batch, 1)``.
-    increment : callable, optional
-        Returns the noise of the next step, ``(sample, unit)``; by default there is none.
 
     Examples
     --------
     >>> import torch
-    >>> from ctebm.dynamics.euler import euler_flow
-    >>> decay = euler_flow(torch.neg, torch.tensor(0.5))
-    >>> decay(torch.tensor([8.0]), [0, 1, 3])[:, 0]
+    >>> from ctebm.dynamics.euler import map_flow
+    >>> map_flow(torch.neg, torch.tensor(0.5))(torch.tensor([8.0]), [0, 1, 3])[:, 0]
     tensor([8., 4., 1.])
     """
+    return _repeated(lambda s: (eps * drift(s)).add_(s))
 
-    def step(s: Tensor) -> Tensor:
-        after = (eps * drift(s)).add_(s)
-        return after if increment is None else after.add_(increment().reshape(s.shape))
 
-    return _repeated(step)
+def _plain_step(dynamics: Dynamics, eps: Tensor, _: Tensor) -> Step:
+    return lambda s: (eps * dynamics.f(0, s)).add_(s)
 
 
 def projected_flow(dynamics: Dynamics, eps: Tensor, start: Tensor, box: Box) -> Flow:
@@ -75,6 +105,19 @@ def projected_flow(dynamics: Dynamics, eps: Tensor, start: Tensor, box: Box) -> 
     >>> projected_flow(ctebm.Dynamics(net), eps, s, net.box)(s, [0, 1, 2])[:, 0]
     tensor([0.2000, 0.4800, 0.5000], dtype=torch.float64)
     """
+
+    def make(dynamics: Dynamics, eps: Tensor, start: Tensor) -> Step:
+        box = dynamics.box(start)
+        assert box is not None
+        return _projected_step(dynamics, eps, start, box)
+
+    flow = in_slices(make, dynamics, eps, start)
+    if flow is None:
+        flow = _repeated(_projected_step(dynamics, eps, start, box))
+    return lambda s, stops: flow(box.on_kinks(s), stops)
+
+
+def _projected_step(dynamics: Dynamics, eps: Tensor, start: Tensor, box: Box) -> Step:
     confined = bool(box.contains(start).all())  # and so all later states are
 
     def step(s: Tensor) -> Tensor:
@@ -83,8 +126,7 @@ def projected_flow(dynamics: Dynamics, eps: Tensor, start: Tensor, box: Box) -> 
         s = box.on_kinks(s)
         return box.including(s).project((eps * dynamics.f(0, s)).add_(s))
 
-    flow = _repeated(step)
-    return lambda s, stops: flow(box.on_kinks(s), stops)
+    return step
 
 
 def sliding_flow(dynamics: Dynamics, eps: Tensor, kinks: Kinks) -> Flow:
@@ -122,7 +164,7 @@ def sliding_flow(dynamics: Dynamics, eps: Tensor, kinks: Kinks) -> Flow:
     return _repeated(step)
 
 
-def _repeated(step: Callable[[Tensor], Tensor]) -> Flow:
+def _repeated(step: Step) -> Flow:
     """Return the flow of a step."""
 
     def advance(s: Tensor, stops: list[int]) -> Tensor:

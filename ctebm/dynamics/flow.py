@@ -16,7 +16,7 @@ import torchdiffeq
 import torchsde
 from torch import Tensor
 
-from ctebm.dynamics.euler import Flow, euler_flow, projected_flow, sliding_flow
+from ctebm.dynamics.euler import Flow, euler_flow, map_flow, projected_flow, sliding_flow
 from ctebm.dynamics.methods import Method
 from ctebm.dynamics.noise import BrownianSteps
 from ctebm.dynamics.sde import Dynamics
@@ -60,7 +60,7 @@ def flow(
     if dynamics.noise == "synaptic":
         noisy = _paper_map(dynamics, method, eps, brownian)
     elif _in_one_loop(method):
-        noisy = euler_flow(lambda s: dynamics.f(0, s), eps, brownian.increment)
+        noisy = euler_flow(dynamics, eps, start, brownian.increment)
     else:
         noisy = _langevin(dynamics, method, eps, start.shape, brownian)
     has_noise = dynamics.sigma > 0
@@ -113,7 +113,7 @@ def _quiet(
         if box is None and kinks is not None and projected:
             return sliding_flow(dynamics, eps, kinks)
         if box is None:
-            return euler_flow(lambda s: dynamics.f(0, s), eps)
+            return euler_flow(dynamics, eps, start)
         return projected_flow(dynamics, eps, start, box)
     if box is None:
         return _unit_steps(lambda _, s: eps * dynamics.f(0, s), method.ode)
@@ -187,7 +187,7 @@ def _paper_map(dynamics: Dynamics, method: Method, eps: Tensor, brownian: Browni
         return dynamics.synaptic(s, brownian.increment().reshape(s.shape))
 
     if _in_one_loop(method):
-        return euler_flow(drift, eps)
+        return map_flow(drift, eps)
     return _unit_steps(lambda _, s: eps * drift(s), method.ode)
 
 
