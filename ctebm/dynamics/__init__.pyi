@@ -14,6 +14,7 @@ from . import request as request
 from . import run as run
 from . import sde as sde
 from . import seeding as seeding
+from . import slices as slices
 from . import slopes as slopes
 from . import step_limit as step_limit
 from . import streams as streams
