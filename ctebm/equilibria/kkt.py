@@ -12,6 +12,8 @@ kink that its current passes. Either way an equilibrium is a zero of the *residu
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -27,7 +29,7 @@ __all__ = [
     "jump_beside",
     "margin",
     "on_kinks",
-    "picard_move",
+    "picard_map",
     "pinned_units",
     "project",
     "residual",
@@ -102,15 +104,20 @@ def holding_force(network: VectorField, s: Tensor, f: Tensor) -> Tensor:
     return torch.where(network.kinks.on(s), least, f.abs())
 
 
-def margin(network: VectorField, s: Tensor, f: Tensor) -> Tensor:
-    """Return how far the nearest unit is from being pinned or released; infinite without kinks."""
-    found = torch.full_like(s, torch.inf)
+def margin(network: VectorField, s: Tensor, f: Tensor, pinned: Tensor | None = None) -> Tensor:
+    """Return how far the nearest unit is from being pinned or released; infinite without kinks.
+
+    Which units are `pinned` is found if not given.
+    """
     if network.kinks is not None:
-        held = pinned_units(network, s, f)
-        found = torch.where(held, holding_force(network, s, f), network.kinks.distance(s))
-    if network.box is not None:
-        found = torch.minimum(found, network.box.margin(s, f))
-    return found.amin(-1)
+        pinned = pinned_units(network, s, f) if pinned is None else pinned
+        found = torch.where(pinned, holding_force(network, s, f), network.kinks.distance(s))
+        if network.box is not None:
+            found = torch.minimum(found, network.box.margin(s, f))
+        return found.amin(-1)
+    if network.box is None:
+        return torch.full_like(s[..., 0], torch.inf)
+    return network.box.margin(s, f, pinned).amin(-1)
 
 
 def project(network: VectorField, s: Tensor) -> Tensor:
@@ -126,19 +133,24 @@ def on_kinks(network: VectorField, s: Tensor) -> Tensor:
     return s if network.box is None else network.box.on_kinks(s)
 
 
-def picard_move(network: VectorField, s: Tensor) -> Tensor:
-    """Return the :func:`residual_vector` of states in the box as a new tensor, ``(*batch, unit)``.
+def picard_map(network: VectorField) -> Callable[[Tensor], Tensor]:
+    r"""Return Picard's map of states in the box, :math:`R(s)`, with kinks clipped, to new tensors.
 
-    Pairwise couplings give their currents for half the price of a force, from which these differ
-    by the slope alone, which is 1 between kinks unless other layers have smooth rates.
+    Pairwise couplings are multiplied with what does not change on the way kept. Between kinks their
+    slopes are 1 unless other layers have smooth rates.
     """
-    if network.box is None:
-        return network.force(s)
-    if isinstance(network, PairwiseField) and type(network).force is PairwiseField.force:
-        rates = network.activation
-        if not (isinstance(rates, LayerRates) and rates.max_curvature > 0):
-            return network.box.project(network.current(s)).sub_(s)
-    return network.box.residual(s, network.force(s))
+    box = network.box
+    if not isinstance(network, PairwiseField) or type(network).force is not PairwiseField.force:
+        return lambda s: project(network, s + network.force(s))
+    rho, current = network.activation, network.current_operator()
+    if box is not None and not (isinstance(rho, LayerRates) and rho.max_curvature > 0):
+        return lambda s: box.project(current(rho(s)))
+
+    def pressure(s: Tensor) -> Tensor:
+        r, slope = rho.rate_and_slope(s)
+        return project(network, current(r).mul_(slope))
+
+    return pressure
 
 
 def jump_beside(network: VectorField, s: Tensor) -> str:

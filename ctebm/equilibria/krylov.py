@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import scipy.linalg
@@ -94,10 +95,16 @@ def extremal_spectrum(
 
 
 def generic_vector(n: int, like: Tensor) -> Tensor:
-    """Return a fixed vector ``(n,)`` without a preferred direction, for Lanczos to begin with."""
-    return torch.as_tensor(
-        np.random.default_rng(0).standard_normal(n), dtype=like.dtype, device=like.device
-    )
+    """Return a fixed vector ``(n,)`` without a preferred direction, for Lanczos to begin with.
+
+    It is kept, and not to be changed.
+    """
+    return _generic(n, like.dtype, like.device)
+
+
+@lru_cache(maxsize=4)
+def _generic(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.as_tensor(np.random.default_rng(0).standard_normal(n)).to(device, dtype)
 
 
 def iterations_between_looks(like: Tensor) -> int:

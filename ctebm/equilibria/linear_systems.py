@@ -106,8 +106,26 @@ def positive_definite(product: Product, where: Tensor, share: float = GENERIC_SH
     >>> positive_definite(lambda v: v @ H, torch.ones(3))
     tensor(False)
     """
-    z = generic_vector(where.shape[-1], where)
-    return torch.isfinite(conjugate_gradients(product, where * z, share)).all(-1)
+    unit = torch.finfo(where.dtype).eps
+    r = p = where * generic_vector(where.shape[-1], where)
+    rr = pp = (r * r).sum(-1, keepdim=True)
+    goal = rr * max(ROUNDINGS * unit, share) ** 2
+    stopped, definite, largest = ~(rr > 0), torch.isfinite(rr), torch.zeros_like(rr)
+    look = iterations_between_looks(where)
+    for k in range(10 * where.shape[-1]):  # many times what exact arithmetic needs
+        if k % look == 0 and bool(stopped.all()):
+            break
+        q = product(p)
+        curvature, qq = (p * q).sum(-1, keepdim=True), (q * q).sum(-1, keepdim=True)
+        largest = torch.maximum(largest, qq / pp)
+        # less is a rounding of zero
+        definite &= (curvature > ROUNDINGS * unit * largest.sqrt() * pp) | stopped
+        stopped |= ~definite
+        r = torch.addcmul(r, rr / curvature, q, value=-1)
+        rr, before = (r * r).sum(-1, keepdim=True), rr
+        p, pp = torch.addcmul(r, rr / before, p), rr + (rr / before).square() * pp
+        stopped |= rr <= goal
+    return definite.squeeze(-1)
 
 
 def _length(rows: Tensor) -> Tensor:

@@ -90,11 +90,12 @@ def newton(
         finished = worse | (polishing & (best_size > POLISHED * size)) | (best_size == 0)
         polishing = polishing | (torch.minimum(size, best_size) <= tol)
         going = ~finished
-        iteration.advance(s, going)
+        if iteration.advance(going, s):
+            continue
         if iteration.over:
             break
         s, polishing = s[going], polishing[going]
-    return on_kinks(rows.network, iteration.ended), iteration.steps
+    return on_kinks(rows.network, *iteration.ended), iteration.steps
 
 
 def newton_from(

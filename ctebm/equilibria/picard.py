@@ -6,12 +6,15 @@ method is cheaper: a step costs one force.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ctebm.equilibria.kkt import on_kinks, picard_move
+from ctebm.equilibria.kkt import on_kinks, picard_map
 from ctebm.networks.base import VectorField
 
 __all__ = ["Iterated", "beyond_tolerance", "picard"]
@@ -30,28 +33,31 @@ OVERSHOOT = 2
 
 
 class Iterated(NamedTuple):
-    """Where Picard's iteration ended.
+    """Where Picard's iteration ended; all but the states is on the host, which judges the rows.
 
     Attributes
     ----------
     state : Tensor
         ``(row, unit)``.
-    steps : Tensor
+    steps : array of int
         Steps taken, ``(row,)``.
-    first : Tensor
+    first : array
         The residual at the start, ``(row,)``.
-    far : Tensor
+    far : array of bool
         Which rows have not converged, ``(row,)``.
-    overshot : Tensor
+    back : array of bool
+        Which of these are back at their start, ``(row,)``.
+    overshot : array of bool
         In which rows a step raised the residual or a first round did not contract it, ``(row,)``:
         where they ended need not be near their start, nor below it, nor stable.
     """
 
     state: Tensor
-    steps: Tensor
-    first: Tensor
-    far: Tensor
-    overshot: Tensor
+    steps: NDArray[np.int64]
+    first: NDArray[np.floating]
+    far: NDArray[np.bool_]
+    back: NDArray[np.bool_]
+    overshot: NDArray[np.bool_]
 
 
 def picard(network: VectorField, s: Tensor, tol: float, max_iterations: int) -> Iterated:
@@ -74,36 +80,41 @@ def picard(network: VectorField, s: Tensor, tol: float, max_iterations: int) -> 
     -------
     Iterated
     """
-    start, move = s, picard_move(network, s)
-    size = first = move.abs().amax(-1)
-    steps = torch.zeros_like(size, dtype=torch.long)
+    R = picard_map(network)
+    start, ended, after = s, s, R(s)
+    move = after - s
+    first, length = _read([_length(move), move.abs_().amax(-1)])[::-1]
+    size, lengths = first, [length]
+    overshot = back = np.zeros(len(size), dtype=bool)
     going = size > tol
-    overshot = torch.zeros_like(going)
-    lengths = [_length(move)]
+    steps = np.zeros(len(size), dtype=np.int64)
     for k in range(max_iterations // STEPS):
-        if not bool(going.any()):
+        if not going.any():
             break
         judged = k >= GRACE
-        trial, move_new = _advance(network, s, move, None if judged else lengths)
-        size_new = move_new.abs().amax(-1)
+        trial, beyond, read = _advance(R, after, judged)
+        size_new, *more = _read(read)
+        lengths += more
         slow = ~(size_new <= CONTRACTION * size)
-        overshot |= going & slow
+        overshot = overshot | (going & slow)
         steps += STEPS * going
-        kept = going & ~slow if judged else going
-        if bool(kept.all()):
-            s, move, size = trial, move_new, size_new
-        else:
-            rows = kept.unsqueeze(-1)
-            s, move = torch.where(rows, trial, s), torch.where(rows, move_new, move)
-            size = torch.where(kept, size_new, size)
-            if k == GRACE:
-                s = torch.where((going & slow).unsqueeze(-1), start, s)
-        going = kept & ~(size <= tol)  # NaN goes on, and is lost
+        lost = going & slow if judged else np.zeros_like(going)
+        if k == GRACE:
+            back = lost
+        ended = _ended_at(ended, s if k > GRACE else start, lost)
+        size = np.where(going & ~lost, size_new, size)
+        before, going = going, going & ~lost & ~(size <= tol)  # NaN goes on, and is lost
+        ended = _ended_at(ended, trial, before & ~lost & ~going)
+        s, after = trial, beyond
     far = ~(size <= tol)
     if max_iterations <= STEPS * GRACE:
-        s = torch.where(far.unsqueeze(-1), start, s)
-    overshot |= _rose(torch.stack(lengths), steps)
-    return Iterated(on_kinks(network, s), steps, first, far, overshot)
+        going, back, s = going | far, far, start
+    ended = _ended_at(ended, s, going)
+    overshot = overshot | _rose(np.stack(lengths), steps)
+    if not steps.all() or back.any():  # the map itself puts units on kinks
+        ended = on_kinks(network, ended)
+    ended = ended.clone() if ended is start else ended
+    return Iterated(ended, steps, first, far, back, overshot)
 
 
 def beyond_tolerance(tol: float, dtype: torch.dtype) -> float:
@@ -112,33 +123,55 @@ def beyond_tolerance(tol: float, dtype: torch.dtype) -> float:
 
 
 def _advance(
-    network: VectorField, s: Tensor, move: Tensor, lengths: list[Tensor] | None
-) -> tuple[Tensor, Tensor]:
-    """Take a few steps; return the states and the next step, and add the lengths of steps."""
-    s = s + move
-    for k in range(STEPS):
-        if k:
-            s += move  # in place, since it is new
-        move = picard_move(network, s)
-        if lengths is not None:
-            lengths.append(_length(move))
-    return s, move
+    R: Callable[[Tensor], Tensor], s: Tensor, judged: bool
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Take a few steps, of which `s` is the first; return the state, the next one, and numbers.
+
+    These are the residual, and before steps are judged the lengths of all of them.
+    """
+    lengths = []
+    for _ in range(STEPS - 1):
+        after = R(s)
+        if not judged:
+            lengths.append(_length(after - s))
+        s = after
+    after = R(s)
+    move = after - s
+    if judged:
+        return s, after, [move.abs_().amax(-1)]
+    length = _length(move)
+    return s, after, [move.abs_().amax(-1), *lengths, length]
+
+
+def _read(numbers: list[Tensor]) -> list[NDArray[np.floating]]:
+    """Return tensors ``(row,)`` as arrays on the host, which waits for them once."""
+    return list(torch.stack(numbers).detach().cpu().numpy())
+
+
+def _ended_at(ended: Tensor, s: Tensor, rows: NDArray[np.bool_]) -> Tensor:
+    """Return states where some rows have ended as they are now; the others go on, unnoticed."""
+    if rows.all():
+        return s
+    if rows.any():
+        at = torch.from_numpy(np.flatnonzero(rows)).to(s.device)
+        ended = ended.index_copy(0, at, s.index_select(0, at))
+    return ended
 
 
 def _length(move: Tensor) -> Tensor:
     return torch.linalg.vector_norm(move, dim=-1)
 
 
-def _rose(lengths: Tensor, steps: Tensor) -> Tensor:
+def _rose(lengths: NDArray[np.floating], steps: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return in which rows one of the steps taken was much longer than the one before, ``(row,)``.
 
     Parameters
     ----------
-    lengths : Tensor
+    lengths : array
         Of the first steps, ``(step, row)``.
-    steps : Tensor
+    steps : array of int
         How many each row took, ``(row,)``.
     """
     longer = ~(lengths[1:] <= OVERSHOOT * lengths[:-1])
-    taken = torch.arange(len(longer), device=steps.device).unsqueeze(-1) < steps
-    return (longer & taken).any(0)
+    taken = np.arange(len(longer))[:, None] < steps
+    return np.any(longer & taken, axis=0)

@@ -55,6 +55,6 @@ def descend_in_errors(
     if not len(at):
         return ends, steps
     coded = Rows(ErrorCoordinates(rows.whole), rows.batch, rows.index[at])
-    e, taken = descend_to_bottom(coded, coded.network.errors(s[at]), tol, max_iterations)
+    e, taken, *_ = descend_to_bottom(coded, coded.network.errors(s[at]), tol, max_iterations)
     ends[at], steps[at] = coded.network.states(e), taken
     return ends, steps

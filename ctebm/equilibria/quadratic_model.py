@@ -47,8 +47,9 @@ class QuadraticModel:
     rr: Tensor
 
     def __init__(self, rows: Rows[Network], s: Tensor, g: Tensor, free: Tensor) -> None:
-        self.rows, self.s, self.g, self.free = rows, s, g, free.to(g.dtype)
+        self.rows, self.s, self.g = rows, s, g
         self.all_free = bool(free.all())
+        self.free = free.to(g.dtype)
         self.H = rows.network.hessian_operator(s)
         self.d, self.r, self.p = torch.zeros_like(g), g, g
         self.rr = _dot(g, g)
@@ -64,24 +65,33 @@ class QuadraticModel:
         tuple of Tensor
             The step, ``(row, unit)``, and the decrease :math:`-m(d)`, ``(row,)``.
         """
-        step, decrease = torch.zeros_like(self.d), torch.zeros_like(radius)
+        n = n_left = radius.shape[0]
+        step, decrease = self.d, radius.new_zeros(n)
         radius, goal = radius.unsqueeze(-1), goal.square().unsqueeze(-1)
-        at = torch.arange(len(radius), device=radius.device)
-        ended = torch.zeros_like(radius, dtype=torch.bool)
+        at, ended = (
+            torch.arange(n, device=radius.device),
+            torch.zeros_like(radius, dtype=torch.bool),
+        )
         for _ in range(2 * self.d.shape[-1] + 10):  # twice what exact arithmetic needs
             going = self._advance(radius, goal, ended)
             if going is None:
                 continue
             new, ended = (~going).squeeze(-1), ended | ~going
-            step[at[new]], decrease[at[new]] = self.d[new], self._decrease()[new]
             left = (~ended).squeeze(-1)
-            n_left = int(left.sum())
+            before, n_left = n_left, int(left.sum())
+            if before == n and not n_left:  # together
+                return self.d, self._decrease()
+            if before == n:
+                step = torch.zeros_like(step)
+            step[at[new]], decrease[at[new]] = self.d[new], self._decrease()[new]
             if not n_left:
                 return step, decrease
-            if n_left <= KEPT * len(at):
+            if n_left <= KEPT * at.shape[0]:
                 at, radius, goal, ended = at[left], radius[left], goal[left], ended[left]
                 self._keep(left)
         left = (~ended).squeeze(-1)
+        if n_left == n:
+            return self.d, self._decrease()
         step[at[left]], decrease[at[left]] = self.d[left], self._decrease()[left]
         return step, decrease
 
@@ -109,7 +119,7 @@ class QuadraticModel:
         inside = (torch.linalg.vector_norm(d, dim=-1, keepdim=True) < radius) & (curvature > 0)
         going = (inside & (rr > goal)) | ended
         none_ends = bool(going.all())
-        if not none_ends:
+        if not none_ends and not bool(inside.all()):
             alpha = torch.where(inside, alpha, _to_edge(self.d, p, radius))
             d, r = torch.addcmul(self.d, alpha, p), torch.addcmul(self.r, alpha, Hp, value=-1)
         self.d, self.r, self.p = d, r, torch.addcmul(r, rr / self.rr, p)

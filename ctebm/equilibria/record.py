@@ -215,6 +215,7 @@ def points_at(
     tol: float,
     iterations: Tensor,
     *,
+    now: VectorField | None = None,
     hits: Tensor | None = None,
     continuum: Tensor | None = None,
     failed: int = 0,
@@ -234,6 +235,8 @@ def points_at(
         Bound on the residual.
     iterations : Tensor
         Steps taken, ``(*batch)``.
+    now : VectorField, optional
+        Its ``snapshot()``, if it has been taken.
     hits, continuum, failed
         As in :class:`FixedPoints`; by default those of settling.
     known : tuple of Tensor, optional
@@ -243,14 +246,14 @@ def points_at(
     settings : mapping
         As in :class:`FixedPoints`.
     """
-    now = network.snapshot()
+    now = network.snapshot() if now is None else now
     if known is not None:
         energy, f = known
     elif isinstance(now, Network):
         energy, f = now.energy_and_force(s)
     else:
         energy, f = known_energy(now, s), now.force(s)
-    res = residual(network, s, f)
+    res, pinned = residual(now, s, f), pinned_units(now, s, f)
     status = (~(res <= tol)).to(torch.int8)
     return FixedPoints(
         state=s,
@@ -258,8 +261,8 @@ def points_at(
         residual=res,
         status=status,
         message=_messages(status, res, tol, iterations, why),
-        pinned=pinned_units(network, s, f),
-        margin=margin(network, s, f),
+        pinned=pinned,
+        margin=margin(now, s, f, pinned),
         iterations=iterations,
         hits=torch.ones_like(iterations) if hits is None else hits,
         continuum=continuum,

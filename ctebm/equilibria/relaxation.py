@@ -63,19 +63,19 @@ def relax(rows: Rows[VectorField], s: Tensor, tol: float, max_iterations: int) -
     -------
     Relaxed
     """
-    iteration, motion = Iteration(rows, s), _Motion(rows, s)
-    time, stable = torch.zeros_like(motion.time), torch.zeros_like(motion.stable)
+    motion = _Motion(rows, s)
+    iteration = Iteration(rows, s, motion.time, motion.stable)
     for _ in range(max_iterations):
         motion.step()
         motion.polish(tol)
         going = motion.going(tol)
-        time[iteration.active], stable[iteration.active] = motion.time, motion.stable
-        iteration.advance(motion.s, going)
+        all_go_on = iteration.advance(going, motion.s, motion.time, motion.stable)
         if iteration.over:
             break
-        if not bool(going.all()):
+        if not all_go_on:
             motion.keep(going)
-    return Relaxed(iteration.ended, iteration.steps, time, stable)
+    state, time, stable = iteration.ended
+    return Relaxed(state, iteration.steps, time, stable)
 
 
 class Relaxed(NamedTuple):
@@ -182,5 +182,5 @@ def _scale(s: Tensor) -> Tensor:
 def _newton(rows: Rows[VectorField], s: Tensor, tol: float) -> Tensor:
     """Return the equilibria that Newton's method finds from states."""
     if has_energy(rows):
-        return descend(rows, s, tol, NEWTON_STEPS)[0]
+        return descend(rows, s, tol, NEWTON_STEPS).state
     return polish(rows.network, s, tol)

@@ -31,6 +31,8 @@ class Rows(Generic[N]):
         The shape of the samples.
     index : Tensor
         Which sample of the flattened batch each row is, ``(row,)``.
+    every : bool
+        Whether these are known to be all samples in their order.
 
     Examples
     --------
@@ -45,11 +47,13 @@ class Rows(Generic[N]):
     whole: N
     batch: torch.Size
     index: Tensor
+    every: bool = False
 
     @staticmethod
     def of(network: F, batch: torch.Size) -> Rows[F]:
         """Return every sample of a batch once."""
-        return Rows(network, batch, torch.arange(math.prod(batch), device=network.device))
+        index = torch.arange(math.prod(batch), device=network.device)
+        return Rows(network, batch, index, every=True)
 
     @staticmethod
     def repeated(network: F, n: int) -> Rows[F]:
@@ -60,8 +64,7 @@ class Rows(Generic[N]):
     @cached_property
     def network(self) -> N:
         """The network of these rows, for states ``(row, unit)``."""
-        every = torch.arange(math.prod(self.batch), device=self.index.device)
-        if self.whole.batch == self.batch == self.index.shape and torch.equal(self.index, every):
+        if self.every and self.whole.batch == self.batch == self.index.shape:
             return self.whole  # as it is, without copies of its inputs
         return self.whole.samples(self.batch, self.index)
 
@@ -76,7 +79,7 @@ class Rows(Generic[N]):
         return Rows(self.whole, self.batch, index)
 
     def __len__(self) -> int:
-        return len(self.index)
+        return self.index.shape[0]
 
 
 def has_energy(rows: Rows[VectorField]) -> TypeGuard[Rows[Network]]:
@@ -93,30 +96,58 @@ class Iteration(Generic[N]):
         Those that still iterate.
     active : Tensor
         Their places among all rows, ``(active,)``.
-    ended : Tensor
-        The last state of each row, ``(row, unit)``.
-    steps : Tensor
-        The steps that each row has taken, ``(row,)``.
     """
 
     rows: Rows[N]
     active: Tensor
-    ended: Tensor
-    steps: Tensor
 
-    def __init__(self, rows: Rows[N], start: Tensor) -> None:
-        self.rows, self.ended = rows, start.clone()
-        self.active = torch.arange(len(start), device=start.device)
-        self.steps = torch.zeros_like(self.active)
+    def __init__(self, rows: Rows[N], *start: Tensor) -> None:
+        self.rows, self._now, self._n = rows, start, 0
+        self.active = torch.arange(len(rows), device=rows.index.device)
+        self._ended, self._steps = tuple(x.clone() for x in start), torch.zeros_like(self.active)
 
-    def advance(self, s: Tensor, going: Tensor) -> None:
-        """Note the active rows' states after a step; those not `going` end there."""
-        self.ended[self.active] = s
-        self.steps[self.active] += 1
-        if not bool(going.all()):
-            self.active, self.rows = self.active[going], self.rows[going]
+    def advance(self, going: Tensor, *now: Tensor) -> bool:
+        """Note a step of the active rows; those not `going` end there.
+
+        Parameters
+        ----------
+        going : Tensor
+            Which go on, ``(active,)``.
+        *now : Tensor
+            Their states, and what else is noted of them, as at the start, ``(active, ...)``.
+
+        Returns
+        -------
+        bool
+            Whether all go on.
+        """
+        self._now, self._n = now, self._n + 1
+        if all_go_on := bool(going.all()):
+            return all_go_on
+        self._note()
+        self.active, self.rows = self.active[going], self.rows[going]
+        self._now = tuple(x[going] for x in now)
+        return all_go_on
+
+    def _note(self) -> None:
+        """Note where the active rows are."""
+        self._steps[self.active] = self._n
+        for ended, now in zip(self._ended, self._now, strict=True):
+            ended[self.active] = now
+
+    @property
+    def ended(self) -> tuple[Tensor, ...]:
+        """The last state of each row, ``(row, unit)``, and what else is noted."""
+        self._note()
+        return self._ended
+
+    @property
+    def steps(self) -> Tensor:
+        """The steps that each row has taken, ``(row,)``."""
+        self._note()
+        return self._steps
 
     @property
     def over(self) -> bool:
         """Whether every row has ended."""
-        return len(self.active) == 0
+        return len(self.rows) == 0

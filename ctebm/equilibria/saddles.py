@@ -18,8 +18,6 @@ from ctebm.equilibria.linear_systems import positive_definite
 from ctebm.equilibria.rows import Rows, has_energy
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
-from ctebm.networks.layer_rates import LayerRates
-from ctebm.networks.pairwise import PairwiseNetwork
 
 __all__ = ["downhill_from", "is_unstable"]
 
@@ -27,8 +25,6 @@ __all__ = ["downhill_from", "is_unstable"]
 DENSE_UNITS = 300
 # Relative accuracy of the lowest eigenvalue, of which sign and direction are used.
 LANCZOS_TOL = 1e-4
-# Of more rows it pays to look first whether the couplings alone decide.
-FEW_ROWS = 8
 # The step away from a saddle, at first and at last, in its largest unit.
 LONGEST, SHORTEST = 0.1, 1e-6
 # Of sqrt(unit) times the share that a generic vector has in the directions of negative curvature:
@@ -94,7 +90,7 @@ def downhill_from(rows: Rows[Network], s: Tensor, f: Tensor | None = None) -> tu
 def _suspects(rows: Rows[Network], s: Tensor, f: Tensor | None = None) -> list[int]:
     """Return the rows whose Hessian is not positive on all units that no current holds."""
     share = GENERIC_SHARE / math.sqrt(s.shape[-1])
-    if not len(s) or (len(s) > FEW_ROWS and _convex(rows, share)):
+    if not len(s):
         return []
     network = rows.network
     f = network.force(s) if f is None else f
@@ -103,23 +99,6 @@ def _suspects(rows: Rows[Network], s: Tensor, f: Tensor | None = None) -> list[i
     product = (lambda v: free * H(v)) if bool(held.any()) else H
     definite = positive_definite(product, free, share)
     return torch.nonzero(~definite).squeeze(-1).tolist()
-
-
-def _convex(rows: Rows[Network], share: float) -> bool:
-    """Return whether the Hessian is positive on all units together, and one matrix everywhere.
-
-    So it is between the kinks of pairwise couplings; then it is positive in every row, whichever
-    units are pinned.
-    """
-    network = rows.one(0)
-    if not isinstance(network, PairwiseNetwork) or network.box is None:
-        return False
-    rho = network.activation
-    if isinstance(rho, LayerRates) and rho.max_curvature > 0:  # smooth rates beside kinked ones
-        return False
-    inside = network.bias.new_zeros(network.bias.shape[-1])
-    one = torch.ones_like(inside)
-    return bool(positive_definite(network.hessian_operator(inside), one, share))
 
 
 def _downhill(network: Network, s: Tensor, free: Tensor) -> Tensor | None:

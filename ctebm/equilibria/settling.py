@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ctebm.dynamics.threads import small_on_one_thread
 from ctebm.equilibria.cells import settle_in_cells
-from ctebm.equilibria.descent import descend_to_bottom
+from ctebm.equilibria.descent import above_start, descend_to_bottom
 from ctebm.equilibria.inertia import classify, without_margin
 from ctebm.equilibria.kkt import check_tolerance, jump_beside, residual
 from ctebm.equilibria.picard import beyond_tolerance, picard
@@ -24,8 +26,8 @@ from ctebm.equilibria.relaxation import LARGEST, relax
 from ctebm.equilibria.rows import Rows, has_energy
 from ctebm.equilibria.saddles import downhill_from, is_unstable
 from ctebm.equilibria.starts import start_state
-from ctebm.equilibria.trust_region import GROWTH, energy_rounding
-from ctebm.networks.base import StateLike, VectorField
+from ctebm.equilibria.trust_region import GROWTH
+from ctebm.networks.base import StateLike, VectorField, free_network
 from ctebm.networks.energy import Network
 from ctebm.networks.numbers import one_of, whole
 
@@ -99,17 +101,17 @@ def settle(
     >>> points.stability, points.margin
     (['stable', 'stable'], tensor([0.5000, 0.5000], dtype=torch.float64))
     """
-    s = start_state(network, start)
+    now = free_network(network).snapshot()
+    s = start_state(now, start)
     tol = check_tolerance(tol, s.dtype)
     one_of("path", path, get_args(Path))
     max_iterations = whole("max_iterations", max_iterations, least=1)
     batch = s.shape[:-1]
-    rows = Rows.of(network.snapshot(), batch)
-    ends = settle_rows(rows, s.reshape(-1, s.shape[-1]), tol, max_iterations, path)
+    ends = settle_rows(Rows.of(now, batch), s.reshape(-1, s.shape[-1]), tol, max_iterations, path)
     state, steps = ends.state.reshape(s.shape), ends.steps.reshape(batch)
     known = ends.known and (ends.known[0].reshape(batch), ends.known[1].reshape(s.shape))
     asked = {"path": path, "max_iterations": max_iterations}
-    return points_at(network, state, tol, steps, known=known, why=ends.why, settings=asked)
+    return points_at(network, state, tol, steps, now=now, known=known, why=ends.why, settings=asked)
 
 
 class Ends(NamedTuple):
@@ -138,7 +140,7 @@ def settle_rows(
 ) -> Ends:
     """Settle states ``(row, unit)`` that are no equilibria yet."""
     if path == "flow":
-        ends = Ends(s.clone(), torch.zeros(len(s), dtype=torch.long, device=s.device), {})
+        ends = Ends(s.clone(), torch.zeros_like(rows.index), {})
         _follow(rows, ends, _places(residual(rows.network, s) > tol), tol, max_iterations)
         return ends
     if has_energy(rows) and rows.whole.kinks is not None:
@@ -148,29 +150,36 @@ def settle_rows(
 
         return Ends(*settle_in_cells(rows, s, tol, settled))
     goal = beyond_tolerance(tol, s.dtype)
-    before = torch.zeros(len(s), dtype=torch.long, device=s.device)
+    before = torch.zeros_like(rows.index)
     if is_predictive(rows):
         s, before = descend_in_errors(rows, s, goal, max_iterations)
     found = picard(rows.network, s, goal, max_iterations)
-    ends, moving = Ends(found.state, before + found.steps, {}), found.first > tol
-    doubtful = found.overshot | found.far
+    ends = Ends(found.state, before + torch.from_numpy(found.steps).to(s.device), {})
+    moving, doubtful = found.first > tol, found.overshot | found.far
     if has_energy(rows):
-        known = E, f = rows.network.energy_and_force(found.state)
+        known = rows.network.energy_and_force(found.state)
         if rows.whole.box is not None:
             # a unit that stands at a kink by chance may be let go there
-            doubtful |= without_margin(rows.network, found.state, f).any(-1)
+            weak = without_margin(rows.network, found.state, known[1])
+            doubtful |= weak.any(-1).cpu().numpy()
         doubtful &= moving
-        if bool(doubtful.any()):
+        if doubtful.any():
             # a step that overshoots may end anywhere: above the start, or at a saddle
-            left = _places(doubtful & (found.state != s).any(-1))
-            above = left[_is_above(rows[left], E[left], s[left])]
-            ends.state[above] = s[above]
-            far = moving & found.far.index_fill(0, above, True)
-            _descend(rows, ends, known, _places(far), _places(doubtful & ~far), tol, max_iterations)
+            far = found.far.copy()
+            if moving.all() and 2 * doubtful.sum() > len(moving):
+                doubtful[:] = True  # the others cost less than a copy of these
+            if (left := doubtful & ~found.back).any():
+                at = above_start(rows, known[0], s, _at(left, s))
+                if len(at):
+                    ends.state[at], far[at.cpu().numpy()] = s[at], True
+                    known[0][at], known[1][at] = rows[at].network.energy_and_force(s[at])
+            far &= moving
+            _descend(rows, ends, known, _at(far, s), _at(doubtful & ~far, s), tol, max_iterations)
         return ends._replace(known=known)
-    if bool(doubtful.any()):
-        ends.state[doubtful] = s[doubtful]
-        _follow(rows, ends, _places(doubtful & moving), tol, max_iterations)
+    if doubtful.any():
+        at = _at(doubtful, s)
+        ends.state[at] = s[at]
+        _follow(rows, ends, _at(doubtful & moving, s), tol, max_iterations)
     return ends
 
 
@@ -198,32 +207,38 @@ def _descend(
     tol, max_iterations
         As for :func:`settle`.
     """
-    judged, tried, start = torch.cat([far, doubtful]), far, _scale(ends.state)
-    E, f = known
+    tried, begun, judged = far, ends.state[far], torch.cat([far, doubtful])
+    (E, f), size = known, torch.zeros_like(known[0])
     for k in range(ESCAPES + 1):
-        some = rows[far]
         if len(far) and k < ESCAPES:
-            s, more = descend_to_bottom(some, ends.state[far], tol, max_iterations)
+            there = (E[far], f[far]) if k == 0 else None
+            s, more, *there = descend_to_bottom(
+                rows[far], ends.state[far], tol, max_iterations, there
+            )
             ends.state[far], ends.steps[far] = s, ends.steps[far] + more
-        if len(far):
-            E[far], f[far] = some.network.energy_and_force(ends.state[far])
+            E[far], f[far] = there
+        elif len(far):
+            E[far], f[far] = rows[far].network.energy_and_force(ends.state[far])
+        size[judged] = residual(rows[judged].network, ends.state[judged], f[judged])
+        judged = judged[size[judged] <= tol]
         if k == ESCAPES or not len(judged):
             break
-        size = residual(rows[judged].network, ends.state[judged], f[judged])
-        judged = judged[size <= tol]
         saddles, beside = downhill_from(rows[judged], ends.state[judged], f[judged])
+        if not len(saddles):
+            break
         far = judged = judged[saddles]
         ends.state[far], ends.steps[far] = beside, ends.steps[far] + 1
-    size, end = residual(rows[tried].network, ends.state[tried], f[tried]), _scale(ends.state)
-    for i, r in zip(tried.tolist(), size.tolist(), strict=True):
-        grown, n = float(end[i]), int(ends.steps[i])
-        if not grown < GROWTH * float(start[i]):
+    for j, (i, r) in enumerate(zip(tried.tolist(), size[tried].tolist(), strict=True)):
+        if r <= tol:
+            continue
+        n, grown = int(ends.steps[i]), float(_scale(ends.state[i]))
+        if not grown < GROWTH * float(_scale(begun[j])):
             ends.why[i] = (
                 f"the energy falls without bound: it is {float(E[i]):.3g} where the largest state "
                 f"is {grown:.3g}; bound the rate, add a term that grows with the state, or follow "
                 'the motion (path="flow"), which may settle before.'
             )
-        elif not r <= tol and n < max_iterations:
+        elif n < max_iterations:
             ends.why[i] = jump_beside(rows.one(i), ends.state[i]) or (
                 f"residual {r:.3g} > {tol:g} after {n} steps, and none lowers it any more: it is "
                 "the rounding of large terms, or the energy is not smooth; give a larger tol."
@@ -263,14 +278,6 @@ def _follow(
         )
 
 
-def _is_above(rows: Rows[Network], E: Tensor, start: Tensor) -> Tensor:
-    """Return which energies are higher than those of the starts, ``(row,)``."""
-    if not len(rows):
-        return torch.zeros_like(E, dtype=torch.bool)
-    first = rows.network.energy(start)
-    return ~(first + energy_rounding(rows.network, start, first) >= E)  # NaN is
-
-
 def _scale(s: Tensor) -> Tensor:
     """Return the largest unit of each state, at least 1, ``(row,)``."""
     return s.abs().amax(-1).clamp(min=1)
@@ -279,6 +286,11 @@ def _scale(s: Tensor) -> Tensor:
 def _places(rows: Tensor) -> Tensor:
     """Return the places at which rows are true, ``(place,)``."""
     return torch.nonzero(rows).squeeze(-1)
+
+
+def _at(rows: NDArray[np.bool_], s: Tensor) -> Tensor:
+    """Return the same of rows that are known to the host, where the states are."""
+    return torch.from_numpy(np.flatnonzero(rows)).to(s.device)
 
 
 def settle_from(network: VectorField, starts: Tensor, tol: float) -> Tensor:

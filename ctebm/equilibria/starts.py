@@ -24,7 +24,7 @@ THIRD_DIFFERENCE = 20**0.5
 def start_state(network: VectorField, start: StateLike | None) -> Tensor:
     """Return starts as states inside the box, one for each sample, checked."""
     free_network(network)
-    s = network.finite_state(network.first_guess() if start is None else start)
+    s = network.first_guess() if start is None else network.finite_state(start)
     batch = broadcast(start=s.shape[:-1], network=network.batch)
     s = project(network, s.expand(*batch, -1).clone())
     check_motion(network, s)

@@ -8,6 +8,7 @@ projected and the pinned units left out, as in TRON (Lin & Moré 1999).
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from ctebm.equilibria.rows import Iteration, Rows
 from ctebm.networks.energy import Network
 from ctebm.networks.pairwise import PairwiseNetwork
 
-__all__ = ["descend", "energy_rounding"]
+__all__ = ["Descended", "descend", "energy_rounding"]
 
 # The radius first is the force, which may be tiny at a saddle and must not end the descent there.
 SMALLEST_FIRST_RADIUS = 1e-3
@@ -43,9 +44,33 @@ GROWTH = 1e12  # a state that has grown by this factor is on its way to infinity
 CUTS = 4
 
 
+class Descended(NamedTuple):
+    """Where rows have ended, whether at equilibria or where they can't move any more.
+
+    Attributes
+    ----------
+    state : Tensor
+        ``(row, unit)``.
+    steps : Tensor
+        Steps taken, ``(row,)``.
+    energy, force : Tensor
+        Of these states, ``(row,)`` and ``(row, unit)``.
+    """
+
+    state: Tensor
+    steps: Tensor
+    energy: Tensor
+    force: Tensor
+
+
 def descend(
-    rows: Rows[Network], s: Tensor, tol: float, max_iterations: int, patience: float = math.inf
-) -> tuple[Tensor, Tensor]:
+    rows: Rows[Network],
+    s: Tensor,
+    tol: float,
+    max_iterations: int,
+    patience: float = math.inf,
+    known: tuple[Tensor, Tensor] | None = None,
+) -> Descended:
     """Descend the energy from each row until the residual is within `tol`.
 
     Parameters
@@ -60,25 +85,29 @@ def descend(
         Bound on the steps of each row.
     patience : float
         Bound on the steps, one after another, by which the energy falls by less than its rounding.
+    known : tuple of Tensor, optional
+        The energies and forces at the starts.
 
     Returns
     -------
-    tuple of Tensor
-        States ``(row, unit)`` and steps taken ``(row,)``. Rows that cannot move any more end
-        before; whether the states are equilibria is for the caller to judge.
+    Descended
+        Rows that cannot move any more end before; whether the states are equilibria is for the
+        caller to judge.
     """
-    iteration, descent = Iteration(rows, s), _Descent(rows, s)
+    descent = _Descent(rows, s, known)
+    iteration = Iteration(rows, s, descent.E, descent.f)
     for _ in range(max_iterations):
         if rows.whole.box is not None:
             descent.relax()
         descent.step(tol)
         going = descent.going(tol) & (descent.flat_steps < patience)
-        iteration.advance(descent.s, going)
+        all_go_on = iteration.advance(going, descent.s, descent.E, descent.f)
         if iteration.over:
             break
-        if not bool(going.all()):
+        if not all_go_on:
             descent.keep(going)
-    return iteration.ended, iteration.steps
+    state, energy, force = iteration.ended
+    return Descended(state, iteration.steps, energy, force)
 
 
 def energy_rounding(network: Network, s: Tensor, E: Tensor) -> Tensor:
@@ -96,25 +125,27 @@ def energy_rounding(network: Network, s: Tensor, E: Tensor) -> Tensor:
     E : Tensor
         Their energies.
     """
-    square = s.square().sum(-1)
-    terms = square + E.abs() + 1
-    if isinstance(network, PairwiseNetwork):
-        driven = network.bias * network.rate(s)
-        coupled = square / 2 - driven.sum(-1) + network.constant - E
-        terms = terms + driven.abs().sum(-1) + coupled.abs() + network.constant.abs()
-    return ROUNDINGS * torch.finfo(E.dtype).eps * terms
+    square, unit = (s * s).sum(-1), ROUNDINGS * torch.finfo(E.dtype).eps
+    if not isinstance(network, PairwiseNetwork):
+        return unit * (square + E.abs() + 1)
+    driven, constant = network.bias * network.activation(s), network.constant
+    coupled = torch.add(constant - E, square, alpha=0.5).sub_(driven.sum(-1)).abs_()
+    terms = driven.abs_().sum(-1).add_(coupled).add_(square).add_(E.abs()).add_(constant.abs() + 1)
+    return terms.mul_(unit)
 
 
 class _Descent:
     """States on their way down: energy, force, trust radius and relaxation step of each."""
 
-    def __init__(self, rows: Rows[Network], s: Tensor) -> None:
+    def __init__(
+        self, rows: Rows[Network], s: Tensor, known: tuple[Tensor, Tensor] | None = None
+    ) -> None:
         self.rows, self.s = rows, s
-        self.E, self.f = rows.network.energy_and_force(s)
-        self.radius = self.f.norm(dim=-1).clamp(min=SMALLEST_FIRST_RADIUS)
+        self.E, self.f = rows.network.energy_and_force(s) if known is None else known
+        self.radius = _length(self.f).clamp(min=SMALLEST_FIRST_RADIUS)
         self.h = torch.ones_like(self.E)
         self.pins_known = torch.zeros_like(self.E, dtype=torch.bool)
-        self.far = GROWTH * (1 + s.norm(dim=-1))
+        self.far = GROWTH * (1 + _length(s))
         self.flat_steps = torch.zeros_like(self.E)
 
     def relax(self) -> None:
@@ -137,22 +168,21 @@ class _Descent:
         slack = energy_rounding(net, self.s, self.E)
         trial, E, f = self._along(d, self.E + slack)
         fall = self.E - E
-        # Near the bottom the energy is flat to rounding: then the residual decides.
-        flat = fall.abs() <= slack
+        flat, better, ratio = fall.abs() <= slack, fall > slack, fall / predicted
         self.flat_steps = (self.flat_steps + 1) * flat
-        before, after = (residual_vector(net, *at).norm(dim=-1)
-                         for at in ((self.s, self.f), (trial, f)))  # fmt: skip
-        better = (fall > slack) | ((fall >= -slack) & (after < before))
-        ratio = torch.where(flat, better.to(fall.dtype), fall / predicted)
-        length = (trial - self.s).norm(dim=-1)
-        self._resize(better, ratio, length, d.norm(dim=-1))
+        if bool(flat.any()):  # the energy near the bottom, to rounding: the residual decides
+            before, after = (_length(residual_vector(net, *at))
+                             for at in ((self.s, self.f), (trial, f)))  # fmt: skip
+            better |= flat & (after < before)
+            ratio = torch.where(flat, better.to(fall.dtype), ratio)
+        self._resize(better, ratio, _length(trial - self.s), _length(d))
         self._move(better, trial, E, f)
         # on an unchanged face the box problem is linear, so that solving it finishes it
         self.pins_known = better & (pinned_units(net, self.s, self.f) == ~free).all(-1)
 
     def going(self, tol: float) -> Tensor:
         """Return which rows are neither at an equilibrium nor stuck."""
-        size = self.s.norm(dim=-1)
+        size = _length(self.s)
         stuck = (self.radius <= SMALLEST_RADIUS * (1 + size)) | (size > self.far)
         return (residual(self.rows.network, self.s, self.f) > tol) & ~stuck
 
@@ -172,7 +202,7 @@ class _Descent:
         Smooth: small enough for Newton's method to converge faster than linearly. With kinks:
         coarse until the units at the kinks are known, then all the way.
         """
-        size = g.norm(dim=-1)
+        size = _length(g)
         if self.rows.whole.box is not None:
             fine = (FINE * size).clamp(max=tol / BELOW_TOL)
             return torch.where(self.pins_known, fine, COARSE * size)
@@ -225,3 +255,7 @@ class _Descent:
         rows = chosen.unsqueeze(-1)
         self.s, self.f = torch.where(rows, s, self.s), torch.where(rows, f, self.f)
         self.E = torch.where(chosen, E, self.E)
+
+
+def _length(rows: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(rows, dim=-1)

@@ -7,8 +7,9 @@ rates, are better kept apart. Here states, rates and currents are sequences of o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from torch import Tensor
 from ctebm.networks.activation import Activation
 from ctebm.networks.pairwise import affine
 
-__all__ = ["Blocks"]
+__all__ = ["Blocks", "KeptMatrix", "product"]
 
 _NARROW_UNITS = 32  # columns up to which BLAS multiplies the transpose faster
 
@@ -59,6 +60,30 @@ class Blocks:
         r"""Return :math:`I = b + W \rho(s)` of layer `i`, given the rates of all."""
         I = self.add_from_above(i, r, self.add_from_below(i, r, self.biases[i]))
         return I if I.ndim >= r[i].ndim else I.expand_as(r[i])  # of a layer without neighbours
+
+    def current_operator(self) -> Callable[[Tensor], Tensor]:
+        r"""Return the map of the rates of all units, ``(*batch, unit)``, to their currents.
+
+        All layers have neighbours.
+        """
+        sizes = [b.shape[-1] for b in self.biases]
+        from_below = [None, *self.weights]
+        from_above = [*(V if V is None else V.mT for V in self.feedback), None]
+        couplings = [
+            [(j, M, _affine if _has_few_columns(M) else affine)
+             for j, M in ((i - 1, W), (i + 1, V)) if M is not None]
+            for i, (W, V) in enumerate(zip(from_below, from_above, strict=True))
+        ]  # fmt: skip
+
+        def currents(r: Tensor) -> Tensor:
+            rates, parts = r.split_with_sizes(sizes, -1), []
+            for I, neighbours in zip(self.biases, couplings, strict=True):
+                for j, M, added in neighbours:
+                    I = added(I, rates[j], M)
+                parts.append(I)
+            return torch.cat(parts, -1)
+
+        return currents
 
     def add_from_below(self, i: int, r: Sequence[Tensor | None], I: Tensor) -> Tensor:
         """Return a current plus what layer `i` receives from the side of the input.
@@ -140,10 +165,51 @@ def product(r: Tensor, W: Tensor) -> Tensor:
 
 def _affine(bias: Tensor, r: Tensor, W: Tensor) -> Tensor:
     """Return ``bias + r W`` likewise."""
-    if _is_narrow(r, W) and bias.ndim == 2 and len(bias) == len(r):
+    if _is_narrow(r, W) and bias.ndim == 2 and bias.shape[0] == r.shape[0]:
         return torch.addmm(bias.mT, W.mT, r.mT).mT
     return affine(bias, r, W)
 
 
 def _is_narrow(r: Tensor, W: Tensor) -> bool:
-    return W.shape[1] <= _NARROW_UNITS < W.shape[0] and r.ndim == 2
+    return _has_few_columns(W) and r.ndim == 2 and r.shape[0] > 1
+
+
+def _has_few_columns(W: Tensor) -> bool:
+    return W.shape[1] <= _NARROW_UNITS < W.shape[0]
+
+
+@dataclass(frozen=True, eq=False)
+class KeptMatrix:
+    """All couplings in one matrix, kept with the blocks that it was made of and their numbers.
+
+    Attributes
+    ----------
+    blocks : list of Tensor or None
+        The blocks themselves.
+    numbers : list of Tensor or None
+        What was in them.
+    dense : Tensor
+        ``(unit, unit)``.
+    """
+
+    blocks: list[Tensor | None]
+    numbers: list[Tensor | None]
+    dense: Tensor
+
+    @classmethod
+    def of(cls, blocks: list[Tensor | None], matrix: Callable[[], Tensor]) -> Self:
+        """Return the `matrix` of blocks, which is computed."""
+        with torch.inference_mode(False), torch.no_grad():  # to serve outside as well
+            return cls(list(blocks), [None if W is None else W.clone() for W in blocks], matrix())
+
+    def holds(self, blocks: list[Tensor | None]) -> bool:
+        """Return whether the blocks are the same, and nothing was written into them."""
+        if len(blocks) != len(self.blocks):
+            return False
+        for W, V, numbers in zip(blocks, self.blocks, self.numbers, strict=True):
+            if W is not V or (W is not None and W.requires_grad):
+                return False
+            # a write through `.data` leaves no trace but the numbers
+            if W is not None and numbers is not None and not torch.equal(W, numbers):
+                return False
+        return True

@@ -32,6 +32,7 @@ V = TypeVar("V", bound="VectorField")
 _PROBED = 4  # samples at which a force is tried
 _PROBE_SIZE = 0.3  # of their states, between the kinks of most rates
 _MOST_TOUCHED = 2  # layers, of a coupling; of more the one it drives must be said
+_PLAIN = {type(None), bool, int, float, str, slice, torch.dtype, torch.device}  # hold no tensors
 _NOT_LEARNED = ("box", "kinks", "constant", "held", "states", "layers")  # what is held, not learned
 
 
@@ -68,6 +69,8 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
     if isinstance(value, Tensor):
         yield name, value
         return
+    if type(value) in _PLAIN:
+        return
     if isinstance(value, torch.nn.Module):
         value = dict(value.named_parameters())
     elif isinstance(value, Activation):
@@ -77,7 +80,7 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
         value = named_tensors(value)
     elif isinstance(value, list | tuple):
         value = dict(enumerate(value))
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):
         for key, item in value.items():  # a pair of layers is two words
             word = ".".join(map(str, key)) if isinstance(key, tuple) else key
             yield from _leaves(item, f"{name}.{word}")

@@ -10,6 +10,7 @@ jumps, and a unit whose force points to the kink from both sides is pinned on it
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -77,8 +78,14 @@ class Box(NamedTuple):
 
     def on_kinks(self, s: Tensor) -> Tensor:
         """Return the states with units that are a rounding error from a kink put on it."""
-        near = _ROUNDINGS * torch.finfo(s.dtype).eps * s.abs().clamp(min=1.0)
+        roundings = _ROUNDINGS * torch.finfo(s.dtype).eps
         for kink in self:
+            if isinstance(kink, Tensor):
+                near = (roundings * kink.abs().clamp(min=1.0)).nan_to_num(posinf=0.0)
+            elif math.isfinite(kink):
+                near = roundings * max(abs(kink), 1.0)
+            else:
+                continue
             s = torch.where((s - kink).abs() <= near, kink, s)
         return s
 
@@ -86,10 +93,22 @@ class Box(NamedTuple):
         """Return -1 at the lower kink or below, 1 at the upper or above, 0 between, as int8."""
         return (s >= self.high).to(torch.int8) - (s <= self.low).to(torch.int8)
 
-    def margin(self, s: Tensor, f: Tensor) -> Tensor:
-        """Return how far each unit is from being pinned, or from being released."""
-        to_kink = torch.minimum(s - self.low, self.high - s)
-        return torch.where(self.pinned(s, f), f.abs(), to_kink)
+    def distance(self, s: Tensor) -> Tensor:
+        """Return how far each unit is from the nearer of its kinks, negative outside the box."""
+        return torch.minimum(s - self.low, self.high - s)
+
+    def margin(self, s: Tensor, f: Tensor, pinned: Tensor | None = None) -> Tensor:
+        """Return how far each unit is from being pinned, or from being released.
+
+        Parameters
+        ----------
+        s, f : Tensor
+            States and forces.
+        pinned : Tensor, optional
+            :meth:`pinned` if known.
+        """
+        pinned = self.pinned(s, f) if pinned is None else pinned
+        return torch.where(pinned, f.abs(), self.distance(s))
 
     def to(self, like: Tensor) -> Box:
         """Return the box with kinks of each unit in the dtype and on the device of a tensor."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from ctebm.networks.activation import Activation
 from ctebm.networks.arrays import finite_tensors
-from ctebm.networks.blocks import Blocks, product
+from ctebm.networks.blocks import Blocks, KeptMatrix, product
 from ctebm.networks.layer_rates import LayerRates, rates_without
 from ctebm.networks.layout import consecutive, layer_names, without_layer
 from ctebm.networks.memory import check_matrices
@@ -166,7 +165,7 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
     tensor([0.2000], dtype=torch.float64)
     """
 
-    _kept: _Kept | None = None
+    _kept: KeptMatrix | None = None
 
     def __init__(
         self,
@@ -239,19 +238,33 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
         )  # fmt: skip
 
     def _current(self, r: Tensor) -> Tensor:
-        if r.shape[-1] <= _DENSE_UNITS and not r.is_cuda:  # to compare, a GPU would have to wait
-            return affine(self.bias, r, self._small_weight())
+        return self.current_operator()(r)
+
+    def current_operator(self) -> Callable[[Tensor], Tensor]:
+        if self._is_small:
+            W = self._small_weight()
+            return lambda r: affine(self.bias, r, W)
         if not self.weights or any(W is None for W in self.weights):
-            return self.bias + self.coupling(r)
-        rates, blocks = [r[..., where] for where in self.layers.values()], self.blocks
-        return torch.cat([blocks.current(i, rates) for i in range(len(rates))], dim=-1)
+            return lambda r: self.bias + self.coupling(r)
+        return self.blocks.current_operator()
+
+    def coupling_operator(self) -> Callable[[Tensor], Tensor]:
+        if self._is_small:
+            W = self._small_weight()
+            return lambda r: r @ W
+        return self.coupling
+
+    @property
+    def _is_small(self) -> bool:
+        """Whether one dense product is fast; to compare weights, a GPU would have to wait."""
+        return 0 < self.bias.shape[-1] <= _DENSE_UNITS and not self.bias.is_cuda
 
     def _small_weight(self) -> Tensor:
         """Return the dense weights, kept as long as the blocks and their numbers are the same."""
         if self._kept is None or not self._kept.holds(self.weights):
             if any(W.requires_grad for W in self.weights if W is not None):
                 return self.dense_weight()
-            self._kept = _Kept.of(self)
+            self._kept = KeptMatrix.of(self.weights, self.dense_weight)
         return self._kept.dense
 
     def __getstate__(self) -> dict[str, Any]:
@@ -269,30 +282,3 @@ def whole_layers(network: LayeredField) -> list[Tensor]:
     if len(weights) != len(network.layers) - 1 or network.bias.ndim != 1:
         raise ValueError("expected a network with nothing clamped; its input comes in batches.")
     return weights
-
-
-@dataclass(frozen=True, eq=False)
-class _Kept:
-    """Dense weights with the blocks that they were made of, and the numbers in these."""
-
-    blocks: list[Tensor | None]
-    numbers: list[Tensor | None]
-    dense: Tensor
-
-    @classmethod
-    def of(cls, network: LayeredNetwork) -> Self:
-        with torch.inference_mode(False), torch.no_grad():  # to serve outside as well
-            numbers = [None if W is None else W.clone() for W in network.weights]
-            return cls(list(network.weights), numbers, network.dense_weight())
-
-    def holds(self, blocks: list[Tensor | None]) -> bool:
-        """Return whether the blocks are the same, and nothing was written into them."""
-        if len(blocks) != len(self.blocks):
-            return False
-        for W, V, numbers in zip(blocks, self.blocks, self.numbers, strict=True):
-            if W is not V or (W is not None and W.requires_grad):
-                return False
-            # a write through `.data` leaves no trace but the numbers
-            if W is not None and numbers is not None and not torch.equal(W, numbers):
-                return False
-        return True

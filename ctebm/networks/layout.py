@@ -41,8 +41,11 @@ def broadcast(**batches: torch.Size) -> torch.Size:
     >>> broadcast(states=torch.Size([3]), targets=torch.Size([1]))
     torch.Size([3])
     """
+    shapes = {batch for batch in batches.values() if batch}
+    if len(shapes) < 2:  # torch takes its time
+        return shapes.pop() if shapes else torch.Size()
     try:
-        return torch.broadcast_shapes(*batches.values())
+        return torch.broadcast_shapes(*shapes)
     except RuntimeError:
         got = " and ".join(f"{name} {tuple(batch)}" for name, batch in batches.items())
         raise ValueError(

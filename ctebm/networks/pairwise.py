@@ -138,6 +138,14 @@ class PairwiseField(VectorField):
         """Return ``b + W r`` as a new tensor."""
         return self.bias + self.coupling(r)
 
+    def coupling_operator(self) -> Callable[[Tensor], Tensor]:
+        """Return :meth:`coupling` for many products, with the parameters as they are now."""
+        return self.coupling
+
+    def current_operator(self) -> Callable[[Tensor], Tensor]:
+        """Return the map of rates to new currents, for many, with the parameters as they are."""
+        return self._current
+
     def force(self, s: Tensor) -> Tensor:
         s = self.as_state(s)
         r, slope = self.activation.rate_and_slope(s)
@@ -178,6 +186,8 @@ class PairwiseField(VectorField):
 
     @property
     def batch(self) -> torch.Size:
+        if self._remainder is not None:
+            return self._remainder.batch
         return self.bias.shape[:-1]
 
     def samples(self, batch: torch.Size, rows: Tensor) -> Self:
@@ -310,17 +320,17 @@ class PairwiseNetwork(PairwiseField, Network):  # pyright: ignore[reportIncompat
     def energy(self, s: Tensor) -> Tensor:
         s = self.as_state(s)
         r = self.activation(s)
-        return self._energy(s, r, self.coupling(r))
+        return self._energy(s, r, self._current(r))
 
     def energy_and_force(self, s: Tensor) -> tuple[Tensor, Tensor]:
         s = self.as_state(s)
-        r = self.activation(s)
-        received = self.coupling(r)
-        energy = self._energy(s, r, received)
-        return energy, self.activation.derivative(s) * (received + self.bias) - s
+        r, slope = self.activation.rate_and_slope(s)
+        current = self._current(r)
+        return self._energy(s, r, current), slope * current - s
 
-    def _energy(self, s: Tensor, r: Tensor, received: Tensor) -> Tensor:
-        return s.square().sum(-1) / 2 - (r * (received / 2 + self.bias)).sum(-1) + self.constant
+    def _energy(self, s: Tensor, r: Tensor, current: Tensor) -> Tensor:
+        r"""Return :math:`(|s|^2 - r'(I + b))/2` and what belongs to clamped units."""
+        return (s * s - r * (current + self.bias)).sum(-1) / 2 + self.constant
 
     def adjoint_coupling(self, r: Tensor) -> Tensor:
         return self.coupling(r)
@@ -329,10 +339,10 @@ class PairwiseNetwork(PairwiseField, Network):  # pyright: ignore[reportIncompat
         return self.hessian_operator(s)(self.as_state(v))
 
     def hessian_operator(self, s: Tensor) -> Callable[[Tensor], Tensor]:
-        slope, diagonal = self._slope_and_diagonal(s)
+        (slope, diagonal), W = self._slope_and_diagonal(s), self.coupling_operator()
         if self._is_linear:  # the diagonal is 1
-            return lambda v: torch.addcmul(v, slope, self.coupling(slope * v), value=-1)
-        return lambda v: torch.addcmul(diagonal * v, slope, self.coupling(slope * v), value=-1)
+            return lambda v: torch.addcmul(v, slope, W(slope * v), value=-1)
+        return lambda v: torch.addcmul(diagonal * v, slope, W(slope * v), value=-1)
 
     def hessian(self, s: Tensor) -> Tensor:
         return self.jacobian(s).neg_()
@@ -365,5 +375,6 @@ def affine(bias: Tensor, r: Tensor, W: Tensor) -> Tensor:
     tensor([[2., 1.],
             [1., 2.]])
     """
-    fits = r.ndim == 2 and (bias.ndim == 1 or (bias.ndim == 2 and len(bias) in (1, len(r))))
-    return torch.addmm(bias, r, W) if fits else bias + r @ W
+    if r.ndim == 2 and (bias.ndim == 1 or (bias.ndim == 2 and bias.shape[0] in (1, r.shape[0]))):
+        return torch.addmm(bias, r, W)
+    return bias + r @ W

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ctebm.networks.constants import tensors_in
 from ctebm.networks.drives import named_tensors
+from ctebm.networks.layout import broadcast
 from ctebm.networks.versions import Versions, is_plain
 
 if TYPE_CHECKING:
@@ -74,6 +75,12 @@ class Remainder:
 
     def __reduce__(self) -> tuple[type[Remainder], tuple[object, ...]]:
         return Remainder, (self.whole, self.held, self.names)
+
+    @property
+    def batch(self) -> torch.Size:
+        """The shape of the samples that the whole and its held layers bring along."""
+        held = {name: x.shape[:-1] for name, x in self.held.items()}
+        return broadcast(parameters=self.whole.batch, **held)
 
     def now(self) -> PairwiseField:
         """Return the network of the free layers with the parameters as they are now."""

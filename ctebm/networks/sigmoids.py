@@ -162,7 +162,7 @@ class Tanh(Activation):
 
     def rate_and_slope(self, s: Tensor) -> tuple[Tensor, Tensor]:
         t = torch.tanh(s)
-        return t.add(1).div_(2), t.square().sub_(1).div_(-2)  # in place, since they are new
+        return torch.rsub(t, 0.5, alpha=-0.5), torch.rsub(t.square(), 0.5, alpha=0.5)
 
     def second_derivative(self, s: Tensor) -> Tensor:
         t = torch.tanh(s)

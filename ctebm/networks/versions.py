@@ -78,8 +78,9 @@ def told_apart(t: Tensor) -> Tensor:
     t = t.detach()
     t = t.values() if t.layout == torch.sparse_csr else t
     t = t if t.is_floating_point() or t.is_complex() else t.to(torch.float64)
-    rows = t.reshape(-1, t.shape[-1]) if t.ndim and t.numel() else t.reshape(1, -1)
-    return rows @ _weights(rows.shape[-1], rows.dtype, rows.device)
+    if t.ndim != 2:
+        t = t.reshape(-1, t.shape[-1]) if t.ndim and t.numel() else t.reshape(1, -1)
+    return t @ _weights(t.shape[-1], t.dtype, t.device)
 
 
 @cache

@@ -3,22 +3,22 @@
 import numpy as np
 import pytest
 import torch
-from analytic import TANH, pair, pitchfork_state, quadratic
+from analytic import HARD, TANH, pair, pitchfork_state, quadratic, random_dense
 
 from ctebm import Network, SparseNetwork
 from ctebm.equilibria import descent
-from ctebm.equilibria.descent import descend_to_bottom
+from ctebm.equilibria.descent import above_start, descend_to_bottom
 from ctebm.equilibria.kkt import residual
 from ctebm.equilibria.rows import Rows
-from ctebm.equilibria.trust_region import descend
+from ctebm.equilibria.trust_region import Descended, descend, energy_rounding
 
 TOL = 1e-10
 
 
 def test_an_isolated_minimum_is_that_of_the_descent():
     rows, s = Rows.repeated(pair(8.0, TANH), 2), torch.tensor([[0.3, 0.2], [-0.1, 0.0]]).double()
-    state, steps = descend_to_bottom(rows, s, TOL, 100)
-    plain, plain_steps = descend(rows, s, TOL, 100)
+    state, steps, *_ = descend_to_bottom(rows, s, TOL, 100)
+    plain, plain_steps, *_ = descend(rows, s, TOL, 100)
     assert torch.equal(state, plain)
     assert torch.equal(steps, plain_steps)
     up = pitchfork_state(8.0)
@@ -30,8 +30,8 @@ def test_walls_that_hardly_hold_come_to_rest():
     ring = SparseNetwork.ring(100, 2.4, TANH).centred()
     starts = torch.as_tensor(np.random.default_rng(0).uniform(-0.7, 0.7, (6, 100)))
     rows = Rows.repeated(ring, len(starts))
-    plain, _ = descend(rows, starts, TOL, 300)
-    state, _ = descend_to_bottom(rows, starts, TOL, 300)
+    plain, *_ = descend(rows, starts, TOL, 300)
+    state, *_ = descend_to_bottom(rows, starts, TOL, 300)
     assert (residual(ring, plain) > TOL).any()
     assert (residual(ring, state) <= TOL).all()
     assert (ring.energy(state) < ring.energy(starts)).all()
@@ -57,17 +57,17 @@ def test_newtons_solution_is_taken_beside_the_descent_and_nowhere_else(monkeypat
     """Not a minimum of the same energy in which one unit or both are elsewhere."""
     asked = []
 
-    def interrupted(rows, s, *options):
+    def interrupted(rows, s, *options, **known):
         asked.append(options)
-        return (
-            (s, torch.ones(1, dtype=torch.long)) if len(asked) == 1 else descend(rows, s, *options)
-        )
+        if len(asked) > 1:
+            return descend(rows, s, *options, **known)
+        return Descended(s, torch.ones(1, dtype=torch.long), *rows.network.energy_and_force(s))
 
     monkeypatch.setattr(descent, "descend", interrupted)
     found = torch.tensor([end], dtype=torch.float64), torch.tensor([3])
     monkeypatch.setattr(descent, "newton", lambda *_: found)
     start = torch.tensor([[0.98, 0.97]], dtype=torch.float64)
-    state, steps = descend_to_bottom(Rows.repeated(Wells(2), 1), start, TOL, 100)
+    state, steps, *_ = descend_to_bottom(Rows.repeated(Wells(2), 1), start, TOL, 100)
     torch.testing.assert_close(state, torch.ones_like(state), rtol=0, atol=1e-10)
     assert (len(asked) == 1) == taken and (int(steps) == 4 or not taken)
     assert taken or asked[1] == (TOL, 99)
@@ -84,12 +84,36 @@ def test_a_solution_is_beside_a_small_state_within_a_share_of_one(reach, taken, 
     assert float(start.abs().max()) < 1
     calls = []
 
-    def stopped(rows, s, tol, most, patience=None):
+    def stopped(rows, s, tol, most, patience=None, known=None):
         calls.append(patience)
-        return s.clone(), torch.full((len(s),), 3)
+        there = rows.network.energy_and_force(s)
+        return Descended(s.clone(), torch.full((len(s),), 3), *there)
 
     monkeypatch.setattr(descent, "descend", stopped)
-    state, steps = descend_to_bottom(rows, start, 1e-9, 50)
+    state, steps, *_ = descend_to_bottom(rows, start, 1e-9, 50)
     near = torch.allclose(state, torch.stack([rest, rest]), atol=1e-9)
     assert near == taken and (len(calls) == 1) == taken
     assert (steps > 3).all()
+
+
+def test_what_ends_above_its_start_is_told_to_rounding():
+    well = quadratic([1.0, 2.0])
+    start = torch.tensor([[0.3, 0.1]] * 4, dtype=torch.float64)
+    E = well.energy(start)
+    slack = energy_rounding(well, start, E)
+    ends = E + torch.tensor([-1.0, 0.9, 1.1, torch.nan]).double() * slack
+    rows = Rows.repeated(well, 4)
+    assert above_start(rows, ends, start, torch.arange(4)).tolist() == [2, 3]
+    assert above_start(rows, ends, start, torch.tensor([3, 1])).tolist() == [3]
+    assert above_start(rows, ends, start, torch.tensor([0])).tolist() == []
+
+
+def test_the_energy_and_force_at_the_end_are_told():
+    network = random_dense(8, 0, HARD, gain=4.0)
+    start = torch.as_tensor(np.random.default_rng(3).uniform(-0.5, 0.5, (9, 8)))
+    known = network.energy_and_force(start)
+    for given in (None, known):
+        found = descend_to_bottom(Rows.repeated(network, 9), start, TOL, 3, given)
+        torch.testing.assert_close(found.energy, network.energy(found.state))
+        torch.testing.assert_close(found.force, network.force(found.state))
+        assert len(set(found.steps.tolist())) > 1

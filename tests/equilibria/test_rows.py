@@ -38,12 +38,14 @@ def test_one_sample_repeated():
 def test_each_row_ends_in_its_own_time():
     """Row i is halved i + 1 times."""
     s = torch.ones(4, 6, dtype=torch.float64)
-    iteration = Iteration(Rows.repeated(clamped(1), 4), s)
     left = torch.arange(1, 5)
+    iteration = Iteration(Rows.repeated(clamped(1), 4), s, left)
     while not iteration.over:
         s, left = s / 2, left - 1
-        iteration.advance(s, left > 0)
+        iteration.advance(left > 0, s, left)
         assert len(iteration.rows) == len(iteration.active)
         s, left = s[left > 0], left[left > 0]
     assert iteration.steps.tolist() == [1, 2, 3, 4]
-    assert iteration.ended[:, 0].tolist() == [1 / 2, 1 / 4, 1 / 8, 1 / 16]
+    ended, noted = iteration.ended
+    assert ended[:, 0].tolist() == [1 / 2, 1 / 4, 1 / 8, 1 / 16]
+    assert noted.tolist() == [0, 0, 0, 0]

@@ -15,7 +15,7 @@ from ctebm.equilibria.trust_region import descend, energy_rounding
 def test_a_quadratic_well_takes_one_newton_step():
     network = quadratic([0.5, 1.0, 2.0, 4.0])
     start = torch.zeros(1, 4, dtype=torch.float64)
-    s, steps = descend(Rows.repeated(network, 1), start, 1e-12, 50)
+    s, steps, *_ = descend(Rows.repeated(network, 1), start, 1e-12, 50)
     assert torch.allclose(s[0], torch.linalg.solve(network.A, network.b), atol=1e-11)
     assert steps.item() <= 6
 
@@ -27,7 +27,7 @@ def test_every_row_ends_below_its_start_and_stable(activation, gain):
     start = torch.as_tensor(np.random.default_rng(1).standard_normal((20, 30)))
     if network.box is not None:
         start = network.box.project(start)
-    s, steps = descend(Rows.repeated(network, 20), start, 1e-10, 500)
+    s, steps, *_ = descend(Rows.repeated(network, 20), start, 1e-10, 500)
     assert residual(network, s).max() <= 1e-10
     assert (network.energy(s) <= network.energy(start)).all()
     assert steps.max() < 500
@@ -39,15 +39,15 @@ def test_every_row_ends_below_its_start_and_stable(activation, gain):
 def test_rows_are_independent():
     network = random_dense(10, 0, HARD, gain=4.0)
     start = torch.as_tensor(np.random.default_rng(1).uniform(-0.5, 0.5, (6, 10)))
-    together, _ = descend(Rows.repeated(network, 6), start, 1e-12, 500)
+    together, *_ = descend(Rows.repeated(network, 6), start, 1e-12, 500)
     for row, first in zip(together, start, strict=True):
-        alone, _ = descend(Rows.repeated(network, 1), first.unsqueeze(0), 1e-12, 500)
+        alone, *_ = descend(Rows.repeated(network, 1), first.unsqueeze(0), 1e-12, 500)
         assert torch.allclose(alone[0], row, atol=1e-11)
 
 
 def test_the_bound_on_the_steps_holds():
     start = torch.tensor([[0.01, 0.02]], dtype=torch.float64)
-    s, steps = descend(Rows.repeated(pair(8.0, TANH), 1), start, 1e-12, 2)
+    s, steps, *_ = descend(Rows.repeated(pair(8.0, TANH), 1), start, 1e-12, 2)
     assert steps.item() == 2
     assert residual(pair(8.0, TANH), s).item() > 1e-12
 
@@ -124,9 +124,9 @@ def test_the_radius_triples_as_long_as_the_energy_is_quadratic():
     well = quadratic([0.01])
     start = torch.linalg.solve(well.A, well.b) + 100
     ends = [descend(Rows.repeated(well, 1), start.unsqueeze(0), 1e-9, n) for n in range(1, 8)]
-    moved = [float((start - s).abs()) for s, _ in ends]
+    moved = [float((start - s).abs()) for s, *_ in ends]
     assert moved == pytest.approx([1, 4, 13, 40, 100, 100, 100], abs=1e-7)
-    assert [int(steps) for _, steps in ends] == [1, 2, 3, 4, 5, 5, 5]
+    assert [int(steps) for _, steps, *_ in ends] == [1, 2, 3, 4, 5, 5, 5]
 
 
 def test_newtons_steps_are_solved_as_far_as_they_are_worth():

@@ -32,6 +32,18 @@ def test_currents_are_those_of_the_flat_network(net):
         torch.testing.assert_close(net.blocks.current(i, rates), expected, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize("sizes", [(60, 50, 40), (40, 120, 10), (100, 3, 90, 2)], ids=str)
+@pytest.mark.parametrize("n", [1, 7])
+def test_currents_of_all_layers_together_are_those_of_each(sizes, n):
+    """Wide and narrow blocks, one row of biases and one a sample, one state and many."""
+    whole = layered(ACTIVATIONS["tanh"], (5, *sizes))
+    for net in (whole, whole.clamp({"x": torch.full((n, 5), 0.3).double()})):
+        r = torch.rand(n, net.n_units, dtype=torch.float64)
+        rates, blocks = _parts(net, r), net.blocks
+        expected = torch.cat([blocks.current(i, rates) for i in range(len(rates))], -1)
+        torch.testing.assert_close(blocks.current_operator()(r), expected)
+
+
 @pytest.mark.parametrize("name", ["layered", "hard", "clamped", "separated"])
 def test_the_adjoint_is_that_of_the_flat_network(name):
     net = NETWORKS[name]

@@ -93,3 +93,8 @@ def test_a_motion_slides_on_a_kink_or_leaves_it_by_the_side_that_leads_away():
     assert kinks.pinned(s, below, above).tolist() == [True, False, False, False]
     assert kinks.sliding(s, f, below, above).tolist() == [0.0, -1.0, 2.0, 2.0]
     assert torch.equal(kinks.sliding(s + 0.1, f, below, above), f)
+
+
+def test_how_far_the_nearer_kink_is():
+    s = torch.tensor([-0.3, -0.1, 0.6, 0.7, 0.9], dtype=torch.float64)
+    assert BOX.distance(s).tolist() == pytest.approx([0.0, 0.2, 0.1, 0.0, -0.2])

@@ -181,6 +181,19 @@ def test_two_layers_in_one_call_or_two(shape):
     assert both.weights == [None]
 
 
+@pytest.mark.parametrize("name", every_motion_and_network())
+def test_products_many_times_are_those_once(name):
+    """With what does not change on the way prepared, of one state and of many."""
+    net = every_motion_and_network()[name]
+    if not isinstance(net, ctebm.networks.pairwise.PairwiseField):
+        pytest.skip("not pairwise")
+    shapes = [net.batch] if net.batch else [(), (1,), (9,), (2, 3)]
+    for shape in shapes:
+        r = net.rate(states(net, shape))
+        torch.testing.assert_close(net.coupling_operator()(r), net.coupling(r))
+        torch.testing.assert_close(net.current_operator()(r), net.coupling(r) + net.bias)
+
+
 @pytest.mark.parametrize("rho", ["logistic", "hard"])
 @pytest.mark.parametrize("name", SHAPES)
 def test_energy_and_force_together_are_those_alone(name, rho):

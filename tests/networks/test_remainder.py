@@ -12,6 +12,7 @@ from cases import every_motion, every_network, rows
 import ctebm
 from ctebm.networks.layout import size_of
 from ctebm.networks.remainder import Remainder
+from ctebm.networks.versions import Versions
 
 NETS = {
     name: net
@@ -172,3 +173,21 @@ def test_a_remainder_keeps_nothing_that_hangs_on_a_graph(net):
     with torch.no_grad():
         assert not remainder.now().bias.requires_grad
     assert remainder.now().bias.requires_grad
+
+
+def test_a_remainder_knows_its_batch_without_a_look():
+    whole = ctebm.LayeredNetwork.random([2, 3, 1], ctebm.Tanh())
+    for x in ([0.1, 0.2], [[0.1, 0.2]], [[0.1, 0.2]] * 4):
+        free = whole.clamp({"x": x})
+        assert free.batch == free.bias.shape[:-1] == torch.as_tensor(x).shape[:-1]
+
+
+def test_settling_looks_once_whether_parameters_have_changed(monkeypatch):
+    looks, are = [], Versions.are
+    monkeypatch.setattr(Versions, "are", lambda self, given: looks.append(1) or are(self, given))
+    whole = ctebm.LayeredNetwork.random([2, 3, 1], ctebm.HardSigmoid(), gain=2.0, centred=False)
+    free = whole.clamp({"x": [[0.1, 0.2], [0.7, -0.3]]})
+    for path in ("fast", "flow"):
+        looks.clear()
+        assert ctebm.settle(free, path=path).converged.all()
+        assert len(looks) == 1
