@@ -15,7 +15,7 @@ from ctebm.files.attributes import plain, writable
 from ctebm.files.netcdf import check_netcdf, check_room, seal_netcdf
 from ctebm.files.replacement import former_of, replacing, restored
 from ctebm.files.signals import undisturbed
-from ctebm.files.store import MARK, check_claims, check_store, seal_store
+from ctebm.files.store import MARK, check_claims, check_store, remedy, seal_store
 
 __all__ = ["check_replaceable", "open", "save", "saving"]
 
@@ -283,7 +283,7 @@ def _damage_in_one_sentence(path: Path) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
-            f"{path} is damaged or not a {path.suffix} file ({reason}); write it again, restore "
+            f"{path} is damaged or not a {path.suffix} file ({reason}); {remedy(path)}, restore "
             "a copy, or read what can be read with verify=False."
         ) from error
 

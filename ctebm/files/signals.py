@@ -11,8 +11,11 @@ from typing import Any
 __all__ = ["interrupts", "stopping_tidily", "undisturbed"]
 
 
-class _Stopped(SystemExit):
-    """A signal that ends the process, on its way through what tidies up."""
+class _Stopped(BaseException):
+    """A signal that ends the process, on its way through what tidies up.
+
+    No SystemExit, which a sweep takes for the failure of a point.
+    """
 
 
 class _Stop:
@@ -87,9 +90,10 @@ def undisturbed() -> Iterator[None]:
 
 @contextmanager
 def interrupts() -> Iterator[Callable[[], None]]:
-    """Yield a function that raises KeyboardInterrupt again if one was lost.
+    """Yield a function that raises again what Ctrl-C, SIGTERM or SIGHUP raised, if it was lost.
 
-    Python drops an exception that comes up in a destructor or in a callback of C, and goes on.
+    Python drops an exception that comes up in a destructor or in a callback of C, and goes on; so
+    does code that catches everything. The last two are those of :func:`stopping_tidily`.
 
     Examples
     --------
@@ -106,6 +110,8 @@ def interrupts() -> Iterator[Callable[[], None]]:
     def check() -> None:
         if pressed:
             raise KeyboardInterrupt
+        if _is_main():
+            _stop.raise_caught()
 
     ours = _is_main() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if ours:

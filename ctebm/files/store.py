@@ -16,7 +16,15 @@ from typing import Any
 
 from ctebm.files.tiled import STATUS, damaged_files, tile_lists
 
-__all__ = ["MARK", "check_claims", "check_store", "damages", "seal_store", "shared_damages"]
+__all__ = [
+    "MARK",
+    "check_claims",
+    "check_store",
+    "damages",
+    "remedy",
+    "seal_store",
+    "shared_damages",
+]
 
 MARK = {"ctebm_checksums": "ctebm.checksums"}
 """Attribute of a sealed store; without it a store that lost its list would be one that never had
@@ -63,6 +71,19 @@ def check_store(folder: Path) -> bool:
     for _, sentence in damages(folder):
         raise ValueError(sentence)
     return True
+
+
+def remedy(path: Path) -> str:
+    """Return what to do about damage in a result that may be a sweep's.
+
+    Parameters
+    ----------
+    path : Path
+        A file or a store.
+    """
+    if tile_lists(path):
+        return "repair it ('sweep verify PATH --repair' of a study, or forget_damaged)"
+    return "write it again"
 
 
 def damages(folder: Path) -> Iterator[tuple[str | None, str]]:

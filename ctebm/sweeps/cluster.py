@@ -183,7 +183,7 @@ def _local_cluster(n: int) -> Any:
 
     return LocalCluster(
         n_workers=0, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0",
-        memory_limit=MEMORY_LIMIT // n,
+        memory_limit=MEMORY_LIMIT // n, silence_logs=logging.CRITICAL,  # errors are raised here
     )  # fmt: skip
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 
 import pytest
 
-from ctebm.files.signals import stopping_tidily, undisturbed
+from ctebm.files.signals import _Stopped, interrupts, stopping_tidily, undisturbed
 
 raise_signal = signal.raise_signal
 
@@ -24,7 +25,7 @@ def ends(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_signal_leaves_the_block_and_ends_the_process(ends):
-    with pytest.raises(SystemExit), stopping_tidily():
+    with pytest.raises(_Stopped), stopping_tidily():
         raise_signal(signal.SIGTERM)
         pytest.fail("the block went on")
     assert ends == [signal.SIGTERM]
@@ -32,7 +33,7 @@ def test_a_signal_leaves_the_block_and_ends_the_process(ends):
 
 def test_a_second_signal_does_not_interrupt_the_tidying_up(ends):
     tidied = []
-    with pytest.raises(SystemExit), stopping_tidily():
+    with pytest.raises(_Stopped), stopping_tidily():
         try:
             raise_signal(signal.SIGTERM)
         finally:
@@ -43,13 +44,26 @@ def test_a_second_signal_does_not_interrupt_the_tidying_up(ends):
 
 def test_a_signal_waits_while_something_is_tidied_up(ends):
     seen = []
-    with pytest.raises(SystemExit), stopping_tidily():
+    with pytest.raises(_Stopped), stopping_tidily():
         with stopping_tidily(), undisturbed():
             with undisturbed():
                 raise_signal(signal.SIGTERM)
             seen.append("tidied up")
         seen.append("went on")
     assert seen == ["tidied up"] and ends == [signal.SIGTERM]
+
+
+def test_a_signal_that_was_swallowed_is_raised_again(ends):
+    with pytest.raises(_Stopped), stopping_tidily(), interrupts() as check:
+        check()
+        with contextlib.suppress(BaseException):
+            raise_signal(signal.SIGTERM)
+        check()
+    assert ends == [signal.SIGTERM]
+
+
+def test_a_signal_is_no_exit_that_a_point_may_fail_with():
+    assert not issubclass(_Stopped, Exception | SystemExit)
 
 
 def test_without_a_signal_nothing_happens(ends):

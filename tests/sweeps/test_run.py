@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -113,6 +114,44 @@ def test_kills_lose_nothing_and_repeat_nothing(tmp_path):
     assert kills and len(calls(tmp_path)) <= 24 + 2 * kills
     assert verify_sweep(out) == []
     assert not [*out.rglob("*.partial")]
+
+
+@pytest.mark.parametrize("swallow", [False, True])
+def test_what_a_queue_ends_is_no_failure(tmp_path, swallow):
+    """SIGTERM, as a job gets at the end of its time: the process ends, and no point has failed."""
+    out, marks = tmp_path / "x.zarr", tmp_path / "marks"
+
+    def function(a):
+        with contextlib.suppress(BaseException if swallow else ZeroDivisionError):
+            marks.write_text(str(a))
+            time.sleep(0.05)
+        return {"n": a}
+
+    def work():
+        ctebm.sweep(function, {"a": range(40)}, out=out, tile_points=2).close()
+
+    child = start_child(work)
+    while not (out.exists() and marks.exists() and marks.read_text() == "9"):
+        time.sleep(0.01)
+    os.kill(child, signal.SIGTERM)
+    assert end_of(child) == -signal.SIGTERM
+    status = ctebm.sweeps.store.open_store(out).status()
+    assert {*status.tolist()} == {0, 1} and (status == 1).sum() < 20
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    with ctebm.sweep(function, {"a": range(40)}, out=out) as found:
+        assert found.n.values.tolist() == [*range(40)] and bool((found.status == 1).all())
+
+
+def test_damage_is_said_with_what_mends_it(tmp_path):
+    out = tmp_path / "x.zarr"
+    ctebm.sweep(good, GRID, out=out).close()
+    (out / "n/c/0/0").unlink()
+    words = r"chunk 0/0\) is missing\); repair it \('sweep verify PATH --repair'"
+    with pytest.raises(ValueError, match=words):
+        ctebm.open(out)
+    forget_damaged(out)
+    with ctebm.sweep(good, GRID, out=out) as found:
+        assert bool((found.status == 1).all())
 
 
 @pytest.mark.skipif(
