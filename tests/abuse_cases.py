@@ -28,6 +28,7 @@ HARD = ctebm.DenseNetwork([[0, 0.5], [0.5, 0]], [0.1, 0.2], ctebm.HardSigmoid())
 WHOLE = ctebm.LayeredNetwork.random([3, 4, 2], ctebm.Tanh(), gain=0.5, seed=1)
 X, Y = [[0.1, 0.2, 0.3]], [[0.2, 0.4]]
 FREE = WHOLE.clamp({"x": X})
+KINKED = ctebm.PredictiveNetwork.random([3, 4, 4, 2], ctebm.ReLU(), gain=1.5, seed=1)
 REST, LINEAR = ctebm.settle(FREE), ctebm.linearize(PAIR, ctebm.settle(PAIR))
 RUN = {"n_steps": 3, "eps": 0.1, "method": "euler", "save_every": 1, "seed": 1, "samples": [0]}
 RUN |= {"save_steps": None, "stream": "host", "first_step": 0, "steady": None, "threads": None}
@@ -118,6 +119,20 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         ctebm.settle,
         {"network": FREE, "start": torch.zeros(1, 6), "tol": 1e-9, "max_iterations": 50,
          "path": "fast"},
+    ),
+    "settle on kinks": (
+        ctebm.settle,
+        {"network": KINKED.clamp({"x": X, "y": Y}), "start": torch.zeros(1, 8), "tol": 1e-9,
+         "max_iterations": 50, "path": "fast"},
+    ),
+    "slide on kinks": (
+        ctebm.simulate,
+        {"dynamics": KINKED.clamp({"x": X, "y": Y}), "start": torch.zeros(1, 8), **RUN,
+         "method": "heun"},
+    ),
+    "correspondence with kinks": (
+        ctebm.correspondence,
+        {"network": KINKED, "x": X, "target": Y, "eps": 0.1, "n_steps": 5, "method": "rk4"},
     ),
     "unique": (ctebm.certify_unique, {"network": PAIR}),
     "find": (

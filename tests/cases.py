@@ -181,6 +181,9 @@ def every_network() -> dict[str, ctebm.Network]:
     nets["nudged-predictive"] = coded.nudged([0.2, -0.4], 0.7)
     turned = nets["predictive-generative"].clamp({"h2": rows(3, 4)})
     nets["batch-nudged-predictive"] = turned.nudged(rows(3, 2), -0.2)
+    nets["deep-predictive-relu"] = predictive(ctebm.ReLU(), (4, 3, 4, 3, 2))
+    leaky = predictive(ctebm.LeakyReLU(0.1), (4, 3, 4, 3, 2))
+    nets["nudged-deep-predictive-leaky"] = leaky.clamp({"x": rows(3, 4)}).nudged(rows(3, 2), 0.6)
     for name in ("clamped-predictive", "nudged-predictive", "batch-nudged-predictive"):
         nets[f"errors-of-{name}"] = ErrorCoordinates(nets[name])
     held = coded.clamp({"h2": torch.full((4,), 0.3, dtype=F64), "y": torch.ones(2, dtype=F64)})

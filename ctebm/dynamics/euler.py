@@ -15,7 +15,7 @@ from ctebm.dynamics.sde import Dynamics
 from ctebm.dynamics.slices import Flow, Step, in_slices
 from ctebm.networks.kinks import Box, Kinks
 
-__all__ = ["Flow", "euler_flow", "map_flow", "projected_flow", "sliding_flow"]
+__all__ = ["Flow", "euler_flow", "map_flow", "projected_flow", "sliding_flow", "way"]
 
 
 def euler_flow(
@@ -129,7 +129,7 @@ def _projected_step(dynamics: Dynamics, eps: Tensor, start: Tensor, box: Box) ->
     return step
 
 
-def sliding_flow(dynamics: Dynamics, eps: Tensor, kinks: Kinks) -> Flow:
+def sliding_flow(dynamics: Dynamics, eps: Tensor, kinks: Kinks, box: Box | None) -> Flow:
     r"""Return the flow of Euler's steps that end on the first kink inside the range of each unit.
 
     From there the next step leads on, back, or nowhere, as the forces on both sides say.
@@ -142,6 +142,8 @@ def sliding_flow(dynamics: Dynamics, eps: Tensor, kinks: Kinks) -> Flow:
         Step size as it multiplies states, ``()`` or ``(*batch, 1)``.
     kinks : Kinks
         The kinks.
+    box : Box or None
+        The ends of the range.
 
     Examples
     --------
@@ -152,16 +154,24 @@ def sliding_flow(dynamics: Dynamics, eps: Tensor, kinks: Kinks) -> Flow:
     ...     def energy(self, s):
     ...         return s.abs().sum(-1)
     >>> s, eps = torch.tensor([0.25], dtype=torch.float64), torch.tensor(0.1)
-    >>> sliding_flow(ctebm.Dynamics(V(1)), eps, V.kinks)(s, [0, 1, 3, 4])[:, 0]
+    >>> sliding_flow(ctebm.Dynamics(V(1)), eps, V.kinks, None)(s, [0, 1, 3, 4])[:, 0]
     tensor([0.2500, 0.1500, 0.0000, 0.0000], dtype=torch.float64)
     """
 
     def step(s: Tensor) -> Tensor:
         move = eps * dynamics.sliding(s)
-        cell = kinks.cell(kinks.below(s) + (kinks.on(s) & (move > 0)), s)
-        return cell.project(s + move)
+        return way(s, move, kinks, box).project(s + move)
 
     return _repeated(step)
+
+
+def way(s: Tensor, move: Tensor, kinks: Kinks, box: Box | None) -> Box:
+    """Return how far each unit goes in one step from `s` that sets out along a move.
+
+    To the next kink of its way at most.
+    """
+    walls = None if box is None else box.including(s)
+    return kinks.cell(kinks.below(s) + (kinks.on(s) & (move > 0)), s, walls)
 
 
 def _repeated(step: Step) -> Flow:

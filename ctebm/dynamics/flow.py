@@ -16,12 +16,12 @@ import torchdiffeq
 import torchsde
 from torch import Tensor
 
-from ctebm.dynamics.euler import Flow, euler_flow, map_flow, projected_flow, sliding_flow
+from ctebm.dynamics.euler import Flow, euler_flow, map_flow, projected_flow, sliding_flow, way
 from ctebm.dynamics.methods import Method
 from ctebm.dynamics.noise import BrownianSteps
 from ctebm.dynamics.sde import Dynamics
 from ctebm.dynamics.unit_steps import Ticks, UnitSteps, column
-from ctebm.networks.kinks import Box
+from ctebm.networks.kinks import Box, Kinks
 
 __all__ = ["flow", "integrator", "noise_of_a_step"]
 
@@ -64,7 +64,8 @@ def flow(
     else:
         noisy = _langevin(dynamics, method, eps, start.shape, brownian)
     has_noise = dynamics.sigma > 0
-    if box is None or method.ode is None or bool(has_noise.all()):
+    kinked = box is not None or (projected and dynamics.network.kinks is not None)
+    if not kinked or method.ode is None or bool(has_noise.all()):
         return noisy
     quiet = _quiet(dynamics, method, eps, start, box, projected)
     return lambda s, stops: torch.where(has_noise, noisy(s, stops), quiet(s, stops))
@@ -107,11 +108,14 @@ def noise_of_a_step(dynamics: Dynamics, eps: Tensor, start: Tensor) -> Tensor:
 def _quiet(
     dynamics: Dynamics, method: Method, eps: Tensor, start: Tensor, box: Box | None, projected: bool
 ) -> Flow:
-    """Return the flow without noise, along which units slide on the faces of the box."""
+    """Return the flow without noise, along which units slide on kinks."""
+    kinks = dynamics.kinks(start) if projected else None
+    if kinks is not None:
+        if _in_one_loop(method):
+            return sliding_flow(dynamics, eps, kinks, box)
+        steps = _unit_steps(_step_to_kinks(dynamics, method, eps, kinks, box), "euler")
+        return lambda s, stops: kinks.on_kinks(steps(s, stops))
     if _in_one_loop(method):
-        kinks = dynamics.network.kinks
-        if box is None and kinks is not None and projected:
-            return sliding_flow(dynamics, eps, kinks)
         if box is None:
             return euler_flow(dynamics, eps, start)
         return projected_flow(dynamics, eps, start, box)
@@ -166,6 +170,34 @@ def _sliding_step(
             return eps * f.masked_fill(side * f > 0, 0.0)
 
         return _tensor(torchdiffeq.odeint(sliding, s, unit_time, method=method.ode))[-1]
+
+    return step
+
+
+def _step_to_kinks(
+    dynamics: Dynamics, method: Method, eps: Tensor, kinks: Kinks, box: Box | None
+) -> Drift:
+    """Return a drift whose Euler step is one of the method that ends on the next inner kink.
+
+    All stages see the forces between the kinks beside which a unit sets out; on a kink that both
+    sides lead to it stays.
+    """
+    unit_time = torch.tensor([0.0, 1.0], dtype=torch.float64, device=eps.device)
+
+    def step(_: Tensor, raw: Tensor) -> Tensor:
+        s = kinks.on_kinks(raw if box is None else box.on_kinks(raw))
+        move = dynamics.sliding(s)
+        walls, held = way(s, move, kinks, box), kinks.on(s) & (move == 0)
+        side = walls.side(s).to(s)
+
+        def sliding(_: Tensor, u: Tensor) -> Tensor:
+            f = dynamics.f(0, walls.from_inside(u))
+            return eps * f.masked_fill(held | (side * f > 0), 0.0)
+
+        if method.stages == 1:
+            return walls.project(s + eps * move) - raw
+        ends = _tensor(torchdiffeq.odeint(sliding, s, unit_time, method=method.ode))
+        return walls.project(ends[-1]) - raw
 
     return step
 

@@ -112,11 +112,12 @@ def simulate(
         every 16 steps and at saves; the state it is judged at is the last one saved.
     projected : bool
         Let units of samples without noise slide on kinks (Filippov) instead of chattering around
-        them. With noise nothing slides: at a kink the drift jumps by a finite amount, and the
-        noise carries a unit over it at once, so that it spends no time there and is often beyond,
-        where the rate is constant and the leak brings it back. The plain step is then the right
-        one (a projected step would reflect units, whose stationary density is another), of strong
-        order 3/4 where units cross kinks, whatever the method.
+        them. A step ends on a kink inside a unit's range, and the next one leads on. With noise
+        nothing slides: at a kink the drift jumps by a finite amount, and the noise carries a unit
+        over it at once, so that it spends no time there and is often beyond, where the rate is
+        constant and the leak brings it back. The plain step is then the right one (a projected
+        step would reflect units, whose stationary density is another), of strong order 3/4 where
+        units cross kinks, whatever the method.
     differentiable : bool
         Keep the graph, so that parameters and start have gradients. It holds about 6 states in
         memory for each evaluation of the drift: 6 a step with Euler's method, 24 with ``"rk4"``.

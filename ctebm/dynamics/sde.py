@@ -23,7 +23,7 @@ from ctebm.dynamics.slopes import CostFunction, checked_cost, slope_of_cost
 from ctebm.networks.arrays import is_row_of_integers, real_tensor, refuse_labels
 from ctebm.networks.base import VectorField, free_network
 from ctebm.networks.differentiable import Differentiated
-from ctebm.networks.kinks import Box
+from ctebm.networks.kinks import Box, Kinks
 from ctebm.networks.layout import broadcast, rows_of, size_of
 from ctebm.networks.numbers import one_of, whole
 
@@ -120,7 +120,7 @@ class Dynamics:
 
     def sliding(self, s: Tensor) -> Tensor:
         """Return the drift, in which units stay on kinks that both sides lead to."""
-        f, kinks = self.f(0, s), self.network.kinks
+        f, kinks = self.f(0, s), self.kinks(s)
         if kinks is None or not bool(kinks.on(s).any()):
             return f
         return kinks.sliding(s, f, *(self.f(0, kinks.beside(s, side)) for side in (-1, 1)))
@@ -136,14 +136,13 @@ class Dynamics:
 
     def box(self, s: Tensor) -> Box | None:
         """Return the kinks of the units of `s`; infinite for driven units, which have none."""
-        box = self.network.box
-        if box is None or not self.drive:
-            return box
-        low, high = box.each(s)
-        for name in self.drive:
-            where = self.network.layers[name]
-            low[where], high[where] = -torch.inf, torch.inf
-        return Box(low, high)
+        box, driven = self.network.box, [self.network.layers[name] for name in self.drive]
+        return box.without(driven, s) if box is not None and driven else box
+
+    def kinks(self, s: Tensor) -> Kinks | None:
+        """Return the kinks inside the range of the units of `s`; infinite for driven units."""
+        kinks, driven = self.network.kinks, [self.network.layers[name] for name in self.drive]
+        return kinks.without(driven, s) if kinks is not None and driven else kinks
 
     def refuse_labels(self, batch: torch.Size) -> None:
         """Refuse targets that came as one integer for each of several starts.

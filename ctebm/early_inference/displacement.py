@@ -100,7 +100,8 @@ class DrivenRun:
 
     def displacement(self, eps: float, steps: list[int], seed: int | None = None) -> Displacement:
         """Return what the drive has moved after the given steps of size `eps`."""
-        detector = CrossingDetector(self.network.box, self.state, self.responsive)
+        box, kinks = self.network.box, self.network.kinks
+        detector = CrossingDetector(box, kinks, self.state, self.responsive)
         total: Tensor | None = None
         for strength, factor in self.drive.runs():
             moved, seed = self._moved(strength, eps, steps, seed, detector)
@@ -185,7 +186,8 @@ class DrivenRun:
         detector: CrossingDetector,
     ) -> Tensor:
         """Return the saved states; every step between them is looked at for crossings."""
-        if self.network.box is None or METHODS[self.method].adaptive:
+        kinked = self.network.box is not None or self.network.kinks is not None
+        if not kinked or METHODS[self.method].adaptive:
             return states_at(motion, start, eps, steps, self.method)
         if start is not self.state:
             detector.look(0, start)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ctebm.networks.base import VectorField
-from ctebm.networks.kinks import Box
+from ctebm.networks.kinks import Box, Kinks
 from ctebm.networks.layout import rows_of
 
 __all__ = ["HeldOutput", "TangentField", "with_output"]
@@ -115,12 +115,14 @@ class HeldOutput(VectorField):
     network: VectorField
     target: Tensor
     box: Box | None
+    kinks: Kinks | None
     dtype: torch.dtype
     device: torch.device
 
     def __init__(self, network: VectorField, target: Tensor) -> None:
         super().__init__(network.n_units, network.layers)
-        self.network, self.target, self.box = network, target, network.box
+        self.network, self.target = network, target
+        self.box, self.kinks = network.box, network.kinks
         self.dtype, self.device = network.dtype, network.device
 
     def force(self, s: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from ctebm.early_inference.targets import checked_network, target_states
 from ctebm.networks.base import LyapunovField, VectorField
 from ctebm.networks.energy import Network, check_energy
 from ctebm.networks.hopfield import HopfieldNetwork
-from ctebm.networks.kinks import Box
+from ctebm.networks.kinks import Box, Kinks
 from ctebm.networks.layout import rows_of
 from ctebm.networks.numbers import finite
 from ctebm.networks.predictive import PredictiveNetwork
@@ -47,6 +47,7 @@ class NudgedField(VectorField):
     beta: float
     cost: CostFunction | None
     box: Box | None
+    kinks: Kinks | None
     dtype: torch.dtype
     device: torch.device
 
@@ -55,7 +56,8 @@ class NudgedField(VectorField):
     ) -> None:
         super().__init__(network.n_units, network.layers)
         self.network, self.target, self.beta, self.cost = network, target, beta, cost
-        self.box, self.dtype, self.device = network.box, network.dtype, network.device
+        self.box, self.kinks = network.box, network.kinks
+        self.dtype, self.device = network.dtype, network.device
 
     def force(self, s: Tensor) -> Tensor:
         s = self._in_samples(s)

@@ -20,7 +20,7 @@ from torch import Tensor
 from ctebm.equilibria.kkt import forces_beside
 from ctebm.equilibria.rows import Rows
 from ctebm.networks.energy import Network
-from ctebm.networks.kinks import Box, Kinks
+from ctebm.networks.kinks import Box
 from ctebm.networks.layout import rows_of
 
 __all__ = ["Cell", "Ends", "settle_in_cells"]
@@ -67,10 +67,8 @@ class Cell(Network):
 
     def within(self, s: Tensor) -> Tensor:
         """Return states with units on a face moved into the cell by a rounding."""
-        s, box = self.as_state(s), self.box
-        assert box is not None
-        low, high = (Kinks(torch.as_tensor(face)) for face in box)
-        return high.beside(low.beside(s, 1), -1)
+        assert self.box is not None
+        return self.box.from_inside(self.as_state(s))
 
     def energy(self, s: Tensor) -> Tensor:
         return self.network.energy(s)
@@ -126,7 +124,7 @@ def settle_in_cells(
     why: dict[int, str] = {}
     number, at = kinks.below(s) + _upward(rows, s), torch.arange(len(s), device=s.device)
     for _ in range(MOST_CROSSINGS):
-        some, box = rows[at], kinks.cell(number[at], ends[at])
+        some, box = rows[at], kinks.cell(number[at], ends[at], rows.whole.box)
         cells = Rows.of(Cell(some.network, box), torch.Size((len(at),)))
         found, more, unsettled = settle(cells, ends[at])
         why = {i: word for i, word in why.items() if i not in set(at.tolist())}
@@ -150,9 +148,9 @@ def _upward(rows: Rows[Network], s: Tensor) -> Tensor:
 
 def _crossing(rows: Rows[Network], s: Tensor, box: Box, tol: float) -> Tensor:
     """Return -1 and 1 for units on a face whose force beyond it leads on, 0 for the others."""
-    sides = forces_beside(rows.network, s)
-    if sides is None:
+    sides, kinks = forces_beside(rows.network, s), rows.whole.kinks
+    if sides is None or kinks is None:
         return torch.zeros_like(s, dtype=torch.long)
     below, above = sides
     down, up = (s == box.low) & (below < -tol), (s == box.high) & (above > tol)
-    return up.long() - down.long()
+    return (up.long() - down.long()) * kinks.on(s)

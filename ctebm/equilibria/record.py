@@ -147,8 +147,9 @@ class FixedPoints(SampledRecord):
         pinned units left out of the index. It can be 1 by chance when pairs are missing, and
         differs from 1 whenever a single one is. For a motion of the user's own the sum over all
         may be another number. None if a point is degenerate or has no margin, with kinks inside the
-        range of units, where no degree is known, and where the search guessed how far to look (see
-        :func:`~ctebm.equilibria.bounds.state_bounds`): give ``bounds`` to have it.
+        range of units, where ridges count that a search leaves out, and where the search guessed
+        how far to look (see :func:`~ctebm.equilibria.bounds.state_bounds`): give ``bounds`` to have
+        it.
         """
         if self.settings.get("bounds") == "guessed" or self.network.kinks is not None:
             return None

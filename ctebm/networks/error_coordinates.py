@@ -33,7 +33,13 @@ class ErrorCoordinates(Network):
     Parameters
     ----------
     network : PredictiveNetwork
-        Usually with its input clamped, and its output clamped or nudged.
+        Usually with its input clamped, and its output clamped or nudged. Its rates are smooth: a
+        kink of a unit is a surface in these coordinates.
+
+    Raises
+    ------
+    ValueError
+        For rates with kinks.
 
     Examples
     --------
@@ -50,6 +56,12 @@ class ErrorCoordinates(Network):
     device: torch.device
 
     def __init__(self, network: PredictiveNetwork) -> None:
+        if network.kinks is not None:
+            rates = {type(p.activation).__name__ for p in network.predictions if p.activation.kinks}
+            raise ValueError(
+                f"expected smooth rates, got {', '.join(sorted(rates))}, whose kinks no unit rests "
+                "on in the coordinates of errors; settle the network itself."
+            )
         super().__init__(network.n_units, network.layers)
         self.network = network
         self.dtype, self.device = network.dtype, network.device

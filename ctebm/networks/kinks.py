@@ -11,6 +11,7 @@ jumps, and a unit whose force points to the kink from both sides is pinned on it
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -89,6 +90,12 @@ class Box(NamedTuple):
             s = torch.where((s - kink).abs() <= near, kink, s)
         return s
 
+    def from_inside(self, s: Tensor) -> Tensor:
+        """Return the nearest states in the box, those on its faces moved in by a rounding."""
+        s = self.project(s)
+        off = _off(s)
+        return torch.where(s == self.low, s + off, torch.where(s == self.high, s - off, s))
+
     def side(self, s: Tensor) -> Tensor:
         """Return -1 at the lower kink or below, 1 at the upper or above, 0 between, as int8."""
         return (s >= self.high).to(torch.int8) - (s <= self.low).to(torch.int8)
@@ -118,6 +125,13 @@ class Box(NamedTuple):
     def of_units(self, units: Tensor | slice) -> Box:
         """Return the box of some units by their numbers, or of those in a slice."""
         low, high = (b[units] if isinstance(b, Tensor) and b.ndim else b for b in self)
+        return Box(low, high)
+
+    def without(self, units: Sequence[slice], s: Tensor) -> Box:
+        """Return the box like states `s`, infinite for some units."""
+        low, high = self.each(s)
+        for where in units:
+            low[where], high[where] = -torch.inf, torch.inf
         return Box(low, high)
 
     def each(self, s: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,18 +178,27 @@ class Kinks(NamedTuple):
         """Return how many of its kinks are below each unit."""
         return (s.unsqueeze(-2) > self.each(s)).sum(-2)
 
-    def cell(self, number: Tensor, s: Tensor) -> Box:
-        """Return the kinks between which units are that have so many below them."""
+    def cell(self, number: Tensor, s: Tensor, box: Box | None = None) -> Box:
+        """Return the kinks between which units are that have so many below them.
+
+        The ends of their range, where these are nearer.
+        """
         at = self.each(s)
         end = torch.full_like(at[:1], torch.inf)
         ends = torch.cat([-end, at, end]).expand(*s.shape[:-1], -1, -1)
-        pair = (ends.gather(-2, (number + k).unsqueeze(-2)).squeeze(-2) for k in (0, 1))
-        return Box(*pair)
+        low, high = (ends.gather(-2, (number + k).unsqueeze(-2)).squeeze(-2) for k in (0, 1))
+        return Box(low, high) if box is None else Box(box.project(low), box.project(high))
 
     def beside(self, s: Tensor, side: int) -> Tensor:
         """Return states with units on a kink moved off it by a rounding, up (1) or down (-1)."""
-        off = (torch.finfo(s.dtype).eps * s.abs()).clamp(min=_BESIDE)
-        return torch.where(self.on(s), s + side * off, s)
+        return torch.where(self.on(s), s + side * _off(s), s)
+
+    def on_kinks(self, s: Tensor) -> Tensor:
+        """Return the states with units that are a rounding error from a kink put on it."""
+        near = _ROUNDINGS * torch.finfo(s.dtype).eps * s.abs().clamp(min=1.0)
+        for kink in self.each(s):
+            s = torch.where((s - kink).abs() <= near, kink, s)
+        return s
 
     def pinned(self, s: Tensor, below: Tensor, above: Tensor) -> Tensor:
         """Return which units are on a kink to which the forces on its two sides do not lead away.
@@ -199,6 +222,13 @@ class Kinks(NamedTuple):
         )
         return torch.where(self.on(s), leaving, f)
 
+    def without(self, units: Sequence[slice], s: Tensor) -> Kinks:
+        """Return the kinks like states `s`, infinite for some units."""
+        at = self.each(s).clone()
+        for where in units:
+            at[:, where] = torch.inf
+        return Kinks(at)
+
     def distance(self, s: Tensor) -> Tensor:
         """Return how far each unit is from the nearest of its kinks."""
         return (s.unsqueeze(-2) - self.each(s)).abs().amin(-2)
@@ -207,3 +237,8 @@ class Kinks(NamedTuple):
         """Return the kinks of some units by their numbers."""
         at = self.at
         return Kinks(at[..., units] if isinstance(at, Tensor) and at.ndim else at)
+
+
+def _off(s: Tensor) -> Tensor:
+    """Return a rounding of each state, which leads off a kink."""
+    return (torch.finfo(s.dtype).eps * s.abs()).clamp(min=_BESIDE)

@@ -18,7 +18,7 @@ def moved(*changes):
 
 
 def test_the_first_crossing_of_each_sample_is_kept():
-    detector = CrossingDetector(BOX, START, FREE)
+    detector = CrossingDetector(BOX, None, START, FREE)
     detector.look(1, moved((0, 0, 0.4)))
     assert detector.found.step.tolist() == [-1, -1, -1]
     detector.look(2, moved((0, 2, 0.5), (1, 1, -0.49)))  # one unit meets a kink, one leaves its own
@@ -31,7 +31,7 @@ def test_the_first_crossing_of_each_sample_is_kept():
 def test_a_responsive_unit_at_a_kink_is_expected_to_leave_it():
     """As an output is that is pulled back in; it has met a kink if it is still there."""
     everything = torch.ones_like(FREE)
-    detector = CrossingDetector(BOX, START, everything)
+    detector = CrossingDetector(BOX, None, START, everything)
     detector.look(1, moved((0, 1, 0.4), (1, 1, -0.5)))
     assert detector.found.step.tolist() == [-1, 1, -1] and detector.found.direction.tolist() == [
         0,
@@ -41,7 +41,7 @@ def test_a_responsive_unit_at_a_kink_is_expected_to_leave_it():
 
 
 def test_any_replicate_counts():
-    detector = CrossingDetector(BOX, START, FREE)
+    detector = CrossingDetector(BOX, None, START, FREE)
     detector.look(4, torch.stack([START, moved((2, 1, -0.6)), START]))
     assert detector.found.step.tolist() == [-1, -1, 4] and detector.found.unit.tolist() == [
         -1,
@@ -52,6 +52,6 @@ def test_any_replicate_counts():
 
 
 def test_without_kinks_nothing_is_crossed():
-    detector = CrossingDetector(None, START, FREE)
+    detector = CrossingDetector(None, None, START, FREE)
     detector.look(1, 100 * START)
     assert detector.found.step.tolist() == [-1, -1, -1]

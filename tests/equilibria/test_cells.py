@@ -143,3 +143,119 @@ def test_a_cell_is_the_network_between_its_faces():
     torch.testing.assert_close(some.hessian(s[rows]), free.hessian(s)[rows])
     v = torch.ones_like(s)
     torch.testing.assert_close(cell.hessian_product(s, v), free.hessian_product(s, v))
+
+
+def test_a_cell_of_each_row_has_its_own_faces():
+    """Rows on one kink from below and from above, in one batch and alone."""
+    low, high = torch.tensor([[-torch.inf], [0.0]]), torch.tensor([[0.0], [torch.inf]])
+    cell = Cell(Folded(1), ctebm.Box(low, high))
+    s = torch.zeros(2, 1, dtype=F64)
+    assert cell.force(s)[:, 0].tolist() == pytest.approx([0.5, -2.5])  # 1/2 - s below, -5/2 above
+    for row in range(2):
+        one = cell.samples(cell.batch, torch.tensor(row))
+        assert torch.equal(one.force(s[row]), cell.force(s)[row])
+
+
+class Ends(Folded):
+    """The same between the ends of a range."""
+
+    box = ctebm.Box(-0.5, 1.25)
+
+
+def test_kinks_inside_a_range_that_ends():
+    """The valley at 3/2 lies beyond the end, where the unit is pinned."""
+    points = ctebm.settle(Ends(1), [[-0.5], [0.4], [1.0], [1.2]]).raise_for_status()
+    assert points.state[:, 0].tolist() == [0.0, 0.0, 1.25, 1.25]
+    assert points.pinned[:, 0].tolist() == [True] * 4
+    for method in ("euler", "heun", "rk4"):
+        run = ctebm.simulate(Ends(1), [[-0.5], [0.4], [1.2]], n_steps=200, eps=0.05, method=method)
+        assert run.state[-1, :, 0].tolist() == [0.0, 0.0, 1.25]
+
+
+@pytest.mark.parametrize("method", ["midpoint", "heun", "rk4"])
+def test_methods_of_several_stages_slide_too(method):
+    """Nearer to the path of very short steps than Euler's, and to rest where settling ends."""
+    net, x, y = network(ctebm.ReLU(), 1)
+    free = net.clamp({"x": x, "y": y})
+    start, points = free.first_guess(), ctebm.settle(free)
+    path = ctebm.simulate(free, start, n_steps=20_000, eps=2e-4).state[-1]
+
+    def off(method):
+        run = ctebm.simulate(free, start, n_steps=40, eps=0.1, method=method)
+        return float((run.state[-1] - path).abs().max())
+
+    assert off(method) < 1e-4 < 4e-3 < off("euler")
+    ends = ctebm.simulate(free, start, n_steps=500, eps=0.1, method=method).state[-1]
+    torch.testing.assert_close(ends, points.state, rtol=0, atol=1e-9)
+    assert torch.equal(ends[points.pinned], points.state[points.pinned])
+
+
+def test_a_differentiable_run_slides_on_the_same_states():
+    net, x, y = network(ctebm.ReLU(), 1)
+    free = net.clamp({"x": x, "y": y})
+    start = free.first_guess()
+    plain = ctebm.simulate(free, start, n_steps=60, eps=0.1).state[-1]
+    kept = ctebm.simulate(free, start, n_steps=60, eps=0.1, differentiable=True).state[-1]
+    torch.testing.assert_close(kept.detach(), plain, rtol=0, atol=1e-12)
+
+
+def test_samples_without_noise_slide_beside_noisy_ones():
+    net, x, y = network(ctebm.ReLU(), 1)
+    free = net.clamp({"x": x, "y": y})
+    start, sigma = free.first_guess(), torch.tensor([0.0, 0.1, 0.0])
+    quiet = ctebm.simulate(free, start, n_steps=50, eps=0.1).state[-1]
+    mixed = ctebm.simulate(ctebm.Dynamics(free, sigma), start, n_steps=50, eps=0.1, seed=0)
+    assert torch.equal(mixed.state[-1, [0, 2]], quiet[[0, 2]])
+
+
+def test_a_nudged_network_keeps_its_kinks():
+    net, x, y = network(ctebm.ReLU(), 1)
+    free = net.clamp({"x": x})
+    own = ctebm.settle(free.nudged(y, 2.0))
+    by_cost = ctebm.nudged(free, y, 2.0, lambda s, t: (s - t).square().sum(-1) / 2)
+    found = ctebm.settle(by_cost, own.state).raise_for_status()
+    assert bool(own.pinned.any()) and torch.equal(found.pinned, own.pinned)
+
+
+@pytest.mark.parametrize("method", ["euler", "rk4"])
+def test_a_correspondence_tells_the_first_crossing(method):
+    """The step after which a unit stands on the other side of its kink, or on it, by a look."""
+    net, x, y = network(ctebm.ReLU(), 1, (5, 6, 5, 3))
+    y = 6 * y
+    record = ctebm.correspondence(net, x, y, eps=[0.2], n_steps=12, method=method, save_all=True)
+    free, rest = record.fixed.network, record.fixed.state
+    for i in range(3):
+        one = ctebm.Dynamics(net.clamp({"x": x[i]}), drive=y[i])
+        path = ctebm.simulate(one, rest[i], n_steps=12, eps=0.2, method=method).state
+        changed = (path[:, :11].sign() != rest[i, :11].sign()).any(-1)
+        first = int(changed.int().argmax()) if changed.any() else -1
+        assert int(record.first_crossing[i, 0]) == first
+        if first >= 0:
+            unit = int(record.crossing_unit[i, 0])
+            assert path[first, unit].sign() != rest[i, unit].sign()
+            assert int(record.crossing_direction[i, 0]) == 1
+    assert (record.first_crossing >= 0).any() and free.kinks is not None
+    assert record.first_arrival == ([3, 2, 1] if method == "euler" else [1, 1, 1])
+
+
+@pytest.mark.parametrize("rho", SLOPES)
+def test_a_search_finds_every_rest_that_trying_all_sides_finds(rho):
+    for seed in range(3):
+        net, x, y = network(rho, seed, (3, 5, 2))
+        b = [b.numpy() for b in net.biases]
+        known = rests(net.weights, b, x[0].numpy(), y[0].numpy(), SLOPES[rho])
+        free = net.clamp({"x": x[0], "y": y[0]})
+        points = ctebm.find_fixed_points(free, 60, bounds=(-4.0, 4.0))
+        apart = np.abs(points.state.numpy()[:, None] - known[None]).max(-1)
+        assert apart.min(0).max() < 1e-8 and apart.min(1).max() < 1e-8
+
+
+def test_a_driven_layer_has_no_kinks():
+    """Its force is the pull of its target on both sides, so that no step ends on them."""
+    own = Folded(2, {"x": slice(0, 1), "y": slice(1, 2)})
+    own.kinks = Kinks(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
+    driven = ctebm.Dynamics(own, drive={"y": [3.0]})
+    for method in ("euler", "rk4"):
+        path = ctebm.simulate(driven, [-0.3, -0.3], n_steps=8, eps=0.5, method=method).state
+        share = 0.5**8 if method == "euler" else (1 - 0.5 + 0.125 - 1 / 48 + 1 / 384) ** 8
+        assert float(path[-1, 1]) == pytest.approx(3 - 3.3 * share, rel=1e-12)

@@ -10,7 +10,7 @@ import ctebm
 from ctebm.networks.error_coordinates import ErrorCoordinates
 
 NETWORKS = {k: n for k, n in cases.every_network().items()
-            if isinstance(n, ctebm.PredictiveNetwork)}  # fmt: skip
+            if isinstance(n, ctebm.PredictiveNetwork) and n.kinks is None}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -51,3 +51,9 @@ def test_a_free_chain_rests_at_errors_of_0():
 )
 def test_the_contract_holds(name):
     check(every_motion_and_network()[name])
+
+
+def test_rates_with_kinks_are_refused():
+    net = ctebm.PredictiveNetwork.random([3, 4, 2], ctebm.ReLU(), seed=0)
+    with pytest.raises(ValueError, match=r"smooth rates, got ReLU.*settle the network itself"):
+        ErrorCoordinates(net.clamp({"x": [0.1, 0.2, 0.3]}))
