@@ -17,6 +17,7 @@ from ctebm.dynamics.sde import Dynamics, Phase, as_dynamics
 from ctebm.dynamics.trajectory import Trajectory
 from ctebm.networks.arrays import real_tensor
 from ctebm.networks.base import StateLike, VectorField
+from ctebm.networks.layout import broadcast_shapes
 from ctebm.networks.memory import check_memory
 from ctebm.networks.numbers import finite
 
@@ -105,8 +106,8 @@ def first_state(
         motion.refuse_labels(s.shape[:-1])
     batches = [s.shape[:-1], each, *(motion.batch for motion in motions)]
     try:
-        batch = torch.broadcast_shapes(*batches)
-    except RuntimeError as error:
+        batch = broadcast_shapes(*batches)
+    except ValueError as error:
         raise ValueError(
             "expected as many samples of start, eps and dynamics, got "
             f"{', '.join(str(tuple(b)) for b in batches)}; give each as many rows, or one."

@@ -24,7 +24,7 @@ from ctebm.networks.arrays import is_row_of_integers, real_tensor, refuse_labels
 from ctebm.networks.base import VectorField, free_network
 from ctebm.networks.differentiable import Differentiated
 from ctebm.networks.kinks import Box, Kinks
-from ctebm.networks.layout import broadcast, rows_of, size_of
+from ctebm.networks.layout import broadcast, broadcast_shapes, rows_of, size_of
 from ctebm.networks.numbers import one_of, whole
 
 __all__ = ["Dynamics", "Phase", "as_dynamics"]
@@ -183,7 +183,7 @@ class Dynamics:
         """The shape of the samples that network, targets, sigma and beta bring along."""
         targets = (*self.drive.values(), *self.nudge.values())
         rows = [x.shape[:-1] for x in (self.sigma, self.beta, *targets)]
-        return torch.broadcast_shapes(self.network.batch, *rows)
+        return broadcast_shapes(self.network.batch, *rows)
 
     def _check_samples(self) -> None:
         targets = (self.drive | self.nudge).items()

@@ -23,7 +23,7 @@ from ctebm.networks.base import VectorField, count_units
 from ctebm.networks.energy import ClampedNetwork, Network
 from ctebm.networks.hopfield import HopfieldNetwork
 from ctebm.networks.layer_rates import LayerRates
-from ctebm.networks.layout import rows_of
+from ctebm.networks.layout import broadcast_shapes, rows_of
 
 __all__ = ["AnalyticField", "ComplexNudge", "check_analytic", "check_analytic_strip"]
 
@@ -158,7 +158,7 @@ class ComplexNudge(VectorField):
 
     @property
     def batch(self) -> torch.Size:
-        return torch.broadcast_shapes(self.field.inner.batch, self.target.shape[:-1])
+        return broadcast_shapes(self.field.inner.batch, self.target.shape[:-1])
 
     def samples(self, batch: torch.Size, rows: Tensor) -> Self:
         other = copy.copy(self)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ctebm.networks.base import VectorField
 from ctebm.networks.kinks import Box, Kinks
-from ctebm.networks.layout import rows_of
+from ctebm.networks.layout import broadcast_shapes, rows_of
 
 __all__ = ["HeldOutput", "TangentField", "with_output"]
 
@@ -139,7 +139,7 @@ class HeldOutput(VectorField):
 
     @property
     def batch(self) -> torch.Size:
-        return torch.broadcast_shapes(self.network.batch, self.target.shape[:-1])
+        return broadcast_shapes(self.network.batch, self.target.shape[:-1])
 
     def snapshot(self) -> Self:
         other = copy.copy(self)

@@ -24,6 +24,7 @@ from ctebm.early_inference.targets import state_and_target
 from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.energy import Network
 from ctebm.networks.hopfield import HopfieldNetwork
+from ctebm.networks.layout import broadcast_shapes
 from ctebm.networks.matrices import columns
 from ctebm.networks.memory import check_memory
 from ctebm.networks.numbers import finite, whole
@@ -202,7 +203,7 @@ def holomorphic_gradient(
     tol = finite("tol", tol, low=0)
     if beta == 0:
         raise ValueError("expected a beta other than 0, got 0; without strength it moves nothing.")
-    batch = torch.broadcast_shapes(s.shape[:-1], network.batch, goal.shape[:-1])
+    batch = broadcast_shapes(s.shape[:-1], network.batch, goal.shape[:-1])
     s = s.expand(*batch, -1)
     if not s.numel():
         return torch.zeros_like(s)

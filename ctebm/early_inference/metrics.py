@@ -16,6 +16,7 @@ from scipy import special
 from torch import Tensor
 
 from ctebm.equilibria.linear_systems import power_of_two
+from ctebm.networks.layout import broadcast_shapes
 from ctebm.networks.numbers import finite, known_array, whole
 
 __all__ = [
@@ -75,7 +76,7 @@ def sign_agreement(d: Tensor, g: Tensor) -> Tensor:
 
     NaN where `d` has not moved at all.
     """
-    counts = (g != 0).expand(torch.broadcast_shapes(d.shape, g.shape))
+    counts = (g != 0).expand(broadcast_shapes(d.shape, g.shape))
     agree = (counts & (torch.sign(-d) == torch.sign(g))).sum(-1) / counts.sum(-1)
     return torch.where((d != 0).any(-1), agree, torch.nan)
 

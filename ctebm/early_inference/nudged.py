@@ -20,7 +20,7 @@ from ctebm.networks.base import LyapunovField, VectorField
 from ctebm.networks.energy import Network, check_energy
 from ctebm.networks.hopfield import HopfieldNetwork
 from ctebm.networks.kinks import Box, Kinks
-from ctebm.networks.layout import rows_of
+from ctebm.networks.layout import broadcast_shapes, rows_of
 from ctebm.networks.numbers import finite
 from ctebm.networks.predictive import PredictiveNetwork
 
@@ -68,7 +68,7 @@ class NudgedField(VectorField):
 
     @property
     def batch(self) -> torch.Size:
-        return torch.broadcast_shapes(self.network.batch, self.target.shape[:-1])
+        return broadcast_shapes(self.network.batch, self.target.shape[:-1])
 
     def samples(self, batch: torch.Size, rows: Tensor) -> Self:
         network = self.network.samples(batch, rows)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ctebm.networks.arrays import refuse_labels
 from ctebm.networks.base import StateLike, VectorField, free_network
 from ctebm.networks.couplings import Couplings, check_chain
-from ctebm.networks.layout import broadcast, size_of
+from ctebm.networks.layout import broadcast, broadcast_shapes, size_of
 
 __all__ = [
     "checked_network",
@@ -83,7 +83,7 @@ def target_states(network: VectorField, target: ArrayLike | Tensor, batch: torch
 def one_target_each(network: VectorField, target: ArrayLike | Tensor) -> Tensor:
     """Return targets ``(sample, output unit)``, one for each clamped input."""
     target = target_states(network, target, network.batch)
-    batch = torch.broadcast_shapes(target.shape[:-1], network.batch)
+    batch = broadcast_shapes(target.shape[:-1], network.batch)
     if 0 in batch:
         raise ValueError("expected inputs and targets of one or more samples, got none.")
     if len(batch) > 1:

@@ -21,7 +21,7 @@ from ctebm.equilibria.kkt import forces_beside
 from ctebm.equilibria.rows import Rows
 from ctebm.networks.energy import Network
 from ctebm.networks.kinks import Box
-from ctebm.networks.layout import rows_of
+from ctebm.networks.layout import broadcast_shapes, rows_of
 
 __all__ = ["Cell", "Ends", "settle_in_cells"]
 
@@ -92,7 +92,7 @@ class Cell(Network):
     def batch(self) -> torch.Size:
         low = self.box.low if self.box is not None else 0.0
         rows = low.shape[:-1] if isinstance(low, Tensor) else ()
-        return torch.broadcast_shapes(self.network.batch, rows)
+        return broadcast_shapes(self.network.batch, rows)
 
     def samples(self, batch: torch.Size, rows: Tensor) -> Self:
         other = copy.copy(self)

@@ -27,7 +27,14 @@ from ctebm.networks.arrays import check_float, mapped, real_tensor, refuse_integ
 from ctebm.networks.differentiable import Differentiated
 from ctebm.networks.drives import Drives, driven_layers, named_tensors, with_leaves
 from ctebm.networks.kinks import Box, Kinks
-from ctebm.networks.layout import broadcast, consecutive, covering, rows_of, size_of
+from ctebm.networks.layout import (
+    broadcast,
+    broadcast_shapes,
+    consecutive,
+    covering,
+    rows_of,
+    size_of,
+)
 from ctebm.networks.matrices import columns
 
 __all__ = [
@@ -535,7 +542,7 @@ class ClampedField(VectorField, Generic[N]):
     def completed(self, s: Tensor) -> Tensor:
         """Return states of the free units together with the held ones."""
         s = self.as_state(s)
-        batch = torch.broadcast_shapes(s.shape[:-1], *(x.shape[:-1] for x in self.states.values()))
+        batch = broadcast_shapes(s.shape[:-1], *(x.shape[:-1] for x in self.states.values()))
         parts = {k: self.states[k] if k in self.states else s[..., self.layers[k]]
                  for k in self.whole.layers}  # fmt: skip
         return torch.cat([p.expand(*batch, -1) for p in parts.values()], -1)
@@ -567,7 +574,7 @@ class ClampedField(VectorField, Generic[N]):
     @property
     def batch(self) -> torch.Size:
         shapes = (x.shape[:-1] for x in self.states.values())
-        return torch.broadcast_shapes(self.whole.batch, *shapes)
+        return broadcast_shapes(self.whole.batch, *shapes)
 
     def samples(self, batch: torch.Size, rows: Tensor) -> Self:
         states = {k: rows_of(x, batch, rows) for k, x in self.states.items()}

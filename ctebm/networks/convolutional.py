@@ -32,7 +32,7 @@ from ctebm.networks.base import VectorField
 from ctebm.networks.constants import Constants
 from ctebm.networks.energy import Network
 from ctebm.networks.kinks import Box
-from ctebm.networks.layout import consecutive, layer_names, rows_of
+from ctebm.networks.layout import broadcast_shapes, consecutive, layer_names, rows_of
 from ctebm.networks.numbers import finite, one_of, whole
 
 __all__ = ["ConvolutionalNetwork"]
@@ -274,7 +274,7 @@ class ConvolutionalNetwork(Network):
 
     @property
     def batch(self) -> torch.Size:
-        return torch.broadcast_shapes(*(x.shape[:-1] for x in self.held.values()))
+        return broadcast_shapes(*(x.shape[:-1] for x in self.held.values()))
 
     def samples(self, batch: torch.Size, rows: Tensor) -> Self:
         if not self.batch:

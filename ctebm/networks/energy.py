@@ -21,6 +21,7 @@ from ctebm.networks.base import ClampedField, VectorField
 from ctebm.networks.constants import Constants
 from ctebm.networks.differentiable import Differentiated, in_words
 from ctebm.networks.held import evaluated
+from ctebm.networks.layout import broadcast_shapes
 from ctebm.networks.matrices import columns
 from ctebm.networks.versions import is_plain
 
@@ -178,7 +179,7 @@ class ClampedNetwork(ClampedField[Network], Network):  # pyright: ignore[reportI
 
     def energy(self, s: Tensor) -> Tensor:
         s = self.as_state(s)
-        batch = torch.broadcast_shapes(s.shape[:-1], *(x.shape[:-1] for x in self.states.values()))
+        batch = broadcast_shapes(s.shape[:-1], *(x.shape[:-1] for x in self.states.values()))
         held = [name in self.states for name in self.whole.layers]
         parts = [
             self._constants.expanded(self.states[name], batch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 __all__ = [
     "broadcast",
+    "broadcast_shapes",
     "consecutive",
     "covering",
     "drop_units",
@@ -41,17 +42,39 @@ def broadcast(**batches: torch.Size) -> torch.Size:
     >>> broadcast(states=torch.Size([3]), targets=torch.Size([1]))
     torch.Size([3])
     """
-    shapes = {batch for batch in batches.values() if batch}
-    if len(shapes) < 2:  # torch takes its time
-        return shapes.pop() if shapes else torch.Size()
     try:
-        return torch.broadcast_shapes(*shapes)
-    except RuntimeError:
+        return broadcast_shapes(*batches.values())
+    except ValueError:
         got = " and ".join(f"{name} {tuple(batch)}" for name, batch in batches.items())
         raise ValueError(
             f"expected one row or as many as the others have, got batches of {got}; give each "
             "sample a row, or all of them one."
         ) from None
+
+
+def broadcast_shapes(*shapes: Sequence[int]) -> torch.Size:
+    """Return the shape that several broadcast to.
+
+    torch's own function loads a computer algebra system when it is first called.
+
+    Parameters
+    ----------
+    *shapes : sequence of int
+        None of them is the shape of a number, ``()``.
+
+    Raises
+    ------
+    ValueError
+        If they do not broadcast.
+
+    Examples
+    --------
+    >>> from ctebm.networks.layout import broadcast_shapes
+    >>> broadcast_shapes((2,), (3, 1), (1, 1, 1))
+    torch.Size([1, 3, 2])
+    """
+    different = {tuple(shape) for shape in shapes if shape}
+    return torch.Size(different.pop() if len(different) == 1 else np.broadcast_shapes(*different))
 
 
 def size_of(where: slice) -> int:

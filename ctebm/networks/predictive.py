@@ -29,7 +29,14 @@ from ctebm.networks.blocks import product
 from ctebm.networks.constants import Constants
 from ctebm.networks.energy import Network
 from ctebm.networks.kinks import Kinks
-from ctebm.networks.layout import broadcast, consecutive, layer_names, rows_of, size_of
+from ctebm.networks.layout import (
+    broadcast,
+    broadcast_shapes,
+    consecutive,
+    layer_names,
+    rows_of,
+    size_of,
+)
 from ctebm.networks.memory import check_matrices
 from ctebm.networks.numbers import finite, finite_array, one_of
 from ctebm.networks.rates import Identity
@@ -368,7 +375,7 @@ class PredictiveNetwork(Network):
 
     @property
     def batch(self) -> torch.Size:
-        return torch.broadcast_shapes(*(x.shape[:-1] for x in self.held.values()))
+        return broadcast_shapes(*(x.shape[:-1] for x in self.held.values()))
 
     def samples(self, batch: torch.Size, rows: Tensor) -> Self:
         if not self.batch:
@@ -379,7 +386,7 @@ class PredictiveNetwork(Network):
 
     def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> Self:
         found = self._layer_states(states)
-        broadcast(held=self.batch, clamped=torch.broadcast_shapes(
+        broadcast(held=self.batch, clamped=broadcast_shapes(
             *(x.shape[:-1] for x in found.values())))  # fmt: skip
         other = copy.copy(self)
         other._hold(self.held | found)

@@ -23,6 +23,7 @@ from ctebm.equilibria.krylov import (
     generic_vector,
 )
 from ctebm.networks.energy import Network
+from ctebm.networks.layout import broadcast_shapes
 from ctebm.stability import modes
 
 __all__ = ["HessianMotion", "hessian_spectrum"]
@@ -111,7 +112,7 @@ class HessianMotion:
 
     def _function_by_products(self, function: Callable[[Tensor], Tensor], u: Tensor) -> Tensor:
         n, batch = u.shape[-1], self.state.shape[:-1]
-        u = u.expand(torch.broadcast_shapes(u.shape, self.state.shape))
+        u = u.expand(broadcast_shapes(u.shape, self.state.shape))
         moved = torch.zeros_like(u)
         by_sample = (t.reshape(-1, math.prod(batch), n).unbind(1) for t in (u, moved))
         flat, pinned = self.state.reshape(-1, n), self.pinned.reshape(-1, n)
