@@ -152,10 +152,10 @@ def cluster_of(
             try:
                 client = Client(scheduler, timeout=20)
             except (OSError, ValueError, TypeError) as error:
-                secret = " and name its certificates" if scheduler.startswith("tls:") else ""
+                named = ", and its certificates to dask" if scheduler.startswith("tls:") else ""
                 raise OSError(
-                    f"no scheduler answers at {scheduler}; start one with 'dask scheduler', give "
-                    f"the address that it prints{secret}."
+                    f"no scheduler answers at {scheduler}; start one with 'dask scheduler' and "
+                    f"give the address that it prints{named}."
                 ) from error
             with client:
                 found = Cluster(client, scheduler, _SCHEDULER)
@@ -196,7 +196,8 @@ def _slurm_cluster(slurm: Mapping[str, str]) -> Any:
     try:
         cluster = SLURMCluster(**given)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"SLURM can't be asked for this ({error}); see dask_jobqueue.") from error
+        reason = str(error).partition(". ")[0]
+        raise ValueError(f"SLURM can't be asked for this ({reason}); see dask_jobqueue.") from error
     return cluster
 
 
