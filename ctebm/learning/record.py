@@ -38,7 +38,7 @@ class Training(Record):
     history : dict of str to ndarray
         One row an epoch; see :meth:`to_dataset`.
     status : str
-        ``"done"``, ``"stopped early"``, ``"diverged"`` or ``"collapsed"``.
+        ``"done"``, ``"stopped early"``, ``"diverged"``, ``"collapsed"`` or ``"out of samples"``.
     message : str
         A sentence if the training failed, else ``""``.
     plan : Plan

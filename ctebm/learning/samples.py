@@ -16,7 +16,15 @@ from ctebm.networks.base import VectorField
 from ctebm.networks.layout import size_of
 from ctebm.networks.pairwise import PairwiseField
 
-__all__ = ["Loader", "check_kind", "class_targets", "digest", "input_states", "labelled_states"]
+__all__ = [
+    "BatchError",
+    "Loader",
+    "check_kind",
+    "class_targets",
+    "digest",
+    "input_states",
+    "labelled_states",
+]
 
 
 def labelled_states(
@@ -49,6 +57,10 @@ def labelled_states(
     return states, label.long()
 
 
+class BatchError(ValueError):
+    """A batch of a :class:`Loader` that does not fit, or none where there were some before."""
+
+
 class Loader:
     """Batches of a DataLoader, or of anything that gives pairs anew each time it is gone through.
 
@@ -58,6 +70,11 @@ class Loader:
         What the batches must fit.
     batches : iterable
         Of pairs: rates and labels, or rates and targets.
+
+    Raises
+    ------
+    BatchError
+        While it is gone through: if a batch does not fit, or if there is none.
 
     Examples
     --------
@@ -74,36 +91,45 @@ class Loader:
 
     def __init__(self, network: VectorField, batches: Iterable[Any]) -> None:
         self.network, self.batches = network, batches
+        self._first: Tensor | None = None  # labels of the first batch ever
 
     def __len__(self) -> int:
         return len(self.batches)  # pyright: ignore[reportArgumentType]  # as for progress
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        n, first = 0, None
+        n = 0
         for n, batch in enumerate(self.batches, 1):
             if not (isinstance(batch, list | tuple) and len(batch) == 2):
-                raise ValueError(
+                raise BatchError(
                     f"expected batches of rates and labels, got {type(batch).__name__} as batch "
                     f"{n}; yield pairs."
                 )
             try:
                 states, label = labelled_states(self.network, *batch, training=False)
             except ValueError as error:
-                raise ValueError(f"batch {n}: {error}") from error
-            first = label if first is None else first
-            check_kind(label, first, f"batch {n}")
+                raise BatchError(f"batch {n}: {error}") from error
+            self._first = label if self._first is None else self._first
+            if label.is_floating_point() != self._first.is_floating_point():
+                raise BatchError(_of_another_kind(label, self._first, f"batch {n}"))
             yield states, label
         if n == 0:
-            raise ValueError("expected one or more batches of samples, got an empty DataLoader.")
+            raise BatchError("expected one or more batches of samples, got an empty DataLoader.")
+
+    def labelled(self) -> bool:
+        """Return whether the samples have labels; else targets."""
+        first = next(iter(self))[1] if self._first is None else self._first
+        return not first.is_floating_point()
 
 
 def check_kind(label: Tensor, others: Tensor, whose: str) -> None:
     """Refuse labels beside samples that have targets, and targets beside labels."""
+    if label.is_floating_point() != others.is_floating_point():
+        raise ValueError(_of_another_kind(label, others, whose))
+
+
+def _of_another_kind(label: Tensor, others: Tensor, whose: str) -> str:
     mine, theirs = ("targets" if t.is_floating_point() else "labels" for t in (label, others))
-    if mine != theirs:
-        raise ValueError(
-            f"{whose}: expected {theirs}, as the other samples have, got {mine}; give one kind."
-        )
+    return f"{whose}: expected {theirs}, as the other samples have, got {mine}; give one kind."
 
 
 def _is_real(labels: ArrayLike | Tensor) -> bool:

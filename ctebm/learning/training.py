@@ -19,7 +19,7 @@ from ctebm.learning.checkpoint import load_checkpoint, save_checkpoint
 from ctebm.learning.plan import Plan
 from ctebm.learning.plastic_field import PlasticField
 from ctebm.learning.record import Training
-from ctebm.learning.samples import Loader, check_kind, digest, labelled_states
+from ctebm.learning.samples import BatchError, Loader, check_kind, digest, labelled_states
 from ctebm.learning.trainer import Trainer
 from ctebm.networks.base import VectorField
 from ctebm.networks.layered import LayeredField
@@ -74,8 +74,9 @@ def train(
     Returns
     -------
     Training
-        A run that blows up or in which a whole layer goes silent stops with a sentence in
-        ``message``; the checkpoint stays that of the last good epoch.
+        A run that blows up, in which a whole layer goes silent, or whose DataLoader gives after an
+        epoch no batch any more or one that does not fit, stops with a sentence in ``message``;
+        network and checkpoint stay those of the last good epoch.
 
     Raises
     ------
@@ -144,9 +145,7 @@ def train(
                 save_checkpoint(checkpoint, trainer.content(), identity)
     columns = trainer.history[0].keys() if trainer.history else ()
     history = {name: np.array([row[name] for row in trainer.history]) for name in columns}
-    labelled = not next(iter(data))[1].is_floating_point() if isinstance(data, Loader) else (
-        not data[1].is_floating_point()
-    )  # fmt: skip
+    labelled = data.labelled() if isinstance(data, Loader) else not data[1].is_floating_point()
     return Training(
         trainer.plastic.to_network(), history, status, message, plan, start, whose, labelled
     )
@@ -195,9 +194,18 @@ def _try_epoch(
 ) -> tuple[str, str]:
     """Train for an epoch, or go back to where it began; return status and sentence."""
     good = trainer.content()
-    row = trainer.epoch(epoch, data, progress, on_step)
-    if row is not None:
-        row |= trainer.probe(data) | trainer.test(tested)
+    try:
+        row = trainer.epoch(epoch, data, progress, on_step)
+        if row is not None:
+            row |= trainer.probe(data) | trainer.test(tested)
+    except BatchError as error:
+        if not good["history"]:
+            raise
+        trainer.restore(good)
+        return "out of samples", (
+            f"in epoch {epoch + 1}: {str(error).rstrip('.')}; the weights of the epoch before are "
+            "kept: mend the data, and go on from the checkpoint or from these weights."
+        )
     status, message = _verdict(row, epoch, trainer.plan)
     if message or row is None:
         trainer.restore(good)

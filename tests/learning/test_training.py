@@ -328,6 +328,52 @@ def test_batches_that_do_not_fit_are_refused(batches, match):
         ctebm.train(small_network(), batches, None, PLAN)
 
 
+class Drying:
+    """Batches for a first look and two epochs, each gone through twice; afterwards others."""
+
+    def __init__(self, after):
+        x, label = samples(40)
+        self.good, self.after, self.passes = [(x[:20], label[:20]), (x[20:], label[20:])], after, 0
+
+    def __iter__(self):
+        self.passes += 1
+        return iter(self.good if self.passes <= 5 else self.after)
+
+
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [
+        ([], "expected one or more batches of samples, got an empty DataLoader"),
+        ([(torch.rand(4, 11), torch.tensor([0, 1, 2, 0]))], "batch 1: expected rates of shape"),
+        ([(torch.rand(4, 12), torch.rand(4, 3))], "batch 1: expected labels, as"),
+        ([torch.rand(4, 12)], "expected batches of rates and labels, got Tensor as batch 1"),
+    ],
+    ids=["nothing", "another shape", "another kind", "no pairs"],
+)
+def test_a_loader_that_dries_up_stops_the_run_and_keeps_the_last_good_epoch(tmp_path, after, words):
+    plan, path = dataclasses.replace(PLAN, epochs=5), tmp_path / "c.ckpt"
+    found = ctebm.train(small_network(), Drying(after), None, plan, checkpoint=path)
+    assert found.status == "out of samples" and len(found.history["cost"]) == 2
+    assert found.message.startswith(f"in epoch 3: {words}")
+    assert "; the weights of the epoch before are kept: mend the data" in found.message
+    whole = ctebm.train(small_network(), Drying([]).good, None, dataclasses.replace(plan, epochs=2))
+    for name, theirs in whole.network.state_dict().items():
+        assert torch.equal(found.network.state_dict()[name], theirs)
+    with pytest.raises(FloatingPointError, match="in epoch 3"):
+        found.raise_for_status()
+    assert found.to_dataset().status == "out of samples"
+    resumed = ctebm.train(small_network(), Drying([]), None, plan, checkpoint=path)
+    assert len(resumed.history["cost"]) == 4  # two more until it dries up again
+    np.testing.assert_array_equal(resumed.history["cost"][:2], whole.history["cost"])
+
+
+def test_a_loader_that_can_be_gone_through_once_is_refused():
+    once = Drying([])
+    once.passes = 3
+    with pytest.raises(ValueError, match="got an empty DataLoader"):
+        ctebm.train(small_network(), once, None, PLAN)
+
+
 def test_targets_that_are_not_finite_or_do_not_fit_are_refused():
     net, x, target = problem()
     bad = target.clone()
