@@ -58,7 +58,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "convolutional": (
         ctebm.ConvolutionalNetwork,
         {"kernels": [np.ones((1, 1, 2, 2))], "weights": [], "biases": [None, [0.0]],
-         "activation": ctebm.Tanh(), "shape": (1, 4, 4)},
+         "activation": ctebm.Tanh(), "shape": (1, 4, 4), "stride": 1, "padding": 0},
     ),
     "memory": (ctebm.AssociativeMemory, {"patterns": [[1.0, -1.0]], "beta": 2.0}),
     "polynomial": (ctebm.PolynomialMemory, {"patterns": [[1.0, -1.0]], "order": 3}),

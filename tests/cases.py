@@ -211,6 +211,9 @@ def every_network() -> dict[str, ctebm.Network]:
         )
         nets[f"convolutional-{pooling}"] = maps
         nets[f"batch-convolutional-{pooling}"] = maps.clamp({"x": rows(3, 16)})
+    own = [ctebm.Identity(), ctebm.Tanh(), ctebm.Softplus(2.0)]
+    strided = ctebm.ConvolutionalNetwork.random((1, 5, 4), [2], 2, [3], own, stride=2, padding=1)
+    nets["convolutional-strided"] = strided
     nets["plastic"] = ctebm.PlasticNetwork(layered(ACTIVATIONS["hard"])).to_network()
     nets["clamped-quartic"] = nets["quartic"].clamp({"x": torch.ones(2, dtype=F64)})
     nets["parted-quartic"] = nets["quartic"].clamp({"h": torch.ones(1, dtype=F64)})

@@ -26,19 +26,25 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional as F
 
-from ctebm.networks.activation import Activation, as_activation
+from ctebm.networks.activation import Activation
 from ctebm.networks.arrays import finite_tensors, listed, real_tensor
 from ctebm.networks.base import VectorField
 from ctebm.networks.constants import Constants
 from ctebm.networks.energy import Network
 from ctebm.networks.kinks import Box
+from ctebm.networks.layer_rates import LayerRates, rate_of_layer, rates_without
 from ctebm.networks.layout import broadcast_shapes, consecutive, layer_names, rows_of
 from ctebm.networks.numbers import finite, one_of, whole
+from ctebm.networks.rates import Identity
+from ctebm.networks.stacks import one_each
 
 __all__ = ["ConvolutionalNetwork"]
 
+_LARGEST = 2**15  # rows and columns of any image
+
 Pooling = Literal["average", "max", "none"]
 Rates = Sequence[Tensor] | Mapping[int, Tensor]  # of layers by their places
+Rate = Activation | Callable[[Tensor], Tensor] | Sequence[Any]  # of all layers, or of each
 
 
 class ConvolutionalNetwork(Network):
@@ -55,8 +61,8 @@ class ConvolutionalNetwork(Network):
     biases : sequence of array
         One for each layer, input first: ``(channel,)`` or one a unit. That of the input may be
         None.
-    activation : Activation or callable
-        The firing rate.
+    activation : Activation, callable, or a sequence of them
+        The firing rate; of a sequence one for each layer, input first.
     shape : tuple of int
         Channels, rows and columns of the input, such as ``(1, 28, 28)``.
     pooling : {"average", "max", "none"}
@@ -65,6 +71,8 @@ class ConvolutionalNetwork(Network):
         Rows and columns that are pooled to one.
     padding : int
         Zeros around each map.
+    stride : int
+        Rows and columns between the places of a kernel.
     dtype : torch.dtype
         Of the parameters.
 
@@ -97,6 +105,7 @@ class ConvolutionalNetwork(Network):
     pooling: Pooling
     pool: int
     padding: int
+    stride: int
     layers: Mapping[str, slice]
     n_units: int | None
     box: Box | None
@@ -108,20 +117,22 @@ class ConvolutionalNetwork(Network):
         kernels: Sequence[ArrayLike | Tensor],
         weights: Sequence[ArrayLike | Tensor],
         biases: Sequence[ArrayLike | Tensor | None],
-        activation: Activation | Callable[[Tensor], Tensor],
+        activation: Rate,
         *,
         shape: tuple[int, int, int],
         pooling: Pooling = "average",
         pool: int = 2,
         padding: int = 0,
+        stride: int = 1,
         dtype: torch.dtype = torch.float64,
     ) -> None:
         one_of("pooling", pooling, get_args(Pooling))
         self.pooling = pooling
-        self.pool, self.padding = whole("pool", pool, least=1), whole("padding", padding, least=0)
+        self.pool = whole("pool", pool, least=1, most=_LARGEST)
+        self.padding = whole("padding", padding, least=0, most=_LARGEST)
+        self.stride = whole("stride", stride, least=1, most=_LARGEST)
         self.kernels = finite_tensors(kernels, "kernels", dtype)
         self.weights = finite_tensors(weights, "weights", dtype)
-        self.activation = as_activation(activation)
         shapes = self._shapes(_map_shape(shape))
         names = layer_names(len(shapes))
         self.shapes = dict(zip(names, shapes, strict=True))
@@ -130,7 +141,10 @@ class ConvolutionalNetwork(Network):
         self._check_biases()
         self._sizes = {name: int(np.prod(of)) for name, of in self.shapes.items()}
         super().__init__(layers=consecutive(self._sizes))
-        self.box, self.dtype, self.device = self.activation.box, dtype, torch.device("cpu")
+        each = one_each(activation, len(shapes))
+        own = isinstance(activation, list | tuple)
+        self.activation = LayerRates(tuple(each), (*self._sizes.values(),)) if own else each[0]
+        self.dtype, self.device = dtype, torch.device("cpu")
         self._hold({})
 
     @classmethod
@@ -140,13 +154,14 @@ class ConvolutionalNetwork(Network):
         channels: Sequence[int],
         kernel: int,
         sizes: Sequence[int],
-        activation: Activation | Callable[[Tensor], Tensor],
+        activation: Rate,
         *,
         gain: float = 1.0,
         seed: int = 0,
         pooling: Pooling = "average",
         pool: int = 2,
         padding: int = 0,
+        stride: int = 1,
         dtype: torch.dtype = torch.float64,
     ) -> Self:
         r"""Draw Glorot kernels and weights, uniform in :math:`\pm g\sqrt{6/(n_{in} + n_{out})}`.
@@ -161,7 +176,7 @@ class ConvolutionalNetwork(Network):
             Rows and columns of the kernels.
         sizes : sequence of int
             Units of the layers above the maps; the last is the output.
-        activation, pooling, pool, padding, dtype
+        activation, pooling, pool, padding, stride, dtype
             As for the class.
         gain : float
             The factor `g`.
@@ -188,18 +203,18 @@ class ConvolutionalNetwork(Network):
         for below, above in pairwise(maps):
             limit = gain * np.sqrt(6 / ((below + above) * kernel**2))
             kernels.append(draw.uniform(-limit, limit, (above, below, kernel, kernel)))
-        rate = as_activation(activation)
         options: dict[str, Any] = {
-            "shape": shape, "pooling": pooling, "pool": pool, "padding": padding, "dtype": dtype
+            "shape": shape, "pooling": pooling, "pool": pool, "padding": padding,
+            "stride": stride, "dtype": dtype,
         }  # fmt: skip
         one = [*([None] * len(maps))]
-        last = cls(kernels, [], one, rate, **options).shapes["y"] if kernels else shape
+        last = cls(kernels, [], one, Identity(), **options).shapes["y"] if kernels else shape
         flat = [int(np.prod(last)), *(whole("size", n, least=1) for n in sizes)]
         weights = []
         for m, n in pairwise(flat):
             limit = gain * np.sqrt(6 / (m + n))
             weights.append(draw.uniform(-limit, limit, (m, n)))
-        return cls(kernels, weights, [*one, *([None] * len(sizes))], rate, **options)
+        return cls(kernels, weights, [*one, *([None] * len(sizes))], activation, **options)
 
     @property
     def drives(self) -> dict[str, str]:
@@ -211,23 +226,34 @@ class ConvolutionalNetwork(Network):
 
     def rate(self, s: Tensor) -> Tensor:
         r"""Return the firing rates :math:`\rho(s)`; :meth:`state` is the way back."""
-        return self.activation(self.as_state(s))
+        s = self.as_state(s)
+        each = [self.rate_of(name)(s[..., where]) for name, where in self.layers.items()]
+        return torch.cat([s[..., :0], *each], -1)
 
-    def state(self, rates: ArrayLike | Tensor) -> Tensor:
+    def rate_of(self, layer: str) -> Activation:
+        """Return the activation of a layer by its name, or raise ValueError if there is none."""
+        if layer not in self.shapes:
+            self.layer(layer)  # which says so
+        return self._rate(list(self.shapes).index(layer))
+
+    def state(self, rates: ArrayLike | Tensor, layer: str | None = None) -> Tensor:
         """Return the states of rates, flat, such as pixels; maps may keep their dimensions.
 
         Parameters
         ----------
         rates : array, (*batch, unit) or (*batch, channel, row, column)
             In the range of the activation; four dimensions or more are maps.
+        layer : str, optional
+            Whose rates they are, where each layer has an activation of its own.
         """
         r = real_tensor(rates, self.dtype, self.device)
-        return self.activation.inverse(r.flatten(-3) if r.ndim >= 4 else r)
+        rho = self.activation if layer is None else self.rate_of(layer)
+        return rho.inverse(r.flatten(-3) if r.ndim >= 4 else r)
 
     def energy(self, s: Tensor) -> Tensor:
         s = self._in_samples(s)
         states = self._states(s)
-        r = [self.activation(u) for u in states]
+        r = [self._rate(l)(u) for l, u in enumerate(states)]
         E = s.new_zeros(s.shape[:-1])
         for l, u in enumerate(states):
             E = E + u.square().sum(-1) / 2 - (self._bias(l) * r[l]).sum(-1)
@@ -238,14 +264,14 @@ class ConvolutionalNetwork(Network):
     def force(self, s: Tensor) -> Tensor:
         s = self._in_samples(s)
         states = self._states(s)
-        rates = [self.activation(u) for u in states]
+        rates = [self._rate(l)(u) for l, u in enumerate(states)]
         return torch.cat([s[..., :0], *(self._force(l, states, rates) for l in self._free)], -1)
 
     def layer_force(self, name: str, s: Tensor) -> Tensor:
         self.layer(name)
         states = self._states(self._in_samples(s))
         l = list(self.shapes).index(name)
-        near = {i: self.activation(states[i]) for i in (l - 1, l, l + 1) if 0 <= i < len(states)}
+        near = {i: self._rate(i)(states[i]) for i in (l - 1, l, l + 1) if 0 <= i < len(states)}
         return self._force(l, states, near)
 
     def hessian_product(self, s: Tensor, v: Tensor) -> Tensor:
@@ -253,11 +279,11 @@ class ConvolutionalNetwork(Network):
 
     def hessian_operator(self, s: Tensor) -> Callable[[Tensor], Tensor]:
         s = self._in_samples(s)
-        states, rho = self._states(s), self.activation
-        rates = [rho(u) for u in states]
+        states = self._states(s)
+        rates = [self._rate(l)(u) for l, u in enumerate(states)]
         currents = {l: self._current(l, rates) for l in self._free}
-        slopes = {l: rho.derivative(states[l]) for l in currents}
-        own = {l: 1 - rho.second_derivative(states[l]) * I for l, I in currents.items()}
+        slopes = {l: self._rate(l).derivative(states[l]) for l in currents}
+        own = {l: 1 - self._rate(l).second_derivative(states[l]) * I for l, I in currents.items()}
 
         def multiply(v: Tensor) -> Tensor:
             parts = self._states(self.as_state(v).expand_as(s))
@@ -302,6 +328,11 @@ class ConvolutionalNetwork(Network):
         self.held = held
         free = {name: n for name, n in self._sizes.items() if name not in held}
         self.layers, self.n_units = consecutive(free), sum(free.values())
+        rho = self.activation
+        for l, name in reversed([*enumerate(self._sizes)]):
+            rho = rates_without(rho, l) if name in held else rho
+        like = torch.zeros(0, dtype=self.dtype, device=self.device)
+        self.box = None if rho.box is None else rho.box.to(like)
         self._constants = Constants()
 
     def _states(self, s: Tensor) -> list[Tensor]:
@@ -318,7 +349,7 @@ class ConvolutionalNetwork(Network):
         return [l for l, name in enumerate(self.shapes) if name in self.layers]
 
     def _force(self, l: int, s: Sequence[Tensor], r: Rates) -> Tensor:
-        return self.activation.derivative(s[l]) * self._current(l, r) - s[l]
+        return self._rate(l).derivative(s[l]) * self._current(l, r) - s[l]
 
     def _current(self, l: int, r: Rates) -> Tensor:
         """Return the current of the layer in place `l`, given its rates and its neighbours'."""
@@ -332,7 +363,7 @@ class ConvolutionalNetwork(Network):
         if name not in self.held:
             return self._coupled(l, r)
         x, W = self.held[name], [*self.kernels, *self.weights][l]
-        return self._constants.of(lambda: self._coupled(l, self.activation(x)), x, W)
+        return self._constants.of(lambda: self._coupled(l, self._rate(l)(x)), x, W)
 
     def _coupled(self, l: int, r: Tensor) -> Tensor:
         """Return what rates of the layer in place `l` send to the next one."""
@@ -340,7 +371,7 @@ class ConvolutionalNetwork(Network):
             return r @ self.weights[l - len(self.kernels)]
         maps = r.reshape(-1, *self._shape(l))
         if self.pooling == "max":
-            sent = F.conv2d(maps, self.kernels[l], padding=self.padding)
+            sent = F.conv2d(maps, self.kernels[l], stride=self.stride, padding=self.padding)
             sent = F.max_pool2d(sent, self.pool)
         else:
             K, stride = self._linear(l)
@@ -375,13 +406,23 @@ class ConvolutionalNetwork(Network):
     def _linear(self, l: int) -> tuple[Tensor, int]:
         """Return the kernel and the stride of a convolution and the average that is taken of it.
 
-        The mean over places that a window meets one after the other is one meeting of the mean
-        kernel, so that what is averaged need not be computed first.
+        The mean over places that a window meets one after the other is one meeting of the mean of
+        the kernel at these places, so that what is averaged need not be computed first.
         """
         K, p = self.kernels[l], self.pool
         if self.pooling == "none":
-            return K, 1
-        return self._constants.of(lambda: F.avg_pool2d(F.pad(K, [p - 1] * 4), p, stride=1), K), p
+            return K, self.stride
+
+        def mean() -> Tensor:
+            places = torch.full((1, 1, p, p), 1 / p**2, dtype=K.dtype, device=K.device)
+            return F.conv_transpose2d(places, K.flatten(0, 1).unsqueeze(0), stride=self.stride)
+
+        wide = self._constants.of(mean, K)
+        return wide.reshape(*K.shape[:2], *wide.shape[-2:]), p * self.stride
+
+    def _rate(self, l: int) -> Activation:
+        """Return the activation of the layer in place `l`."""
+        return rate_of_layer(self.activation, l)
 
     def _shape(self, l: int) -> tuple[int, ...]:
         return list(self.shapes.values())[l]
@@ -402,7 +443,7 @@ class ConvolutionalNetwork(Network):
                     f"expected kernels[{i}] of shape (channels out, {shapes[-1][0]}, rows, "
                     f"columns), got {tuple(K.shape)}."
                 )
-            rows, columns = (n + 2 * self.padding - k + 1 for n, k in
+            rows, columns = ((n + 2 * self.padding - k) // self.stride + 1 for n, k in
                              zip(shapes[-1][1:], K.shape[2:], strict=True))  # fmt: skip
             if self.pooling != "none":
                 rows, columns = rows // self.pool, columns // self.pool

@@ -279,11 +279,12 @@ def _predictive(a: Saved) -> PredictiveNetwork:
 
 def _convolutional(a: Saved) -> ConvolutionalNetwork:
     kernels, weights = a.stack("parameter_kernels"), a.stack("parameter_weights")
-    words = {name: a.number(f"parameter_{name}") for name in ("pooling", "pool", "padding")}
+    words = ("pooling", "pool", "padding", "stride")
+    given = {k: a.number(f"parameter_{k}") for k in words if f"parameter_{k}" in a.dataset}
     channels, height, width = (a.number(f"parameter_shapes_x_{i}") for i in range(3))
     return ConvolutionalNetwork(
         kernels, weights, a.stack("parameter_biases"), a.rate,
-        shape=(channels, height, width), **words, dtype=a.dtype,
+        shape=(channels, height, width), **given, dtype=a.dtype,
     )  # fmt: skip
 
 

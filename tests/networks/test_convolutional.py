@@ -40,21 +40,76 @@ def test_the_energy_is_that_of_the_primitive_function(pooling):
 
 @pytest.mark.parametrize("pooling", ["average", "max", "none"])
 @pytest.mark.parametrize("padding", [0, 1])
-@pytest.mark.parametrize("pool", [1, 3])
-def test_what_a_map_sends_and_gets_back_is_by_the_pooled_convolution(pooling, padding, pool):
+@pytest.mark.parametrize(("pool", "stride"), [(1, 1), (3, 1), (1, 2), (2, 2), (1, 3), (2, 3)])
+def test_what_a_map_sends_and_gets_back_is_by_the_pooled_convolution(
+    pooling, padding, pool, stride
+):
     K, r, sent = draw(3, 2, 3, 2), draw(2, 2 * 8 * 9, seed=1), draw(2, 600, seed=2)
     one = ctebm.ConvolutionalNetwork(
         [K], [], [None, None], ctebm.Identity(), shape=(2, 8, 9), pooling=pooling, pool=pool,
-        padding=padding,
+        padding=padding, stride=stride,
     )  # fmt: skip
     size = one.layers["y"].stop - one.layers["y"].start
     leaf, y = r.clone().requires_grad_(), sent[:, :size]
     of = {"average": F.avg_pool2d, "max": F.max_pool2d, "none": lambda maps, _: maps}[pooling]
-    up = of(F.conv2d(leaf.reshape(2, 2, 8, 9), K, padding=padding), pool).flatten(1)
+    up = F.conv2d(leaf.reshape(2, 2, 8, 9), K, padding=padding, stride=stride)
+    up = of(up, pool).flatten(1)
     (down,) = torch.autograd.grad(up, leaf, y)
     s = torch.cat([r, y], -1)
     torch.testing.assert_close(one.layer_force("y", s), up.detach() - y)
     torch.testing.assert_close(one.layer_force("x", s), down - r)
+
+
+RATES = [ctebm.Identity(), ctebm.HardSigmoid(), ctebm.Tanh(), ctebm.Softplus(2.0), ctebm.Identity()]
+
+
+@pytest.mark.parametrize("pooling", ["average", "max", "none"])
+def test_each_layer_may_have_a_rate_of_its_own(pooling):
+    """Against autograd of an energy with these rates, with a stride, between the kinks."""
+    one = net(pooling, RATES, stride=2, padding=1, pool=1)
+    s = 0.4 * draw(3, one.n_units)
+    pool = F.max_pool2d if pooling == "max" else lambda m, _: m
+
+    def energy(s):
+        x, h3, h2, h1, y = (rho(s[:, w]) for rho, w in zip(RATES, one.layers.values(), strict=True))
+        maps = pool(F.conv2d(x.reshape(3, 2, 9, 8), one.kernels[0], padding=1, stride=2), 1)
+        coupled = (maps.flatten(1) * h3).sum(-1)
+        maps = h3.reshape(3, *one.shapes["h3"])
+        maps = pool(F.conv2d(maps, one.kernels[1], padding=1, stride=2), 1)
+        coupled = coupled + (maps.flatten(1) * h2).sum(-1)
+        coupled = coupled + ((h2 @ one.weights[0]) * h1).sum(-1)
+        return s.square().sum(-1) / 2 - coupled - ((h1 @ one.weights[1]) * y).sum(-1)
+
+    torch.testing.assert_close(one.energy(s), energy(s))
+    inside = s.clone()
+    inside[:, one.layers["h3"]].clamp_(-0.49, 0.49)
+    leaf = inside.requires_grad_()
+    expected = -torch.autograd.grad(energy(leaf).sum(), leaf)[0]
+    torch.testing.assert_close(one.force(inside.detach()), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_layers_with_rates_of_their_own_rest_between_their_own_kinks():
+    """Hidden maps are clipped, the output is not, and inputs go in as they are."""
+    rho = [ctebm.Identity(), ctebm.HardSigmoid(), ctebm.Identity()]
+    one = ctebm.ConvolutionalNetwork.random((1, 6, 6), [3], 3, [2], rho, gain=3.0, seed=0, stride=2)
+    x = 3 * draw(4, 36)
+    assert torch.equal(one.state(x, "x"), x) and one.rate_of("h1") == ctebm.HardSigmoid()
+    with pytest.raises(ValueError, match="name the layer"):
+        one.state(x)
+    free = one.clamp({"x": x})
+    assert free.box is not None
+    low, _ = free.box.each(free.first_guess())
+    assert low.tolist() == [-0.5] * free.layers["h1"].stop + [-torch.inf] * 2
+    points = ctebm.settle(free).raise_for_status()
+    h, y = points.state[:, free.layers["h1"]], points.state[:, free.layers["y"]]
+    assert bool(points.pinned.any()) and float(h.abs().max()) == 0.5
+    torch.testing.assert_close(y, (h + 0.5) @ one.weights[0])
+    torch.testing.assert_close(free.rate(points.state), torch.cat([h + 0.5, y], -1))
+    back = ctebm.load_network(points.to_dataset())
+    assert isinstance(back, ctebm.ConvolutionalNetwork) and back.stride == 2
+    assert torch.equal(back.clamp({"x": x}).force(points.state), free.force(points.state))
+    small = free.to(torch.float32)
+    assert small.box is not None and small.box.each(points.state.float())[0].dtype == torch.float32
 
 
 def test_without_a_kernel_it_is_the_layered_network():
@@ -138,6 +193,15 @@ def test_arrays_that_do_not_fit_are_refused(kernels, weights, biases, message):
         ctebm.ConvolutionalNetwork(kernels, weights, biases, ctebm.Tanh(), shape=(1, 4, 4))
 
 
+def test_strides_and_rates_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="1 <= stride"):
+        net(stride=0)
+    with pytest.raises(ValueError, match="leave something"):
+        net(stride=5)
+    with pytest.raises(ValueError, match="5 layers"):
+        net(rho=RATES[:3])
+
+
 def test_an_unknown_pooling_is_refused():
     with pytest.raises(ValueError, match="pooling"):
         net("sum")
@@ -177,6 +241,8 @@ def test_parameters_may_change_after_clamping(held):
     assert torch.equal(free.energy(s), after.energy(s))
 
 
-@pytest.mark.parametrize("name", ["convolutional-average", "batch-convolutional-max"])
+@pytest.mark.parametrize(
+    "name", ["convolutional-average", "batch-convolutional-max", "convolutional-strided"]
+)
 def test_the_contract_holds(name):
     check(every_motion_and_network()[name])
