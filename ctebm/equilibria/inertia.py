@@ -26,6 +26,7 @@ from ctebm.equilibria.rows import Rows
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
 from ctebm.networks.memory import free_memory
+from ctebm.networks.pairwise import PairwiseField
 from ctebm.networks.sparse import SparseNetwork
 
 __all__ = [
@@ -265,9 +266,10 @@ def _zero(network: VectorField, s: Tensor, largest: float) -> float:
 def _zeros(network: VectorField, r: Tensor, largest: Tensor) -> Tensor:
     """Return what counts as zero at states of the residual `r`."""
     zero = root_of_rounding(r.dtype) * largest.clamp(min=1)
-    if network.box is None:  # between kinks the curvature is the same at every point
-        zero = torch.maximum(zero, 2 * r.sqrt())
-    return zero
+    linear = isinstance(network, PairwiseField) and network.activation.max_curvature == 0
+    if network.box is not None and linear:  # between kinks the curvature is everywhere the same
+        return zero
+    return torch.maximum(zero, 2 * r.sqrt())
 
 
 def _lowest_eigenvalues(network: Network, s: Tensor, where: Tensor) -> Tensor:

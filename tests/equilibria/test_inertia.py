@@ -9,7 +9,13 @@ import torch
 import zoo
 from analytic import HARD, TANH, all_to_all, pair, pitchfork_state, random_dense, symmetric_spectrum
 
-from ctebm import AsymmetricNetwork, DenseNetwork, SparseNetwork, find_fixed_points
+from ctebm import (
+    AsymmetricNetwork,
+    DenseNetwork,
+    LayeredNetwork,
+    SparseNetwork,
+    find_fixed_points,
+)
 from ctebm.equilibria import inertia
 from ctebm.equilibria.inertia import (
     classify,
@@ -19,6 +25,7 @@ from ctebm.equilibria.inertia import (
     restricted,
     without_margin,
 )
+from ctebm.equilibria.kkt import residual
 from ctebm.equilibria.rows import Rows
 from ctebm.networks.base import count_units
 
@@ -214,6 +221,31 @@ def test_zero_grows_with_the_stiffest_mode_and_the_residual():
 
 
 @pytest.mark.filterwarnings("error")
+def test_a_smooth_layer_beside_a_kinked_one_curves_between_the_kinks():
+    """At a pitchfork a point that is known to 1e-10 has an eigenvalue known to some 1e-6."""
+    hard_and_tanh = LayeredNetwork([[[2.0]]], [[0], [0]], [HARD, TANH]).centred()
+    hard_alone = LayeredNetwork([[[1.0]]], [[0], [0]], HARD).centred()  # a ridge of equal energy
+    s = torch.tensor([2e-4, 2e-4], dtype=torch.float64)
+    assert 1e-13 < float(residual(hard_and_tanh, s)) < 1e-10
+    lowest = float(torch.linalg.eigvalsh(hard_and_tanh.hessian(s))[0])
+    assert 1.5e-8 < lowest < 1e-6
+    for states in (s, s.expand(1, 2), zeros(2)):
+        kinds = classify_rows(Rows.repeated(hard_and_tanh, 1), states.reshape(1, 2))
+        assert kinds == [(0, "degenerate")]
+    assert classify(hard_and_tanh, s) == classify(hard_alone, s) == (0, "degenerate")
+    below = LayeredNetwork([[[1.99]]], [[0], [0]], [HARD, TANH]).centred()
+    assert classify(below, zeros(2)) == (0, "stable")
+
+
+def test_between_kinks_an_eigenvalue_is_known_though_the_point_is_not():
+    """Linear rates have the same curvature everywhere between them, smooth ones have not."""
+    for rho, kind in ((HARD, "stable"), ([HARD, TANH], "degenerate")):
+        w = 1.0 if rho is HARD else 2.0
+        net = LayeredNetwork([[[w * (1 - 1e-6)]]], [[0], [0]], rho).centred()
+        s = torch.tensor([3e-6, 0.0], dtype=torch.float64)  # residual 3e-6
+        assert classify(net, s) == (0, kind)
+
+
 def test_up_to_the_size_of_dense_matrices_each_of_equal_eigenvalues_counts(monkeypatch):
     n = 50
     network = DenseNetwork(SparseNetwork.ring(n, 0.6, HARD).dense_weight(), zeros(n), HARD)

@@ -72,6 +72,25 @@ def test_every_sample_settles(gain, activation):
     assert set(points.stability) <= {"stable"}
 
 
+@pytest.mark.parametrize("gain", [0.3, 1.0, 3.0])
+@pytest.mark.parametrize("rates", [[HARD, HARD, TANH, HARD], [TANH, HARD, Logistic(6.0), TANH]])
+def test_kinked_layers_beside_smooth_ones_settle(rates, gain):
+    """Against Picard's map written out: the slope of smooth layers is not 1."""
+    whole = LayeredNetwork.random([6, 9, 7, 4], rates, gain=gain, seed=2)
+    network = whole.clamp({"x": torch.as_tensor(np.random.default_rng(0).random((16, 6)))})
+    points = settle(network, tol=1e-10)
+    assert points.converged.all() and set(points.stability) == {"stable"}
+    where, s = list(network.layers.values()), points.state
+    r = torch.cat([rho(s[:, at]) for rho, at in zip(rates[1:], where, strict=True)], -1)
+    current = network.bias + r @ network.dense_weight()
+    for rho, at in zip(rates[1:], where, strict=True):
+        if rho is HARD:
+            expected = current[:, at].clamp(-0.5, 0.5)
+        else:
+            expected = rho.derivative(s[:, at]) * current[:, at]
+        torch.testing.assert_close(s[:, at], expected, rtol=0, atol=1e-10)
+
+
 def test_samples_do_not_touch_each_other():
     whole = LayeredNetwork.random([10, 12, 4], Logistic(), gain=3.0, seed=1)
     x = torch.as_tensor(np.random.default_rng(0).random((8, 10)))
