@@ -3,10 +3,11 @@
 ``python benchmarks/mutation.py equilibria learning --n 40 --seed 1`` changes one operator, number,
 condition or call of a module at a time, at places drawn with the seed, and runs the tests that
 mirror the module and the examples in its docstrings. What these do not notice is tried once more
-on other tests that hold the module: those that import it by its path, and the contract over every
-network, every record and every refusal for want of memory. Without wings it draws from the whole
-package. It prints a line for each mutant and the survivors in a table, and exits with 1 where fewer
-than 90 % are killed. ``--part 0/2`` and ``--part 1/2`` share the same mutants between processes.
+on other tests that hold the module: those that import it by its path, and the contracts over every
+network, every record, every refusal for want of memory and every answer. Without wings it draws
+from the whole package. It prints a line for each mutant and the survivors in a table, and exits
+with 1 where fewer than 90 % are killed. ``--part 0/2`` and ``--part 1/2`` share the same mutants
+between two processes.
 
 The tree is copied; nothing is written into it. Each mutant is a fork of one process that has loaded
 the libraries, so that a mutant costs its tests alone, and the tests that run the changed line (or
@@ -57,7 +58,11 @@ CONTRACTS = (  # which text of a module, or of its path, puts it under which con
     ("ctebm/networks/", "tests/networks/test_contract.py"),
     ("/record.py", "tests/test_records.py"),
     ("check_memory(", "tests/test_memory.py"),
-)
+    *((f"ctebm/{wing}/", "tests/test_answers.py") for wing in (
+        "networks", "dynamics", "equilibria", "stability", "sampling", "early_inference",
+        "learning", "study",
+    )),
+)  # fmt: skip
 COPIED = ("ctebm", "tests", "studies", "docs", "conftest.py", "pyproject.toml")
 
 OTHER_OPERATOR: dict[type[ast.AST], type[ast.AST]] = {

@@ -1,0 +1,223 @@
+"""What every public function answers, and how often it asks its network, against a record.
+
+Right answers have their own tests. This one notices what these can't: another default, another way
+to the same answer, another number in a corner of a record. Where a change is meant to alter some,
+``python tests/test_answers.py`` writes them anew, in tests/answers.json, and says which.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from abuse_cases import CALLS
+from answer_cases import PROBLEMS
+
+from ctebm.networks.base import VectorField
+from ctebm.networks.blocks import Blocks
+
+FILE = Path(__file__).with_name("answers.json")
+SLACK = 0.02  # of a count, which rounding may move on another machine
+NEAR, NOTHING = 1e-5, 1e-8  # how far numbers may lie apart, relative and absolute
+METHODS = (
+    "force", "pressure", "energy", "energy_and_force", "potential", "jacobian_product",
+    "adjoint_product", "jacobian", "hessian_product", "hessian", "hessian_operator",
+)  # fmt: skip
+
+
+@contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """Count the calls of every network's methods, and the states they are given."""
+    counts, inside = Counter(), [False]
+    before = []
+
+    def note(name: str, states: Any) -> None:
+        counts[f"{name} calls"] += 1
+        if isinstance(states, torch.Tensor):
+            counts[f"{name} states"] += states.shape[:-1].numel()
+
+    def wrapped(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: Any, *args: Any, **options: Any) -> Any:
+            if inside[0]:
+                return method(self, *args, **options)
+            inside[0] = True
+            try:
+                note(name, args[-1] if name == "current" else args[0])
+                found = method(self, *args, **options)
+            finally:
+                inside[0] = False
+            return products(found) if name == "hessian_operator" else found
+
+        return call
+
+    def products(operator: Callable[..., Any]) -> Callable[..., Any]:
+        def call(v: Any) -> Any:
+            note("products", v)
+            return operator(v)
+
+        return call
+
+    kinds, names = [VectorField, Blocks], (*METHODS, "current", "adjoint")
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        for name in names:
+            method = vars(kind).get(name)
+            if callable(method):
+                before.append((kind, name, method))
+                setattr(kind, name, wrapped(name, method))
+    try:
+        yield counts
+    finally:
+        for kind, name, method in before:
+            setattr(kind, name, method)
+
+
+def flat(found: Any, name: str = "answer") -> Iterator[tuple[str, Any]]:
+    """Yield what an answer is made of: names, with arrays or words."""
+    match found:
+        case None | torch.dtype() | torch.device():
+            return
+        case str():
+            yield name, found
+        case torch.Tensor():
+            found = found.detach().resolve_conj()
+            yield name, (found if found.layout == torch.strided else found.to_dense()).cpu().numpy()
+        case bool() | int() | float() | complex() | np.generic() | np.ndarray() | range():
+            yield name, np.asarray(found)
+        case xr.Dataset():
+            for part, values in found.variables.items():
+                yield f"{name}.{part}", values.values
+        case xr.DataArray():
+            yield name, found.values
+        case Mapping():
+            for key, part in found.items():
+                yield from flat(part, f"{name}.{key}")
+        case list() | tuple():
+            for i, part in enumerate(found):
+                yield from flat(part, f"{name}.{i}")
+        case slice():
+            yield from flat((found.start, found.stop), name)
+        case VectorField():
+            yield name, repr(found)
+            yield from flat(found.state_dict(), name)
+        case _ if hasattr(found, "to_dataset"):
+            yield from flat(found.to_dataset(), name)
+        case _ if dataclasses.is_dataclass(found):
+            for field in dataclasses.fields(found):
+                yield from flat(getattr(found, field.name), f"{name}.{field.name}")
+
+
+def summary(values: Any) -> Any:
+    """Return words as they are, and of numbers how many there are and where they lie."""
+    if isinstance(values, str):
+        return values
+    if values.dtype.kind in "OUS":
+        return " ".join(map(str, values.ravel().tolist()))[:300]
+    if values.dtype.kind == "c":
+        values = np.stack([values.real, values.imag])
+    x = np.asarray(values, float).ravel()
+    known = x[np.isfinite(x)]
+    size = abs(known)
+    where = [known.mean(), size.mean(), size.max(), size[:3].sum()] if len(known) else []
+    return [len(x), len(known), *(float(f"{number:.7g}") for number in where)]
+
+
+def answer(call: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts of an answer, and the work that it took."""
+    with counted() as counts, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            found = call(**arguments)
+        except ValueError as error:
+            found = f"ValueError: {error}"
+    parts = {name: summary(values) for name, values in flat(found) if "seconds" not in name}
+    return parts | {name: count for name, count in sorted(counts.items())}
+
+
+def left_out(name: str) -> list[str]:
+    """Return the arguments that a call need not be given; without a seed noise is another one."""
+    call, arguments = CALLS[name]
+    known = inspect.signature(call).parameters
+    default = {a for a, p in known.items() if p.default not in (p.empty, None) or a != "seed"}
+    return [
+        a for a in arguments if a in default and known[a].default is not inspect.Parameter.empty
+    ]
+
+
+def answers(name: str) -> dict[str, dict[str, Any]]:
+    """Return an answer, and what differs where an argument is left to its default."""
+    if name in PROBLEMS:
+        return {"": answer(PROBLEMS[name], {})}
+    call, arguments = CALLS[name]
+    given = answer(call, arguments)
+    found = {"": given}
+    for argument in left_out(name):
+        without = answer(call, {k: v for k, v in arguments.items() if k != argument})
+        found[argument] = {k: v for k, v in without.items() if differ(v, given.get(k))}
+    return found
+
+
+def differ(now: Any, before: Any) -> bool:
+    """Return whether a part of an answer is not that of the record."""
+    if isinstance(now, int) and isinstance(before, int):
+        return abs(now - before) > max(1, SLACK * before)
+    if isinstance(now, list) and isinstance(before, list):
+        return len(now) != len(before) or not np.allclose(now, before, rtol=NEAR, atol=NOTHING)
+    return now != before
+
+
+assert not set(PROBLEMS) & set(CALLS)
+# no record: what is drawn has its own, and what writes files
+NAMES = [
+    *PROBLEMS,
+    *(n for n in CALLS if "figure" not in n and n not in (
+        "portrait", "series", "panel", "panels", "study", "save", "open", "sweep", "field", "custom"
+    )),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def record():
+    return json.loads(FILE.read_text())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_answer_is_that_of_the_record(name, record):
+    now, before = answers(name), record[name]
+    off = [
+        f"{argument and 'without ' + argument + ': '}{part}: now {parts.get(part)}, was "
+        f"{before.get(argument, {}).get(part)}"
+        for argument, parts in now.items()
+        for part in parts | before.get(argument, {})
+        if differ(parts.get(part), before.get(argument, {}).get(part))
+    ]
+    remedy = "if that is meant, run python tests/test_answers.py"
+    assert not off and now.keys() == before.keys(), "\n".join([*off[:20], remedy])
+
+
+if __name__ == "__main__":
+    import time
+
+    torch.set_num_threads(1)
+    before = json.loads(FILE.read_text()) if FILE.exists() else {}
+    rows = []
+    for name in NAMES:
+        start = time.process_time()
+        found = answers(name)
+        spent = time.process_time() - start
+        rows.append(f"{json.dumps(name)}: {json.dumps(found)}")
+        if found != before.get(name) or spent > 0.3:
+            print(f"{spent:6.2f} s  {name}{'' if found == before.get(name) else ' is new'}")
+    FILE.write_text("{\n" + ",\n".join(rows) + "\n}\n")
