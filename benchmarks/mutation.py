@@ -97,7 +97,7 @@ def fractions(tree: ast.Module) -> set[str]:
             case ast.Assign(targets=[target], value=value):
                 pairs = [(target, value)]
                 if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
-                    pairs = list(zip(target.elts, value.elts, strict=True))
+                    pairs = list(zip(target.elts, value.elts, strict=False))
                 names |= {
                     t.id for t, v in pairs
                     if isinstance(t, ast.Name) and t.id.isupper()

@@ -121,7 +121,7 @@ PROBLEMS |= {
     "search a pair": lambda: ctebm.find_fixed_points(pair(8.0, TANH), 20),
     "search from one start": lambda: ctebm.find_fixed_points(pair(8.0, TANH), 1),
     "search hard units": lambda: ctebm.find_fixed_points(random_dense(5, 1, HARD, 3.0), 20),
-    "search 14 hard units": lambda: ctebm.find_fixed_points(random_dense(14, 1, HARD, 3.0), 10),
+    "search 13 hard units": lambda: ctebm.find_fixed_points(random_dense(13, 2, HARD, 1.5), 4),
     "search logistic units": lambda: ctebm.find_fixed_points(
         random_dense(4, 2, ctebm.Logistic(), 2.0), 20
     ),

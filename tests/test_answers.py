@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import math
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -21,13 +23,18 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from abuse_cases import CALLS
+from abuse_cases import CALLS, skipped
 from answer_cases import PROBLEMS
 
 from ctebm.networks.base import VectorField
 from ctebm.networks.blocks import Blocks
 
 FILE = Path(__file__).with_name("answers.json")
+REFUSED = Path(__file__).with_name("refusals.json")
+WRONG: list[Any] = [
+    math.nan, math.inf, -1, 0, 2.5, "word", None, True, [], [[1.0, 2.0], [3.0, 4.0]], [0.1, 0.2],
+    {"x": 1}, torch.zeros(7), np.zeros((2, 6, 5)),
+]  # fmt: skip
 SLACK = 0.02  # of a count, which rounding may move on another machine
 NEAR, NOTHING = 1e-5, 1e-8  # how far numbers may lie apart, relative and absolute
 METHODS = (
@@ -146,6 +153,26 @@ def answer(call: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, 
     return parts | {name: count for name, count in sorted(counts.items())}
 
 
+def refusals(name: str) -> dict[str, list[str]]:
+    """Return what a call says to wrong arguments, "" where it answers, by argument."""
+    call, arguments = CALLS[name]
+    said: dict[str, list[str]] = {}
+    for argument in arguments:
+        said[argument] = []
+        for bad in WRONG:
+            words = ""
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    if not skipped(name, argument, bad):
+                        call(**arguments | {argument: bad})
+                except Exception as error:
+                    words = f"{type(error).__name__}: {error}"
+            words = re.sub(r"0x[0-9a-f]+|[0-9.,]+(?= .?i?B\b)", "...", words)
+            said[argument].append(words)
+    return said
+
+
 def left_out(name: str) -> list[str]:
     """Return the arguments that a call need not be given; without a seed noise is another one."""
     call, arguments = CALLS[name]
@@ -207,6 +234,25 @@ def test_an_answer_is_that_of_the_record(name, record):
     assert not off and now.keys() == before.keys(), "\n".join([*off[:20], remedy])
 
 
+@pytest.fixture(scope="module")
+def refused():
+    return json.loads(REFUSED.read_text())
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name in CALLS])
+def test_wrong_arguments_are_refused_in_the_words_of_the_record(name, refused):
+    now, words = refusals(name), refused["words"]
+    before = {argument: [words[i] for i in said] for argument, said in refused[name].items()}
+    off = [
+        f"{argument} = {bad!s:.30}: now {a!r}, was {b!r}"
+        for argument in now
+        for bad, a, b in zip(WRONG, now[argument], before.get(argument, WRONG), strict=True)
+        if a != b
+    ]
+    remedy = "if that is meant, run python tests/test_answers.py"
+    assert not off and now.keys() == before.keys(), "\n".join([*off[:20], remedy])
+
+
 if __name__ == "__main__":
     import time
 
@@ -221,3 +267,12 @@ if __name__ == "__main__":
         if found != before.get(name) or spent > 0.3:
             print(f"{spent:6.2f} s  {name}{'' if found == before.get(name) else ' is new'}")
     FILE.write_text("{\n" + ",\n".join(rows) + "\n}\n")
+    said = {name: refusals(name) for name in NAMES if name in CALLS}
+    words = sorted({w for by in said.values() for some in by.values() for w in some})
+    number = {line: i for i, line in enumerate(words)}
+    rows = ['"words": [\n' + ",\n".join(map(json.dumps, words)) + "\n]"]
+    for name, by in said.items():
+        rows.append(
+            f"{json.dumps(name)}: {json.dumps({a: [number[w] for w in by[a]] for a in by})}"
+        )
+    REFUSED.write_text("{\n" + ",\n".join(rows) + "\n}\n")

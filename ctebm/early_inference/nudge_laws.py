@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -109,14 +110,17 @@ def rescaled_loss(
     s, target = state_and_target(network, state, target)
     e = (s[..., network.layers[network.output]] - target).unsqueeze(-1)
     one = torch.eye(S.shape[-1], dtype=S.dtype, device=S.device)
-    if getattr(beta, "ndim", 0) == 0 and beta == math.inf:
+    number = isinstance(beta, float | np.generic | np.ndarray | Tensor)
+    if number and getattr(beta, "ndim", 0) == 0 and beta == math.inf:
         scale = S
     else:
         beta = finite("beta", beta, remedy="infinity stands for a clamped output")
         if beta == 0:
             return torch.zeros_like(e[..., 0, 0] + S[..., 0, 0])
         scale = one / beta + S
-    loss = (e * torch.linalg.solve(scale, e.expand(*S.shape[:-1], 1))).sum((-1, -2)) / 2
+    batch = torch.broadcast_shapes(S.shape[:-2], e.shape[:-2])
+    scale, e = scale.expand(*batch, -1, -1), e.expand(*batch, -1, -1)
+    loss = (e * torch.linalg.solve(scale, e)).sum((-1, -2)) / 2
     return torch.where(-nudge_limit(network, state) < beta, loss, torch.nan)
 
 

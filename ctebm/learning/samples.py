@@ -138,7 +138,7 @@ def _is_real(labels: ArrayLike | Tensor) -> bool:
         return labels.is_floating_point() and labels.ndim == 2
     try:
         array = np.asarray(labels)
-    except ValueError:  # rows of different lengths
+    except (ValueError, TypeError):  # rows of different lengths, or what is no array
         return False
     return array.dtype.kind == "f" and array.ndim == 2
 
@@ -172,7 +172,7 @@ def _whole_numbers(labels: ArrayLike | Tensor) -> Tensor:
         labels = labels.detach().to_dense().cpu().numpy()
     try:
         array = np.asarray(labels)
-    except ValueError:  # rows of different lengths
+    except (ValueError, TypeError):  # rows of different lengths, or what is no array
         array = np.asarray(None)
     if array.dtype.kind not in "iu":
         raise ValueError(

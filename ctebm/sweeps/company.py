@@ -37,7 +37,8 @@ def check_together(points: Points, together: Any) -> tuple[str, ...]:
     together : sequence of str
         Names of the grid or table.
     """
-    if isinstance(together, str) or not isinstance(together, Iterable):
+    alone = isinstance(together, str) or getattr(together, "ndim", 1) == 0
+    if alone or not isinstance(together, Iterable):
         raise ValueError(f"together is a list of names, such as ['seed'], got {together!r:.80}.")
     names = tuple(together)
     for name in names:

@@ -75,6 +75,16 @@ def test_no_strength_costs_nothing_and_too_negative_a_one_has_no_equilibrium():
     assert math.isnan(float(rescaled_loss(free, fixed, target, -0.162)))
 
 
+def test_one_state_has_a_loss_for_each_target_and_no_target_none():
+    free, fixed, target = known()
+    three = np.concatenate([target, 0 * target, -target])
+    each = [float(rescaled_loss(free, fixed, row[None], 0.1)) for row in three]
+    assert rescaled_loss(free, fixed, three, 0.1).tolist() == pytest.approx(each, rel=1e-12)
+    assert rescaled_loss(free, fixed, target[:0]).shape == (0,)
+    with pytest.raises(ValueError, match="expected a finite beta"):
+        rescaled_loss(free, fixed, target, fixed.to_dataset())  # pyright: ignore[reportArgumentType]
+
+
 def test_an_unstable_equilibrium_has_no_response():
     pair = ctebm.DenseNetwork([[0, 8.0], [8.0, 0]], [0, 0], ctebm.Tanh(),
                               layers={"h": slice(0, 1), "y": slice(1, 2)}).centred()  # fmt: skip

@@ -174,6 +174,17 @@ def test_the_ends_are_judged_after_so_many_products(n_products, asked):
     assert checked == [32, 48, 64, 80, 100, 125, 156, 170]
 
 
+@pytest.mark.parametrize(("n_products", "reads"), [(10, [10]), (20, [16, 20]), (32, [16, 32])])
+def test_coefficients_are_read_in_portions_and_at_the_end(n_products, reads, monkeypatch):
+    monkeypatch.setattr(krylov, "iterations_between_looks", lambda q: 16)
+    H = with_eigenvalues(np.linspace(-1, 1, 60))
+    lanczos, seen = krylov._Lanczos(lambda v: H @ v, generic_vector(60, H)), []
+    read = lanczos._read
+    lanczos._read = lambda unread: (read(unread), seen.append(len(lanczos.alpha)))[0]
+    lanczos.extend(0.0, n_products, 1)
+    assert seen == reads
+
+
 def test_residuals_within_the_tolerance_of_the_width_end_the_recurrence():
     H = with_eigenvalues(np.linspace(-1, 3, 300) ** 3)
     lanczos = krylov._Lanczos(lambda v: H @ v, generic_vector(300, H))

@@ -129,6 +129,28 @@ def test_factors_are_never_lowered_nor_beyond_the_largest():
     assert float(kept) == pytest.approx(1.4, rel=1e-15)
 
 
+@pytest.mark.parametrize("beta", [None, 0.7])
+def test_newtons_slope_is_that_of_the_pressure_with_its_nudge(beta, monkeypatch):
+    network, x, target = states((9, 8, 5), ctebm.Tanh(), gain=3.0)
+    blocks = network.clamp({"x": x}).blocks
+    going = sweeps.Sweeps(
+        blocks, [2 * x[:, :8], 2 * x[:, :5]], beta and (target, beta), 1e-9
+    )  # fmt: skip
+    slopes, h = [], 1e-6
+
+    def compared(pressure, slope, s):
+        by_differences = (pressure(s + h) - pressure(s - h)) / (2 * h)
+        slopes.append((slope(s), by_differences))
+        return s
+
+    monkeypatch.setattr(sweeps, "_solve_units", compared)
+    for i in (0, 1):
+        going._update(i)
+    for found, expected in slopes:
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
+    assert len(slopes) == 2 and min(slope.abs().max() for slope, _ in slopes) > 0.05
+
+
 def small_sweeps(nudge=None, tol=1e-9):
     network, x, target = states((9, 8, 7, 5), ctebm.HardSigmoid(), gain=0.8)
     blocks = network.clamp({"x": x}).blocks

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import xarray as xr
 from learning_cases import PLAN, samples, small_network
 
 import ctebm
@@ -18,6 +19,7 @@ from ctebm.learning.samples import input_states
         (lambda x, y: (x, y - 1), "one output unit a class"),
         (lambda x, y: (x, y * 0), "class 0 alone"),
         (lambda x, y: (x, y * 0.5), "whole numbers"),
+        (lambda x, y: (x, xr.Dataset({"y": ("sample", y)})), "whole numbers"),
         (lambda x, y: (x + 1, y), "takes rates in"),
         (lambda x, y: ((255 * x).astype(int), y), "takes rates in"),
         (lambda x, y: (x * float("nan"), y), "finite inputs, got NaN"),

@@ -92,6 +92,27 @@ def test_what_is_not_finite_has_no_error():
     assert series.error()[0] == 0 and np.isnan(series.error()[1])
 
 
+def test_a_draw_that_is_not_finite_leaves_no_error():
+    draws = torch.zeros(8, 2, 1).double()
+    draws[3, 1] = torch.nan
+    series = BlockMeans()
+    series.add(draws)
+    assert np.isnan(series.error()).all()
+
+
+@pytest.mark.parametrize("chains", [0, 1, 5])
+def test_the_bound_is_that_of_the_means_of_halves(chains):
+    """1 + (q - 1) / n with the quantile q of chi-squared over its degrees of freedom."""
+    from scipy.stats import chi2
+
+    series = BlockMeans()
+    if chains:
+        series.add(torch.randn(40, chains, 1, generator=torch.Generator().manual_seed(0)).double())
+    m, n = 2 * max(chains, 1), 20 if chains else 1
+    quantile = chi2.ppf(1 - 1e-4, m - 1) / (m - 1)
+    assert series.rhat_bound == pytest.approx(max(1.05, (1 + (quantile - 1) / n) ** 0.5), rel=1e-9)
+
+
 def test_a_single_draw_has_no_error():
     series = BlockMeans()
     series.add(torch.zeros(1, 1, 2))

@@ -41,6 +41,20 @@ def test_a_summary_counts_claims_and_points_and_lists_failures(out, capsys):
     assert "1 not computed, 2 done, 1 failed, 0 ended" in capsys.readouterr().out
 
 
+def test_claims_are_counted_where_no_point_failed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
+    point = StudyPoint.of(toy.Settings(eps=(0.3,)), toy.run, toy.judge)
+    ctebm.sweep(point, {"gain": [1.0, 2.0]}, out=tmp_path / "x.zarr").close()
+    assert summary(tmp_path / "x.zarr") == 0
+    assert "it is small: holds at 2 of 2 points\n" in capsys.readouterr().out
+    assert COMMANDS["verify"](STUDY, [str(tmp_path / "x.zarr")]) == 0
+    assert capsys.readouterr().out == "nothing is damaged\n"
+    chunk = next(p for p in (tmp_path / "x.zarr").glob("status/c/**/*") if p.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    assert COMMANDS["verify"](STUDY, [str(tmp_path / "x.zarr")]) == 1
+    assert " damaged; --repair computes their points again\n" in capsys.readouterr().out
+
+
 def test_settings_and_points_are_read_back(out):
     point, points = there(STUDY, out)
     assert point.base["eps"] == (0.3,) and point.names == ("Settings", "run", "judge")

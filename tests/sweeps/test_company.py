@@ -125,6 +125,7 @@ def test_a_point_that_fails_fails_alone():
     [
         ("a", abs, "together is a list of names"),
         (3, abs, "together is a list of names"),
+        (np.array("a"), abs, "together is a list of names"),
         (["b"], abs, "'b', which is none of a"),
         (["a"], lambda a: {"n": 1.0}, r"'n' has the sizes \(\), expected \(16,\)"),
         (["a"], lambda a: {"n": a[:3]}, r"'n' has the sizes \(3,\)"),
