@@ -75,10 +75,10 @@ def counted() -> Iterator[Counter[str]]:
 
         return call
 
-    kinds, names = [VectorField, Blocks], (*METHODS, "current", "adjoint")
-    while kinds:
-        kind = kinds.pop()
-        kinds += kind.__subclasses__()
+    kinds, names = {VectorField, Blocks}, (*METHODS, "current", "adjoint")
+    while more := {sub for kind in kinds for sub in kind.__subclasses__()} - kinds:
+        kinds |= more
+    for kind in kinds:
         for name in names:
             method = vars(kind).get(name)
             if callable(method):
@@ -138,7 +138,11 @@ def summary(values: Any) -> Any:
     known = x[np.isfinite(x)]
     size = abs(known)
     where = [known.mean(), size.mean(), size.max(), size[:3].sum()] if len(known) else []
-    return [len(x), len(known), *(float(f"{number:.7g}") for number in where)]
+    return [
+        len(x),
+        len(known),
+        *(float(f"{number:.6g}") if abs(number) > NOTHING / 1e3 else 0.0 for number in where),
+    ]
 
 
 def answer(call: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,8 +172,8 @@ def refusals(name: str) -> dict[str, list[str]]:
                         call(**arguments | {argument: bad})
                 except Exception as error:
                     words = f"{type(error).__name__}: {error}"
-            words = re.sub(r"0x[0-9a-f]+|[0-9.,]+(?= .?i?B\b)", "...", words)
-            said[argument].append(words)
+            words = re.sub(r"0x[0-9a-f]+|[0-9.,]+(?= .?i?B\b)", "...", " ".join(words.split()))
+            said[argument].append(words[:160])
     return said
 
 
@@ -206,6 +210,19 @@ def differ(now: Any, before: Any) -> bool:
 
 
 assert not set(PROBLEMS) & set(CALLS)
+
+
+def changed(now: dict[str, dict[str, Any]], before: dict[str, dict[str, Any]]) -> list[str]:
+    """Return which parts of an answer are not those of the record."""
+    return [
+        f"{argument and 'without ' + argument + ': '}{part}: now {now.get(argument, {}).get(part)},"
+        f" was {before.get(argument, {}).get(part)}"
+        for argument in now | before
+        for part in now.get(argument, {}) | before.get(argument, {})
+        if differ(now.get(argument, {}).get(part), before.get(argument, {}).get(part))
+    ]
+
+
 # no record: what is drawn has its own, and what writes files
 NAMES = [
     *PROBLEMS,
@@ -223,13 +240,7 @@ def record():
 @pytest.mark.parametrize("name", NAMES)
 def test_an_answer_is_that_of_the_record(name, record):
     now, before = answers(name), record[name]
-    off = [
-        f"{argument and 'without ' + argument + ': '}{part}: now {parts.get(part)}, was "
-        f"{before.get(argument, {}).get(part)}"
-        for argument, parts in now.items()
-        for part in parts | before.get(argument, {})
-        if differ(parts.get(part), before.get(argument, {}).get(part))
-    ]
+    off = changed(now, before)
     remedy = "if that is meant, run python tests/test_answers.py"
     assert not off and now.keys() == before.keys(), "\n".join([*off[:20], remedy])
 
@@ -263,9 +274,11 @@ if __name__ == "__main__":
         start = time.process_time()
         found = answers(name)
         spent = time.process_time() - start
-        rows.append(f"{json.dumps(name)}: {json.dumps(found)}")
-        if found != before.get(name) or spent > 0.3:
-            print(f"{spent:6.2f} s  {name}{'' if found == before.get(name) else ' is new'}")
+        news = changed(found, before.get(name, {})) or found.keys() != before.get(name, {}).keys()
+        known = found if news else before.get(name, found)
+        rows.append(f"{json.dumps(name)}: {json.dumps(known)}")
+        if news or spent > 0.3:
+            print(f"{spent:6.2f} s  {name}{' is new' if news else ''}")
     FILE.write_text("{\n" + ",\n".join(rows) + "\n}\n")
     said = {name: refusals(name) for name in NAMES if name in CALLS}
     words = sorted({w for by in said.values() for some in by.values() for w in some})
