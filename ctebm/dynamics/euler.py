@@ -52,6 +52,8 @@ def euler_flow(
     move = _plain_step(dynamics, eps, start)
     if increment is None:
         return _repeated(move)
+    if start.ndim == 2:
+        return _repeated(lambda s: move(s).add_(increment()))
     return _repeated(lambda s: move(s).add_(increment().reshape(s.shape)))
 
 

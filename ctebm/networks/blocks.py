@@ -187,7 +187,7 @@ class KeptMatrix:
     blocks : list of Tensor or None
         The blocks themselves.
     numbers : list of Tensor or None
-        What was in them.
+        What was in them; None for blocks that nobody changes.
     dense : Tensor
         ``(unit, unit)``.
     """
@@ -201,6 +201,11 @@ class KeptMatrix:
         """Return the `matrix` of blocks, which is computed."""
         with torch.inference_mode(False), torch.no_grad():  # to serve outside as well
             return cls(list(blocks), [None if W is None else W.clone() for W in blocks], matrix())
+
+    @classmethod
+    def fixed(cls, blocks: list[Tensor | None], dense: Tensor) -> Self:
+        """Return the matrix of blocks that nobody changes."""
+        return cls(list(blocks), [None] * len(blocks), dense)
 
     def holds(self, blocks: list[Tensor | None]) -> bool:
         """Return whether the blocks are the same, and nothing was written into them."""

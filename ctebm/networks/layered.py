@@ -267,6 +267,14 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
             self._kept = KeptMatrix.of(self.weights, self.dense_weight)
         return self._kept.dense
 
+    def snapshot(self) -> Self:
+        now = super().snapshot()
+        if now is not self and now._is_small:
+            W = now._small_weight()
+            if not W.requires_grad:  # from here on nobody looks whether the blocks have changed
+                now._kept = KeptMatrix.fixed(now.weights, W)
+        return now
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_kept"}
 

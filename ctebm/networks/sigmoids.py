@@ -113,25 +113,28 @@ class Logistic(Activation):
         )
 
     def __call__(self, s: Tensor) -> Tensor:
-        return sigmoid(self.gain * (s - self.centre))
+        return sigmoid(self._scaled(s))
 
     def derivative(self, s: Tensor) -> Tensor:
-        r = sigmoid(self.gain * (s - self.centre))
+        r = sigmoid(self._scaled(s))
         return self.gain * r * (1 - r)
 
     def rate_and_slope(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        r = sigmoid(self.gain * (s - self.centre))
+        r = sigmoid(self._scaled(s))
         return r, torch.addcmul(r, r, r, value=-1).mul_(self.gain)
 
     def second_derivative(self, s: Tensor) -> Tensor:
-        r = sigmoid(self.gain * (s - self.centre))
+        r = sigmoid(self._scaled(s))
         return self.gain**2 * r * (1 - r) * (1 - 2 * r)
 
     def inverse(self, rate: Tensor) -> Tensor:
         return torch.logit(self.check_rates(rate, closed=False)) / self.gain + self.centre
 
     def integral(self, s: Tensor) -> Tensor:
-        return softplus(self.gain * (s - self.centre)) / self.gain
+        return softplus(self._scaled(s)) / self.gain
+
+    def _scaled(self, s: Tensor) -> Tensor:
+        return self.gain * (s - self.centre if self.centre else s)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from cases import ACTIVATIONS, every_motion, every_network, layered, states
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import ctebm
 from ctebm.dynamics.euler import projected_flow
@@ -82,3 +83,25 @@ def test_a_run_leaves_its_start_and_a_force_that_is_kept_alone():
     run = ctebm.simulate(Kept(2), start, n_steps=3, eps=0.5)
     assert run.state[:, 0].tolist() == [0.0, 0.5, 1.0, 1.5]
     assert start.tolist() == [0.0, 0.0] and Kept.kept.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.1])
+def test_a_step_does_not_look_whether_weights_have_changed(sigma):
+    """A clamped network keeps them for the run; to look takes a small one a fifth of its steps."""
+
+    class Comparisons(TorchDispatchMode):
+        n = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            self.n += "equal" in str(function)
+            return function(*args, **(kwargs or {}))
+
+    net = layered(ACTIVATIONS["logistic"])
+    net = net.clamp({"x": torch.zeros(net.layers["x"].stop)})
+    dynamics = ctebm.Dynamics(net, sigma)
+    counts = []
+    for n_steps in (10, 10, 50):  # the first keeps them
+        with Comparisons() as looked:
+            ctebm.simulate(dynamics, torch.zeros(net.n_units), n_steps=n_steps, eps=0.1)
+        counts.append(looked.n)
+    assert counts[1] == counts[2]
