@@ -113,28 +113,25 @@ class Logistic(Activation):
         )
 
     def __call__(self, s: Tensor) -> Tensor:
-        return sigmoid(self._scaled(s))
+        return sigmoid(self.gain * (s - self.centre if self.centre else s))
 
     def derivative(self, s: Tensor) -> Tensor:
-        r = sigmoid(self._scaled(s))
+        r = self(s)
         return self.gain * r * (1 - r)
 
     def rate_and_slope(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        r = sigmoid(self._scaled(s))
+        r = self(s)
         return r, torch.addcmul(r, r, r, value=-1).mul_(self.gain)
 
     def second_derivative(self, s: Tensor) -> Tensor:
-        r = sigmoid(self._scaled(s))
+        r = self(s)
         return self.gain**2 * r * (1 - r) * (1 - 2 * r)
 
     def inverse(self, rate: Tensor) -> Tensor:
         return torch.logit(self.check_rates(rate, closed=False)) / self.gain + self.centre
 
     def integral(self, s: Tensor) -> Tensor:
-        return softplus(self._scaled(s)) / self.gain
-
-    def _scaled(self, s: Tensor) -> Tensor:
-        return self.gain * (s - self.centre if self.centre else s)
+        return softplus(self.gain * (s - self.centre)) / self.gain
 
 
 @dataclass(frozen=True)
