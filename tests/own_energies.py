@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 import ctebm
+from ctebm.networks.layer_rates import rate_of_layer
 
 SIZES = (6, 5, 4, 3)
 
@@ -31,7 +32,7 @@ class OwnPredictive(ctebm.Network):
 
 
 class OwnLayers(ctebm.Network):
-    """Eq. 6 in layers, by an energy alone; between the kinks of a hard sigmoid, if it has any."""
+    """Eq. 6 in layers, by an energy alone; between the kinks of its rates, if they have any."""
 
     def __init__(self, net):
         super().__init__(layers=dict(net.layers))
@@ -40,7 +41,7 @@ class OwnLayers(ctebm.Network):
 
     def energy(self, s):
         h = [s[..., where] for where in self.layers.values()]
-        r = [self.rho(h_i) for h_i in h]
+        r = [rate_of_layer(self.rho, i)(h_i) for i, h_i in enumerate(h)]
         E = sum(h_i.square().sum(-1) / 2 for h_i in h)
         E = E - sum(r_i @ b for r_i, b in zip(r, self.biases, strict=True))
         return E - sum(((r[i] @ W) * r[i + 1]).sum(-1) for i, W in enumerate(self.weights))

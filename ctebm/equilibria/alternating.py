@@ -102,11 +102,11 @@ def upward_pass(layers: Blocks) -> list[Tensor]:
         The first with a row of biases for each sample.
     """
     zero = layers.biases[0].new_zeros(())
-    r = [layers.activation(zero).expand(b.shape[-1]) for b in layers.biases]
+    r = [layers.rho(i)(zero).expand(b.shape[-1]) for i, b in enumerate(layers.biases)]
     s = []
     for i in range(len(r)):
-        s.append(layers.project(layers.pressure(zero, layers.current(i, r))))
-        r[i] = layers.activation(s[i])
+        s.append(layers.project(i, layers.pressure(i, zero, layers.current(i, r))))
+        r[i] = layers.rho(i)(s[i])
     return [s_i.expand(len(s[0]), -1) for s_i in s]
 
 

@@ -107,7 +107,7 @@ class Sweeps:
     ) -> None:
         self.layers, self.nudge, self.tol = layers, nudge, tol
         self.s, self.I = list(start), list(start)
-        self.r = [layers.activation(s) for s in start]
+        self.r = [layers.rho(i)(s) for i, s in enumerate(start)]
         self.rows = torch.arange(len(start[0]), device=start[0].device)
         self.omega: Tensor | None = None
         self.moves = self.moves_before = self.left = torch.zeros_like(start[0][:, :1])
@@ -130,24 +130,24 @@ class Sweeps:
         """Minimise the energy over layer `i`; return its distances from that before and after."""
         s, I = self.s[i], self.layers.current(i, self.r)
         self.I[i] = I
-        update = self._update_smooth if self.layers.activation.box is None else self._update_kinked
+        update = self._update_smooth if self.layers.rho(i).box is None else self._update_kinked
         self.s[i], before, after = update(i, s, I)
-        self.r[i] = self.layers.rate(self.s[i])
+        self.r[i] = self.layers.rate(i, self.s[i])
         return before, after
 
     def _update_kinked(self, i: int, s: Tensor, I: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        goal = self.layers.project(self._pulled(i, I))
+        goal = self.layers.project(i, self._pulled(i, I))
         move = goal - s
         if self.omega is None:
             return goal, move, torch.zeros_like(goal)
-        new = self.layers.project(torch.addcmul(s, self.omega, move))
+        new = self.layers.project(i, torch.addcmul(s, self.omega, move))
         return new, move, goal - new
 
     def _update_smooth(self, i: int, s: Tensor, I: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         def pressure(s: Tensor) -> Tensor:
-            return self._pulled(i, self.layers.pressure(s, I))
+            return self._pulled(i, self.layers.pressure(i, s, I))
 
-        curvature = self.layers.activation.second_derivative
+        curvature = self.layers.rho(i).second_derivative
         beta = 0.0 if self.nudge is None or i < len(self.s) - 1 else self.nudge[1]
         new = _solve_units(pressure, lambda s: curvature(s) * I / (1 + beta), s)
         return new, pressure(s) - s, pressure(new) - new

@@ -127,10 +127,8 @@ class XieSeung(_Compensated):
     ) -> WeightGradient:
         network = in_layers(network, self)
         moved = network.drive(equilibrium, target, eps=self.eps, n_steps=self.n_steps)
-        change = [
-            network.rate_change(s, d) / a_k
-            for s, d, a_k in zip(equilibrium.states, moved, self.coefficients(network), strict=True)
-        ]
+        each = zip(equilibrium.states, moved, self.coefficients(network), strict=True)
+        change = [network.rate_change(i, s, d) / a_k for i, (s, d, a_k) in enumerate(each)]
         return network.driven(equilibrium, change, slope=False)
 
 
@@ -166,11 +164,9 @@ class Presynaptic(_Compensated):
     ) -> WeightGradient:
         network = in_layers(network, self)
         moved = network.drive(equilibrium, target, eps=self.eps, n_steps=self.n_steps)
-        r = [network.activation(s) for s in equilibrium.states]
-        change = [
-            -network.rate_change(s, d) / a_k
-            for s, d, a_k in zip(equilibrium.states, moved, self.coefficients(network), strict=True)
-        ]
+        r = network.rates(equilibrium.states)
+        each = zip(equilibrium.states, moved, self.coefficients(network), strict=True)
+        change = [-network.rate_change(i, s, d) / a_k for i, (s, d, a_k) in enumerate(each)]
         return WeightGradient.of_layers(
             [outer(d_j, r_i) for d_j, r_i in zip(change[:-1], r[1:], strict=True)],
             [torch.zeros_like(b) for b in network.biases[1:]],
@@ -217,8 +213,9 @@ class Symmetric(Rule):
     ) -> WeightGradient:
         network = in_layers(network, self)
         moved = network.drive(equilibrium, target, eps=self.eps, n_steps=self.n_steps)
-        r = [network.activation(s) for s in equilibrium.states]
-        d = [network.rate_change(s, d) for s, d in zip(equilibrium.states, moved, strict=True)]
+        r = network.rates(equilibrium.states)
+        each = enumerate(zip(equilibrium.states, moved, strict=True))
+        d = [network.rate_change(i, s, d) for i, (s, d) in each]
         weights = [
             -outer(d[i], r[i + 1] + d[i + 1]) - outer(r[i], d[i + 1]) for i in range(len(r) - 1)
         ]

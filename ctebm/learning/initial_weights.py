@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ctebm.networks.layer_rates import rates_given, rates_without
 from ctebm.networks.layered import LayeredField, LayeredNetwork, whole_layers
 from ctebm.networks.numbers import finite
 
@@ -50,7 +51,7 @@ def weakly_coupled(network: LayeredField, stability: float = 0.5) -> LayeredNetw
     scale = (1 - stability) / coupling if coupling > 0 else 1.0
     return LayeredNetwork(
         [weights[0], *(W * scale for W in weights[1:])], network.biases,
-        network.activation, dtype=network.dtype,
+        rates_given(network.activation), dtype=network.dtype,
     )  # fmt: skip
 
 
@@ -67,7 +68,8 @@ def smallest_curvature(network: LayeredField) -> float:
     weights = [W for W in network.weights if W is not None]
     if len(weights) == 1:
         return 1.0
-    rho = network.activation
+    rho = rates_given(rates_without(network.activation, 0))
     above = LayeredNetwork(weights[1:], network.biases[1:], rho, dtype=torch.float64)
-    slope = float(rho.derivative(torch.zeros(1, dtype=torch.float64)))
-    return 1 - slope**2 * float(torch.linalg.eigvalsh(above.dense_weight())[-1])
+    slope = above.activation.derivative(torch.zeros(above.bias.shape[-1], dtype=torch.float64))
+    W = slope.unsqueeze(-1) * above.dense_weight() * slope
+    return 1 - float(torch.linalg.eigvalsh(W)[-1])

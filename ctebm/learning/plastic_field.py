@@ -53,7 +53,6 @@ from ctebm.networks.drives import (
 from ctebm.networks.energy import Network
 from ctebm.networks.hopfield import HopfieldNetwork
 from ctebm.networks.kinks import Box
-from ctebm.networks.layer_rates import LayerRates
 from ctebm.networks.layered import LayeredField
 from ctebm.networks.layout import size_of
 from ctebm.networks.sparse import SparseNetwork
@@ -429,7 +428,7 @@ def plastic(
     'PlasticNetwork'
     """
     plain = cost is None and parameters is None
-    if isinstance(network, LayeredField) and not isinstance(network.activation, LayerRates):
+    if isinstance(network, LayeredField):
         return (
             PlasticNetwork(network, tied=tied)
             if plain

@@ -20,7 +20,7 @@ from ctebm.learning.plastic import Adjoint, Plastic, WeightGradient
 from ctebm.networks.activation import Activation
 from ctebm.networks.blocks import Blocks
 from ctebm.networks.kinks import Box
-from ctebm.networks.layer_rates import LayerRates
+from ctebm.networks.layer_rates import rate_of_layer, rates_given, rates_without
 from ctebm.networks.layered import LayeredField, LayeredNetwork, whole_layers
 from ctebm.networks.layout import layer_names
 from ctebm.networks.memory import check_memory
@@ -46,7 +46,7 @@ class PlasticNetwork(Plastic):
     Attributes
     ----------
     activation : Activation
-        The firing rate.
+        The firing rate, of all layers or of each.
     weights : list of Tensor
         Towards the output; ``weights[i]`` is ``(size_i, size_i+1)``.
     feedback : list of Tensor
@@ -62,7 +62,7 @@ class PlasticNetwork(Plastic):
     Raises
     ------
     ValueError
-        For a network with a clamped layer, a rate for each layer, or two directions to be tied.
+        For a network with a clamped layer, or two directions to be tied.
 
     Examples
     --------
@@ -84,11 +84,6 @@ class PlasticNetwork(Plastic):
 
     def __init__(self, network: LayeredField, *, tied: bool = True) -> None:
         weights = whole_layers(network)
-        if isinstance(network.activation, LayerRates):
-            raise ValueError(
-                "expected one rate for all layers, got one for each; give the network to "
-                "PlasticField, as train does."
-            )
         back = [V for V in network.blocks.feedback if V is not None]
         if tied and isinstance(network, FeedbackNetwork):
             raise ValueError("a FeedbackNetwork has two weights a pair; train with tied=False.")
@@ -133,10 +128,19 @@ class PlasticNetwork(Plastic):
     def to_network(self) -> LayeredNetwork | FeedbackNetwork:
         """Return the network, a FeedbackNetwork if the two directions are not tied."""
         weights, biases = [W.clone() for W in self.weights], [b.clone() for b in self.biases]
+        rho = rates_given(self.activation)
         if self.tied:
-            return LayeredNetwork(weights, biases, self.activation, dtype=self.dtype)
+            return LayeredNetwork(weights, biases, rho, dtype=self.dtype)
         back = [V.clone() for V in self.feedback]
-        return FeedbackNetwork(weights, back, biases, self.activation, dtype=self.dtype)
+        return FeedbackNetwork(weights, back, biases, rho, dtype=self.dtype)
+
+    def rho(self, i: int) -> Activation:
+        """Return the activation of layer `i`, counted from the input."""
+        return rate_of_layer(self.activation, i)
+
+    def rates(self, states: Sequence[Tensor]) -> list[Tensor]:
+        """Return the rates of states, layer by layer, input first."""
+        return [self.rho(i)(s) for i, s in enumerate(states)]
 
     def to(self, *, dtype: torch.dtype) -> Self:
         """Return a copy in another dtype."""
@@ -186,7 +190,7 @@ class PlasticNetwork(Plastic):
         max_sweeps: int,
         nudge: tuple[Tensor, float] | None = None,
     ) -> Equilibrium:
-        above = self.blocks.without_input(self.activation(x))
+        above = self.blocks.without_input(self.rho(0)(x))
         found = settle_alternating(above, start, tol=tol, max_sweeps=max_sweeps, nudge=nudge)
         return dataclasses.replace(found, states=[x, *found.states])
 
@@ -224,7 +228,7 @@ class PlasticNetwork(Plastic):
                 for i in moving
             }  # fmt: skip
             for i, d_i in moved.items():
-                d[i], d_rho[i] = d_i, self.rate_change(equilibrium.states[i], d_i)
+                d[i], d_rho[i] = d_i, self.rate_change(i, equilibrium.states[i], d_i)
         return d
 
     def _driven(
@@ -236,7 +240,7 @@ class PlasticNetwork(Plastic):
         eps: float,
     ) -> Tensor:
         """Return the change of hidden layer `i` one step later."""
-        s, I, rho = equilibrium.states[i], equilibrium.currents[i - 1], self.activation
+        s, I, rho = equilibrium.states[i], equilibrium.currents[i - 1], self.rho(i)
         blocks = self.blocks
         d_I = blocks.add_from_above(i, d_rho, torch.zeros_like(s))
         d_I = blocks.add_from_below(i, d_rho, d_I)
@@ -248,7 +252,7 @@ class PlasticNetwork(Plastic):
         return torch.lerp(d, slope * d_I + (slope - before) * I, eps)
 
     def adjoint(self, equilibrium: Equilibrium, target: Tensor, which: Adjoint) -> list[Tensor]:
-        s, rho = equilibrium.states, self.activation
+        s = equilibrium.states
         if which == "implicit":
             whole = self.to_network()
             clamped = whole.clamp({next(iter(whole.layers)): s[0]})
@@ -256,25 +260,31 @@ class PlasticNetwork(Plastic):
             return [torch.zeros_like(s[0]), *g.split(self.sizes[1:], -1)]
         responsive = self._responsive(s, target)
         back = self.weights if which == "chain" else self.feedback
+        rho = rates_without(self.activation, 0)
         above = Blocks(rho, self.weights[1:], back[1:], self.biases[1:])
         g = back_propagate(s[-1] - target, responsive, lambda i, v: above.adjoint(i, s[1:], v))
         return [torch.zeros_like(s[0]), *(c * g_i for c, g_i in zip(responsive, g, strict=True))]
 
     def _responsive(self, s: Sequence[Tensor], target: Tensor) -> list[Tensor]:
         """Return which units above the input carry a small change; outputs, if driven (eq. 12)."""
-        box, y = self.activation.box, s[-1]
-        if box is None:
-            return [torch.ones_like(s_i) for s_i in s[1:]]
-        hidden = [box.inside(s_i) for s_i in s[1:-1]]
-        return [c.to(y.dtype) for c in (*hidden, ~box.pulled_out(y, target - y))]
+        carrying = []
+        for i, s_i in enumerate(s[1:], 1):
+            box, hidden = self.rho(i).box, i < len(s) - 1
+            if box is None:
+                carrying.append(torch.ones_like(s_i))
+            else:
+                free = box.inside(s_i) if hidden else ~box.pulled_out(s_i, target - s_i)
+                carrying.append(free.to(s_i.dtype))
+        return carrying
 
     def driven(
         self, equilibrium: Equilibrium, v: Sequence[Tensor], *, slope: bool = True
     ) -> WeightGradient:
-        r = [self.activation(s) for s in equilibrium.states]
-        if slope and self.activation.box is None:  # else it is 1 where anything passes
-            v = [self.activation.derivative(s) * v_i
-                 for s, v_i in zip(equilibrium.states, v, strict=True)]  # fmt: skip
+        r = self.rates(equilibrium.states)
+        if slope:  # between kinks it is 1 where anything passes
+            each = enumerate(zip(equilibrium.states, v, strict=True))
+            v = [v_i if self.rho(i).box is not None else self.rho(i).derivative(s) * v_i
+                 for i, (s, v_i) in each]  # fmt: skip
         return WeightGradient.of_layers(
             [outer(r_j, v_i) for r_j, v_i in zip(r[:-1], v[1:], strict=True)],
             [v_i.mean(0) for v_i in v[1:]],
@@ -284,11 +294,12 @@ class PlasticNetwork(Plastic):
 
     def whole(self, equilibrium: Equilibrium, v: Sequence[Tensor]) -> WeightGradient:
         states = equilibrium.states
-        delta = [self.activation.derivative(s) * v_i for s, v_i in zip(states, v, strict=True)]
+        each = enumerate(zip(states, v, strict=True))
+        delta = [self.rho(i).derivative(s) * v_i for i, (s, v_i) in each]
         gradient = self.driven(equilibrium, delta, slope=False)
         if self.tied:
             for i in range(1, len(self.weights)):
-                r_above = self.activation(states[i + 1])
+                r_above = self.rho(i + 1)(states[i + 1])
                 gradient.by_name[f"weights.{i}"] += outer(delta[i], r_above)
         return gradient
 
@@ -302,7 +313,7 @@ class PlasticNetwork(Plastic):
         equilibrium, before, after, scale
             As for :meth:`ctebm.learning.plastic.Plastic.contrast`.
         """
-        r, q = ([self.activation(s) for s in e.states] for e in (before, after))
+        r, q = (self.rates(e.states) for e in (before, after))
         weights = [
             (outer(r[i], r[i + 1]) - outer(q[i], q[i + 1])) / scale for i in range(len(r) - 1)
         ]
@@ -338,16 +349,24 @@ class PlasticNetwork(Plastic):
         return self.error(equilibrium, target).square().sum(-1) / 2
 
     def at_kink(self, states: Sequence[Tensor]) -> list[Tensor]:
-        box = self.activation.box
+        boxes = [self.rho(i).box for i in range(len(states))]
         return [
-            torch.zeros_like(s, dtype=torch.bool) if box is None else ~box.inside(s) for s in states
+            torch.zeros_like(s, dtype=torch.bool) if box is None else ~box.inside(s)
+            for box, s in zip(boxes, states, strict=True)
         ]
 
-    def rate_change(self, s: Tensor, d: Tensor) -> Tensor:
-        """Return ``rho(s + d) - rho(s)``; in a box, where the slope is 1, the change itself."""
-        if self.activation.box is not None:
-            return d
-        return self.activation(s + d) - self.activation(s)
+    def rate_change(self, i: int, s: Tensor, d: Tensor) -> Tensor:
+        """Return ``rho(s + d) - rho(s)`` of a layer; in a box, of slope 1, the change itself.
+
+        Parameters
+        ----------
+        i : int
+            The layer, counted from the input.
+        s, d : Tensor, (batch, size)
+            Its states, and how far they move.
+        """
+        rho = self.rho(i)
+        return d if rho.box is not None else rho(s + d) - rho(s)
 
 
 def _transposed_in_memory(V: Tensor) -> Tensor:
@@ -362,7 +381,6 @@ def outer(a: Tensor, b: Tensor) -> Tensor:
 
 def _euler_step(blocks: Blocks, s: Sequence[Tensor], eps: float) -> list[Tensor]:
     """Return the states after one projected Euler step of all layers above the input."""
-    r = [blocks.activation(s_i) for s_i in s]
-    R = [blocks.pressure(s[i], blocks.current(i, r)) for i in range(1, len(s))]
-    moved = [blocks.project(torch.lerp(s_i, R_i, eps)) for s_i, R_i in zip(s[1:], R, strict=True)]
-    return [s[0], *moved]
+    r = [blocks.rho(i)(s_i) for i, s_i in enumerate(s)]
+    R = {i: blocks.pressure(i, s[i], blocks.current(i, r)) for i in range(1, len(s))}
+    return [s[0], *(blocks.project(i, torch.lerp(s[i], R_i, eps)) for i, R_i in R.items())]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ctebm.networks.activation import Activation
+from ctebm.networks.layer_rates import rate_of_layer, rates_without
 from ctebm.networks.pairwise import affine
 
 __all__ = ["Blocks", "KeptMatrix", "product"]
@@ -33,7 +34,7 @@ class Blocks:
     Attributes
     ----------
     activation : Activation
-        The firing rate.
+        The firing rate, of all layers or of each.
     weights : sequence of Tensor or None
         ``weights[i]`` is ``(size_i, size_i+1)`` and leads from layer ``i`` to ``i + 1``; None where
         nothing does.
@@ -55,6 +56,10 @@ class Blocks:
     weights: Sequence[Tensor | None]
     feedback: Sequence[Tensor | None]
     biases: Sequence[Tensor]
+
+    def rho(self, i: int) -> Activation:
+        """Return the activation of layer `i`."""
+        return rate_of_layer(self.activation, i)
 
     def current(self, i: int, r: Sequence[Tensor]) -> Tensor:
         r"""Return :math:`I = b + W \rho(s)` of layer `i`, given the rates of all."""
@@ -105,9 +110,10 @@ class Blocks:
         r_above, V = (r[i + 1], self.feedback[i]) if i + 1 < len(r) else (None, None)
         return I if r_above is None or V is None else _affine(I, r_above, V.mT)
 
-    def pressure(self, s: Tensor, I: Tensor) -> Tensor:
-        r"""Return :math:`R = \rho'(s) I` (eq. 8) of a layer; between kinks the slope is 1."""
-        return I if self.activation.box is not None else self.activation.derivative(s) * I
+    def pressure(self, i: int, s: Tensor, I: Tensor) -> Tensor:
+        r"""Return :math:`R = \rho'(s) I` (eq. 8) of layer `i`; between kinks the slope is 1."""
+        rho = self.rho(i)
+        return I if rho.box is not None else rho.derivative(s) * I
 
     def adjoint(self, i: int, s: Sequence[Tensor], v: Tensor) -> Tensor:
         r"""Return what a vector of layer `i + 1` sends back to layer `i`.
@@ -120,10 +126,11 @@ class Blocks:
         V = self.feedback[i]
         if V is None:
             return torch.zeros_like(s[i])
-        if self.activation.box is not None:
-            return product(v, V.mT)
-        slope = self.activation.derivative
-        return slope(s[i]) * product(slope(s[i + 1]) * v, V.mT)
+        below, above = self.rho(i), self.rho(i + 1)
+        if above.box is None:
+            v = above.derivative(s[i + 1]) * v
+        back = product(v, V.mT)
+        return back if below.box is not None else below.derivative(s[i]) * back
 
     def matrix(self) -> Tensor:
         """Return the couplings as one matrix, from all units (columns) to all (rows)."""
@@ -138,19 +145,21 @@ class Blocks:
             rows.append(torch.cat(row, dim=-1))
         return torch.cat(rows, dim=-2)
 
-    def rate(self, s: Tensor) -> Tensor:
-        r"""Return :math:`\rho(s)` of states that lie in the box, if there is one."""
-        box = self.activation.box
-        return self.activation(s) if box is None else s - box.low
+    def rate(self, i: int, s: Tensor) -> Tensor:
+        r"""Return :math:`\rho(s)` of states of layer `i` in its box, if there is one."""
+        rho = self.rho(i)
+        return rho(s) if rho.box is None else s - rho.box.low
 
-    def project(self, s: Tensor) -> Tensor:
-        """Return the nearest states in the box, if there is one."""
-        return s if self.activation.box is None else self.activation.box.project(s)
+    def project(self, i: int, s: Tensor) -> Tensor:
+        """Return the nearest states in the box of layer `i`, if there is one."""
+        box = self.rho(i).box
+        return s if box is None else box.project(s)
 
     def without_input(self, r: Tensor) -> Blocks:
         """Return the layers above the first, which is held at rates ``(*batch, size)``."""
         biases = [self.add_from_below(1, [r], self.biases[1]), *self.biases[2:]]
-        return Blocks(self.activation, self.weights[1:], self.feedback[1:], biases)
+        rho = rates_without(self.activation, 0)
+        return Blocks(rho, self.weights[1:], self.feedback[1:], biases)
 
     def samples(self, chosen: Tensor) -> Blocks:
         """Return the same layers for some samples of the batch, ``(batch,)`` rows or a mask."""

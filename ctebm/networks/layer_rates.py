@@ -13,7 +13,7 @@ from torch import Tensor
 from ctebm.networks.activation import Activation
 from ctebm.networks.kinks import Box
 
-__all__ = ["LayerRates", "rate_of_layer", "rates_without"]
+__all__ = ["LayerRates", "rate_of_layer", "rates_given", "rates_without"]
 
 T = TypeVar("T")
 
@@ -114,6 +114,19 @@ def rate_of_layer(rho: Activation, number: int) -> Activation:
     Tanh()
     """
     return rho.activations[number] if isinstance(rho, LayerRates) else rho
+
+
+def rates_given(rho: Activation) -> Activation | list[Activation]:
+    """Return what a network of layers is given for its rates: one, or a list of one each.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> from ctebm.networks.layer_rates import LayerRates, rates_given
+    >>> rates_given(ctebm.Tanh()), rates_given(LayerRates((ctebm.ReLU(), ctebm.Tanh()), (2, 1)))
+    (Tanh(), [ReLU(), Tanh()])
+    """
+    return list(rho.activations) if isinstance(rho, LayerRates) else rho
 
 
 def rates_without(rho: Activation, number: int) -> Activation:

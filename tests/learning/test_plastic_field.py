@@ -19,7 +19,14 @@ RULES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("activation", [ctebm.HardSigmoid(), ctebm.Tanh()], ids=repr)
+ACTIVATIONS = [
+    ctebm.HardSigmoid(), ctebm.Tanh(),
+    [ctebm.Identity(), ctebm.HardSigmoid(), ctebm.Tanh(), ctebm.Identity()],
+    [ctebm.Tanh(), ctebm.Softplus(2.0), ctebm.HardSigmoid(-0.1), ctebm.HardSigmoid()],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
 @pytest.mark.parametrize("rule", RULES, ids=repr)
 def test_every_rule_of_a_users_eq_6_is_that_of_the_closed_form(rule, activation):
     net, x, target = states((9, 8, 7, 5), activation, gain=0.3)
@@ -188,15 +195,14 @@ def test_where_one_sample_has_no_finite_force_none_is_settled():
     assert torch.equal(rest.state, s)
 
 
-def test_layers_with_a_rate_each_are_trained_by_products_with_their_force():
+def test_layers_with_a_rate_each_are_trained_by_their_closed_form():
     rho = [ctebm.Identity(), ctebm.HardSigmoid(lower=0), ctebm.Identity()]
     net = ctebm.LayeredNetwork.random([3, 4, 2], rho, gain=0.5, seed=1)
-    with pytest.raises(ValueError, match="expected one rate for all layers"):
-        ctebm.PlasticNetwork(net)
+    assert isinstance(plastic(net), ctebm.PlasticNetwork)
     plan = ctebm.Plan(rule=ctebm.Implicit(), epochs=2, batch=2, rate=0.1)
     found = ctebm.train(net, [[0.2, 1.8, 0.5], [1.8, 0.2, 0.5]], [0, 1], plan).raise_for_status()
     assert found.history["cost"][-1] < found.history["cost"][0]
-    assert list(found.to_dataset().connection.values) == ["weights.0", "weights.1", "bias"]
+    assert list(found.to_dataset().connection.values) == ["x-h1", "h1-y"]
 
 
 def test_a_copy_knows_what_the_original_saw_before_its_rates_saturated():

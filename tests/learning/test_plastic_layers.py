@@ -4,12 +4,13 @@ import dataclasses
 
 import pytest
 import torch
-from learning_cases import ACTIVATIONS, free, states
+from learning_cases import ACTIVATIONS, free, samples, states
 
 import ctebm
 from ctebm import PlasticNetwork
 from ctebm.equilibria.kkt import residual
 from ctebm.learning import plastic_layers
+from ctebm.learning.initial_weights import smallest_curvature
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -295,7 +296,68 @@ def test_cost_error_and_kinks_are_those_of_eq_11():
     smooth = PlasticNetwork(states((9, 8, 5), ctebm.Tanh())[0])
     assert not any(k.any() for k in smooth.at_kink(found.states[:3]))
     s, d = found.states[1], 0.1 * found.states[1]
-    assert torch.equal(plastic.rate_change(s, d), d)
+    assert torch.equal(plastic.rate_change(1, s, d), d)
     rho = ctebm.Tanh()
-    assert torch.equal(smooth.rate_change(s, d), rho(s + d) - rho(s))
+    assert torch.equal(smooth.rate_change(1, s, d), rho(s + d) - rho(s))
     assert plastic.depths == [3, 2, 1, 0]
+
+
+MIXED = [ctebm.Identity(), ctebm.HardSigmoid(), ctebm.Tanh(), ctebm.Identity()]
+
+
+def test_layers_with_rates_of_their_own_settle_as_settle_does():
+    """Units pinned, a nudge on the unbounded output, and the network back with its rates."""
+    net, x, target = states((9, 8, 7, 5), MIXED, gain=1.5)
+    plastic = ctebm.PlasticNetwork(net)
+    rest = plastic.settle(3 * x, tol=1e-13, max_sweeps=5000)
+    points = ctebm.settle(net.clamp({"x": 3 * x}), torch.cat(rest.states[1:], -1), tol=1e-12)
+    torch.testing.assert_close(torch.cat(rest.states[1:], -1), points.state, rtol=0, atol=1e-11)
+    assert bool(points.pinned.any())
+    kinks = plastic.at_kink(rest.states)
+    assert [bool(k.any()) for k in kinks] == [False, True, False, False]
+    pulled = plastic.nudge(rest, target, beta=0.5, tol=1e-13)
+    free = ctebm.nudged(net.clamp({"x": 3 * x}), target, 0.5)
+    residual = (free.force(torch.cat(pulled.states[1:], -1)))[:, 8:]  # of layers without kinks
+    assert float(residual.abs().max()) < 1e-11
+    back = plastic.to_network()
+    assert back.rate_of("h1") == ctebm.Tanh() and back.rate_of("y") == ctebm.Identity()
+
+
+@pytest.mark.parametrize("rule", [ctebm.Presynaptic(eps=0.2), ctebm.Symmetric(eps=0.2, n_steps=4)])
+def test_rules_of_rates_read_those_of_each_layer(rule):
+    """Against the same read from the motion of the network with kinks and without, in words."""
+    net, x, target = states((6, 5, 4, 3), MIXED)
+    plastic = ctebm.PlasticNetwork(net)
+    rest = plastic.settle(x, tol=1e-14, max_sweeps=5000)
+    free = ctebm.Dynamics(net.clamp({"x": x}), drive=target)
+    n_steps = 3 if isinstance(rule, ctebm.Presynaptic) else 4
+    path = ctebm.simulate(free, torch.cat(rest.states[1:], -1), n_steps=n_steps, eps=0.2).state
+    after = torch.cat([x, path[-1]], -1)
+    r, q = net.rate(torch.cat(rest.states, -1)), net.rate(after)
+    found = rule.gradient(plastic, rest, target).weights
+    parts = list(net.layers.values())
+    if isinstance(rule, ctebm.Symmetric):
+        for W, i, j in zip(found, parts[:-1], parts[1:], strict=True):
+            products = r[:, i].mT @ r[:, j] - q[:, i].mT @ q[:, j]
+            torch.testing.assert_close(W, products / len(x), rtol=1e-9, atol=1e-13)
+        return
+    # at first arrival of h1, two steps: -(rho(s + d) - rho(s)) / a with the rates of the output
+    path = ctebm.simulate(free, path[0], n_steps=2, eps=0.2).state
+    h1 = net.clamp({"x": x}).layers["h1"]
+    moved = torch.tanh(path[2, :, h1]) - torch.tanh(path[0, :, h1])
+    expected = (-moved / 0.04 / 2).mT @ r[:, parts[-1]] / len(x)
+    torch.testing.assert_close(found[2], expected, rtol=1e-7, atol=1e-13)
+
+
+def test_training_layers_with_rates_of_their_own():
+    """The output is linear; hidden units are clipped. It learns, and predicts in its own rates."""
+    x, label = samples()
+    rho = [ctebm.HardSigmoid(), ctebm.HardSigmoid(), ctebm.Identity()]
+    net = ctebm.LayeredNetwork.random((12, 10, 3), rho, gain=0.5, seed=1)
+    trained = ctebm.train(net, x, label, ctebm.Plan(epochs=4, batch=16, rate=0.02, decay=0.9))
+    trained.raise_for_status()
+    assert isinstance(trained.network.activation, type(net.activation))
+    error = trained.history["train_error"]
+    assert error[-1] < error[0] / 2
+    curvature = smallest_curvature(ctebm.weakly_coupled(net, 0.4))
+    assert curvature == pytest.approx(0.4)

@@ -78,9 +78,10 @@ def test_pressure_and_rate_between_the_kinks(name):
     net = NETWORKS[name]
     s = states(net, spread=0.2).clamp(-0.5, 0.5)
     I, blocks = _parts(net, net.current(s)), net.blocks
-    for part, I_i, R in zip(_parts(net, s), I, _parts(net, net.pressure(s)), strict=True):
-        torch.testing.assert_close(blocks.pressure(part, I_i), R)
-        torch.testing.assert_close(blocks.rate(part), net.activation(part))
-        assert torch.equal(blocks.project(part), part)
+    parts = zip(_parts(net, s), I, _parts(net, net.pressure(s)), strict=True)
+    for i, (part, I_i, R) in enumerate(parts):
+        torch.testing.assert_close(blocks.pressure(i, part, I_i), R)
+        torch.testing.assert_close(blocks.rate(i, part), net.activation(part))
+        assert torch.equal(blocks.project(i, part), part)
     if net.box is not None:
-        assert torch.equal(blocks.project(3 * s), (3 * s).clamp(-0.5, 0.5))
+        assert torch.equal(blocks.project(0, 3 * s), (3 * s).clamp(-0.5, 0.5))
