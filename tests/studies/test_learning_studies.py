@@ -13,6 +13,8 @@ import torch
 
 import ctebm
 from ctebm import study
+from ctebm.study import Progress
+from ctebm.study.images import load_images, split_images
 
 
 def _main(module, tmp_path, *flags):
@@ -132,7 +134,29 @@ def test_rules_stand_side_by_side(tmp_path):
     assert dataset.symmetry.shape == (2, len(rules.APART))
     assert all(verdict.ok for verdict in rules.judge(dataset) if verdict.ok is not None)
     assert not rules.judge(dataset.assign(cosine=dataset.cosine * 0.5))[len(rules.WORDS)].ok
-    assert not rules.judge(dataset.assign(symmetry=-dataset.symmetry))[-1].ok
+    assert not rules.judge(dataset.assign(symmetry=-dataset.symmetry))[-8].ok
+    assert [verdict.claim.split(":")[0] for verdict in rules.judge(dataset)[-4:-1]] == [
+        "zero divergence", "fixed predictions", "xie-seung"
+    ]  # fmt: skip
+    for place, changed in (
+        (-4, {"zero_off": dataset.zero_off + 1e-9}),
+        (-3, {"fixed_off": dataset.fixed_off.where(dataset.depth == 2, 0.5)}),
+        (-2, {"opposite_cosine": -dataset.opposite_cosine}),
+    ):
+        assert not rules.judge(dataset.assign(changed))[place].ok
+
+
+def test_fixed_predictions_of_another_step_are_not_the_law(tmp_path, monkeypatch):
+    """The law is that of the steps that are taken."""
+    of_half = ctebm.FixedPrediction
+    monkeypatch.setattr(
+        ctebm, "FixedPrediction", lambda eps, n_steps: of_half(eps=0.4, n_steps=n_steps)
+    )
+    settings = rules.Settings(sizes=(64, 8, 10), n_samples=40, epochs=1, n_seeds=1)
+    train, test = split_images(load_images(), 0.2)
+    samples = train.input[:40], train.label[:40]
+    found = rules._predictive(settings, Progress(), samples, (test.input, test.label))
+    assert abs(found["fixed_off"].values - found["fixed_law"].values).max() > 0.05
 
 
 def test_nudges_descend_less_or_more_than_the_cost(tmp_path):
