@@ -13,10 +13,12 @@ from ctebm.equilibria.kkt import residual
 from ctebm.equilibria.settling import settle_from
 from ctebm.networks.activation import Activation
 from ctebm.networks.arrays import real_tensor
+from ctebm.networks.associative import AssociativeMemory
 from ctebm.networks.base import VectorField, count_units, free_network
 from ctebm.networks.hopfield import HopfieldNetwork
 from ctebm.networks.kinks import Box
 from ctebm.networks.pairwise import PairwiseField, PairwiseNetwork
+from ctebm.networks.predictive import PredictiveNetwork
 
 __all__ = ["Bounds", "bounds_are_known", "certify_unique", "checked_bounds", "state_bounds"]
 
@@ -118,8 +120,8 @@ def checked_bounds(network: VectorField, bounds: Bounds) -> Bounds:
     return low, high
 
 
-def certify_unique(network: PairwiseField | HopfieldNetwork) -> bool:
-    r"""Prove by a norm bound that there is exactly one equilibrium.
+def certify_unique(network: VectorField) -> bool:
+    r"""Prove that there is exactly one equilibrium, by a norm bound as a rule.
 
     For the motion of eq. 8 with any couplings, symmetric or not, the symmetric part of the Jacobian
     is negative definite everywhere, so that two equilibria cannot be, if
@@ -127,12 +129,17 @@ def certify_unique(network: PairwiseField | HopfieldNetwork) -> bool:
     .. math:: \max\rho'^2\,\max(0, \lambda_{max}(\tfrac12 (W + W'))) + \max|\rho''|\,\max|I| < 1 .
 
     With an energy this is its strict convexity. For the 1984 network the map
-    :math:`s \leftarrow b + W\rho(s)` contracts if :math:`\max|\rho'|\,|W|_2 < 1`.
+    :math:`s \leftarrow b + W\rho(s)` contracts if :math:`\max|\rho'|\,|W|_2 < 1`. The energy of
+    attention is strictly convex if :math:`\beta D^2 / 4 < 1`, `D` being the largest distance
+    between patterns, since no variance among them is larger. Predictive coding of which the first
+    layer alone is held rests at its forward pass and nowhere else: from its end down the errors
+    are 0, one layer after the other.
 
     Parameters
     ----------
-    network : PairwiseField or HopfieldNetwork
-        With pairwise couplings; of several samples each is meant.
+    network : VectorField
+        With pairwise couplings, a memory of attention, or predictive; of several samples each is
+        meant.
 
     Returns
     -------
@@ -161,13 +168,24 @@ def certify_unique(network: PairwiseField | HopfieldNetwork) -> bool:
         if rho.max_curvature > 0:
             curvature = rho.max_curvature * float(_largest_current(network, *rho.rates).max())
         bound = rho.max_slope**2 * max(0.0, _largest_eigenvalue(network)) + curvature
+    elif isinstance(network, AssociativeMemory):
+        bound = network.beta * _diameter(network.patterns) ** 2 / 4
+    elif isinstance(network, PredictiveNetwork):
+        first, *others = network.order
+        return first in network.held and not any(name in network.held for name in others)
     else:
         raise TypeError(
-            f"expected a network of pairwise couplings (eq. 8), got {type(network).__name__}, for "
-            "which no bound is known; look for its equilibria with find_fixed_points."
+            "expected a network of pairwise couplings (eq. 8), an AssociativeMemory or a "
+            f"PredictiveNetwork, got {type(network).__name__}, for which no bound is known; look "
+            "for its equilibria with find_fixed_points."
         )
     # eigenvalues are rounded, and what is 1 to rounding may be a continuum
     return bound < 1 - root_of_rounding(network.dtype)
+
+
+def _diameter(X: Tensor) -> float:
+    """Return the largest distance between patterns ``(pattern, unit)``."""
+    return max(float(torch.cdist(some, X).amax()) for some in X.split(CELLS))
 
 
 def _largest_eigenvalue(network: PairwiseField) -> float:

@@ -7,6 +7,7 @@ from analytic import HARD, TANH, all_to_all, pair, random_dense
 from scipy.optimize import brentq
 
 from ctebm import (
+    AssociativeMemory,
     AsymmetricNetwork,
     Custom,
     DenseNetwork,
@@ -15,6 +16,9 @@ from ctebm import (
     LayeredNetwork,
     Logistic,
     Network,
+    PredictiveNetwork,
+    ReLU,
+    SignedTanh,
     SparseNetwork,
     VectorField,
     certify_unique,
@@ -198,7 +202,7 @@ def test_an_unknown_slope_proves_nothing():
 
 def test_other_networks_are_refused():
     with pytest.raises(TypeError, match=r"pairwise couplings.*DoubleWell.*find_fixed_points"):
-        certify_unique(DoubleWell(2))  # pyright: ignore[reportArgumentType]
+        certify_unique(DoubleWell(2))
 
 
 @pytest.mark.parametrize("bounds", [(-1, 2), ([-1.0, 0.0], [2.0, 0.0]), (0, 0), [-1, [1, 2]]])
@@ -238,3 +242,35 @@ def test_cells_in_which_the_slope_is_too_small_are_struck_off_from_above(
             reach = float(ends[top])
         slow.append(reach)
     assert bounds._balanced(rho, current).tolist() == pytest.approx(slow, rel=1e-6)
+
+
+def test_attention_over_near_patterns_has_one_equilibrium():
+    """Two patterns: the pitchfork is where beta |x1 - x2|^2 / 4 = 1."""
+    X = torch.tensor([[0.6, 0.8], [-0.6, -0.8]], dtype=torch.float64)
+    for beta, count in ((0.99, 1), (1.02, 3)):
+        memory = AssociativeMemory(X, beta)
+        assert certify_unique(memory) is (count == 1)
+        assert len(find_fixed_points(memory, 40, bounds=(-1.0, 1.0))) == count
+    assert certify_unique(AssociativeMemory(X[:1], 1e6))
+    draw = torch.Generator().manual_seed(0)
+    X = torch.randn(700, 3, generator=draw, dtype=torch.float64)
+    far = max(float((x - X).norm(dim=-1).max()) for x in X)
+    for over, proved in ((0.999, True), (1.001, False)):
+        assert certify_unique(AssociativeMemory(X, over * 4 / far**2)) is proved
+
+
+@pytest.mark.parametrize("direction", ["discriminative", "generative"])
+@pytest.mark.parametrize("rho", [ReLU(), SignedTanh(3.0)], ids=repr)
+def test_predictive_coding_rests_at_its_forward_pass_alone(direction, rho):
+    net = PredictiveNetwork.random([2, 3, 2], rho, gain=3.0, seed=0, direction=direction)
+    first, last = net.order[0], net.order[-1]
+    free = net.clamp({first: [0.5, -0.4]})
+    assert certify_unique(free)
+    points = find_fixed_points(free, 60, bounds=(-4.0, 4.0))
+    assert len(points) == 1
+    torch.testing.assert_close(points.state[0], free.first_guess())
+    assert not certify_unique(net)
+    assert not certify_unique(net.clamp({last: [0.5, -0.4]}))
+    assert not certify_unique(net.clamp({first: [0.5, -0.4], last: [0.1, 0.2]}))
+    if direction == "discriminative":
+        assert not certify_unique(free.nudged([0.1, 0.2], 0.5))
