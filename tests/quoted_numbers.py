@@ -20,6 +20,7 @@ from ctebm.study.verdict import falls_through
 ROOT = Path(__file__).parents[1]
 FILE = Path(__file__).with_suffix(".json")
 READ_ME, THEORY = "studies/README.md", "docs/explanation/theory.md"
+MEMORIES = "docs/how-to/memories.md"
 
 
 class Quote(NamedTuple):
@@ -105,6 +106,16 @@ def lost(size: int) -> Callable[[xr.Dataset], Any]:
 
 def basin(part: float) -> Callable[[xr.Dataset], Any]:
     return lambda d: falls_through(d.basin_flip, d.basin_recalled.sel(basin=part))
+
+
+def held_growth(order: int) -> Callable[[xr.Dataset], Any]:
+    """Return the power of its units with which the number grows that a memory of signs holds."""
+
+    def power(d: xr.Dataset) -> Any:
+        memory, one = import_module("memory"), d.sel(order=order)
+        return memory._growth([memory._full(one.sel(units=n)) for n in one.units.values])
+
+    return power
 
 
 def kept_off(dimension: int) -> Callable[[xr.Dataset], Any]:
@@ -224,6 +235,17 @@ QUOTES = [
     Quote("memory", READ_ME, r"at three quarters ([\d.]+)\.", basin(0.75)),
     Quote("memory", READ_ME, r"wrong signs from (\d+) patterns on", lambda d: falls_through(
         d.even_patterns, d.even_corrected)),
+    Quote("memory", MEMORIES, r"patterns together: ([\d.]+) patterns", lambda d: d.load_capacity),
+    Quote("memory", MEMORIES, r"gone at a load of ([\d.]+) with", lost(1)),
+    Quote("memory", MEMORIES, r"units, and of ([\d.]+) with 100", lost(0)),
+    Quote("memory", MEMORIES, r"quarter of the capacity ([\d.]+) of the signs of a", basin(0.25)),
+    Quote("memory", MEMORIES, r"at three quarters ([\d.]+)\. A", basin(0.75)),
+    Quote("memory", MEMORIES, r"units to the power ([\d.]+), of", held_growth(3)),
+    Quote("memory", MEMORIES, r"of order 5 to the power ([\d.]+)\.", held_growth(5)),
+    Quote("attention", MEMORIES, r"exponentially, by ([\d.]+) e-folds", kept_growth(True)),
+    Quote("attention", MEMORIES, r"many dimensions, says ([\d.]+):", kept_growth(False)),
+    Quote("attention", MEMORIES, r"than it says, by ([\d.]+) e-folds", kept_off(8)),
+    Quote("attention", MEMORIES, r"e-folds, in 14 by ([\d.]+)\.", kept_off(14)),
     Quote("attention", READ_ME, r"at rest are at most ([\d.]+) of the bound",
           lambda d: d.rest_over_bound.max()),
     Quote("attention", READ_ME, r"grows by ([\d.]+) e-folds", kept_growth(True)),
