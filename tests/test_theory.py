@@ -230,3 +230,51 @@ def test_remainder_of_the_first_arrival_in_powers_of_eps(rho, centred, order):
     off = record.coefficient[:, :, 2, layer] / record.law[:, 2, layer] - 1
     error = torch.hypot(off, record.tangent[:, :, 2, layer]).norm(dim=0)
     assert float(torch.log2(error[0] / error[1])) == pytest.approx(order, abs=0.1)
+
+
+@pytest.mark.parametrize("precisions", [None, [0.5, 2.0, 1.5, 0.8]])
+def test_the_deepest_layers_implicit_gradient_is_back_propagation(precisions):
+    """Times the variance of the layer; that of other layers is not."""
+    draw = torch.Generator().manual_seed(2)
+    net = ctebm.PredictiveNetwork.random((4, 5, 6, 5, 3), ctebm.SignedTanh(), gain=1.2, seed=1)
+    net = ctebm.PredictiveNetwork(net.weights, net.biases, ctebm.SignedTanh(), precisions)
+    x, target = (torch.randn(3, n, generator=draw, dtype=torch.float64) for n in (4, 3))
+    free = net.clamp({"x": x})
+    rest = free.first_guess()
+    leaf = rest[:, free.layers["h3"]].clone().requires_grad_()
+    h = leaf
+    for W, b in zip(net.weights[1:], net.biases[2:], strict=True):
+        h = torch.tanh(h) @ W + b
+    (bp,) = torch.autograd.grad((h - target).square().sum() / 2, leaf)
+    implicit = ctebm.implicit_gradient(free, rest, target)
+    variance = 1 / (1.0 if precisions is None else precisions[0])
+    found = implicit[:, free.layers["h3"]]
+    torch.testing.assert_close(found, variance * bp, rtol=1e-10, atol=1e-12)
+    chain = ctebm.chain_gradient(free, rest, target)
+    for name in ("h2", "h1"):
+        where = free.layers[name]
+        cosine = torch.cosine_similarity(implicit[:, where], chain[:, where])
+        assert float(cosine.max()) < 0.999
+
+
+def test_the_network_of_1984_sends_back_a_gradient_by_rates():
+    """With the slopes one layer nearer to the output than the chain gradient has them."""
+    rho = ctebm.Logistic(gain=2.0)
+    layers = ctebm.LayeredNetwork.random((4, 5, 6, 3), rho, gain=1.5, seed=1)
+    layers = ctebm.LayeredNetwork(layers.weights, [b + 0.2 for b in layers.biases], rho)
+    net = ctebm.HopfieldNetwork(layers)
+    draw = torch.Generator().manual_seed(2)
+    x, target = (torch.randn(2, n, generator=draw, dtype=torch.float64) / 3 for n in (4, 3))
+    free = net.clamp({"x": x})
+    rest = ctebm.settle(free, tol=1e-13).state
+    h2, h1, y = (rest[:, free.layers[name]] for name in ("h2", "h1", "y"))
+    c, (_, W2, W1), slope = y - target, layers.weights, rho.derivative
+    arriving = (slope(h1) * ((slope(y) * c) @ W1.T)) @ W2.T
+    chain = slope(h2) * ((slope(h1) * (c @ W1.T)) @ W2.T)
+    eps = 1e-4
+    run = ctebm.simulate(ctebm.Dynamics(free, drive=target), rest, n_steps=3, eps=eps).state
+    moved = (run[-1] - run[0])[:, free.layers["h2"]] / -(eps**3)
+    torch.testing.assert_close(moved, arriving, rtol=1e-3, atol=1e-3 * float(arriving.abs().max()))
+    assert float(torch.cosine_similarity(arriving, chain).max()) < 0.99
+    pressed = ctebm.simulate(ctebm.Dynamics(free), rest + 0.1, n_steps=50, eps=0.05).state
+    assert bool((free.energy(pressed).diff(dim=0) <= 1e-14).all())
