@@ -8,14 +8,16 @@ to the same answer, another number in a corner of a record. Where a change is me
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import json
 import math
+import pkgutil
 import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +28,13 @@ import xarray as xr
 from abuse_cases import CALLS, skipped
 from answer_cases import PROBLEMS
 
+import ctebm
 from ctebm.networks.base import VectorField
 from ctebm.networks.blocks import Blocks
 
 FILE = Path(__file__).with_name("answers.json")
 REFUSED = Path(__file__).with_name("refusals.json")
+DEFAULTS = Path(__file__).with_name("defaults.json")
 WRONG: list[Any] = [
     math.nan, math.inf, -1, 0, 2.5, "word", None, True, [], [[1.0, 2.0], [3.0, 4.0]], [0.1, 0.2],
     {"x": 1}, torch.zeros(7), np.zeros((2, 6, 5)),
@@ -177,6 +181,34 @@ def refusals(name: str) -> dict[str, list[str]]:
     return said
 
 
+def shown(default: Any) -> str:
+    return getattr(default, "__qualname__", None) or repr(default)
+
+
+def defaults() -> dict[str, dict[str, str]]:
+    """Return the defaults of all that modules offer: functions, classes and their methods."""
+    found = {}
+    for module in pkgutil.walk_packages(ctebm.__path__, "ctebm."):
+        offered = importlib.import_module(module.name)
+        for name in getattr(offered, "__all__", ()):
+            thing = getattr(offered, name)
+            if getattr(thing, "__module__", None) != module.name:
+                continue
+            callables = {f"{module.name}.{name}": thing}
+            if inspect.isclass(thing):
+                callables |= {
+                    f"{module.name}.{name}.{method}": getattr(thing, method)
+                    for method in vars(thing)
+                    if not method.startswith("_") and callable(getattr(thing, method))
+                }
+            for path, function in callables.items():
+                with suppress(ValueError, TypeError):  # without a signature
+                    given = inspect.signature(function).parameters.values()
+                    known = {p.name: shown(p.default) for p in given if p.default is not p.empty}
+                    found |= {path: known} if known else {}
+    return found
+
+
 def left_out(name: str) -> list[str]:
     """Return the arguments that a call need not be given; without a seed noise is another one."""
     call, arguments = CALLS[name]
@@ -245,6 +277,16 @@ def test_an_answer_is_that_of_the_record(name, record):
     assert not off and now.keys() == before.keys(), "\n".join([*off[:20], remedy])
 
 
+def test_defaults_are_those_of_the_record():
+    now, before = defaults(), json.loads(DEFAULTS.read_text())
+    off = {
+        path: f"now {now.get(path)}, was {before.get(path)}"
+        for path in now | before
+        if now.get(path) != before.get(path)
+    }
+    assert not off, f"{off}; if that is meant, run python tests/test_answers.py"
+
+
 @pytest.fixture(scope="module")
 def refused():
     return json.loads(REFUSED.read_text())
@@ -289,3 +331,5 @@ if __name__ == "__main__":
             f"{json.dumps(name)}: {json.dumps({a: [number[w] for w in by[a]] for a in by})}"
         )
     REFUSED.write_text("{\n" + ",\n".join(rows) + "\n}\n")
+    offered = [f"{json.dumps(path)}: {json.dumps(known)}" for path, known in defaults().items()]
+    DEFAULTS.write_text("{\n" + ",\n".join(offered) + "\n}\n")

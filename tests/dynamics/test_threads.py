@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import ctebm
+from ctebm.dynamics import threads
 from ctebm.dynamics.threads import small_on_one_thread, torch_threads
 
 
@@ -22,6 +23,18 @@ def test_small_states_take_one_thread(two_threads, asked, shape, used):
     with torch_threads(asked, torch.zeros(shape)) as told:
         assert told == torch.get_num_threads() == used
     assert torch.get_num_threads() == 2
+
+
+def test_numbers_are_those_of_states_or_of_a_matrix_of_all_units():
+    net = ctebm.LayeredNetwork.random([3, 4, 2], ctebm.Tanh())
+    held = net.clamp({"x": torch.zeros(5, 3)})
+    rest = ctebm.settle(held)
+    for thing, states, matrix in [
+        (net, 9, 81), (held, 30, 36), (rest, 30, 36), (torch.zeros(2, 5, 7), 70, 49),
+        (torch.zeros(7).numpy(), 7, 49), (torch.tensor(1.0), 0, 0), (3, 0, 0),
+    ]:  # fmt: skip
+        assert threads._numbers(thing, False) == states
+        assert threads._numbers(thing, True) == matrix
 
 
 def test_threads_are_given_back_after_an_error(two_threads):

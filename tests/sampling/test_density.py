@@ -53,6 +53,17 @@ def test_a_grid_that_cuts_the_density_is_told():
         stationary_density(pair(1.0, TANH), 0.5, np.linspace(-0.5, 3, 61))
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("end", [0, -1])
+def test_a_density_that_reaches_one_border_is_told(axis, end):
+    x = np.linspace(-6, 6, 41)
+    centres = np.zeros(2)
+    centres[axis] = x[end]
+    a, b = np.meshgrid(x - centres[0], x - centres[1], indexing="ij")
+    with pytest.warns(UserWarning, match="the density is 1 of its maximum at the border"):
+        density_of(-(a**2 + b**2) / 2, [x, x])
+
+
 def test_a_coarse_grid_is_told():
     with pytest.warns(UserWarning, match="finer one"):
         stationary_density(pair(8.0, TANH), 0.02, np.linspace(-3, 3, 50))

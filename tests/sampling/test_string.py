@@ -4,7 +4,7 @@ import torch
 from analytic import HARD, TANH, pair
 
 from ctebm import Network
-from ctebm.sampling.string import AT_REST, length_along, slid, spread
+from ctebm.sampling.string import AT_REST, _steepest, length_along, slid, spread
 
 
 def test_states_are_spread_evenly():
@@ -45,6 +45,24 @@ def test_a_string_stays_between_kinks():
     ends = torch.tensor([[-0.5, -0.5], [0.5, 0.5]], dtype=torch.float64)
     string, moved, _ = slid(pair(2.0, HARD), ends[0], ends[1], 21, 2000, 0)
     assert moved <= AT_REST and float(string.abs().max()) <= 0.5
+
+
+def test_the_steepest_curvature_is_looked_for_at_eight_states_and_more():
+    """Of which the ends are steep here, and one state between them."""
+    asked = []
+
+    class Counted(Bend):
+        def hessian_product(self, s, v):
+            asked.append(s)
+            return super().hessian_product(s, v)
+
+    for n, looked in [(5, 5), (9, 9), (16, 8), (41, 9)]:
+        string = torch.linspace(-1, 1, 2 * n, dtype=torch.float64).reshape(2, n).mT
+        exact = max(float(torch.linalg.eigvalsh(H)[-1]) for H in Bend(2).hessian(string))
+        found = _steepest(Counted(2), string)
+        assert len(asked[-1]) == looked and len(asked) == 12
+        assert found <= 1.1 * exact * (1 + 1e-9) and found > 0.9 * exact
+        asked.clear()
 
 
 def test_a_string_on_a_ridge_leaves_it():
