@@ -5,6 +5,7 @@ from . import continual_rules as continual_rules
 from . import contrast_rules as contrast_rules
 from . import early_rules as early_rules
 from . import feedback_rules as feedback_rules
+from . import field_equilibrium as field_equilibrium
 from . import gradient_rules as gradient_rules
 from . import holomorphic_rules as holomorphic_rules
 from . import initial_weights as initial_weights

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ctebm.early_inference.nudged import nudged
 from ctebm.equilibria.sweeps import Equilibrium
+from ctebm.learning.field_equilibrium import moved_to
 from ctebm.learning.plastic import Plastic, WeightGradient
-from ctebm.learning.plastic_field import moved_to
 from ctebm.learning.rules import Rule, check_steps
 from ctebm.networks.numbers import finite
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from ctebm.equilibria.settling import settle
 from ctebm.equilibria.sweeps import Equilibrium
+from ctebm.learning.field_equilibrium import held_at, moved_to
 from ctebm.learning.nudged import CorrectedNudge
 from ctebm.learning.plastic import Plastic, WeightGradient
-from ctebm.learning.plastic_field import held_at, moved_to
 from ctebm.learning.rules import Rule
 from ctebm.networks.energy import Network
 from ctebm.networks.numbers import finite

@@ -10,8 +10,8 @@ from torch import Tensor
 from ctebm.early_inference.analytic import AnalyticField
 from ctebm.early_inference.holomorphic import complex_equilibria
 from ctebm.equilibria.sweeps import Equilibrium
+from ctebm.learning.field_equilibrium import held_at
 from ctebm.learning.plastic import Plastic, WeightGradient
-from ctebm.learning.plastic_field import held_at
 from ctebm.learning.plastic_layers import PlasticNetwork
 from ctebm.learning.rules import Rule
 from ctebm.networks.drives import named_tensors, recording, with_leaves

@@ -7,10 +7,8 @@ Letters: state ``s``, change ``d``, force ``f``, vector ``v``.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
@@ -37,7 +35,7 @@ from ctebm.early_inference.parameter_gradients import (
 )
 from ctebm.equilibria.settling import settle
 from ctebm.equilibria.sweeps import Equilibrium
-from ctebm.learning.layer_sweeps import sweep_layers
+from ctebm.learning.field_equilibrium import FieldEquilibrium, of_field, rest_of
 from ctebm.learning.plastic import Adjoint, Plastic, WeightGradient
 from ctebm.learning.plastic_layers import PlasticNetwork
 from ctebm.networks.base import VectorField
@@ -57,30 +55,11 @@ from ctebm.networks.layered import LayeredField
 from ctebm.networks.layout import size_of
 from ctebm.networks.sparse import SparseNetwork
 
-__all__ = ["FieldEquilibrium", "PlasticField", "held_at", "moved_to", "plastic"]
+__all__ = ["PlasticField", "plastic"]
 
-_SWEEPS = 50  # that a network which settles layer by layer needs at most
 _STATES_ADJOINT = {
     "chain": chain_gradient, "chain_feedback": chain_feedback, "implicit": implicit_gradient,
 }  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class FieldEquilibrium(Equilibrium):
-    """The equilibrium of each sample of a batch of any network.
-
-    Attributes
-    ----------
-    states, currents, residual, sweeps, tol
-        As of an :class:`~ctebm.equilibria.sweeps.Equilibrium`, without currents.
-    held : VectorField
-        The motion that rests there, its input held.
-    state : Tensor, (batch, unit)
-        The layers above the input side by side.
-    """
-
-    held: VectorField
-    state: Tensor
 
 
 class PlasticField(Plastic):
@@ -228,38 +207,7 @@ class PlasticField(Plastic):
         -------
         FieldEquilibrium
         """
-        with torch.no_grad():
-            held = self.network.clamp({self._input: x})
-            s = self._start(held, x, start)
-            most = min(max_sweeps, _SWEEPS)
-            residual, sweeps = sweep_layers(held, s, tol=tol, max_sweeps=most)
-            if bool((residual <= tol).all()) or max_sweeps <= _SWEEPS:
-                return self._at(held, x, s, residual, sweeps, tol)
-            return self._settled(held, x, s, tol, sweeps)
-
-    def _start(self, held: VectorField, x: Tensor, start: Sequence[Tensor] | None) -> Tensor:
-        if start is not None:
-            return torch.cat(list(start), -1)
-        n = sum(self.sizes[1:])
-        guess = getattr(held, "first_guess", lambda: x.new_zeros(n))()
-        guess = guess.expand(len(x), n).clone()
-        return guess if held.box is None else held.box.project(guess)
-
-    def _settled(
-        self, held: VectorField, x: Tensor, s: Tensor, tol: float, sweeps: int
-    ) -> FieldEquilibrium:
-        s = torch.where(torch.isfinite(s).all(-1, keepdim=True), s, 0.0)
-        if not bool(torch.isfinite(held.force(s)).all()):  # its parameters ran away
-            return self._at(held, x, s, s.new_full(s.shape[:1], torch.inf), sweeps, tol)
-        found = settle(held, s, tol=tol)
-        return self._at(held, x, found.state, found.residual, sweeps, tol)
-
-    def _at(
-        self, held: VectorField, x: Tensor, s: Tensor, residual: Tensor, sweeps: int, tol: float
-    ) -> FieldEquilibrium:
-        n = torch.full((len(x),), sweeps, device=x.device)
-        states = [x, *s.split(self.sizes[1:], -1)]
-        return FieldEquilibrium(states, [], residual, n, tol, held, s)
+        return rest_of(self.network, x, start, tol=tol, max_sweeps=max_sweeps)
 
     def nudge(
         self,
@@ -270,11 +218,11 @@ class PlasticField(Plastic):
         tol: float,
         max_sweeps: int = 500,
     ) -> FieldEquilibrium:
-        rest = _of_field(equilibrium)
+        rest = of_field(equilibrium)
         with torch.no_grad():
             moved = nudged(rest.held, target, beta, self.cost_function)
             found = settle(moved, rest.state, tol=tol)
-        return self._at(rest.held, rest.states[0], found.state, found.residual, 0, tol)
+        return FieldEquilibrium.of(rest.held, rest.states[0], found.state, found.residual, 0, tol)
 
     def drive(
         self, equilibrium: Equilibrium, target: Tensor, *, eps: float, n_steps: int | None = None
@@ -293,7 +241,7 @@ class PlasticField(Plastic):
         -------
         list of Tensor
         """
-        rest, depths = _of_field(equilibrium), list(self._depth.values())[1:]
+        rest, depths = of_field(equilibrium), list(self._depth.values())[1:]
         held, s = rest.held, rest.state
         layers = list(held.layers.values())
         y = layers[-1]
@@ -318,7 +266,7 @@ class PlasticField(Plastic):
         return [torch.zeros_like(rest.states[0]), *changes]
 
     def adjoint(self, equilibrium: Equilibrium, target: Tensor, which: Adjoint) -> list[Tensor]:
-        rest = _of_field(equilibrium)
+        rest = of_field(equilibrium)
         with torch.no_grad():
             aim = target_of_cost(rest.held, rest.state, target, self.cost_function)
             g = _STATES_ADJOINT[which](rest.held, rest.state, aim)
@@ -329,7 +277,7 @@ class PlasticField(Plastic):
     def driven(
         self, equilibrium: Equilibrium, v: Sequence[Tensor], *, slope: bool = True
     ) -> WeightGradient:
-        rest = _of_field(equilibrium)
+        rest = of_field(equilibrium)
         found = driven_products(
             self.network, self._parameters, self.drives, rest.states[0], rest.state,
             torch.cat(list(v[1:]), -1),
@@ -337,7 +285,7 @@ class PlasticField(Plastic):
         return WeightGradient(found)
 
     def whole(self, equilibrium: Equilibrium, v: Sequence[Tensor]) -> WeightGradient:
-        rest = _of_field(equilibrium)
+        rest = of_field(equilibrium)
         return WeightGradient(whole_products(
             self.network, self._parameters, rest.states[0], rest.state, torch.cat(list(v[1:]), -1)
         ))  # fmt: skip
@@ -360,14 +308,14 @@ class PlasticField(Plastic):
     def through_time(
         self, equilibrium: Equilibrium, target: Tensor, *, eps: float, n_steps: int
     ) -> WeightGradient:
-        rest = _of_field(equilibrium)
+        rest = of_field(equilibrium)
         with torch.no_grad():
             aim = target_of_cost(rest.held, rest.state, target, self.cost_function)
             g = summed_adjoint(rest.held, rest.state, aim, eps, n_steps)
         return self.whole(equilibrium, [rest.states[0], *g.split(self.sizes[1:], -1)])
 
     def error(self, equilibrium: Equilibrium, target: Tensor) -> Tensor:
-        rest = _of_field(equilibrium)
+        rest = of_field(equilibrium)
         with torch.no_grad():
             aim = target_of_cost(rest.held, rest.state, target, self.cost_function)
         return rest.states[-1] - aim
@@ -383,23 +331,6 @@ class PlasticField(Plastic):
         s, box = torch.cat(list(states), -1), self.network.box
         held = torch.zeros_like(s, dtype=torch.bool) if box is None else ~box.inside(s)
         return list(held.split(self.sizes, -1))
-
-
-def held_at(network: Plastic, equilibrium: Equilibrium) -> tuple[VectorField, Tensor]:
-    """Return the motion that rests at an equilibrium, and its state ``(batch, unit)``."""
-    if isinstance(equilibrium, FieldEquilibrium):
-        return equilibrium.held, equilibrium.state
-    whole, (x, *above) = network.to_network(), equilibrium.states
-    return whole.clamp({next(iter(whole.layers)): x}), torch.cat(above, -1)
-
-
-def moved_to(equilibrium: Equilibrium, s: Tensor) -> Equilibrium:
-    """Return an equilibrium with other states ``(batch, unit)`` of the layers above the input."""
-    x, *above = equilibrium.states
-    states = [x, *s.split([h.shape[-1] for h in above], -1)]
-    if isinstance(equilibrium, FieldEquilibrium):
-        return dataclasses.replace(equilibrium, states=states, state=s)
-    return dataclasses.replace(equilibrium, states=states)
 
 
 def plastic(
@@ -435,14 +366,6 @@ def plastic(
             else PlasticField(network, cost=cost, parameters=parameters)
         )
     return PlasticField(network, cost=cost, parameters=parameters)
-
-
-def _of_field(equilibrium: Equilibrium) -> FieldEquilibrium:
-    if not isinstance(equilibrium, FieldEquilibrium):
-        raise TypeError(
-            f"expected an equilibrium of this network's settle, got {type(equilibrium).__name__}."
-        )
-    return equilibrium
 
 
 def _chosen(found: dict[str, Tensor], parameters: Sequence[str] | None) -> dict[str, Tensor]:

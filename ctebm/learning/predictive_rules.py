@@ -11,8 +11,9 @@ from torch import Tensor
 from ctebm.early_inference.gradients import responsive_units
 from ctebm.equilibria.sweeps import Equilibrium
 from ctebm.learning.early_rules import Early
+from ctebm.learning.field_equilibrium import FieldEquilibrium
 from ctebm.learning.plastic import Plastic, WeightGradient
-from ctebm.learning.plastic_field import FieldEquilibrium, PlasticField
+from ctebm.learning.plastic_field import PlasticField
 from ctebm.learning.rules import Rule, check_steps
 from ctebm.networks.predictive import PredictiveNetwork
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from learning_cases import states
-from own_energies import OwnLayers, OwnPredictive, forward_pass, problem
+from own_energies import OwnLayers, forward_pass, problem
 
 import ctebm
 from ctebm.learning.plastic_field import plastic
@@ -95,18 +95,6 @@ def test_a_cost_of_ones_own_drives_nudges_and_is_counted():
             torch.testing.assert_close(found[name], g, rtol=0, atol=tol)
 
 
-def test_what_does_not_settle_layer_by_layer_is_settled_all_the_same():
-    class Stiff(OwnPredictive):
-        def energy(self, s):
-            return super().energy(s) + 3 * s[..., 6:11].square().sum(-1)
-
-    net, x, _ = problem(Stiff)
-    own = ctebm.PlasticField(net)
-    rest = own.settle(x, tol=1e-9)
-    assert not rest.status.any()
-    assert float(own.network.clamp({"x": x}).force(rest.state).abs().max()) < 1e-8
-
-
 def test_the_networks_own_word_says_what_learns_and_how_deep_layers_lie():
     net, _, _ = problem()
     assert list(ctebm.PlasticField(net, parameters=["W"]).parameters) == ["W.0", "W.1", "W.2"]
@@ -176,23 +164,6 @@ def test_what_can_not_learn_is_refused(given):
         ValueError, match=r"expected (a whole network|a network with|couplings in layers)"
     ):
         ctebm.PlasticField(given)
-
-
-def test_where_one_sample_has_no_finite_force_none_is_settled():
-    class Broken(OwnPredictive):
-        def energy(self, s):
-            return super().energy(s) / (s[..., 0] - 7.0).abs()
-
-    net, x, _ = problem(Broken)
-    own = ctebm.PlasticField(net)
-    s = torch.zeros(len(x), 12, dtype=torch.float64)
-    fine = own._settled(own.network.clamp({"x": x}), x, s, 1e-9, 3)
-    assert not fine.status.any()
-    x = x.clone()
-    x[2, 0] = 7.0
-    rest = own._settled(own.network.clamp({"x": x}), x, s, 1e-9, 3)
-    assert torch.isinf(rest.residual).all() and rest.sweeps.tolist() == [3] * len(x)
-    assert torch.equal(rest.state, s)
 
 
 def test_layers_with_a_rate_each_are_trained_by_their_closed_form():
