@@ -45,6 +45,13 @@ class Far(ctebm.Network):
         return ((1 - x).square() + 5 * (y - x.square()).square()).sum(-1)
 
 
+class Phases(ctebm.Network):
+    """Two phases that pull each other together, and each towards 0."""
+
+    def energy(self, s):
+        return -s.cos().sum(-1) - 0.8 * (s[..., 0] - s[..., 1]).cos()
+
+
 class Wells(ctebm.Network):
     """A user's energy with valleys at (-1, 0) and (1, 0), the way between them bent."""
 
@@ -126,6 +133,9 @@ PROBLEMS |= {
         random_dense(4, 2, ctebm.Logistic(), 2.0), 20
     ),
     "search a motion": lambda: ctebm.find_fixed_points(zoo.cyclic(), 12),
+    "search angles": lambda: ctebm.find_fixed_points(
+        Phases(2), 12, period=2 * np.pi
+    ),
     "search an energy": lambda: ctebm.find_fixed_points(Far(2), 10, bounds=(-2.0, 2.0)),
     "enumerate 4 units": lambda: ctebm.enumerate_fixed_points(random_dense(4, 1, HARD, 3.0)),
     "follow a pitchfork": lambda: ctebm.continue_branch(family, [0.0, 0.0], (3, 5), step=0.2),
@@ -147,6 +157,9 @@ PROBLEMS |= {
     ),
     "holomorphic gradient of layers": lambda: ctebm.holomorphic_gradient(
         images(TANH, 0.5), ctebm.settle(images(TANH, 0.5)), spread(7, (6, 5), 0.1)
+    ),
+    "holomorphic gradient, coarse": lambda: ctebm.holomorphic_gradient(
+        images(TANH, 0.5), ctebm.settle(images(TANH, 0.5)), spread(7, (6, 5), 0.1), tol=1e-3
     ),
     "correspondence of layers": lambda: ctebm.correspondence(
         layered(TANH), spread(8, (3, 5), 0.3), spread(9, (3, 2), 0.3), eps=[0.5, 0.1], t_end=2.0
@@ -413,6 +426,7 @@ RULES: dict[str, ctebm.Rule] = {
     "through": ctebm.ThroughTime(eps=0.5, n_steps=4),
 }  # fmt: skip
 FEW, LABELS = samples(12)
+LOADER = [(torch.as_tensor(FEW[i : i + 4]), torch.as_tensor(LABELS[i : i + 4])) for i in (0, 4, 8)]
 
 
 def trained(rule: ctebm.Rule, network: Any = None, rates: Any = None, **options: Any) -> Any:
@@ -433,6 +447,12 @@ PROBLEMS |= {
     ),
     "train, asymmetric": lambda: trained(
         ctebm.AsymmetricEquilibriumPropagation(), PAIRS, tied=False
+    ),
+    "train, loader": lambda: ctebm.train(
+        small_network(), LOADER, None, ctebm.Plan(epochs=2, rate=0.05), held_out=(FEW, LABELS)
+    ),
+    "train, targets": lambda: ctebm.train(
+        small_network(), FEW, spread(4, (12, 3), 0.2), ctebm.Plan(epochs=2, rate=0.05)
     ),
     "train, adam": lambda: trained(ctebm.Early(), optimizer="Adam", rate=0.002),
     "train, decay": lambda: trained(ctebm.Early(), decay=0.5, low=0.2, high=0.8, seed=3),

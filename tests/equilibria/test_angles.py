@@ -38,6 +38,16 @@ class Adler(ctebm.VectorField):
         return torch.stack([self.drive - phase.sin(), phase.sin() - u], -1)
 
 
+def test_angles_are_shifted_and_bounded_by_their_periods_and_other_units_left():
+    angles = Angles(torch.tensor([4.0, math.inf, 2.0], dtype=F64))
+    s = torch.tensor([[5.0, 7.0, -1.5], [-2.5, -9.0, 0.75]], dtype=F64)
+    assert angles.principal(s).tolist() == [[1.0, 7.0, 0.5], [1.5, -9.0, 0.75]]
+    first, second = [4.0, 0.0, 0.0], [0.0, 0.0, 2.0]
+    assert (angles.shifted(s) - s.repeat_interleave(2, 0)).tolist() == [first, second] * 2
+    low, high = angles.bounds(-3.0, torch.tensor([1.0, 8.0, 1.0]))
+    assert low.tolist() == [-2.0, -3.0, -1.0] and high.tolist() == [2.0, 8.0, 1.0]
+
+
 def test_two_phases_have_six_equilibria():
     """0, three with a phase or both turned, and two where cos s = -1/(2 k)."""
     k = 0.8

@@ -1,6 +1,7 @@
 """The search against closed forms, enumeration and brute force."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -294,6 +295,27 @@ def test_a_long_search_is_estimated_before_it_starts(monkeypatch):
     monkeypatch.setattr(search_module, "_incomplete", lambda catalogue: True)
     with pytest.warns(UserWarning, match=r"\(2 starts more, since points are missing\)"):
         find_fixed_points(network, 1)
+
+
+def test_the_estimate_is_the_time_of_the_first_starts_times_their_share(monkeypatch):
+    """A clock of which every look takes a second: the first 4 of 40 starts, and all of them."""
+    monkeypatch.setattr(search_module, "LONG", 1e-9)
+    monkeypatch.setattr(search_module, "PROBE", 4)
+    monkeypatch.setattr(search_module.time, "perf_counter", iter(map(float, range(99))).__next__)
+    with pytest.warns(UserWarning, match=r"about 10 s \(40 starts\)"):
+        find_fixed_points(pair(8.0, TANH), 40)
+
+
+@pytest.mark.parametrize(("found", "warned"), [(False, 3), (True, 0)])
+def test_each_further_attempt_is_announced_but_none_after_the_last(monkeypatch, found, warned):
+    monkeypatch.setattr(search_module, "LONG", -1.0)
+    monkeypatch.setattr(search_module, "_incomplete", lambda catalogue: not found)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        find_fixed_points(pair(8.0, TANH), 1)
+    more = [w for w in said if "since points are missing" in str(w.message)]
+    assert len(more) == warned == (0 if found else search_module.ATTEMPTS - 1)
+    assert [str(w.message).split("(")[1][:2] for w in more] == ["2 ", "4 ", "8 "][:warned]
 
 
 def test_where_units_saturate_the_first_steps_of_the_motion_lead_newtons_method():

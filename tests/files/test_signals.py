@@ -62,6 +62,26 @@ def test_a_signal_that_was_swallowed_is_raised_again(ends):
     assert ends == [signal.SIGTERM]
 
 
+def test_ctrl_c_that_was_swallowed_is_raised_again_and_its_handler_given_back():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), interrupts() as check:
+            check()
+            assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+            with contextlib.suppress(KeyboardInterrupt):
+                raise_signal(signal.SIGINT)
+            check()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        mine = signal.signal(signal.SIGINT, signal.SIG_IGN) and signal.getsignal(signal.SIGINT)
+        with interrupts() as check:
+            raise_signal(signal.SIGINT)
+            check()
+            assert signal.getsignal(signal.SIGINT) is mine
+        assert signal.getsignal(signal.SIGINT) is mine
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_signal_is_no_exit_that_a_point_may_fail_with():
     assert not issubclass(_Stopped, Exception | SystemExit)
 

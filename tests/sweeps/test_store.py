@@ -53,6 +53,13 @@ def test_a_store_begins_with_nothing(path):
         create_store(path, POINTS, FORM, (3, 4), identity(good, POINTS, 1, {}))
 
 
+def test_chunks_are_tiles_with_all_of_what_one_point_holds(path):
+    group = zarr.open_group(path, mode="r")
+    for name in ("s", "n", "z", "status"):
+        array = group[name]
+        assert array.chunks[:2] == (2, 3) and array.chunks[2:] == array.shape[2:], name
+
+
 def test_tiles_are_chunks_and_come_back(path):
     store = open_store(path)
     assert store.tiling.block == (2, 3) and store.unfinished().tolist() == [0, 1, 2, 3]
