@@ -169,7 +169,7 @@ def certify_unique(network: VectorField) -> bool:
             curvature = rho.max_curvature * float(_largest_current(network, *rho.rates).max())
         bound = rho.max_slope**2 * max(0.0, _largest_eigenvalue(network)) + curvature
     elif isinstance(network, AssociativeMemory):
-        bound = network.beta * _diameter(network.patterns) ** 2 / 4
+        bound = network.beta * network.spread**2 / 4
     elif isinstance(network, PredictiveNetwork):
         first, *others = network.order
         return first in network.held and not any(name in network.held for name in others)
@@ -181,11 +181,6 @@ def certify_unique(network: VectorField) -> bool:
         )
     # eigenvalues are rounded, and what is 1 to rounding may be a continuum
     return bound < 1 - root_of_rounding(network.dtype)
-
-
-def _diameter(X: Tensor) -> float:
-    """Return the largest distance between patterns ``(pattern, unit)``."""
-    return max(float(torch.cdist(some, X).amax()) for some in X.split(CELLS))
 
 
 def _largest_eigenvalue(network: PairwiseField) -> float:

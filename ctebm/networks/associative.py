@@ -7,10 +7,14 @@ Letters: patterns ``X``, ``(pattern, unit)``, state ``s``, rate ``r``, overlap `
 of each pattern.
 """
 
+# Long because the two kinds of memory, and how layers of one are held, are read side by side.
+
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping
+from typing import Self
 
 import torch
 from numpy.typing import ArrayLike
@@ -18,12 +22,17 @@ from torch import Tensor
 
 from ctebm.networks.activation import Activation, as_activation
 from ctebm.networks.arrays import finite_tensor
+from ctebm.networks.base import VectorField
+from ctebm.networks.constants import Constants
 from ctebm.networks.energy import Network
+from ctebm.networks.layout import broadcast_shapes, consecutive, rows_of, size_of
 from ctebm.networks.memory import check_matrices
 from ctebm.networks.numbers import finite, whole
 from ctebm.networks.rates import SignedTanh
 
 __all__ = ["AssociativeMemory", "PolynomialMemory"]
+
+_TOGETHER = 500  # patterns whose distances from all others are computed at a time
 
 
 class AssociativeMemory(Network):
@@ -70,6 +79,9 @@ class AssociativeMemory(Network):
 
     patterns: Tensor
     beta: float
+    held: dict[str, Tensor]
+    layers: Mapping[str, slice]
+    n_units: int | None
     dtype: torch.dtype
     device: torch.device
 
@@ -85,46 +97,123 @@ class AssociativeMemory(Network):
         self.beta = finite("beta", beta, above=0)
         n = self.patterns.shape[-1]
         super().__init__(n, {"s": slice(0, n)} if layers is None else layers)
+        self._all = dict(self.layers)
         self.dtype, self.device = dtype, self.patterns.device
+        self._hold({})
 
     def weights_of_patterns(self, s: Tensor) -> Tensor:
         r"""Return :math:`p = \mathrm{softmax}(\beta X s)`, ``(*batch, pattern)``."""
-        return torch.softmax(self.beta * (self.as_state(s) @ self.patterns.mT), -1)
+        return torch.softmax(self.beta * self._scores(self.as_state(s)), -1)
 
     def recalled(self, s: Tensor) -> Tensor:
         """Return the number of the pattern that each state is nearest to, ``(*batch)``."""
-        return _nearest(self.patterns, self.as_state(s))
+        distance = self.patterns.square().sum(-1) / 2 - self._scores(self.as_state(s))
+        return distance.argmin(-1)
 
     def energy(self, s: Tensor) -> Tensor:
         s = self.as_state(s)
-        z = torch.logsumexp(self.beta * (s @ self.patterns.mT), -1)
-        return s.square().sum(-1) / 2 - z / self.beta
+        z = torch.logsumexp(self.beta * self._scores(s), -1)
+        E = s.square().sum(-1) / 2 - z / self.beta
+        for x in self.held.values():
+            E = E + x.square().sum(-1) / 2
+        return E
 
     def force(self, s: Tensor) -> Tensor:
         s = self.as_state(s)
-        return self.weights_of_patterns(s) @ self.patterns - s
+        return self.weights_of_patterns(s) @ self._parts()[0] - s
 
     def hessian_product(self, s: Tensor, v: Tensor) -> Tensor:
         return self.hessian_operator(s)(v)
 
     def hessian_operator(self, s: Tensor) -> Callable[[Tensor], Tensor]:
-        p = self.weights_of_patterns(s)
+        p, X = self.weights_of_patterns(s), self._parts()[0]
 
         def multiply(v: Tensor) -> Tensor:
             v = self.as_state(v)
-            u = v @ self.patterns.mT
+            u = v @ X.mT
             spread = p * (u - (p * u).sum(-1, keepdim=True))
-            return v - self.beta * spread @ self.patterns
+            return v - self.beta * spread @ X
 
         return multiply
 
     def hessian(self, s: Tensor) -> Tensor:
-        p = self.weights_of_patterns(s)
+        p, X = self.weights_of_patterns(s), self._parts()[0]
         check_matrices(self.as_state(s))
-        X, mean = self.patterns, p @ self.patterns
+        mean = p @ X
         second = torch.einsum("...m,mi,mj->...ij", p, X, X)
         covariance = second - mean.unsqueeze(-1) * mean.unsqueeze(-2)
         return torch.eye(X.shape[-1], dtype=X.dtype, device=X.device) - self.beta * covariance
+
+    @property
+    def spread(self) -> float:
+        """The largest distance between two patterns in the units that are free."""
+        X = self._parts()[0]
+        return max(float(torch.cdist(some, X).amax()) for some in X.split(_TOGETHER))
+
+    @property
+    def batch(self) -> torch.Size:
+        return broadcast_shapes(*(x.shape[:-1] for x in self.held.values()))
+
+    def samples(self, batch: torch.Size, rows: Tensor) -> Self:
+        if not self.batch:
+            return self
+        other = self._holding({name: rows_of(x, batch, rows) for name, x in self.held.items()})
+        if self._still is not None:
+            other._still = self._still[0], rows_of(self._still[1], batch, rows)
+        return other
+
+    def snapshot(self) -> Self:
+        if not self.held or self.patterns.requires_grad:
+            return self
+        other = self._holding(self.held)
+        other._still = self._parts()
+        return other
+
+    def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> Self:
+        return self._holding(self.held | self._layer_states(states))
+
+    @property
+    def origin(self) -> tuple[VectorField, dict[str, Tensor]]:
+        return (self._holding({}), dict(self.held)) if self.held else (self, {})
+
+    def _holding(self, held: dict[str, Tensor]) -> Self:
+        other = copy.copy(self)
+        other._hold(held)
+        return other
+
+    def _hold(self, held: dict[str, Tensor]) -> None:
+        """Hold layers, and keep how well patterns fit them, which no longer changes."""
+        self.held = held
+        free = {name: size_of(where) for name, where in self._all.items() if name not in held}
+        self.layers, self.n_units = consecutive(free), sum(free.values())
+        self._constants = Constants()
+        self._still: tuple[Tensor, Tensor] | None = None  # what does not change, of a snapshot
+
+    def _parts(self) -> tuple[Tensor, Tensor]:
+        """Return the patterns in the free units, and how well they fit the states that are held.
+
+        ``(pattern, unit)`` and ``(*batch, pattern)``.
+        """
+        if self._still is not None:
+            return self._still
+        X = self.patterns
+        if not self.held:
+            return X, X.new_zeros(())
+
+        def chosen() -> Tensor:
+            return torch.cat([X[:, :0], *(X[:, self._all[name]] for name in self.layers)], -1)
+
+        def fit() -> Tensor:
+            found = [x @ X[:, self._all[name]].mT for name, x in self.held.items()]
+            return torch.stack(torch.broadcast_tensors(*found)).sum(0)
+
+        keep = self._constants.of
+        return keep(chosen, X), keep(fit, X, *self.held.values())
+
+    def _scores(self, s: Tensor) -> Tensor:
+        """Return how well patterns fit states, the held ones too, ``(*batch, pattern)``."""
+        X, held = self._parts()
+        return s @ X.mT + held if self.held else s @ X.mT
 
 
 class PolynomialMemory(Network):

@@ -7,6 +7,7 @@ from cases import every_motion_and_network
 from network_contract import check
 
 import ctebm
+from ctebm.networks.energy import ClampedNetwork
 
 F64 = torch.float64
 
@@ -132,3 +133,67 @@ def test_force_and_hessian_are_derivatives_of_the_energy(kind):
 @pytest.mark.parametrize("name", ["attention", "polynomial", "clamped-attention"])
 def test_the_contract_holds(name):
     check(every_motion_and_network()[name])
+
+
+def slow(memory, states):
+    """The same memory with layers held, by substitution into its energy and force."""
+    return ClampedNetwork(memory, memory._layer_states(states))
+
+
+@pytest.mark.parametrize("held", [["key"], ["value"], ["key", "mid"], ["key", "mid", "value"]])
+def test_held_layers_are_those_of_the_whole_at_the_same_states(held):
+    layers = {"key": slice(0, 4), "mid": slice(4, 6), "value": slice(6, 9)}
+    draw = torch.Generator().manual_seed(3)
+    X = torch.randn(7, 9, generator=draw, dtype=torch.float64)
+    memory = ctebm.AssociativeMemory(X, 1.5, layers=layers)
+    s = torch.randn(5, 9, generator=draw, dtype=torch.float64)
+    states = {name: s[:, layers[name]] for name in held}
+    fast, by_substitution = memory.clamp(states), slow(memory, states)
+    assert isinstance(fast, ctebm.AssociativeMemory) and fast.batch == (5,)
+    free = torch.cat([s[:, :0], *(s[:, w] for k, w in layers.items() if k not in held)], -1)
+    v = torch.randn(free.shape, generator=draw, dtype=torch.float64)
+    torch.testing.assert_close(fast.energy(free), memory.energy(s))
+    torch.testing.assert_close(fast.force(free), by_substitution.force(free))
+    torch.testing.assert_close(fast.weights_of_patterns(free), memory.weights_of_patterns(s))
+    assert torch.equal(fast.recalled(free), memory.recalled(s))
+    if free.shape[-1]:
+        product = by_substitution.hessian_product(free, v)
+        torch.testing.assert_close(fast.hessian_product(free, v), product)
+        torch.testing.assert_close(fast.hessian(free), by_substitution.hessian(free))
+    again = memory.clamp({held[0]: states[held[0]]})
+    again = again.clamp({name: states[name] for name in held[1:]})
+    assert torch.equal(again.force(free), fast.force(free))
+    whole, known = fast.origin
+    assert torch.equal(whole.force(s), memory.force(s)) and list(known) == held
+
+
+def test_patterns_may_change_after_clamping_and_are_multiplied_once():
+    layers = {"key": slice(0, 4), "value": slice(4, 6)}
+    memory = ctebm.AssociativeMemory(torch.eye(6), 2.0, layers=layers)
+    free = memory.clamp({"key": torch.ones(3, 4) / 2})
+    s = torch.full((3, 2), 0.1, dtype=torch.float64)
+    free.force(s)
+    kept = len(free._constants.results)
+    free.force(s + 1)
+    assert len(free._constants.results) == kept == 2
+    still, before = free.snapshot(), free.force(s)
+    rows = torch.tensor([2, 0])
+    memory.patterns.data[0, 0] = 3.0  # past its version
+    assert torch.equal(still.force(s), before) and memory.snapshot() is memory
+    torch.testing.assert_close(still.samples(still.batch, rows).force(s[rows]), before[rows])
+    assert torch.equal(free.force(s), memory.clamp({"key": torch.ones(3, 4) / 2}).force(s))
+    leaf = memory.patterns.clone().requires_grad_()
+    memory.patterns = leaf
+    grown = memory.clamp({"key": torch.ones(3, 4) / 2})
+    (g,) = torch.autograd.grad(grown.energy(s).sum(), leaf)
+    whole = torch.cat([torch.full((3, 4), 0.5, dtype=torch.float64), s], -1)
+    (expected,) = torch.autograd.grad(memory.energy(whole).sum(), leaf)
+    torch.testing.assert_close(g, expected)
+
+
+def test_uniqueness_is_judged_in_the_units_that_are_free():
+    """The patterns are far apart in the key, near in the value."""
+    layers = {"key": slice(0, 1), "value": slice(1, 2)}
+    memory = ctebm.AssociativeMemory([[9.0, 0.5], [-9.0, -0.5]], 2.0, layers=layers)
+    assert not ctebm.certify_unique(memory)
+    assert ctebm.certify_unique(memory.clamp({"key": [0.0]}))
