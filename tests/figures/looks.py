@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import Collection, PathCollection
 from matplotlib.colors import to_hex
+from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.legend import Legend
@@ -142,8 +143,11 @@ def _collection(one: Collection) -> str:
     look = _said(
         label=_label(one), face=colours[0], edge=colours[1], alpha=_alpha(one),
         widths=sorted({*np.atleast_1d(one.get_linewidth()).tolist()})[:4],
-        layer=one.get_zorder(), hatch=str(one.get_hatch()), range=_range(one),
+        layer=one.get_zorder(), hatch=str(one.get_hatch()),
     )  # fmt: skip
+    if isinstance(one, ContourSet):  # rounding decides how many lines there are
+        return look
+    look = f"{look} {_said(range=_range(one))}"
     points = [path.vertices for path in one.get_paths()]
     parts = _data(np.concatenate(points)) if points else "0"
     places = _data(one.get_offsets()) if isinstance(one, PathCollection) else ""
