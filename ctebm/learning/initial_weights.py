@@ -70,6 +70,6 @@ def smallest_curvature(network: LayeredField) -> float:
         return 1.0
     rho = rates_given(rates_without(network.activation, 0))
     above = LayeredNetwork(weights[1:], network.biases[1:], rho, dtype=torch.float64)
-    slope = above.activation.derivative(torch.zeros(above.bias.shape[-1], dtype=torch.float64))
+    slope = above.activation.derivative(above.bias.new_zeros(above.bias.shape[-1]))
     W = slope.unsqueeze(-1) * above.dense_weight() * slope
     return 1 - float(torch.linalg.eigvalsh(W)[-1])
