@@ -16,6 +16,7 @@ from . import energy as energy
 from . import error_coordinates as error_coordinates
 from . import graph as graph
 from . import held as held
+from . import holding as holding
 from . import hopfield as hopfield
 from . import kinks as kinks
 from . import layer_rates as layer_rates

@@ -11,7 +11,6 @@ of each pattern.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping
 from typing import Self
@@ -22,10 +21,10 @@ from torch import Tensor
 
 from ctebm.networks.activation import Activation, as_activation
 from ctebm.networks.arrays import finite_tensor
-from ctebm.networks.base import VectorField
 from ctebm.networks.constants import Constants
 from ctebm.networks.energy import Network
-from ctebm.networks.layout import broadcast_shapes, consecutive, rows_of, size_of
+from ctebm.networks.holding import HoldingNetwork
+from ctebm.networks.layout import consecutive, rows_of, size_of
 from ctebm.networks.memory import check_matrices
 from ctebm.networks.numbers import finite, whole
 from ctebm.networks.rates import SignedTanh
@@ -35,7 +34,7 @@ __all__ = ["AssociativeMemory", "PolynomialMemory"]
 _TOGETHER = 500  # patterns whose distances from all others are computed at a time
 
 
-class AssociativeMemory(Network):
+class AssociativeMemory(HoldingNetwork):
     r"""The modern Hopfield network (Ramsauer et al. 2020), whose pressure is attention.
 
     .. math:: E(s) = \tfrac12 |s|^2 - \tfrac1\beta \log \sum_\mu e^{\beta\,x_\mu \cdot s}, \qquad
@@ -150,15 +149,9 @@ class AssociativeMemory(Network):
         X = self._parts()[0]
         return max(float(torch.cdist(some, X).amax()) for some in X.split(_TOGETHER))
 
-    @property
-    def batch(self) -> torch.Size:
-        return broadcast_shapes(*(x.shape[:-1] for x in self.held.values()))
-
     def samples(self, batch: torch.Size, rows: Tensor) -> Self:
-        if not self.batch:
-            return self
-        other = self._holding({name: rows_of(x, batch, rows) for name, x in self.held.items()})
-        if self._still is not None:
+        other = super().samples(batch, rows)
+        if other is not self and self._still is not None:
             other._still = self._still[0], rows_of(self._still[1], batch, rows)
         return other
 
@@ -167,18 +160,6 @@ class AssociativeMemory(Network):
             return self
         other = self._holding(self.held)
         other._still = self._parts()
-        return other
-
-    def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> Self:
-        return self._holding(self.held | self._layer_states(states))
-
-    @property
-    def origin(self) -> tuple[VectorField, dict[str, Tensor]]:
-        return (self._holding({}), dict(self.held)) if self.held else (self, {})
-
-    def _holding(self, held: dict[str, Tensor]) -> Self:
-        other = copy.copy(self)
-        other._hold(held)
         return other
 
     def _hold(self, held: dict[str, Tensor]) -> None:

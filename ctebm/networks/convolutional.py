@@ -14,7 +14,6 @@ Letters: state ``s``, rate ``r``, kernel ``K``, weights ``W``.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -28,12 +27,11 @@ from torch.nn import functional as F
 
 from ctebm.networks.activation import Activation
 from ctebm.networks.arrays import finite_tensors, listed, real_tensor
-from ctebm.networks.base import VectorField
 from ctebm.networks.constants import Constants
-from ctebm.networks.energy import Network
+from ctebm.networks.holding import HoldingNetwork
 from ctebm.networks.kinks import Box
 from ctebm.networks.layer_rates import LayerRates, rate_of_layer, rates_without
-from ctebm.networks.layout import broadcast_shapes, consecutive, layer_names, rows_of
+from ctebm.networks.layout import consecutive, layer_names
 from ctebm.networks.numbers import finite, one_of, whole
 from ctebm.networks.rates import Identity
 from ctebm.networks.stacks import one_each
@@ -47,7 +45,7 @@ Rates = Sequence[Tensor] | Mapping[int, Tensor]  # of layers by their places
 Rate = Activation | Callable[[Tensor], Tensor] | Sequence[Any]  # of all layers, or of each
 
 
-class ConvolutionalNetwork(Network):
+class ConvolutionalNetwork(HoldingNetwork):
     r"""Layers of feature maps coupled by convolutions, then layers coupled all to all (eq. 6).
 
     States are flat, ``(*batch, unit)``, feature maps in the order channel, row, column.
@@ -101,7 +99,6 @@ class ConvolutionalNetwork(Network):
     biases: list[Tensor]
     activation: Activation
     shapes: dict[str, tuple[int, ...]]
-    held: dict[str, Tensor]
     pooling: Pooling
     pool: int
     padding: int
@@ -297,31 +294,6 @@ class ConvolutionalNetwork(Network):
             return torch.cat([s[..., :0], *found.values()], -1)
 
         return multiply
-
-    @property
-    def batch(self) -> torch.Size:
-        return broadcast_shapes(*(x.shape[:-1] for x in self.held.values()))
-
-    def samples(self, batch: torch.Size, rows: Tensor) -> Self:
-        if not self.batch:
-            return self
-        other = copy.copy(self)
-        other._hold({name: rows_of(x, batch, rows) for name, x in self.held.items()})
-        return other
-
-    def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> Self:
-        found = self._layer_states(states)
-        other = copy.copy(self)
-        other._hold(self.held | found)
-        return other
-
-    @property
-    def origin(self) -> tuple[VectorField, dict[str, Tensor]]:
-        if not self.held:
-            return self, {}
-        whole_network = copy.copy(self)
-        whole_network._hold({})
-        return whole_network, dict(self.held)
 
     def _hold(self, held: dict[str, Tensor]) -> None:
         """Hold layers, and keep what they send up, which no longer changes."""

@@ -24,17 +24,13 @@ from torch import Tensor
 
 from ctebm.networks.activation import Activation
 from ctebm.networks.arrays import finite_tensors
-from ctebm.networks.base import VectorField
 from ctebm.networks.blocks import product
 from ctebm.networks.constants import Constants
-from ctebm.networks.energy import Network
+from ctebm.networks.holding import HoldingNetwork
 from ctebm.networks.kinks import Kinks
 from ctebm.networks.layout import (
-    broadcast,
-    broadcast_shapes,
     consecutive,
     layer_names,
-    rows_of,
     size_of,
 )
 from ctebm.networks.memory import check_matrices
@@ -80,7 +76,7 @@ class Prediction(NamedTuple):
         return product(self.activation(s), self.weight) + self.bias
 
 
-class PredictiveNetwork(Network):
+class PredictiveNetwork(HoldingNetwork):
     r"""Layers that predict their neighbours, with the squared errors as the energy.
 
     .. math:: E(s) = \sum_l \frac{1}{2 v_l} |s_{l+1} - \phi_l(s_l) W_l - b_{l+1}|^2
@@ -128,7 +124,6 @@ class PredictiveNetwork(Network):
     precisions: list[Tensor]
     activations: list[Activation]
     direction: Direction
-    held: dict[str, Tensor]
     layers: Mapping[str, slice]
     n_units: int | None
     dtype: torch.dtype
@@ -372,33 +367,6 @@ class PredictiveNetwork(Network):
                 slopes[l] = p.activation.derivative(parts[l])
                 curvatures[l] = p.activation.second_derivative(parts[l]) * back
         return slopes, curvatures
-
-    @property
-    def batch(self) -> torch.Size:
-        return broadcast_shapes(*(x.shape[:-1] for x in self.held.values()))
-
-    def samples(self, batch: torch.Size, rows: Tensor) -> Self:
-        if not self.batch:
-            return self
-        other = copy.copy(self)
-        other._hold({name: rows_of(x, batch, rows) for name, x in self.held.items()})
-        return other
-
-    def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> Self:
-        found = self._layer_states(states)
-        broadcast(held=self.batch, clamped=broadcast_shapes(
-            *(x.shape[:-1] for x in found.values())))  # fmt: skip
-        other = copy.copy(self)
-        other._hold(self.held | found)
-        return other
-
-    @property
-    def origin(self) -> tuple[VectorField, dict[str, Tensor]]:
-        if not self.held:
-            return self, {}
-        whole = copy.copy(self)
-        whole._hold({})
-        return whole, dict(self.held)
 
     def _hold(self, held: dict[str, Tensor]) -> None:
         """Hold layers, and keep what they predict, which no longer changes."""
