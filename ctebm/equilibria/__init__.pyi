@@ -24,5 +24,6 @@ from . import saddles as saddles
 from . import search as search
 from . import settling as settling
 from . import starts as starts
+from . import steps as steps
 from . import sweeps as sweeps
 from . import trust_region as trust_region

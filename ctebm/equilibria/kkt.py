@@ -24,6 +24,7 @@ from ctebm.networks.pairwise import PairwiseField
 
 __all__ = [
     "check_tolerance",
+    "force_operator",
     "forces_beside",
     "holding_force",
     "jump_beside",
@@ -133,24 +134,44 @@ def on_kinks(network: VectorField, s: Tensor) -> Tensor:
     return s if network.box is None else network.box.on_kinks(s)
 
 
+def force_operator(network: VectorField) -> Callable[[Tensor], Tensor]:
+    """Return the force of many states in the box, with what does not change on the way kept."""
+    if not isinstance(network, PairwiseField) or type(network).force is not PairwiseField.force:
+        return network.force
+    rho, current = network.activation, network.current_operator()
+    if _slopes_are_1(network):
+        return lambda s: current(rho(s)).sub_(s)
+
+    def force(s: Tensor) -> Tensor:
+        r, slope = rho.rate_and_slope(s)
+        return current(r).mul_(slope).sub_(s)
+
+    return force
+
+
 def picard_map(network: VectorField) -> Callable[[Tensor], Tensor]:
     r"""Return Picard's map of states in the box, :math:`R(s)`, with kinks clipped, to new tensors.
 
     Pairwise couplings are multiplied with what does not change on the way kept. Between kinks their
     slopes are 1 unless other layers have smooth rates.
     """
-    box = network.box
     if not isinstance(network, PairwiseField) or type(network).force is not PairwiseField.force:
         return lambda s: project(network, s + network.force(s))
     rho, current = network.activation, network.current_operator()
-    if box is not None and not (isinstance(rho, LayerRates) and rho.max_curvature > 0):
-        return lambda s: box.project(current(rho(s)))
+    if _slopes_are_1(network):
+        return lambda s: project(network, current(rho(s)))
 
     def pressure(s: Tensor) -> Tensor:
         r, slope = rho.rate_and_slope(s)
         return project(network, current(r).mul_(slope))
 
     return pressure
+
+
+def _slopes_are_1(network: PairwiseField) -> bool:
+    """Return whether every rate has slope 1 in the box, as none has where there is no box."""
+    rho = network.activation
+    return network.box is not None and not (isinstance(rho, LayerRates) and rho.max_curvature > 0)
 
 
 def jump_beside(network: VectorField, s: Tensor) -> str:

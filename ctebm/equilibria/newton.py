@@ -16,7 +16,7 @@ from ctebm.equilibria.rows import Iteration, Rows
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
 
-__all__ = ["NEWTON_UNITS", "newton", "newton_from", "newton_step", "polish"]
+__all__ = ["NEWTON_UNITS", "newton", "newton_beside", "newton_from", "newton_step", "polish"]
 
 # Every step factors the Jacobian of every row; beyond, searches look for minima only.
 NEWTON_UNITS = 600
@@ -30,6 +30,8 @@ SHARES, SUFFICIENT = (1.0, 0.5, 0.125), 0.25
 POLISHED = 0.5
 # Near an isolated solution Newton's method doubles the digits: eight steps are many.
 POLISHING_STEPS = 8
+# Where a solution is not isolated it takes some digits of three steps each.
+BESIDE_STEPS = 40
 # The regularisation |F|^2 stays below the curvatures that matter, and above underflow.
 LARGEST_MU, SMALLEST_MU = 1e-2, 1e-290
 # Above, factors replace the eigenvalues of a symmetric Jacobian, ten times as fast.
@@ -156,13 +158,9 @@ def polish(network: VectorField, s: Tensor, tol: float) -> Tensor:
     Tensor
         ``(row, unit)``; not a number where the Jacobian is singular.
     """
-    eye = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device)
     size = residual(network, s)
     for _ in range(POLISHING_STEPS):
-        J, remaining, d, free = _box_system(network, s, network.force(s))
-        J = torch.where(free.unsqueeze(-1) & free.unsqueeze(-2), J, -eye)
-        step = torch.linalg.solve_ex(J, remaining.unsqueeze(-1)).result.squeeze(-1)
-        trial = project(network, s + d - torch.where(free, step, 0.0))
+        trial = _plain(network, s)
         before, size = size, residual(network, trial)
         polished = (before <= tol) & ~(size < POLISHED * before)
         s = torch.where(polished.unsqueeze(-1), s, trial)
@@ -170,6 +168,42 @@ def polish(network: VectorField, s: Tensor, tol: float) -> Tensor:
         if bool(polished.all()):
             break
     return on_kinks(network, s)
+
+
+def newton_beside(network: VectorField, s: Tensor) -> Tensor:
+    """Return where Newton's plain method leads while each of its steps halves the residual.
+
+    Parameters
+    ----------
+    network : VectorField
+        For states ``(row, unit)``.
+    s : Tensor
+        States, ``(row, unit)``.
+    """
+    f, going = network.force(s), torch.ones_like(s[..., 0], dtype=torch.bool)
+    size = residual(network, s, f)
+    for _ in range(BESIDE_STEPS):
+        trial = _plain(network, s, f)
+        f_trial = network.force(trial)
+        size_trial = residual(network, trial, f_trial)
+        going = going & (size_trial < POLISHED * size)  # NaN is not
+        if not bool(going.any()):
+            break
+        rows = going.unsqueeze(-1)
+        s, f = torch.where(rows, trial, s), torch.where(rows, f_trial, f)
+        size = torch.where(going, size_trial, size)
+        going = going & (size > 0)
+    return on_kinks(network, s)
+
+
+def _plain(network: VectorField, s: Tensor, f: Tensor | None = None) -> Tensor:
+    """Return the states after a plain Newton step."""
+    eye = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device)
+    J, remaining, d, free = _box_system(network, s, network.force(s) if f is None else f)
+    if network.box is not None:
+        J = torch.where(free.unsqueeze(-1) & free.unsqueeze(-2), J, -eye)
+    step = torch.linalg.solve_ex(J, remaining.unsqueeze(-1)).result.squeeze(-1)
+    return project(network, s + d - torch.where(free, step, 0.0))
 
 
 def _line_search(net: VectorField, s: Tensor, d: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:

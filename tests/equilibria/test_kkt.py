@@ -7,6 +7,7 @@ from analytic import HARD, TANH, pair, random_dense
 import ctebm
 from ctebm.equilibria.kkt import (
     check_tolerance,
+    force_operator,
     jump_beside,
     margin,
     picard_map,
@@ -118,3 +119,19 @@ def test_a_jump_is_looked_for_at_a_thousandth_of_the_state_or_of_one(state, far)
     expected = sorted((-side * d, side * d / 2) for d in (far, far / 10) for side in (1, -1))
     assert [*apart[:2], *apart[3:]] == [pytest.approx(e, rel=1e-9) for e in expected]
     assert apart[2] == (0, 0)
+
+
+def test_forces_of_many_states_are_those_of_each():
+    """Of pairwise couplings, of a rate a layer, of others; in the box, where there is one."""
+    layered = ctebm.LayeredNetwork.random([3, 4, 2], [HARD, HARD, TANH], gain=2.0)
+    for network in (
+        pair(2.0, HARD),
+        pair(2.0, TANH),
+        layered,
+        layered.clamp({"x": [0.1, 0.2, 0.3]}),
+        ctebm.HopfieldNetwork(pair(2.0, HARD)),
+    ):
+        draw = torch.Generator().manual_seed(0)
+        s = torch.randn(20, network.n_units, generator=draw, dtype=torch.float64)
+        s = project(network, s)
+        torch.testing.assert_close(force_operator(network)(s), network.force(s))

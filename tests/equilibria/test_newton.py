@@ -11,7 +11,7 @@ from analytic import HARD, TANH, pair, pitchfork_state, random_dense
 from ctebm import AsymmetricNetwork, DenseNetwork, VectorField, settle
 from ctebm.equilibria import newton as newton_module
 from ctebm.equilibria.kkt import pinned_units, residual
-from ctebm.equilibria.newton import newton, newton_from, newton_step, polish
+from ctebm.equilibria.newton import newton, newton_beside, newton_from, newton_step, polish
 from ctebm.equilibria.rows import Rows
 
 
@@ -284,3 +284,25 @@ def test_factors_are_taken_beyond_so_many_units_where_they_are_finite(monkeypatc
     monkeypatch.setattr(newton_module, "_by_factors", lambda J, F, mu: F / 0)
     torch.testing.assert_close(newton_module._regularised(J, F, symmetric=True), steps)
     assert asked == [32, 33]
+
+
+def test_newtons_plain_method_beside_a_solution_ends_on_it_isolated_or_not():
+    """And a row whose first step does not halve its residual stays, whatever the others do."""
+    up = pitchfork_state(8.0)
+    network = pair(8.0, TANH)
+    s = torch.tensor([[up + 1e-3, up - 2e-3], [up, up], [0.9, -0.1]], dtype=torch.float64)
+    found = newton_beside(network, s)
+    assert (found[0] - up).abs().max() < 1e-14 and (found[1] - up).abs().max() < 1e-14
+    for row, alone in zip(found, s, strict=True):
+        assert torch.equal(newton_beside(network, alone.unsqueeze(0))[0], row)
+    edge, start = pair(4.0, TANH), torch.tensor([[0.05, 0.05]], dtype=torch.float64)
+    assert residual(edge, newton_beside(edge, start)).item() < 1e-11  # three steps a digit of s
+    far = torch.tensor([[1.6, -1.1]], dtype=torch.float64)
+    moved = newton_beside(network, far)
+    assert residual(network, moved) <= residual(network, far)
+
+
+def test_newtons_plain_method_between_kinks_ends_at_them():
+    network = pair(2.0, HARD)
+    s = torch.tensor([[0.45, 0.48], [0.4, 0.5]], dtype=torch.float64)
+    assert torch.equal(newton_beside(network, s), torch.full_like(s, 0.5))

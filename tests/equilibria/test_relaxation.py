@@ -3,16 +3,18 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 import zoo
 from analytic import HARD, TANH, pair, pitchfork_state, random_dense
 
-from ctebm import VectorField, simulate
+from ctebm import Network, VectorField, simulate
 from ctebm.equilibria import relaxation
 from ctebm.equilibria.kkt import residual
 from ctebm.equilibria.relaxation import _Motion, relax
 from ctebm.equilibria.rows import Rows
+from ctebm.equilibria.steps import STAGES
 
 
 class Decay(VectorField):
@@ -108,23 +110,23 @@ def test_a_bump_that_drifts_ends_in_the_basin_where_it_moves():
     """A bump between two units is held by 1e-6 and drifts for 1e5 time constants.
 
     Mirrored at a unit the ring is itself: bumps that stand on one are saddles, and none passes
-    one. Where Newton's method ends the motion, it is between the units where the bump was.
+    one: the end is between the units where the bump was.
     """
     n, network = 16, zoo.cosine_ring(16)
     starts = zoo.zoo()["cosine-ring"].starts(20)
-    found = followed(network, starts, max_iterations=100)
+    found = followed(network, starts, max_iterations=500)
     wave = torch.exp(-2j * math.pi * torch.arange(n) / n).to(torch.complex128)
 
     def place(s):
         return torch.angle(s.to(wave) @ wave) * n / (2 * math.pi) % n
 
     fine = simulate(network, starts, n_steps=5000, eps=0.02, save_every=5000).state[-1]
-    assert found.stable.sum() == 14  # the others still drift, and are not said to be stable
+    assert found.stable.all() and (found.time > 1e5).all()
     assert torch.equal(place(found.state).floor(), place(fine).floor())
-    ends = place(found.state[found.stable]) % 1
+    ends = place(found.state) % 1
     assert torch.allclose(ends, torch.full_like(ends, 0.5), atol=1e-5)
     # the nearest to its end, to that end
-    start = found.stable & ((place(fine) % 1 - 0.5).abs() < 0.05)
+    start = (place(fine) % 1 - 0.5).abs() < 0.05
     assert start.any()
     options = {"n_steps": 10**6, "eps": 1.0, "steady": 1e-7, "save_every": 10**6}
     end = simulate(network, fine[start], **options).state[-1]
@@ -146,37 +148,39 @@ class SlowDecay(VectorField):
 
 
 def test_no_step_is_longer_than_the_fastest_mode_allows():
-    """Also where that is slower than the leak: 2.2 of its own time constants."""
+    """Also where that is slower than the leak: 2.9 of its own time constants."""
     times = [followed(SlowDecay(1), [[1.0]], 1e-300, n).time.item() for n in range(20, 40)]
-    assert max(b - a for a, b in itertools.pairwise(times)) <= 2.2 * 4 * 1.001
+    assert max(b - a for a, b in itertools.pairwise(times)) <= 2.9 * 4 * 1.001
 
 
 def slow_steps(net, s, n):
-    """Bogacki and Shampine's pair for one row, in plain steps: state, time and next step."""
+    """Dormand and Prince's pair for one row, in plain steps: state, time and next step."""
     low, high = net.box or (-math.inf, math.inf)
     clip = lambda u: u.clamp(low, high)  # noqa: E731
     size = lambda u: float(u.abs().max())  # noqa: E731
-    h, t, f, refused = 0.01, 0.0, net.force(s), 0
+    fourth = [5179 / 57600, 0, 7571 / 16695, 393 / 640, -92097 / 339200, 187 / 2100, 1 / 40]
+    h, t, f, refused = 0.03, 0.0, net.force(s), 0
     for _ in range(n):
         left = f if net.box is None else clip(s + f) - s
-        k1, k2 = f, net.force(clip(s + h / 2 * f))
-        before = clip(s + 3 * h / 4 * k2)
-        k3 = net.force(before)
-        third = clip(s + h * (2 * k1 / 9 + k2 / 3 + 4 * k3 / 9))
-        k4 = net.force(third)
-        second = clip(s + h * (7 * k1 / 24 + k2 / 4 + k3 / 3 + k4 / 8))
+        k, stages = [f], [s]
+        for weights in STAGES:
+            stages.append(clip(s + h * sum(w * f for w, f in zip(weights, k, strict=True))))
+            k.append(net.force(stages[-1]))
+        *_, before, end = stages
+        lower = clip(s + h * sum(w * f for w, f in zip(fourth, k, strict=True)))
         scale = max(size(s), 1.0)
         allowed = max(min(1e-5 * scale, 0.1 * size(left)), 2.0**-52 * scale)
-        error = size(third - second) / allowed
-        bent, moved = size(k4 - k3), size(third - before)
+        error = size(end - lower) / allowed
+        bent, moved = size(k[-1] - k[-2]), size(end - before)
+        tried = h
+        h = min(
+            h * min(max(0.9 * max(error, 1e-300) ** (-1 / 5), 0.2), 4.0),
+            2.9 * moved / bent if bent else math.inf,
+        )
         if error <= 1:
-            s, f, t = third, k4, t + h
+            s, f, t = end, k[-1], t + tried
         else:
             refused += 1
-        h = min(
-            h * min(max(0.9 * max(error, 1e-9) ** (-1 / 3), 0.2), 4.0),
-            2.2 * moved / bent if bent else math.inf,
-        )
     return s, t, h, refused
 
 
@@ -192,9 +196,9 @@ def test_steps_are_those_of_the_pair_in_plain_numbers(activation, gain):
         if n in (1, 2, 5, 12):
             slow = [slow_steps(network, s, n) for s in starts]
             torch.testing.assert_close(motion.s, torch.stack([one[0] for one in slow]))
-            assert motion.time.tolist() == pytest.approx([one[1] for one in slow], rel=1e-9)
-            assert motion.h.tolist() == pytest.approx([one[2] for one in slow], rel=1e-6)
-            torch.testing.assert_close(motion.size, residual(network, motion.s))
+            assert motion.time.tolist() == pytest.approx([one[1] for one in slow], rel=1e-6)
+            assert motion.h.tolist() == pytest.approx([one[2] for one in slow], rel=1e-4)
+            torch.testing.assert_close(torch.tensor(motion.size), residual(network, motion.s))
             torch.testing.assert_close(motion.f, network.force(motion.s))
             refused += sum(one[3] for one in slow)
     assert refused > 0 or gain < 1
@@ -203,10 +207,10 @@ def test_steps_are_those_of_the_pair_in_plain_numbers(activation, gain):
 def test_newtons_method_is_tried_near_rest_and_again_nearer_or_later(monkeypatch):
     """Below a thousandth of the state; then at a tenth of that, or after twice the time."""
     motion, tried = _Motion(Rows.repeated(Decay(2), 1), torch.ones(1, 2).double()), []
-    monkeypatch.setattr(motion, "_polish", lambda at, tol: tried.append(float(motion.size)))
+    monkeypatch.setattr(motion, "_polish", lambda at, tol: tried.append(motion.size.item()))
 
     def at(size, time):
-        motion.size, motion.time = (torch.tensor([x], dtype=torch.float64) for x in (size, time))
+        motion.size, motion.time = np.array([size]), np.array([time])
         before = len(tried)
         motion.polish(1e-10)
         return len(tried) > before
@@ -217,7 +221,7 @@ def test_newtons_method_is_tried_near_rest_and_again_nearer_or_later(monkeypatch
     assert not at(9e-5, 6.9) and at(9e-5, 7.0)
     assert not at(5e-2, 20.0) and at(9e-4, 10.0)  # away again, and back
     assert motion.try_below.item() == pytest.approx(9e-5) and motion.try_after.item() == 20.0
-    motion.s = 50 * motion.s
+    motion.s, motion.scale = 50 * motion.s, 50 * motion.scale
     assert not at(0.051, 10.0) and at(0.05, 10.0)
 
 
@@ -255,6 +259,36 @@ def test_what_is_small_or_far_away_moves_no_more():
     start = torch.tensor([[1.0], [2.0], [0.5], [3.0]]).double()
     motion = _Motion(Rows.repeated(Decay(1), 4), start)
     assert motion.far.tolist() == [1e12, 2e12, 1e12, 3e12]
-    motion.size = torch.tensor([1e-9, 2e-9, 2e-9, 2e-9], dtype=torch.float64)
+    motion.size = np.array([1e-9, 2e-9, 2e-9, 2e-9])
     motion.far[2] = 0.5
     assert motion.going(1e-9).tolist() == [False, True, False, True]
+
+
+class Drift(Network):
+    """A fast mode beside one along which the energy falls with the sixth power of the state."""
+
+    def energy(self, s):
+        return 500 * s[..., 0].square() + s[..., 1].pow(6) / 6
+
+
+def test_a_slow_motion_goes_on_by_implicit_steps(monkeypatch):
+    """Explicit steps of 0.003 would take a time of 10^4 in three million."""
+    start, exact = torch.tensor([[0.5, 1.0], [0.1, -0.8]]).double(), []
+    monkeypatch.setattr(relaxation, "NEAR", 0.0)  # without Newton's method
+    for tol in (1e-8, 1e-10):
+        found = followed(Drift(2), start, tol)
+        assert (residual(Drift(2), found.state) <= tol).all() and (found.steps < 400).all()
+        # s' = -s^5: s^-4 grows by 4 t
+        exact = (start[:, 1] ** -4 + 4 * found.time) ** -0.25 * start[:, 1].sign()
+        torch.testing.assert_close(found.state[:, 1], exact, rtol=0.02, atol=0)
+    monkeypatch.setattr(relaxation, "IMPLICIT_UNITS", 1)
+    assert (followed(Drift(2), start, 1e-8, 500).steps == 500).all()
+
+
+def test_a_bump_between_two_units_reaches_its_place():
+    """It drifts for thousands of time constants; then it stands as it stands between any two."""
+    member = zoo.zoo()["cosine-ring"]
+    found = followed(member.network, member.starts(20))
+    assert (residual(member.network, found.state) <= 1e-10).all() and (found.steps < 500).all()
+    E = member.network.energy(found.state[found.stable])
+    torch.testing.assert_close(E, E.min().expand_as(E), rtol=0, atol=1e-9)
