@@ -28,6 +28,7 @@ _LONGEST_NAME = 120  # bytes; with the process beside it a longer one may pass a
 _FORGOTTEN_AFTER = 7 * 86400  # seconds; nothing takes so long to write, on whatever machine
 _ATTEMPTS = 100  # to put a folder in place, or to remove one, while others write there
 _PATIENCE = 1.0  # seconds that these may take
+_OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
 
 
@@ -118,7 +119,7 @@ def _place_folder(own: list[Path], path: Path, overwrite: bool) -> None:
             aside.rename(path)
             return
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            if error.errno not in _OCCUPIED:
                 raise
     raise FileExistsError(errno.EEXIST, "something else was written there meanwhile", str(path))
 
@@ -208,7 +209,11 @@ def _clear(path: Path, asides: list[Path]) -> None:
     """Remove these; if nothing is at `path`, put the folder back that was there."""
     for aside in asides:
         if aside.suffix == ".former" and aside.exists() and not os.path.lexists(path):
-            aside.rename(path)
+            try:
+                aside.rename(path)
+            except OSError as error:  # another process has put one there since
+                if error.errno not in _OCCUPIED:
+                    raise
     for aside in asides:
         for _ in range(_ATTEMPTS):  # a library's threads may write on for a moment
             shutil.rmtree(aside, ignore_errors=True)

@@ -37,6 +37,19 @@ def names(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
 
 
+def test_a_former_folder_gives_way_to_one_put_there_at_the_same_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The place is free when it is looked at; a moment later another writer has taken it."""
+    place = tmp_path / "r"
+    former = replacement._beside(place, "former")
+    write(place, "new", folder=True)
+    write(former, "old", folder=True)
+    monkeypatch.setattr(os.path, "lexists", lambda path: False)
+    replacement._clear(place, [former])
+    assert read(place) == "new" and names(tmp_path) == ["r"]
+
+
 @pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
 class TestPlace:
     def test_one_of_many_writers_succeeds(self, folder: bool, tmp_path: Path) -> None:

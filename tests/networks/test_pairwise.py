@@ -28,6 +28,11 @@ def make(kind, weight=W, bias=B, **options):
     }[kind]()
 
 
+PAIRWISE = {
+    name: net
+    for name, net in every_motion_and_network().items()
+    if isinstance(net, ctebm.networks.pairwise.PairwiseField)
+}
 KINDS = ["dense", "asymmetric", "layered", "feedback"]
 
 
@@ -181,12 +186,10 @@ def test_two_layers_in_one_call_or_two(shape):
     assert both.weights == [None]
 
 
-@pytest.mark.parametrize("name", every_motion_and_network())
+@pytest.mark.parametrize("name", PAIRWISE)
 def test_products_many_times_are_those_once(name):
     """With what does not change on the way prepared, of one state and of many."""
-    net = every_motion_and_network()[name]
-    if not isinstance(net, ctebm.networks.pairwise.PairwiseField):
-        pytest.skip("not pairwise")
+    net = PAIRWISE[name]
     shapes = [net.batch] if net.batch else [(), (1,), (9,), (2, 3)]
     for shape in shapes:
         r = net.rate(states(net, shape))
