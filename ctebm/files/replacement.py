@@ -104,7 +104,7 @@ def _link(aside: Path, path: Path) -> None:
 def _place_folder(own: list[Path], path: Path, overwrite: bool) -> None:
     """Rename a folder into place; a folder that is not empty is never renamed over."""
     aside = own[0]
-    if overwrite and path.is_dir():
+    if overwrite:
         _hand_on_permissions(path, aside)
     for _ in range(_ATTEMPTS):
         if os.path.lexists(path):
@@ -125,15 +125,18 @@ def _place_folder(own: list[Path], path: Path, overwrite: bool) -> None:
 
 
 def _hand_on_permissions(old: Path, new: Path) -> None:
-    """Give every file of a folder the permissions that the first file of the old one has."""
-    folder = stat.S_IMODE(old.stat().st_mode)
-    files = [p for p in old.iterdir() if p.is_file()]
-    new.chmod(folder | stat.S_IRWXU)
+    """Give a folder and its files the permissions of the old one and of its first file."""
+    try:
+        folder = stat.S_IMODE(old.stat().st_mode) | stat.S_IRWXU
+        file = next((p.stat().st_mode for p in old.iterdir() if p.is_file()), None)
+    except (FileNotFoundError, NotADirectoryError):  # none is there, or another process moves it
+        return
+    new.chmod(folder)
     for path in new.rglob("*"):
         if path.is_dir():
-            path.chmod(folder | stat.S_IRWXU)
-        elif files:
-            shutil.copymode(files[0], path)
+            path.chmod(folder)
+        elif file is not None:
+            path.chmod(stat.S_IMODE(file))
 
 
 def restored(path: Path) -> bool:

@@ -72,15 +72,25 @@ class TestPlace:
         assert read(tmp_path / "r") == done[0]
         assert names(tmp_path) == ["r"]
 
-    def test_many_overwriters_leave_one_whole_result(self, folder: bool, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("attempt", range(5))
+    def test_many_overwriters_leave_one_whole_result(
+        self, attempt: int, folder: bool, tmp_path: Path
+    ) -> None:
         write(tmp_path / "r", "old", folder)
-        threads = [
-            threading.Thread(target=write, args=(tmp_path / "r", str(i), folder)) for i in range(8)
-        ]
+        failed: list[Exception] = []
+
+        def writer(i: int) -> None:
+            try:
+                write(tmp_path / "r", str(i), folder)
+            except Exception as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=writer, args=(i,)) for i in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+        assert not failed
         assert read(tmp_path / "r") in set("01234567")
         assert names(tmp_path) == ["r"]
 
