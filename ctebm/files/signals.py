@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["interrupts", "stopping_tidily", "undisturbed"]
+__all__ = ["Stopped", "interrupts", "stopping_tidily", "undisturbed"]
 
 
-class _Stopped(BaseException):
+class Stopped(BaseException):
     """A signal that ends the process, on its way through what tidies up.
 
     No SystemExit, which a sweep takes for the failure of a point.
@@ -32,7 +32,7 @@ class _Stop:
 
     def raise_caught(self) -> None:
         if self.caught and not self.busy:
-            raise _Stopped(128 + self.caught[0])
+            raise Stopped(128 + self.caught[0])
 
 
 _stop = _Stop()

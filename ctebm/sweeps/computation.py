@@ -13,14 +13,16 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
+from ctebm.files.signals import Stopped
 from ctebm.sweeps.company import DIFFERENT, call_together, company, groups
-from ctebm.sweeps.form import Form
+from ctebm.sweeps.form import Form, as_result
 from ctebm.sweeps.points import Points
 from ctebm.sweeps.store import DONE, FAILED, KILLED, MISSING, open_store
 
-__all__ = ["Job", "compute_point", "compute_tile", "mark_killed"]
+__all__ = ["Job", "compute_point", "compute_tile", "mark_killed", "pickled"]
 
 Outcome = tuple[int, str, dict[str, Any]]
+_ENDS = (KeyboardInterrupt, Stopped)  # no failures of a point, whatever else it raises is one
 _TRIED = 64  # points of the call that a plan holds against a point alone
 KILLS = "this point ended its process, perhaps by running out of memory; try it alone"
 
@@ -74,6 +76,28 @@ class Job:
         return call_together(function, [self.points[i] for i in points], self.together)
 
 
+def pickled(function: Callable[..., Any]) -> bytes:
+    """Return a function as the bytes that reach a worker.
+
+    Parameters
+    ----------
+    function : callable
+        Called at every point.
+
+    Raises
+    ------
+    ValueError
+        If it brings along what can't be pickled.
+    """
+    try:
+        return cloudpickle.dumps(function)
+    except Exception as error:  # whatever an object says that it brings along
+        raise ValueError(
+            f"the function brings along what no other process can have ({error}); make that "
+            "within the function."
+        ) from error
+
+
 @lru_cache(maxsize=4)
 def _loaded(function: bytes) -> Callable[..., Any]:
     return cloudpickle.loads(function)
@@ -93,11 +117,21 @@ def compute_point(job: Job, point: int) -> tuple[Any, str, float]:
         begun = time.perf_counter()
         try:
             (result,) = job.call([point])
-            if job.together:
-                return result, "", _in_company(job, point, result)
-            return result, "", time.perf_counter() - begun
-        except (Exception, SystemExit) as error:
+            seconds = time.perf_counter() - begun
+            result = _copied(result, job.own_names)
+            return result, "", _in_company(job, point, result) if job.together else seconds
+        except _ENDS:
+            raise
+        except BaseException as error:
             return None, _sentence(error), time.perf_counter() - begun
+
+
+def _copied(result: Any, axes: Sequence[str]) -> Any:
+    """Return a result that stays as it is if the function writes into its arrays again."""
+    try:
+        return as_result(result, axes).compute().copy(deep=True)
+    except Exception:  # it is refused, with its sentence, where the form is asked for
+        return result
 
 
 def _in_company(job: Job, point: int, alone: Any) -> float:
@@ -106,7 +140,9 @@ def _in_company(job: Job, point: int, alone: Any) -> float:
     form, begun = Form.of(alone, job.own_names), time.perf_counter()
     try:
         result = job.call(points)[0]
-    except (Exception, SystemExit):  # another point's: all of the call are computed alone then
+    except _ENDS:
+        raise
+    except BaseException:  # another point's: all of the call are computed alone then
         return time.perf_counter() - begun
     seconds = time.perf_counter() - begun
     together = form.row(result, job.own_names)
@@ -195,7 +231,9 @@ def _computed(
     for group in groups(job.points, left, job.together):
         try:
             results = job.call(group) if len(group) > 1 else []
-        except (Exception, SystemExit):
+        except _ENDS:
+            raise
+        except BaseException:
             results = []  # which of them it is shows when each is alone
         for point, result in zip(group, results, strict=bool(results)):
             yield point, _outcome(job, lambda r=result: r)
@@ -209,7 +247,9 @@ def _outcome(job: Job, result: Callable[[], Any]) -> Outcome:
     assert job.form is not None
     try:
         return DONE, "", job.form.row(result(), job.own_names)
-    except (Exception, SystemExit) as error:  # of the user's function: whatever it raises
+    except _ENDS:
+        raise
+    except BaseException as error:  # of the user's function: whatever it raises
         return FAILED, _sentence(error), {}
 
 

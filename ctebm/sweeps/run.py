@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import cloudpickle
 import numpy as np
 import xarray as xr
 
@@ -21,7 +20,7 @@ from ctebm.files.signals import interrupts
 from ctebm.files.store import shared_damages
 from ctebm.files.tiled import sweep_tiles
 from ctebm.sweeps.company import check_together, shared
-from ctebm.sweeps.computation import Job
+from ctebm.sweeps.computation import Job, pickled
 from ctebm.sweeps.drivers import driving
 from ctebm.sweeps.form import Form
 from ctebm.sweeps.identity import identity
@@ -140,7 +139,7 @@ def sweep(
             folder = held.enter_context(TemporaryDirectory())
             path = Path(folder, "sweep.zarr")
         else:
-            path = store_path(out)
+            path = store_path(out).absolute()
         who = who_computes(workers, scheduler, slurm)
         run_sweep(
             function, asked, path, who, part=part, retry_failed=retry_failed,
@@ -191,12 +190,12 @@ def run_sweep(
     SweepPlan or None
         None where the store was there.
     """
+    path = path.absolute()  # the function may go to another folder
     what = identity(function, points, threads, settings or {})
     if together:
         what["together"] = ", ".join(together)
     redo = (MISSING, FAILED, KILLED) if retry_failed else (MISSING,)
-    call = cloudpickle.dumps(function)
-    job = Job(path.absolute(), points, None, call, threads, redo, together)
+    job = Job(path, points, None, pickled(function), threads, redo, together)
     there = path.exists()
     if there:
         check_replaceable(path)

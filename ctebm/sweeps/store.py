@@ -62,7 +62,9 @@ class SweepStore:
     @cached_property
     def tiling(self) -> Tiling:
         """How its points fall into tiles."""
-        block = tuple(self.description["block"])
+        block, written = tuple(self.description["block"]), self._arrays[STATUS].chunks
+        if block != written:
+            raise ValueError(f"tiles of {block} points are chunks of {written}")
         return Tiling(tuple(self._arrays[STATUS].shape), block)
 
     @property

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from ctebm.files.signals import _Stopped, interrupts, stopping_tidily, undisturbed
+from ctebm.files.signals import Stopped, interrupts, stopping_tidily, undisturbed
 
 raise_signal = signal.raise_signal
 
@@ -25,7 +25,7 @@ def ends(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_signal_leaves_the_block_and_ends_the_process(ends):
-    with pytest.raises(_Stopped), stopping_tidily():
+    with pytest.raises(Stopped), stopping_tidily():
         raise_signal(signal.SIGTERM)
         pytest.fail("the block went on")
     assert ends == [signal.SIGTERM]
@@ -33,7 +33,7 @@ def test_a_signal_leaves_the_block_and_ends_the_process(ends):
 
 def test_a_second_signal_does_not_interrupt_the_tidying_up(ends):
     tidied = []
-    with pytest.raises(_Stopped), stopping_tidily():
+    with pytest.raises(Stopped), stopping_tidily():
         try:
             raise_signal(signal.SIGTERM)
         finally:
@@ -44,7 +44,7 @@ def test_a_second_signal_does_not_interrupt_the_tidying_up(ends):
 
 def test_a_signal_waits_while_something_is_tidied_up(ends):
     seen = []
-    with pytest.raises(_Stopped), stopping_tidily():
+    with pytest.raises(Stopped), stopping_tidily():
         with stopping_tidily(), undisturbed():
             with undisturbed():
                 raise_signal(signal.SIGTERM)
@@ -54,7 +54,7 @@ def test_a_signal_waits_while_something_is_tidied_up(ends):
 
 
 def test_a_signal_that_was_swallowed_is_raised_again(ends):
-    with pytest.raises(_Stopped), stopping_tidily(), interrupts() as check:
+    with pytest.raises(Stopped), stopping_tidily(), interrupts() as check:
         check()
         with contextlib.suppress(BaseException):
             raise_signal(signal.SIGTERM)
@@ -83,7 +83,7 @@ def test_ctrl_c_that_was_swallowed_is_raised_again_and_its_handler_given_back():
 
 
 def test_a_signal_is_no_exit_that_a_point_may_fail_with():
-    assert not issubclass(_Stopped, Exception | SystemExit)
+    assert not issubclass(Stopped, Exception | SystemExit)
 
 
 def test_without_a_signal_nothing_happens(ends):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import cloudpickle
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from sweep_cases import GRID, fails_at_two, good
 
 import ctebm
@@ -69,7 +72,7 @@ def test_threads_are_those_asked_for_and_given_back(job):
     function = cloudpickle.dumps(lambda a, b: {"threads": torch.get_num_threads()})
     for n in (1, 2):
         result, message, seconds = compute_point(Job(job.path, POINTS, None, function, n), 0)
-        assert result == {"threads": n} and message == "" and seconds > 0
+        assert float(result["threads"]) == n and message == "" and seconds > 0
     assert torch.get_num_threads() == before
 
 
@@ -81,6 +84,10 @@ def test_a_disk_that_is_full_is_no_failure_of_the_points(job, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         compute_tile(job, 0)
     assert not open_store(job.path).status().any()
+
+
+class Panic(BaseException):
+    """What compiled code may raise, which is no Exception."""
 
 
 class Wordless(Exception):
@@ -97,6 +104,8 @@ class Wordless(Exception):
         (ValueError("half \ud800\0\nof"), "ValueError: half ? of"),
         (Wordless(), "Wordless: it has no words for what went wrong"),
         (ValueError(), "ValueError"),
+        (asyncio.CancelledError("late"), "CancelledError: late"),
+        (Panic("not an Exception"), "Panic: not an Exception"),
     ],
 )
 def test_whatever_a_point_raises_is_its_message(error, message):
@@ -109,3 +118,32 @@ def test_whatever_a_point_raises_is_its_message(error, message):
         found = ctebm.sweep(function, {"a": range(3)}, tile_points=1)
     assert found.status.values.tolist() == [1, 2, 1]
     assert str(found.message.values[1]) == message
+
+
+def test_an_interrupt_is_none_of_them():
+    def function(a):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ctebm.sweep(function, {"a": range(3)})
+
+
+@pytest.mark.parametrize("together", [(), ["a"]])
+def test_a_function_may_write_into_its_result_again(together):
+    kept, row = {}, np.zeros((1, 2))
+
+    def mapping(a):
+        kept["x"] = np.array(a, float)
+        return kept
+
+    def dataset(a):
+        nonlocal row
+        row = row if len(row) == np.size(a) else np.zeros((np.size(a), 2))
+        row[:] = np.reshape(a, (-1, 1))
+        return xr.Dataset(
+            {"x": (("sample", "k") if together else ("k",), row if together else row[0])}
+        )
+
+    for function in (mapping, dataset):
+        found = ctebm.sweep(function, {"a": range(4)}, together=together).x.values
+        assert found.reshape(4, -1)[:, 0].tolist() == [0, 1, 2, 3]

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -220,6 +221,27 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):
 def test_what_cannot_be_meant_is_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         ctebm.sweep(good, **arguments)
+
+
+def test_what_cannot_travel_is_one_sentence():
+    lock = threading.Lock()
+    with pytest.raises(
+        ValueError, match=r"no other process can have .*; make that within the func"
+    ):
+        ctebm.sweep(lambda a: {"x": lock.locked() + a}, {"a": range(3)})
+
+
+def test_a_function_that_goes_to_another_folder(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def function(a):
+        os.chdir(tmp_path)
+        return {"x": a}
+
+    found = ctebm.sweep(function, {"a": range(3)}, out="x.zarr")
+    assert found.x.values.tolist() == [0, 1, 2] and (tmp_path / "here" / "x.zarr").is_dir()
+    found.close()
 
 
 def test_what_is_no_function_is_refused():

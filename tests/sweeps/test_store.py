@@ -114,3 +114,12 @@ def test_the_rows_of_a_table_are_counted_and_its_columns_named(tmp_path):
         assert dataset.a.dims == ("point",) and dataset.a.values.tolist() == [1, 5, 1]
         assert dataset.a.attrs["long_name"] == "a"
         assert "history" not in dataset.attrs
+
+
+@pytest.mark.parametrize("block", [[0, 2], [-3, 2], [3], [3, 2, 1], [4, 4]])
+def test_tiles_that_are_no_chunks_are_refused(path, block):
+    group = zarr.open_group(path, mode="r+")
+    description = json.loads(str(group.attrs["ctebm_sweep"]))
+    group.attrs["ctebm_sweep"] = json.dumps(description | {"block": block})
+    with pytest.raises(ValueError, match="is not the store of a sweep, or is damaged"):
+        open_store(path)
