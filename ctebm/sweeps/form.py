@@ -182,7 +182,7 @@ def as_result(result: Any, axes: Sequence[str]) -> xr.Dataset:
     TypeError
         For anything else.
     ValueError
-        If a dimension is an axis too.
+        If a dimension is an axis too, or a variable that is no coordinate has its name.
 
     Examples
     --------
@@ -203,6 +203,10 @@ def as_result(result: Any, axes: Sequence[str]) -> xr.Dataset:
             "mapping from names to numbers."
         )
     for axis in axes:
+        if axis in dataset.data_vars:
+            raise ValueError(
+                f"the result has the variable {axis!r}, which is an axis of the sweep; rename it."
+            )
         if axis in dataset.dims:
             if dataset.sizes[axis] != 1:
                 raise ValueError(

@@ -133,3 +133,11 @@ def test_attributes_of_numpy_are_written(tmp_path):
 
     with ctebm.sweep(function, {"gain": [1.0]}, out=tmp_path / "x.zarr") as found:
         assert [*found.x.attrs["limits"]] == [0, 1]
+
+
+def test_a_value_under_the_name_of_an_axis_is_refused_and_a_coordinate_is_left_out():
+    with pytest.raises(ValueError, match="the variable 'a', which is an axis of the sweep"):
+        as_result({"a": 2.0, "b": 3.0}, ["a"])
+    with pytest.raises(ValueError, match="the variable 'a', which is an axis of the sweep"):
+        as_result(xr.Dataset({"a": 2.0, "b": 3.0}), ["a"])
+    assert list(as_result(xr.Dataset({"b": 3.0}, {"a": 2.0}), ["a"]).variables) == ["b"]
