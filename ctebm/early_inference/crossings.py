@@ -71,7 +71,8 @@ class CrossingDetector:
         n = len(start)
         step, unit = (torch.full((n,), -1, dtype=torch.int64) for _ in range(2))
         self.found: Crossings = Crossings(step, unit, torch.zeros(n, dtype=torch.int64))
-        self.box, self.kinks = box, kinks
+        self.box: Box | None = box
+        self.kinks: Kinks | None = kinks
         self._side, self._held = self._places(start)
         if box is not None:
             self._side -= torch.where(responsive, box.side(start), 0)
