@@ -17,7 +17,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ctebm.dynamics.slopes import CostFunction
+from ctebm.dynamics.slopes import CostFunction, cost_name
 from ctebm.early_inference.costs import OfRates
 from ctebm.networks.base import VectorField, count_units
 from ctebm.networks.energy import ClampedNetwork, Network
@@ -25,12 +25,19 @@ from ctebm.networks.hopfield import HopfieldNetwork
 from ctebm.networks.layer_rates import LayerRates
 from ctebm.networks.layout import broadcast_shapes, rows_of
 
-__all__ = ["AnalyticField", "ComplexNudge", "check_analytic", "check_analytic_strip"]
+__all__ = [
+    "AnalyticField",
+    "ComplexNudge",
+    "check_analytic",
+    "check_analytic_cost",
+    "check_analytic_strip",
+]
 
 _DIFFERENCE = 1e-4  # of complex states: its error, about its square, is far below the tolerance
 _SLOPE_TOLERANCE = 1e-4  # slopes in two directions, or of another function, differ by far more
 _PROBED = 2  # states at which a force is tried
 _SIZE = 0.3  # of their units
+_LARGEST = 10.0  # states at which a cost is tried
 _HEIGHT = 0.05  # of their imaginary parts, where the strip of the rate is wider
 
 
@@ -167,7 +174,7 @@ class ComplexNudge(VectorField):
         return other
 
 
-def check_analytic(network: VectorField) -> None:
+def check_analytic(network: VectorField, remedy: str = "use points=1 or 2") -> None:
     """Refuse complex nudging where the force has no complex continuation.
 
     It is tried at a few states beside the real axis: its slope must be the same in the real and the
@@ -176,17 +183,42 @@ def check_analytic(network: VectorField) -> None:
     rho = getattr(network, "activation", None)
     kinks, what = getattr(rho, "kinks", ()), rho or type(network).__name__
     if kinks:
-        raise ValueError(
-            f"complex nudging needs an analytic activation, got {what}; use points=1 or 2."
-        )
+        raise ValueError(f"complex nudging needs an analytic activation, got {what}; {remedy}.")
     if network.box is not None:
         raise ValueError(
             f"complex nudging needs states without kinks, got {type(network).__name__}, which "
-            "keeps them in an interval; use points=1 or 2."
+            f"keeps them in an interval; {remedy}."
         )
     if not _is_analytic(network):
+        raise ValueError(f"{what} takes no complex states, which complex nudging needs; {remedy}.")
+
+
+@torch.no_grad()
+def check_analytic_cost(motion: ComplexNudge, y: Tensor, remedy: str) -> None:
+    """Refuse a cost without a complex continuation, tried beside the output's states `y`.
+
+    Its second derivatives must be the same in the real and the imaginary direction.
+    """
+    if motion.cost is None:
+        return
+    height = min(_HEIGHT, _strip(motion.field.inner) / 4)
+    h, most = (min(_DIFFERENCE, height / 4), _SLOPE_TOLERANCE)
+    if y.dtype != torch.float64:
+        h, most = 1e-2, 1e-2
+    y = y.nan_to_num(0.0).clamp(-_LARGEST, _LARGEST)  # states that ran away are met later
+    up = height * torch.linspace(0.5, 1, y.shape[-1], dtype=y.dtype, device=y.device)
+    z = torch.complex(y.contiguous(), up.expand_as(y).contiguous())
+    try:
+        slope = motion._slope_of_cost
+        along, across = ((slope(z + w) - slope(z - w)) / (2 * w) for w in (h, 1j * h))
+        off = (along - across).abs().amax()
+        taken = bool(off < most * (1 + along.abs().amax()))
+    except (RuntimeError, TypeError):
+        taken = False  # of what the cost does with a complex tensor
+    if not taken:
         raise ValueError(
-            f"{what} takes no complex states, which complex nudging needs; use points=1 or 2."
+            "complex nudging needs a cost of analytic functions that take complex tensors, got "
+            f"{cost_name(motion.cost)}; write it without moduli and kinks, or {remedy}."
         )
 
 

@@ -18,7 +18,12 @@ from torch import Tensor
 
 from ctebm.dynamics.slopes import CostFunction, checked_cost
 from ctebm.dynamics.threads import small_on_one_thread
-from ctebm.early_inference.analytic import ComplexNudge, check_analytic_strip
+from ctebm.early_inference.analytic import (
+    ComplexNudge,
+    check_analytic,
+    check_analytic_cost,
+    check_analytic_strip,
+)
 from ctebm.early_inference.costs import OfRates
 from ctebm.early_inference.targets import state_and_target
 from ctebm.networks.base import StateLike, VectorField
@@ -33,6 +38,7 @@ __all__ = ["circle", "complex_equilibria", "holomorphic_gradient"]
 
 _MOST_STEPS = 30  # of Newton's method, which needs four or five near an equilibrium
 _POINT_BYTES = 500  # of a strength, its factor and the head of its tensor
+_REMEDY = "use implicit_gradient, or the rule EquilibriumPropagation()"
 _TOL = 1e-13  # of complex equilibria: beta is some tenths, and a gradient is asked for to 1e-10
 
 
@@ -101,8 +107,11 @@ def complex_equilibria(
     n, found = state.shape[-1], []
     n_bytes = (points // 2 + 1) * (_POINT_BYTES + 2 * state.numel() * state.element_size())
     check_memory(f"equilibria at {points:,} strengths", n_bytes, "ask for fewer points")
+    check_analytic(network, _REMEDY)
     for strength, factor in circle(beta, points):
         motion = ComplexNudge(network, target, strength, cost)
+        if not found:
+            check_analytic_cost(motion, state[..., network.layers[network.output]], _REMEDY)
         with torch.no_grad():
             s = _rest(motion, torch.cat([state, torch.zeros_like(state)], -1), tol)
         z = torch.complex(s[..., :n].contiguous(), s[..., n:].contiguous())
@@ -181,8 +190,9 @@ def holomorphic_gradient(
     Raises
     ------
     ValueError
-        For a network without an energy or that is not analytic, as one with kinks, a nudge that
-        does not add to the energy, more points than fit the free memory, and a `tol` below 0.
+        For a network without an energy or that is not analytic, as one with kinks, a cost that is
+        not, a nudge that does not add to the energy, more points than fit the free memory, and a
+        `tol` below 0.
 
     References
     ----------

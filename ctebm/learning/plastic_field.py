@@ -351,6 +351,11 @@ def plastic(
     cost, parameters
         As for :class:`PlasticField`.
 
+    Raises
+    ------
+    ValueError
+        For two directions in another network, or one weight for two that differ.
+
     Examples
     --------
     >>> import ctebm
@@ -358,12 +363,15 @@ def plastic(
     >>> type(plastic(ctebm.LayeredNetwork.random([3, 2], ctebm.Tanh()))).__name__
     'PlasticNetwork'
     """
-    plain = cost is None and parameters is None
     if isinstance(network, LayeredField):
-        return (
-            PlasticNetwork(network, tied=tied)
-            if plain
-            else PlasticField(network, cost=cost, parameters=parameters)
+        layers = PlasticNetwork(network, tied=tied)
+        if cost is None and parameters is None:
+            return layers
+        network = network if tied else layers.to_network()
+    elif not tied:
+        raise ValueError(
+            "tied=False parts the two directions of layers coupled as in eq. 6, got "
+            f"{type(network).__name__}; leave it True, and give each direction weights of its own."
         )
     return PlasticField(network, cost=cost, parameters=parameters)
 

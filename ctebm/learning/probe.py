@@ -15,6 +15,7 @@ from ctebm.learning.plastic import Plastic
 from ctebm.learning.plastic_layers import PlasticNetwork
 from ctebm.learning.rules import Rule
 from ctebm.networks.couplings import UnknownChain
+from ctebm.networks.drives import UnknownDrive
 
 __all__ = ["REFERENCES", "kink_shares", "probe"]
 
@@ -110,7 +111,7 @@ def _alignment(
             continue
         try:
             theirs = reference.gradient(network, equilibrium, target).by_name
-        except UnknownChain:  # of layers coupled past others and within
+        except (UnknownChain, UnknownDrive):  # of layers coupled past others and within
             theirs = {}
         found.append(
             [

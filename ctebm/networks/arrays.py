@@ -270,7 +270,7 @@ def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if hasattr(value, "_map"):  # a motion or an activation
         return value._map(change)
     if isinstance(value, torch.nn.Module):
-        return copy.deepcopy(value)._apply(change)
+        return _mapped_module(value, change)
     if isinstance(value, dict):
         return {name: mapped(item, change) for name, item in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):  # a named one, such as a Box
@@ -278,3 +278,13 @@ def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(mapped(item, change) for item in value)
     return value
+
+
+def _mapped_module(module: torch.nn.Module, change: Callable[[Tensor], Tensor]) -> torch.nn.Module:
+    """Return a copy of a module; what becomes complex stays on the graph of the real parameters."""
+    own = [*module.parameters(), *module.buffers()]
+    changed = [change(t) for t in own]
+    if not any(t.is_complex() for t in changed):
+        return copy.deepcopy(module)._apply(change)
+    memo = {id(t): new for t, new in zip(own, changed, strict=True)}  # taken in place of copies
+    return copy.deepcopy(module, memo)

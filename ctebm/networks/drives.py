@@ -22,7 +22,15 @@ from ctebm.networks.activation import Activation
 if TYPE_CHECKING:
     from ctebm.networks.base import VectorField
 
-__all__ = ["Drives", "driven_layers", "named_tensors", "recording", "with_leaves", "without_effect"]
+__all__ = [
+    "Drives",
+    "UnknownDrive",
+    "driven_layers",
+    "named_tensors",
+    "recording",
+    "with_leaves",
+    "without_effect",
+]
 
 Drives = Mapping[str, str | Mapping[str, Tensor]]
 """By the name of a parameter the layer that it drives, or which of its numbers drive each."""
@@ -34,6 +42,10 @@ _PROBE_SIZE = 0.3  # of their states, between the kinks of most rates
 _MOST_TOUCHED = 2  # layers, of a coupling; of more the one it drives must be said
 _PLAIN = {type(None), bool, int, float, str, slice, torch.dtype, torch.device}  # hold no tensors
 _NOT_LEARNED = ("box", "kinks", "constant", "held", "states", "layers")  # what is held, not learned
+
+
+class UnknownDrive(ValueError):
+    """A parameter of which it can't be told which layer it drives."""
 
 
 def named_tensors(network: VectorField) -> dict[str, Tensor]:
@@ -128,9 +140,10 @@ def driven_layers(network: VectorField, parameters: Mapping[str, Tensor]) -> Dri
 
     Raises
     ------
+    UnknownDrive
+        For a number that touches more than two layers and is not declared.
     ValueError
-        For a number that touches more than two layers and is not declared, or a declared layer
-        that does not exist.
+        For a declared layer or parameter that does not exist.
 
     Examples
     --------
@@ -149,8 +162,16 @@ def driven_layers(network: VectorField, parameters: Mapping[str, Tensor]) -> Dri
     names = list(network.layers)
     knows = type(network).drives is not VectorField.drives
     declared = network.drives if knows else network.declared_drives
+    if not isinstance(declared, Mapping):
+        raise ValueError(
+            f"expected drives as a mapping of parameters to layers, such as {{'W': "
+            f"{names[-1]!r}}}, got {declared!r}."
+        )
+    own = parameters.keys() if knows or not declared else named_tensors(network).keys()
     for name, layer in declared.items():
-        if isinstance(layer, str) and layer not in names:
+        if not knows and name not in own:
+            raise ValueError(f"expected drives of parameters among {', '.join(own)}, got {name!r}.")
+        if not isinstance(layer, Mapping) and layer not in names:
             raise ValueError(
                 f"expected drives[{name!r}] to be one of the layers {', '.join(names)}, got "
                 f"{layer!r}."
@@ -223,7 +244,7 @@ def _latest(name: str, masks: Mapping[str, Tensor]) -> str | Mapping[str, Tensor
     """Return the latest layer that a parameter touches, or which of its numbers touch it last."""
     layers = list(masks)
     if bool((torch.stack(list(masks.values())).sum(0) > _MOST_TOUCHED).any()):
-        raise ValueError(
+        raise UnknownDrive(
             f"the parameter {name!r} touches the layers {', '.join(layers)}, and which of them it "
             f"drives can't be told; say so in your class, such as "
             f"drives = {{{name!r}: {layers[-1]!r}}}."

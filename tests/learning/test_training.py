@@ -479,3 +479,50 @@ def test_a_parameter_without_effect_is_named():
         warnings.simplefilter("error", UserWarning)
         plan = dataclasses.replace(PLAN, parameters=("W",))
         ctebm.train(_Idle(), rates, labels, plan)
+
+
+@pytest.mark.parametrize(
+    "rule", [ctebm.EquilibriumPropagation(beta=0.001, tol=1e-10), ctebm.Implicit()]
+)
+def test_a_rule_that_needs_no_drives_trains_what_touches_many_layers(rule):
+    class Scaled(ctebm.Network):
+        """One number scales the leak of every layer, and which of them it drives is not said."""
+
+        layers = {"x": slice(0, 2), "h": slice(2, 5), "g": slice(5, 8), "y": slice(8, 10)}  # noqa: RUF012
+
+        def energy(self, s):
+            x, h, g, y = (s[..., where].tanh() for where in self.layers.values())
+            coupled = ((x @ self.U) * h).sum(-1) + ((h @ self.V) * g).sum(-1)
+            return self.k * s.square().sum(-1) / 2 - coupled - ((g @ self.W) * y).sum(-1)
+
+    net, draw = Scaled(), torch.Generator().manual_seed(0)
+    net.k = torch.tensor(1.0, dtype=torch.float64)
+    net.U, net.V, net.W = (
+        torch.randn(*n, generator=draw, dtype=torch.float64) / 4 for n in ((2, 3), (3, 3), (3, 2))
+    )
+    x, label = np.random.default_rng(0).uniform(-1, 1, (40, 2)), np.arange(40) % 2
+    plan = ctebm.Plan(rule=rule, epochs=1, batch=10, rate=0.01)
+    found = ctebm.train(net, x, label, plan).raise_for_status()
+    assert float(found.network.k) != 1
+    alignment = found.to_dataset().alignment.isel(epoch=0)
+    assert np.isnan(alignment.sel(reference=["chain", "chain_feedback"])).all()
+    assert float(alignment.sel(reference="implicit").min()) > 0.999
+    with pytest.raises(ValueError, match=r"drives = \{'k': 'y'\}"):
+        ctebm.train(net, x, label, dataclasses.replace(plan, rule=ctebm.Early()))
+
+
+def test_directions_learn_separately_with_a_cost_or_are_refused():
+    def cost(y, target):
+        return (y - target).square().sum(-1)
+
+    plan = dataclasses.replace(PLAN, tied=False, epochs=1, cost=cost)
+    found = ctebm.train(small_network(), *samples(), plan).raise_for_status()
+    assert isinstance(found.network, ctebm.FeedbackNetwork)
+    assert not torch.equal(found.network.weights[1], found.network.feedback[1])
+    assert len(found.predict(samples()[0])) == len(samples()[0])
+    start = ctebm.FeedbackNetwork.at_angle(small_network(), 60)
+    with pytest.raises(ValueError, match="train with tied=False"):
+        ctebm.train(start, *samples(), dataclasses.replace(plan, tied=True))
+    net = ctebm.PredictiveNetwork.random(SIZES, ctebm.SignedTanh())
+    with pytest.raises(ValueError, match="got PredictiveNetwork; leave it True"):
+        ctebm.train(net, *samples(), dataclasses.replace(PLAN, tied=False))

@@ -128,3 +128,12 @@ def test_sparse_arrays_are_refused_with_the_way_out():
 def test_layers_come_as_a_list_of_arrays(value):
     with pytest.raises(ValueError, match="biases as a list of arrays, input first"):
         finite_tensors(value, "biases", F64)
+
+
+def test_what_becomes_complex_in_a_module_stays_on_the_graph_of_its_parameters():
+    module = torch.nn.Linear(2, 1, dtype=F64)
+    wide = mapped(mapped({"lin": module}, lambda t: t.to(torch.complex128)), lambda t: t)["lin"]
+    z = torch.tensor([1.0 + 2.0j, 3.0j], dtype=torch.complex128)
+    wide(z).real.sum().backward()
+    assert module.weight.grad.tolist() == [[1.0, 0.0]] and module.bias.grad.tolist() == [1.0]
+    assert isinstance(mapped(module, lambda t: 2 * t).weight, torch.nn.Parameter)

@@ -144,3 +144,20 @@ def test_without_layers_nothing_is_driven_and_no_random_number_is_used():
     own, before = Own(), torch.get_rng_state()
     assert dense.drives == {} and own.drives
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    "said, words",
+    [
+        ({"Q": "h"}, r"drives of parameters among W, more\.V\.0, .*, got 'Q'"),
+        ({"leak": "y"}, r"drives of parameters among .*leak\.weight, .*, got 'leak'"),
+        ({"W": 1}, r"drives\['W'\] to be one of the layers x, h, y, got 1"),
+        ("h", r"drives as a mapping .* such as \{'W': 'y'\}, got 'h'"),
+    ],
+)
+def test_what_a_class_says_of_no_parameter_or_layer_is_refused(said, words):
+    class Says(Own):
+        drives = said
+
+    with pytest.raises(ValueError, match=words):
+        driven_layers(Says(), named_tensors(Says()))
