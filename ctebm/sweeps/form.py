@@ -203,16 +203,13 @@ def as_result(result: Any, axes: Sequence[str]) -> xr.Dataset:
             "mapping from names to numbers."
         )
     for axis in axes:
-        if axis in dataset.data_vars:
+        n = dataset.sizes.get(axis, 1)
+        if axis in dataset.data_vars or n != 1:
+            what = f"{n} entries along" if n != 1 else "the variable"
             raise ValueError(
-                f"the result has the variable {axis!r}, which is an axis of the sweep; rename it."
+                f"the result has {what} {axis!r}, which is an axis of the sweep; rename it."
             )
         if axis in dataset.dims:
-            if dataset.sizes[axis] != 1:
-                raise ValueError(
-                    f"the result has {dataset.sizes[axis]} entries along {axis!r}, which is an "
-                    "axis of the sweep; rename that dimension."
-                )
             dataset = dataset.squeeze(axis, drop=True)
         if axis in dataset.variables:
             dataset = dataset.drop_vars(axis)
