@@ -109,12 +109,16 @@ class Trainer:
             self.steps += 1
             if on_step is not None:
                 on_step(self.steps, tally.last())
-        if not all(bool((p.abs() <= self.bound).all()) for p in self.parameters):  # or is NaN
+        if not self._bounded():
             return None
         return tally.row() | {
             "rate": [group["lr"] for group in self.optimizer.param_groups],
             "seconds": time.perf_counter() - begun,
         }
+
+    def _bounded(self) -> bool:
+        """Return whether no parameter is NaN or far above what it was."""
+        return all(bool((p.abs() <= self.bound).all()) for p in self.parameters)
 
     def _batches(self, epoch: int, x: Tensor) -> Iterable[Tensor]:
         """Return the places of the samples of each batch, in the order of this epoch."""
@@ -133,8 +137,15 @@ class Trainer:
         target = self.target(label)
         equilibrium = self._settle(x, rows, n_samples)
         tally.add(equilibrium, label, self.plastic.cost(equilibrium, target))
-        gradient = self.plan.rule.gradient(self.plastic, equilibrium, target)
-        if not (math.isfinite(tally.residuals[-1]) and _is_finite(gradient)):
+        if not math.isfinite(tally.residuals[-1]):  # a rule would start from such states
+            return False
+        try:
+            gradient = self.plan.rule.gradient(self.plastic, equilibrium, target)
+        except ValueError:
+            if self._bounded():
+                raise
+            return False  # of forces that weights which ran away no longer have
+        if not _is_finite(gradient):
             return False
         for name, p in self.plastic.parameters.items():
             g = gradient.by_name.get(name)

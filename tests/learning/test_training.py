@@ -526,3 +526,30 @@ def test_directions_learn_separately_with_a_cost_or_are_refused():
     net = ctebm.PredictiveNetwork.random(SIZES, ctebm.SignedTanh())
     with pytest.raises(ValueError, match="got PredictiveNetwork; leave it True"):
         ctebm.train(net, *samples(), dataclasses.replace(PLAN, tied=False))
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_nudges_that_blow_weights_up_stop_the_run(centred):
+    """A nudge stiffer than the energy, to which its gradient falls without bound."""
+
+    class Soft(ctebm.Network):
+        layers = {"x": slice(0, 2), "y": slice(2, 4)}  # noqa: RUF012
+
+        def energy(self, s):
+            return self.k * (s[..., 2:] - s[..., :2] @ self.W).square().sum(-1) / 2
+
+    net = Soft()
+    net.k, net.W = torch.tensor(0.01, dtype=torch.float64), torch.eye(2, dtype=torch.float64)
+    x, label = np.random.default_rng(0).uniform(0, 1, (20, 2)), np.arange(20) % 2
+    rule = ctebm.EquilibriumPropagation(beta=0.1, centred=centred)
+    plan = ctebm.Plan(rule=rule, epochs=3, batch=5, rate=0.01, optimizer="SGD")
+    found = ctebm.train(net, x, label, plan)
+    assert found.status == "diverged" and "weights of the epoch before" in found.message
+    assert torch.equal(found.network.W, net.W)
+
+
+def test_a_rule_that_meets_weights_that_ran_away_stops_the_run():
+    net = ctebm.PredictiveNetwork.random([12, 5, 3], ctebm.SignedTanh())
+    plan = ctebm.Plan(rule=ctebm.CoupledLearning(), batch=10, rate=1e200, optimizer="SGD")
+    found = ctebm.train(net, *samples(), plan)
+    assert found.status == "diverged" and torch.equal(found.network.weights[0], net.weights[0])
