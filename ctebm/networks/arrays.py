@@ -283,8 +283,7 @@ def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 def _mapped_module(module: torch.nn.Module, change: Callable[[Tensor], Tensor]) -> torch.nn.Module:
     """Return a copy of a module; what becomes complex stays on the graph of the real parameters."""
     own = [*module.parameters(), *module.buffers()]
-    changed = [change(t) for t in own]
-    if not any(t.is_complex() for t in changed):
+    if not any(change(t.new_empty(0)).is_complex() for t in own):
         return copy.deepcopy(module)._apply(change)
-    memo = {id(t): new for t, new in zip(own, changed, strict=True)}  # taken in place of copies
+    memo = {id(t): change(t) for t in own}  # taken in place of copies
     return copy.deepcopy(module, memo)
