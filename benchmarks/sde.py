@@ -13,7 +13,6 @@ with a goal says so; the command exits 1 if one is missed.
 
     python benchmarks/sde.py                   # the table, saved as results/benchmark_sde.nc
     python benchmarks/sde.py --networks L74 --batches 1 64 --rounds 3
-    python benchmarks/sde.py --floor           # what a step of one small sample is made of
     python benchmarks/sde.py --long 1000000    # one long run of L74 in constant memory
 """
 
@@ -389,74 +388,6 @@ def one_batch_against_one_after_another(n_steps: int = 300) -> float:
     return statistics.median(timed(singly) / timed(batch) for _ in range(3))
 
 
-class NoForce(ctebm.Network):
-    """States that only the noise moves."""
-
-    def energy(self, s: torch.Tensor) -> torch.Tensor:
-        return 0 * s.sum(-1)
-
-    def force(self, s: torch.Tensor) -> torch.Tensor:
-        return torch.zeros_like(s)
-
-
-class Still(torchsde.BaseBrownian):
-    """Noise that costs nothing, in torchsde's interface."""
-
-    levy_area_approximation, dtype, device = "none", torch.float64, torch.device("cpu")
-    shape = torch.Size()
-
-    def __init__(self, s: torch.Tensor) -> None:
-        self.s, self.shape = s, s.shape
-
-    def __call__(self, ta, tb=None, return_U=False, return_A=False):
-        return self.s
-
-    def __repr__(self) -> str:
-        return "Still()"
-
-
-class StillSDE:
-    """A drift that costs nothing."""
-
-    noise_type, sde_type = "diagonal", "ito"
-
-    def __init__(self, s: torch.Tensor) -> None:
-        self.s = s
-
-    def f(self, t, s):
-        return self.s
-
-    g = f
-
-    def f_and_g_prod(self, t, s, v):
-        return self.s, v
-
-
-@torch.no_grad()
-def floor(n_steps: int = 1000, rounds: int = 7) -> None:
-    """Print what a step of one sample of L74 is made of."""
-    net = network("L74", 1, torch.float64)
-    s = torch.zeros(1, net.n_units, dtype=torch.float64)
-    times = torch.tensor([0.0, n_steps], dtype=torch.float64)
-    parts = {
-        "torchsde's loop alone": lambda: torchsde.sdeint(
-            StillSDE(s), s, times, bm=Still(s), dt=1.0, method="euler"
-        ),
-        "ctebm without a force": lambda: ours(NoForce(net.n_units), s)(n_steps),
-        "the force alone": lambda: [net.force(s) for _ in range(n_steps)],
-        "ctebm": lambda: ours(net, s)(n_steps),
-        "the in-place loop": lambda: torch_loop(net, s)(n_steps),
-    }
-    took: dict[str, list[float]] = {name: [] for name in parts}
-    for _ in range(rounds):
-        for name, part in parts.items():
-            start = time.perf_counter()
-            part()
-            took[name].append((time.perf_counter() - start) / n_steps * 1e6)
-    for name, values in took.items():
-        print(f"{name:24s}{statistics.median(values):8.1f} us a step")
-
-
 def long_run(n_steps: int) -> None:
     """Print the time and the growth of memory of one long run."""
     net = network("L74", 1, torch.float64)
@@ -486,15 +417,11 @@ def main() -> None:
         "it leaves out threads of noise (ctebm) and of XLA (diffrax)",
     )  # fmt: skip
     parser.add_argument("--long", type=int, default=0, help="only run so many steps of L74")
-    parser.add_argument("--floor", action="store_true", help="only take one small step apart")
     parser.add_argument("--out", default="results/benchmark_sde.nc")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.long:
         long_run(args.long)
-        return
-    if args.floor:
-        floor()
         return
     result = table(args)
     gain = one_batch_against_one_after_another()
