@@ -47,7 +47,11 @@ def torch_threads(threads: int | None, s: Tensor) -> Iterator[int]:
     ...     used, torch.get_num_threads()
     (1, 1)
     """
-    with _threads(1 if threads is None and s.numel() < _SMALL else threads) as used:
+    if threads is None:
+        threads = 1 if s.numel() < _SMALL else None
+    else:
+        threads = whole("threads", threads, 1, _MOST_THREADS)
+    with _threads(threads) as used:
         yield used
 
 
@@ -87,7 +91,7 @@ def small_on_one_thread(*, matrices: bool = False) -> Callable[[Callable[P, T]],
 def _threads(threads: int | None) -> Iterator[int]:
     """Set the threads of torch for a while, or leave what it has, and yield them."""
     before = torch.get_num_threads()
-    used = before if threads is None else whole("threads", threads, 1, _MOST_THREADS)
+    used = before if threads is None else threads
     if used != before:  # setting them waits for those that there are
         torch.set_num_threads(used)
     try:

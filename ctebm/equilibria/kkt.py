@@ -86,14 +86,13 @@ def pinned_units(network: VectorField, s: Tensor, f: Tensor | None = None) -> Te
     At a face of the box with a force out of it, or on a kink inside their range with forces to it
     from both sides.
     """
-    sides = forces_beside(network, s)
-    held = torch.zeros_like(s, dtype=torch.bool)
+    sides, held = forces_beside(network, s), None
     if sides is not None and network.kinks is not None:
         held = network.kinks.pinned(s, *sides)
     if network.box is None:
-        return held
-    f = network.force(s) if f is None else f
-    return held | network.box.pinned(s, f)
+        return torch.zeros_like(s, dtype=torch.bool) if held is None else held
+    out = network.box.pinned(s, network.force(s) if f is None else f)
+    return out if held is None else held | out
 
 
 def holding_force(network: VectorField, s: Tensor, f: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ def picard(network: VectorField, s: Tensor, tol: float, max_iterations: int) -> 
     R = picard_map(network)
     start, ended, after = s, s, R(s)
     move = after - s
-    first, length = _read([_length(move), move.abs_().amax(-1)])[::-1]
+    length, first = _read([_length(move), move.abs_().amax(-1)])
     size, lengths = first, [length]
     overshot = back = np.zeros(len(size), dtype=bool)
     going = size > tol
@@ -95,22 +95,21 @@ def picard(network: VectorField, s: Tensor, tol: float, max_iterations: int) -> 
         trial, beyond, read = _advance(R, after, judged)
         size_new, *more = _read(read)
         lengths += more
-        slow = ~(size_new <= CONTRACTION * size)
-        overshot = overshot | (going & slow)
+        slow = going & ~(size_new <= CONTRACTION * size)
+        overshot = overshot | slow
         steps += STEPS * going
-        lost = going & slow if judged else np.zeros_like(going)
-        if k == GRACE:
-            back = lost
-        ended = _ended_at(ended, s if k > GRACE else start, lost)
-        size = np.where(going & ~lost, size_new, size)
-        before, going = going, going & ~lost & ~(size <= tol)  # NaN goes on, and is lost
-        ended = _ended_at(ended, trial, before & ~lost & ~going)
+        if judged:
+            ended, going = _ended_at(ended, s if k > GRACE else start, slow), going & ~slow
+            back = slow if k == GRACE else back
+        size = np.where(going, size_new, size)
+        there = going & (size <= tol)  # NaN goes on, and is lost
+        ended, going = _ended_at(ended, trial, there), going & ~there
         s, after = trial, beyond
     far = ~(size <= tol)
     if max_iterations <= STEPS * GRACE:
         going, back, s = going | far, far, start
     ended = _ended_at(ended, s, going)
-    overshot = overshot | _rose(np.stack(lengths), steps)
+    overshot = overshot | _rose(np.array(lengths), steps)
     if not steps.all() or back.any():  # the map itself puts units on kinks
         ended = on_kinks(network, ended)
     ended = ended.clone() if ended is start else ended
@@ -173,5 +172,7 @@ def _rose(lengths: NDArray[np.floating], steps: NDArray[np.int64]) -> NDArray[np
         How many each row took, ``(row,)``.
     """
     longer = ~(lengths[1:] <= OVERSHOOT * lengths[:-1])
+    if not longer.any():
+        return np.any(longer, axis=0)
     taken = np.arange(len(longer))[:, None] < steps
     return np.any(longer & taken, axis=0)

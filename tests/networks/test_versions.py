@@ -60,3 +60,14 @@ def test_tensors_within_a_transformation_are_told_apart_by_identity():
         return t.sum()
 
     torch.func.vmap(total)(torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("shape", [(4096,), (4097,), (64, 64), (65, 64), (1, 4097)])
+def test_many_numbers_are_seen_as_few_are(shape):
+    t = torch.ones(shape, dtype=torch.float64)
+    then = Versions.of([t])
+    for write in (past, by_array):
+        assert then.are([t])
+        write(t)
+        assert not then.are([t])
+        t.data.fill_(1)
