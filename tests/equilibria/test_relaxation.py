@@ -9,7 +9,7 @@ import torch
 import zoo
 from analytic import HARD, TANH, pair, pitchfork_state, random_dense
 
-from ctebm import Network, VectorField, simulate
+from ctebm import Network, VectorField, settle, simulate
 from ctebm.equilibria import relaxation
 from ctebm.equilibria.kkt import residual
 from ctebm.equilibria.relaxation import _Motion, relax
@@ -103,6 +103,27 @@ def test_it_ends_where_a_fine_simulation_ends(name):
     apart = (run.state[-1] - found.state).abs().amax(-1)
     assert found.stable.all()
     assert (apart < 0.02).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", zoo.zoo())
+def test_forty_starts_in_each_of_the_zoo_end_where_fine_steps_end(name):
+    """1,080 starts. Where the force falls slower than an exponential, longer steps go on."""
+    member = zoo.zoo()[name]
+    network, starts = member.network, member.starts(40, seed=2)
+    found = settle(network, starts, path="flow").raise_for_status()
+    J = network.jacobian(torch.cat([starts, found.state]))
+    fastest = max(1.0, float(torch.linalg.eigvals(J).abs().max()))
+    n = 10**5
+    run = simulate(
+        network, starts, n_steps=n, eps=0.02 / fastest, steady=1e-7, save_every=n
+    )  # fmt: skip
+    end = run.state[-1]
+    if residual(network, end).max() > 1e-6:
+        n *= 4
+        run = simulate(network, end, n_steps=n, eps=0.5 / fastest, steady=1e-7, save_every=n)
+        end = run.state[-1]
+    assert (end - found.state).abs().max() < 5e-3
 
 
 @pytest.mark.slow
