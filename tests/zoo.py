@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,12 +28,15 @@ class Member:
         The stabilities that a generic start may end in.
     spread : float
         The standard deviation of generic starts; between kinks starts are uniform instead.
+    symmetries : sequence of Tensor
+        Orders of the units that leave the network as it is, from which all others come.
     """
 
     network: ctebm.VectorField
     stable: Tensor | None = None
     kinds: frozenset[str] = frozenset({"stable"})
     spread: float = 1.0
+    symmetries: Sequence[Tensor] = ()
 
     @property
     def has_energy(self) -> bool:
@@ -53,6 +56,32 @@ class Member:
 def arrangements(values: Iterable[float]) -> Tensor:
     """Return all distinct orders of some numbers, ``(order, unit)``."""
     return torch.tensor(sorted(set(itertools.permutations(values))), dtype=torch.float64)
+
+
+def exchanges(n: int, *parts) -> list[Tensor]:
+    """Return orders of n units from which all orders of some equal parts of them come.
+
+    Parameters
+    ----------
+    n : int
+        How many units there are.
+    *parts : array
+        Equal units, ``(part,)``, or equal parts, ``(part, unit)``.
+    """
+    orders = []
+    for part in map(np.asarray, parts):
+        first = part.copy()
+        first[:2] = part[1::-1]  # the first two exchanged, and all moved on by one
+        for moved in (first, np.roll(part, 1, axis=0)):
+            order = np.arange(n)
+            order[part.ravel()] = moved.ravel()
+            orders.append(torch.as_tensor(order))
+    return orders
+
+
+def turns(n: int) -> list[Tensor]:
+    """Return orders of a ring of n units from which its turns and reflections come."""
+    return [torch.arange(n).roll(1), torch.arange(n).flip(0)]
 
 
 def dense(W, rho, centred: bool = True) -> ctebm.DenseNetwork:
@@ -145,6 +174,29 @@ def clones(w: float = 6.0) -> ctebm.LayeredNetwork:
     return net.clamp({"x": [0.1, 0.1]})
 
 
+def potts(rho, scale: float, n_sites: int = 3, n_colours: int = 3) -> ctebm.DenseNetwork:
+    """Sites that choose a colour each: colours at a site inhibit, equal ones at two sites excite.
+
+    Neither an exchange of sites nor one of colours changes the network.
+    """
+    sites, colours = np.eye(n_sites), np.eye(n_colours)
+    W = np.kron(0.9 * (1 - sites), colours) - np.kron(2.2 * sites, 1 - colours)
+    return ctebm.DenseNetwork(scale * W, np.full(len(W), 0.1 * scale), rho)
+
+
+def one_colour() -> Tensor:
+    """All sites of tanh units in one colour, the first: two equations for its units and others."""
+    from scipy.optimize import fsolve
+
+    def force(s):
+        (r, others), slope = (1 + np.tanh(s)) / 2, 1 / (2 * np.cosh(s) ** 2)
+        currents = [0.1 + 1.8 * r - 4.4 * others, 0.1 + 1.8 * others - 2.2 * (r + others)]
+        return slope * 4 * np.array(currents) - s
+
+    up, down = fsolve(force, [1.0, -1.2], xtol=1e-14)
+    return torch.tensor([up, down, down] * 3, dtype=torch.float64)
+
+
 def identical_pairs(n: int, w: float) -> ctebm.SparseNetwork:
     """`n` copies of two tanh units coupled by w: each eigenvalue `n` times."""
     pairs = torch.arange(2 * n).reshape(n, 2).mT
@@ -154,6 +206,12 @@ def identical_pairs(n: int, w: float) -> ctebm.SparseNetwork:
 def every_sign(n: int) -> Tensor:
     """Return all ``2^n`` rows of signs."""
     return torch.tensor(list(itertools.product((-1.0, 1.0), repeat=n)), dtype=torch.float64)
+
+
+def both_signs(state) -> Tensor:
+    """Return a state and its opposite."""
+    s = torch.tensor([state], dtype=torch.float64)
+    return torch.cat([s, -s])
 
 
 def chain(n: int, w: float = 1.2, rho=TANH) -> ctebm.AsymmetricNetwork:
@@ -215,43 +273,86 @@ def rotor(gain: float = 6.0, turn: float = 3.0) -> ctebm.AsymmetricNetwork:
 def zoo() -> dict[str, Member]:
     """Return networks whose every motion from a generic start ends at a stable equilibrium."""
     members = {
-        f"inhibition-{n}{w:+g}": Member(inhibition(n, w), winners(n))
+        f"inhibition-{n}{w:+g}": Member(
+            inhibition(n, w), winners(n), symmetries=exchanges(n, range(n))
+        )
         for n in (3, 5)
         for w in (-2.0, -5.0)
     }
     members |= {
-        f"inhibition-{n}{w:+g}-logistic": Member(inhibition(n, w, ctebm.Logistic(10.0)))
+        f"inhibition-{n}{w:+g}-logistic": Member(
+            inhibition(n, w, ctebm.Logistic(10.0)), symmetries=exchanges(n, range(n))
+        )
         for n in (3, 5)
         for w in (-2.0, -5.0)
     }
     up = pitchfork_state(8.0)
     members["excitation-3+8-hard"] = Member(
-        dense(8 * off_diagonal(3), HARD), torch.tensor([[0.5] * 3, [-0.5] * 3]).double()
+        dense(8 * off_diagonal(3), HARD),
+        torch.tensor([[0.5] * 3, [-0.5] * 3]).double(),
+        symmetries=exchanges(3, range(3)),
     )
     members["clones-5"] = Member(
-        all_to_all(5, 8.0, TANH), torch.tensor([[up] * 5, [-up] * 5], dtype=torch.float64)
+        all_to_all(5, 8.0, TANH), both_signs([up] * 5), symmetries=exchanges(5, range(5))
     )
-    both = torch.tensor([[pitchfork_state(20.0)] * 10], dtype=torch.float64)
-    members["all-to-all-20"] = Member(all_to_all(10, 20.0, TANH), torch.cat([both, -both]))
+    members["all-to-all-20"] = Member(
+        all_to_all(10, 20.0, TANH),
+        both_signs([pitchfork_state(20.0)] * 10),
+        symmetries=exchanges(10, range(10)),
+    )
     members["identical-pairs"] = Member(
-        identical_pairs(3, 8.0), up * every_sign(3).repeat_interleave(2, dim=1)
+        identical_pairs(3, 8.0),
+        up * every_sign(3).repeat_interleave(2, dim=1),
+        symmetries=exchanges(6, [0, 1], np.arange(6).reshape(3, 2)),
     )
-    members["inhibited-layer"] = Member(inhibited_layer())
-    members["clone-layers"] = Member(clones())
+    # all sites in one colour, at the kinks, or each in its own, which has the bias alone
+    one, own = np.tile(np.eye(3), 3), np.eye(3)[list(itertools.permutations(range(3)))]
+    coloured = np.concatenate([one - 0.5, np.where(own.reshape(6, 9) > 0, 0.1, -0.5)])
+    units = np.arange(9).reshape(3, 3)
+    members["potts"] = Member(
+        potts(HARD, 1.0),
+        torch.as_tensor(coloured),
+        symmetries=exchanges(9, units, units.T),
+    )
+    members["potts-tanh"] = Member(
+        potts(TANH, 4.0),
+        torch.stack([one_colour().reshape(3, 3).roll(k, 1).ravel() for k in range(3)]),
+        symmetries=exchanges(9, units, units.T),
+    )
+    members["inhibited-layer"] = Member(inhibited_layer(), symmetries=exchanges(4, range(3)))
+    members["clone-layers"] = Member(
+        clones(), symmetries=exchanges(9, range(4), range(4, 7), range(7, 9))
+    )
     members["hebbian"] = Member(hebbian()[0])
-    members["lattice"] = Member(lattice(5, 1.5))
-    members["ring-hard"] = Member(ctebm.SparseNetwork.ring(20, 0.6, HARD).centred())
+    sites = np.arange(25).reshape(5, 5)
+    members["lattice"] = Member(
+        lattice(5, 1.5),
+        both_signs([pitchfork_state(6.0)] * 25),  # four neighbours of 1.5
+        symmetries=[
+            torch.as_tensor(np.roll(sites, 1, 0).ravel()),
+            torch.as_tensor(sites.T.ravel()),
+        ],
+    )
+    members["ring-hard"] = Member(
+        ctebm.SparseNetwork.ring(20, 0.6, HARD).centred(), symmetries=turns(20)
+    )
     # turned by less than a unit, the bump costs next to no energy
-    members["cosine-ring"] = Member(cosine_ring(16), kinds=frozenset({"stable", "degenerate"}))
+    members["cosine-ring"] = Member(
+        cosine_ring(16), kinds=frozenset({"stable", "degenerate"}), symmetries=turns(16)
+    )
     members["sixteen-decades"] = Member(
         sixteen_decades(), kinds=frozenset({"stable", "degenerate"})
     )
     members["edge"] = Member(
-        all_to_all(2, 4.0, TANH), torch.zeros(1, 2).double(), frozenset({"degenerate"})
+        all_to_all(2, 4.0, TANH),
+        torch.zeros(1, 2).double(),
+        frozenset({"degenerate"}),
+        symmetries=exchanges(2, range(2)),
     )
     members["excitation-inhibition"] = Member(excitation_inhibition())
-    one = torch.tensor([[pitchfork_state(6.0)] * 3], dtype=torch.float64)
-    members["cyclic"] = Member(cyclic(), torch.cat([one, -one]))
+    members["cyclic"] = Member(
+        cyclic(), both_signs([pitchfork_state(6.0)] * 3), symmetries=[torch.arange(3).roll(1)]
+    )
     members["chain"] = Member(chain(30), chain_state(chain(30)).unsqueeze(0))
     # of the first eight seeds 0, 3, 4 and 7 cycle
     members |= {f"hard-asymmetric-{seed}": Member(hard_asymmetric(seed)) for seed in (2, 5, 6)}

@@ -108,7 +108,7 @@ def test_it_ends_where_a_fine_simulation_ends(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", zoo.zoo())
 def test_forty_starts_in_each_of_the_zoo_end_where_fine_steps_end(name):
-    """1,080 starts. Where the force falls slower than an exponential, longer steps go on."""
+    """1,160 starts. Where the force falls slower than an exponential, longer steps go on."""
     member = zoo.zoo()[name]
     network, starts = member.network, member.starts(40, seed=2)
     found = settle(network, starts, path="flow").raise_for_status()

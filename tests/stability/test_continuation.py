@@ -226,6 +226,7 @@ ZOO = {
     "Dale's law": (zoo.excitation_inhibition(8, 2).dense_weight().numpy(), (0.2, 1.2)),
     "lattice": (torus(4), (0.8, 2.4)),
     "identical units": (zoo.off_diagonal(5), (0.5, 2.0)),
+    "Potts": (zoo.potts(TANH, 1.0).dense_weight().numpy(), (0.5, 4.0)),
     "identical pairs": (np.kron(np.eye(3), zoo.off_diagonal(2)), (3.0, 5.0)),
     "identical cycles": (np.kron(np.eye(2), [[1.0, -1.0], [1.0, 1.0]]), (3.0, 5.0)),
     "16 decades": (np.asarray(zoo.sixteen_decades().dense_weight()), (0.01, 1.0)),

@@ -6,6 +6,7 @@ from operator import attrgetter
 import numpy as np
 import pytest
 import torch
+import zoo
 from analytic import HARD, TANH, fold_state, pair, random_dense
 
 import ctebm
@@ -67,6 +68,77 @@ def test_batch_is_one_by_one(kind):
             torch.testing.assert_close(
                 found[name][i, j], ask(alone), msg=lambda m, name=name: name + m
             )
+
+
+def cosines(n, w):
+    """The eigenvalues of a ring of n units with the coupling w."""
+    return 2 * w * np.cos(2 * np.pi * np.arange(n) / n)
+
+
+def of_patterns(n=60, gain=8.0):
+    """Those of stored patterns: what they have in common, and the rest."""
+    patterns = zoo.hebbian()[1].numpy()
+    common = np.linalg.eigvalsh(patterns @ patterns.T)
+    return gain / n * (np.r_[common, np.zeros(n - len(common))] - len(common))
+
+
+# By the member of the zoo: the slope of its rate at 0, and the eigenvalues of its couplings.
+COUPLINGS = {
+    "inhibition-3-5": (1.0, [-10, 5, 5]),
+    "inhibition-5-2": (1.0, [-8, *[2] * 4]),
+    "inhibition-5-5-logistic": (2.5, [-20, *[5] * 4]),
+    "excitation-3+8-hard": (1.0, [16, -8, -8]),
+    "clones-5": (0.5, [8, *[-2] * 4]),
+    "all-to-all-20": (0.5, [20, *[-20 / 9] * 9]),
+    "identical-pairs": (0.5, [8, -8] * 3),
+    "hebbian": (0.5, of_patterns()),
+    "lattice": (0.5, np.add.outer(cosines(5, 1.5), cosines(5, 1.5)).ravel()),
+    "ring-hard": (1.0, cosines(20, 0.6)),
+    "cosine-ring": (0.5, [5.25, 5.25, *[-0.75] * 14]),
+    "edge": (0.5, [4, -4]),
+    "cyclic": (0.5, 6 * np.exp(2j * np.pi * np.arange(3) / 3)),
+}
+
+
+def same_numbers(found, expected, tol):
+    """Whether complex numbers are the same in some order."""
+    found, left = np.asarray(found), list(np.asarray(expected))
+    assert len(found) == len(left)
+    for one in found:
+        near = min(range(len(left)), key=lambda k: abs(left[k] - one))
+        assert abs(left.pop(near) - one) <= tol
+
+
+@pytest.mark.parametrize("name", COUPLINGS)
+def test_the_curvatures_of_the_zoo_at_0(name):
+    """1 - rho'^2 mu for the eigenvalues mu of the couplings."""
+    slope, mu = COUPLINGS[name]
+    network = zoo.zoo()[name].network
+    linear = linearize(network, torch.zeros(network.n_units))
+    expected = 1 - slope**2 * np.asarray(mu)
+    same_numbers(linear.eigenvalues, expected, 1e-12 * max(1, abs(expected).max()))
+    assert linear.index == (expected.real < -1e-12).sum()
+    kind = "saddle" if linear.index else "degenerate" if name == "edge" else "stable"
+    assert linear.stability == kind
+
+
+@pytest.mark.parametrize("name", zoo.zoo())
+def test_the_curvatures_of_the_zoo_where_it_rests(name):
+    """Those of the force's central differences among units that no kink holds."""
+    member = zoo.zoo()[name]
+    network, start = member.network, member.starts(1, seed=4)
+    points = settle(network, start).raise_for_status()
+    linear = linearize(network, points.state[0])
+    assert [linear.stability] == points.stability and linear.stability in member.kinds
+    (s,), h = points.state, 1e-5
+    steps = h * torch.eye(len(s), dtype=torch.float64)
+    J = (network.force(s + steps) - network.force(s - steps)).mT / (2 * h)
+    free = ~points.pinned[0]
+    expected = -np.linalg.eigvals(J[free][:, free].numpy())
+    found = np.asarray(linear.eigenvalues)
+    found = found[np.isfinite(found)]
+    tol = 1e-8 if member.has_energy else 1e-5  # of an asymmetric matrix they magnify errors
+    same_numbers(found, expected, tol * max(1, abs(J).max()))
 
 
 def test_fold_is_degenerate():
