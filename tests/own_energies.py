@@ -82,3 +82,20 @@ def forward_pass(net, x):
     for W, b in zip(net.W, net.b, strict=True):
         h.append(torch.tanh(h[-1]) @ W + b)
     return torch.cat(h[1:], -1)
+
+
+class OwnParameters(ctebm.Network):
+    """Tensors, lists, dicts and a module among the attributes."""
+
+    def __init__(self):
+        super().__init__(6, {"x": slice(0, 2), "h": slice(2, 4), "y": slice(4, 6)})
+        draw = torch.Generator().manual_seed(0)
+        self.W = torch.randn(2, 2, generator=draw, dtype=torch.float64)
+        self.more = {"V": [torch.randn(2, 2, generator=draw, dtype=torch.float64)]}
+        self.leak = torch.nn.Linear(2, 1, dtype=torch.float64)
+        self.unused = torch.ones(3, dtype=torch.float64)
+
+    def energy(self, s):
+        x, h, y = (torch.tanh(s[..., where]) for where in self.layers.values())
+        coupling = ((x @ self.W) * h).sum(-1) + ((h @ self.more["V"][0]) * y).sum(-1)
+        return s.square().sum(-1) / 2 - coupling + self.leak(y)[..., 0]

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from ctebm.networks.base import VectorField
-from ctebm.networks.drives import Drives, recording
+from ctebm.networks.drives import Drives
 from ctebm.networks.energy import Network
 from ctebm.networks.hopfield import HopfieldNetwork
+from ctebm.networks.named import recording
 
 __all__ = ["driven_products", "energy_products", "whole_products"]
 
@@ -56,7 +57,7 @@ def driven_products(
     --------
     >>> import torch, ctebm
     >>> from ctebm.early_inference.force_products import driven_products
-    >>> from ctebm.networks.drives import named_tensors
+    >>> from ctebm.networks.named import named_tensors
     >>> net = ctebm.LayeredNetwork.random([2, 2, 2], ctebm.Tanh())
     >>> net = ctebm.FeedbackNetwork.at_angle(net, 60)
     >>> p, s = named_tensors(net), torch.full((1, 4), 0.1).double()
@@ -106,7 +107,7 @@ def whole_products(
     --------
     >>> import torch, ctebm
     >>> from ctebm.early_inference.force_products import whole_products
-    >>> from ctebm.networks.drives import named_tensors
+    >>> from ctebm.networks.named import named_tensors
     >>> net = ctebm.LayeredNetwork.random([2, 2, 2], ctebm.Tanh())
     >>> net = ctebm.FeedbackNetwork.at_angle(net, 60)
     >>> s = torch.full((1, 4), 0.1).double()
@@ -143,7 +144,7 @@ def energy_products(
     --------
     >>> import torch, ctebm
     >>> from ctebm.early_inference.force_products import energy_products
-    >>> from ctebm.networks.drives import named_tensors
+    >>> from ctebm.networks.named import named_tensors
     >>> net = ctebm.LayeredNetwork([[[2.0]]], [[0], [0]], ctebm.HardSigmoid())
     >>> x, s = torch.zeros(1, 1).double(), torch.full((1, 1), 0.25).double()
     >>> energy_products(net, named_tensors(net), x, [s], [1.0])["weights.0"]  # -rho(x) rho(s)

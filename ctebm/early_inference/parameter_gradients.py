@@ -30,8 +30,9 @@ from ctebm.early_inference.gradients import (
 from ctebm.early_inference.targets import state_and_target
 from ctebm.early_inference.through_time import bptt_gradient
 from ctebm.networks.base import StateLike, VectorField
-from ctebm.networks.drives import driven_layers, named_tensors, with_leaves
+from ctebm.networks.drives import driven_layers
 from ctebm.networks.layered import LayeredField, LayeredNetwork
+from ctebm.networks.named import named_tensors, with_leaves
 from ctebm.networks.nonconservative import FeedbackNetwork
 from ctebm.networks.numbers import one_of, whole
 

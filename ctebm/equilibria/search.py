@@ -158,7 +158,7 @@ def search(
             check_precision(network, starts)
             angles.check(network, starts)
             if _may_be_long(network, starts):
-                starts = _probed(catalogue, starts)
+                _estimate(network, starts, tol)
         catalogue.count(settle_from(network, starts, tol))
         if can_enumerate(network):
             patterns = enumerated(network, tol)
@@ -190,22 +190,21 @@ def _may_be_long(network: VectorField, starts: Tensor) -> bool:
     return FORCES * (time.perf_counter() - began) > LONG
 
 
-def _probed(catalogue: Catalogue, starts: Tensor) -> Tensor:
+def _estimate(network: VectorField, starts: Tensor, tol: float) -> None:
     """Search from the first few of many starts, and warn of the time that all will take.
 
-    Return the others.
+    What is found is left to the search, whose result would depend on the clock otherwise.
     """
     n_few = min(PROBE, len(starts) // PROBE_SHARE)
-    if n_few == 0 or can_enumerate(catalogue.network):
-        return starts
-    few, others = starts[:n_few], starts[n_few:]
+    if n_few == 0 or can_enumerate(network):
+        return
+    few = starts[:n_few]
     began = time.perf_counter()
-    catalogue.count(settle_from(catalogue.network, few, catalogue.tol))
+    settle_from(network, few, tol)
     if starts.shape[-1] <= NEWTON_UNITS:
-        catalogue.add(newton_from(catalogue.network, few, catalogue.tol))
+        newton_from(network, few, tol)
     seconds = (time.perf_counter() - began) * len(starts) / n_few
     _warn_of_time(seconds, f"{len(starts):,} starts", "give fewer n_starts")
-    return others
 
 
 def _warn_of_time(seconds: float, what: str, remedy: str) -> None:

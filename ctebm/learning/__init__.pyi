@@ -21,5 +21,6 @@ from . import probe as probe
 from . import record as record
 from . import rules as rules
 from . import samples as samples
+from . import tally as tally
 from . import trainer as trainer
 from . import training as training

@@ -8,7 +8,7 @@ is the difference of :math:`\partial E/\partial\theta` between the two, over the
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -53,10 +53,13 @@ class _Contrast(Rule):
         self, network: Plastic, equilibrium: Equilibrium, target: Tensor
     ) -> WeightGradient:
         after = self.drawn(network, equilibrium, target, self.beta)
-        if not self.centred:
-            return self._difference(network, equilibrium, equilibrium, after, self.beta)
-        before = self.drawn(network, equilibrium, target, -self.beta)
-        return self._difference(network, equilibrium, before, after, 2 * self.beta)
+        before, scale, drawn = equilibrium, self.beta, [after]
+        if self.centred:
+            before, scale = self.drawn(network, equilibrium, target, -self.beta), 2 * self.beta
+            drawn.append(before)
+        found = self._difference(network, equilibrium, before, after, scale)
+        residual = max(float(rest.residual.max()) for rest in drawn)
+        return replace(found, residual=residual, settled=residual <= self.tol)
 
     def _difference(
         self,
@@ -165,10 +168,12 @@ class CoupledLearning(_Contrast):
             )
         y = equilibrium.states[-1] - beta * network.error(equilibrium, target)
         hidden = s[:, : -y.shape[-1]]
+        residual = torch.zeros_like(equilibrium.residual)
         if hidden.shape[-1] > 0:
             with torch.no_grad():
-                hidden = settle(held.clamp({held.output: y}), hidden, tol=self.tol).state
-        return moved_to(equilibrium, torch.cat([hidden, y], -1))
+                found = settle(held.clamp({held.output: y}), hidden, tol=self.tol)
+            hidden, residual = found.state, found.residual
+        return moved_to(equilibrium, torch.cat([hidden, y], -1), residual)
 
 
 @dataclass(frozen=True)
@@ -238,8 +243,8 @@ class AsymmetricEquilibriumPropagation(_Contrast):
         held, s = held_at(network, equilibrium)
         cost = getattr(network, "cost_function", None)
         with torch.no_grad():
-            moved = settle(CorrectedNudge(held, target, beta, cost, s), s, tol=self.tol).state
-        return moved_to(equilibrium, moved)
+            moved = settle(CorrectedNudge(held, target, beta, cost, s), s, tol=self.tol)
+        return moved_to(equilibrium, moved.state, moved.residual)
 
     def _difference(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -14,8 +14,8 @@ from ctebm.learning.plastic import Plastic, WeightGradient
 from ctebm.learning.rules import Rule
 from ctebm.learning.samples import digest
 from ctebm.networks.base import VectorField
-from ctebm.networks.drives import named_tensors, recording, with_leaves
 from ctebm.networks.energy import Network
+from ctebm.networks.named import named_tensors, recording, with_leaves
 from ctebm.networks.numbers import finite, whole
 
 __all__ = ["JacobianHomeostasis", "KolenPollack"]
@@ -86,13 +86,14 @@ class KolenPollack(Rule):
                 "weight for both; give a FeedbackNetwork, or train with tied=False and a hidden "
                 "layer."
             )
-        found = dict(self.rule.gradient(network, equilibrium, target).by_name)
+        gradient = self.rule.gradient(network, equilibrium, target)
+        found = dict(gradient.by_name)
         found.pop("feedback.0", None)
         for back, forth in pairs:
             g = found[forth]
             found[forth] = g + self.decay * parameters[forth]
             found[back] = g + self.decay * parameters[back]
-        return WeightGradient(found)
+        return replace(gradient, by_name=found)
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,8 @@ class JacobianHomeostasis(Rule):
                 "JacobianHomeostasis makes a Jacobian symmetric, and that of an energy is; give a "
                 "FeedbackNetwork, or train with tied=False."
             )
-        found = dict(self.rule.gradient(network, equilibrium, target).by_name)
+        gradient = self.rule.gradient(network, equilibrium, target)
+        found = dict(gradient.by_name)
         parameters = {
             name: p for name, p in named_tensors(motion).items() if name in network.parameters
         }
@@ -177,7 +179,7 @@ class JacobianHomeostasis(Rule):
         for name, g in _asymmetry_gradient(motion, parameters, x, s, noise).items():
             part = self.strength * g
             found[name] = found[name] + part if name in found else part
-        return WeightGradient(found)
+        return replace(gradient, by_name=found)
 
 
 def _asymmetry_gradient(

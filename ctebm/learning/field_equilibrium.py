@@ -117,8 +117,10 @@ def held_at(network: Plastic, equilibrium: Equilibrium) -> tuple[VectorField, Te
     return whole.clamp({next(iter(whole.layers)): x}), torch.cat(above, -1)
 
 
-def moved_to(equilibrium: Equilibrium, s: Tensor) -> Equilibrium:
+def moved_to(equilibrium: Equilibrium, s: Tensor, residual: Tensor | None = None) -> Equilibrium:
     """Return an equilibrium with other states ``(batch, unit)`` of the layers above the input."""
+    if residual is not None:
+        equilibrium = dataclasses.replace(equilibrium, residual=residual)
     x, *above = equilibrium.states
     states = [x, *s.split([h.shape[-1] for h in above], -1)]
     if isinstance(equilibrium, FieldEquilibrium):

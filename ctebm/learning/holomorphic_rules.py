@@ -14,7 +14,7 @@ from ctebm.learning.field_equilibrium import held_at
 from ctebm.learning.plastic import Plastic, WeightGradient
 from ctebm.learning.plastic_layers import PlasticNetwork
 from ctebm.learning.rules import Rule
-from ctebm.networks.drives import named_tensors, recording, with_leaves
+from ctebm.networks.named import named_tensors, recording, with_leaves
 from ctebm.networks.numbers import finite, whole
 
 __all__ = ["HolomorphicPropagation"]

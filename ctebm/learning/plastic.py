@@ -7,6 +7,7 @@ the methods of :class:`Plastic`; :class:`~ctebm.PlasticField` has them for any n
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,11 @@ class WeightGradient:
     ----------
     by_name : dict of str to Tensor
         For the parameters of :class:`Plastic` by their names; one without an entry stays.
+    residual : float
+        The largest residual of the nudged rests that the rule settled; NaN of a rule that settles
+        none.
+    settled : bool
+        Whether those rests are within the rule's own tolerance.
 
     Examples
     --------
@@ -42,6 +48,8 @@ class WeightGradient:
     """
 
     by_name: dict[str, Tensor]
+    residual: float = math.nan
+    settled: bool = True
 
     @classmethod
     def of_layers(

@@ -41,18 +41,13 @@ from ctebm.learning.plastic_layers import PlasticNetwork
 from ctebm.networks.base import VectorField
 from ctebm.networks.couplings import Couplings
 from ctebm.networks.dense import DenseField
-from ctebm.networks.drives import (
-    Drives,
-    driven_layers,
-    named_tensors,
-    with_leaves,
-    without_effect,
-)
+from ctebm.networks.drives import Drives, driven_layers, without_effect
 from ctebm.networks.energy import Network
 from ctebm.networks.hopfield import HopfieldNetwork
 from ctebm.networks.kinks import Box
 from ctebm.networks.layered import LayeredField
 from ctebm.networks.layout import size_of
+from ctebm.networks.named import named_tensors, with_leaves
 from ctebm.networks.sparse import SparseNetwork
 
 __all__ = ["PlasticField", "plastic"]

@@ -175,6 +175,8 @@ _MEANING = {
     "cost": ("mean cost of the training samples as they came, |y - y*|^2 / 2 if not said", "1"),
     "residual": ("largest residual of an equilibrium", "1"),
     "unsettled": ("share of batches with a residual above the tolerance", "1"),
+    "nudged_residual": ("largest residual of a nudged rest; NaN of a rule that settles none", "1"),
+    "nudged_unsettled": ("share of batches with a nudged rest above the rule's tolerance", "1"),
     "sweeps": ("mean updates of every layer to settle a sample", "1"),
     "pinned": ("share of units held at a kink", "1"),
     "dead": ("share of units held at a kink in every sample", "1"),

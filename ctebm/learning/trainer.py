@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from ctebm.learning.plastic import Plastic, WeightGradient
 from ctebm.learning.plastic_field import plastic
 from ctebm.learning.probe import probe
 from ctebm.learning.samples import Loader, class_targets
+from ctebm.learning.tally import Tally
 from ctebm.networks.base import VectorField
 
 __all__ = ["Trainer", "predict"]
@@ -91,7 +91,7 @@ class Trainer:
         on_step : callable, optional
             As in :func:`ctebm.train`.
         """
-        begun, tally = time.perf_counter(), _Tally(self.plan.tol)
+        begun, tally = time.perf_counter(), Tally(self.plan.tol)
         for group, rate in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
             group["lr"] = rate * self.plan.decay**epoch
         batches: Iterable[Any] = data if isinstance(data, Loader) else self._batches(epoch, data[0])
@@ -129,7 +129,7 @@ class Trainer:
         self,
         x: Tensor,
         label: Tensor,
-        tally: _Tally,
+        tally: Tally,
         rows: Tensor | None = None,
         n_samples: int = 0,
     ) -> bool:
@@ -147,6 +147,7 @@ class Trainer:
             return False  # of forces that weights which ran away no longer have
         if not _is_finite(gradient):
             return False
+        tally.add_nudged(gradient)
         for name, p in self.plastic.parameters.items():
             g = gradient.by_name.get(name)
             p.grad = None if g is None else _laid_out_like(p, g)
@@ -178,7 +179,7 @@ class Trainer:
         """Return errors (per cent, NaN of targets) and mean cost of held-out samples."""
         if data is None:
             return {"test_error": math.nan, "test_cost": math.nan}
-        tally = _Tally(self.plan.tol)
+        tally = Tally(self.plan.tol)
         for x, label in zip(*(part.split(_CLASSIFIED_TOGETHER) for part in data), strict=True):
             found = self.plastic.settle(x, tol=self.plan.tol, max_sweeps=self.plan.max_sweeps)
             tally.add(found, label, self.plastic.cost(found, self.target(label)))
@@ -220,56 +221,6 @@ def predict(network: Plastic, x: Tensor, plan: Plan) -> Tensor:
     parts = [network.settle(part, tol=plan.tol, max_sweeps=plan.max_sweeps).states[-1]
              for part in x.split(_CLASSIFIED_TOGETHER)]  # fmt: skip
     return torch.cat(parts)
-
-
-@dataclass
-class _Tally:
-    """How an epoch goes: errors, cost, residuals and sweeps of its batches so far."""
-
-    tol: float
-    seen: list[int] = field(default_factory=list)
-    wrong: list[float] = field(default_factory=list)
-    costs: list[float] = field(default_factory=list)
-    residuals: list[float] = field(default_factory=list)
-    sweeps: list[float] = field(default_factory=list)
-
-    def add(self, equilibrium: Equilibrium, label: Tensor, cost: Tensor) -> None:
-        self.residuals.append(float(equilibrium.residual.max()))
-        self.sweeps.append(float(equilibrium.sweeps.double().mean()))
-        self.costs.append(float(cost.sum()))
-        self.seen.append(len(label))
-        wrong = math.nan
-        if not label.is_floating_point():
-            wrong = int((equilibrium.states[-1].argmax(-1) != label).sum())
-        self.wrong.append(wrong)
-
-    def last(self) -> dict[str, float]:
-        """Return error (per cent, NaN of targets), mean cost and residual of the last batch."""
-        n = self.seen[-1]
-        return {
-            "error": 100 * self.wrong[-1] / n,
-            "cost": self.costs[-1] / n,
-            "residual": self.residuals[-1],
-        }
-
-    def note(self) -> str:
-        """Return how errors, or the cost of targets, and residual stand."""
-        if not self.seen:
-            return ""
-        row, residual = self.row(), f"residual {max(self.residuals):.1e}"
-        if math.isnan(row["train_error"]):
-            return f"cost {row['cost']:.3g}, {residual}"
-        return f"error {row['train_error']:.2f} %, {residual}"
-
-    def row(self) -> dict[str, Any]:
-        """Return the means over the samples, or over the batches."""
-        return {
-            "train_error": 100 * sum(self.wrong) / sum(self.seen),
-            "cost": sum(self.costs) / sum(self.seen),
-            "residual": max(self.residuals),
-            "unsettled": float(np.mean(np.array(self.residuals) > self.tol)),
-            "sweeps": float(np.mean(self.sweeps)),
-        }
 
 
 def _laid_out_like(p: Tensor, g: Tensor) -> Tensor:

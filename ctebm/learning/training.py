@@ -145,6 +145,7 @@ def train(
                 save_checkpoint(checkpoint, trainer.content(), identity)
     columns = trainer.history[0].keys() if trainer.history else ()
     history = {name: np.array([row[name] for row in trainer.history]) for name in columns}
+    _warn_of_nudged_rests(trainer.history, plan)
     labelled = data.labelled() if isinstance(data, Loader) else not data[1].is_floating_point()
     return Training(
         trainer.plastic.to_network(), history, status, message, plan, start, whose, labelled
@@ -238,6 +239,20 @@ def _verdict(row: dict[str, Any] | None, epoch: int, plan: Plan) -> tuple[str, s
             f"kept: lower the learning rate (now {plan.rate}) or the initial weights."
         )
     return "done", ""
+
+
+def _warn_of_nudged_rests(history: list[dict[str, Any]], plan: Plan) -> None:
+    """Say that a rule's nudged rests were none, since weights then follow no gradient."""
+    unsettled = [epoch for epoch, row in enumerate(history, 1) if row["nudged_unsettled"] > 0]
+    if unsettled:
+        row = history[unsettled[-1] - 1]
+        warnings.warn(
+            f"{type(plan.rule).__name__} found no rest of the nudged network in "
+            f"{100 * row['nudged_unsettled']:.0f} % of the batches of epoch {unsettled[-1]} "
+            f"(residual {row['nudged_residual']:.1e}), so that weights followed no gradient there: "
+            "lower its beta, or raise its tol if that is near.",
+            stacklevel=3,
+        )
 
 
 def _sentence(epoch: int, row: dict[str, Any]) -> str:

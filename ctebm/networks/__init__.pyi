@@ -24,6 +24,7 @@ from . import layered as layered
 from . import layout as layout
 from . import matrices as matrices
 from . import memory as memory
+from . import named as named
 from . import nonconservative as nonconservative
 from . import numbers as numbers
 from . import pairwise as pairwise

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ctebm.networks.arrays import check_float, mapped, real_tensor, refuse_integers
 from ctebm.networks.differentiable import Differentiated
-from ctebm.networks.drives import Drives, driven_layers, named_tensors, with_leaves
+from ctebm.networks.drives import Drives, driven_layers
 from ctebm.networks.kinks import Box, Kinks
 from ctebm.networks.layout import (
     broadcast,
@@ -36,6 +36,7 @@ from ctebm.networks.layout import (
     size_of,
 )
 from ctebm.networks.matrices import columns
+from ctebm.networks.named import named_tensors, with_leaves, write_tensors
 
 __all__ = [
     "ClampedField",
@@ -270,6 +271,29 @@ class VectorField(ABC):
     def state_dict(self) -> dict[str, Tensor]:
         """Return the parameters by name, on no graph."""
         return {name: p.detach() for name, p in self.named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Write parameters over the present ones, in place; what was clamped from them follows.
+
+        Parameters
+        ----------
+        state : mapping of str to Tensor
+            One for each parameter by its name, as of :meth:`state_dict`.
+
+        Raises
+        ------
+        ValueError
+            For other names or shapes, or numbers that are not finite; nothing is written then.
+
+        Examples
+        --------
+        >>> import ctebm
+        >>> net, other = (ctebm.LayeredNetwork.random([3, 2], ctebm.Tanh(), seed=i) for i in (0, 1))
+        >>> net.load_state_dict(other.state_dict())
+        >>> net.weights[0].equal(other.weights[0])
+        True
+        """
+        write_tensors(dict(self.named_parameters()), state)
 
     @property
     def drives(self) -> Drives:

@@ -1,4 +1,4 @@
-r"""The parameters of any network by name, and the layer that each of them drives.
+r"""The layer that each parameter of a network drives.
 
 A weight between two layers pulls on both. It *drives* the one nearer the output, the other is the
 feedback side. One tensor may hold numbers of several layers, as biases in one row; then each number
@@ -9,15 +9,13 @@ Letters: state ``s``, force ``f``, parameter ``p``.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ctebm.networks.activation import Activation
+from ctebm.networks.named import named_tensors, recording
 
 if TYPE_CHECKING:
     from ctebm.networks.base import VectorField
@@ -26,97 +24,19 @@ __all__ = [
     "Drives",
     "UnknownDrive",
     "driven_layers",
-    "named_tensors",
-    "recording",
-    "with_leaves",
     "without_effect",
 ]
 
 Drives = Mapping[str, str | Mapping[str, Tensor]]
 """By the name of a parameter the layer that it drives, or which of its numbers drive each."""
 
-V = TypeVar("V", bound="VectorField")
-
 _PROBED = 4  # samples at which a force is tried
 _PROBE_SIZE = 0.3  # of their states, between the kinks of most rates
 _MOST_TOUCHED = 2  # layers, of a coupling; of more the one it drives must be said
-_PLAIN = {type(None), bool, int, float, str, slice, torch.dtype, torch.device}  # hold no tensors
-_NOT_LEARNED = ("box", "kinks", "constant", "held", "states", "layers")  # what is held, not learned
 
 
 class UnknownDrive(ValueError):
     """A parameter of which it can't be told which layer it drives."""
-
-
-def named_tensors(network: VectorField) -> dict[str, Tensor]:
-    """Return the floating-point parameters of a network by their names.
-
-    Tensors among its attributes, in lists, dicts, modules and other motions there; attributes
-    whose names begin with an underscore are left out.
-
-    Parameters
-    ----------
-    network : VectorField
-        With nothing clamped.
-
-    Examples
-    --------
-    >>> import ctebm
-    >>> from ctebm.networks.drives import named_tensors
-    >>> net = ctebm.LayeredNetwork.random([3, 4, 2], ctebm.Tanh())
-    >>> {name: tuple(p.shape) for name, p in named_tensors(net).items()}
-    {'weights.0': (3, 4), 'weights.1': (4, 2), 'bias': (9,)}
-    """
-    return {
-        name: t
-        for key, value in vars(network).items()
-        if not key.startswith("_") and key not in _NOT_LEARNED
-        for name, t in _leaves(value, key)
-        if t.is_floating_point()
-    }
-
-
-def _leaves(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors in an attribute, with their names."""
-    if isinstance(value, Tensor):
-        yield name, value
-        return
-    if type(value) in _PLAIN:
-        return
-    if isinstance(value, torch.nn.Module):
-        value = dict(value.named_parameters())
-    elif isinstance(value, Activation):
-        own = getattr(value, "__dict__", {})
-        value = {k: item for k, item in own.items() if k not in _NOT_LEARNED}
-    elif hasattr(value, "_map"):  # another motion
-        value = named_tensors(value)
-    elif isinstance(value, list | tuple):
-        value = dict(enumerate(value))
-    if type(value) is dict or isinstance(value, Mapping):
-        for key, item in value.items():  # a pair of layers is two words
-            word = ".".join(map(str, key)) if isinstance(key, tuple) else key
-            yield from _leaves(item, f"{name}.{word}")
-
-
-def with_leaves(network: V) -> V:
-    """Return a copy of a network whose parameters hang on no graph and may be changed in place."""
-    other = copy.deepcopy(network)
-    for t in named_tensors(other).values():
-        t.detach_().requires_grad_(False)
-    return other
-
-
-@contextmanager
-def recording(parameters: Mapping[str, Tensor]) -> Iterator[None]:
-    """Let autograd follow parameters that are leaves."""
-    try:
-        for p in parameters.values():
-            p.requires_grad_(True)
-        with torch.enable_grad():
-            yield
-    finally:
-        for p in parameters.values():
-            p.requires_grad_(False)
 
 
 def driven_layers(network: VectorField, parameters: Mapping[str, Tensor]) -> Drives:
@@ -148,7 +68,8 @@ def driven_layers(network: VectorField, parameters: Mapping[str, Tensor]) -> Dri
     Examples
     --------
     >>> import torch, ctebm
-    >>> from ctebm.networks.drives import driven_layers, named_tensors
+    >>> from ctebm.networks.drives import driven_layers
+    >>> from ctebm.networks.named import named_tensors
     >>> class Pair(ctebm.Network):
     ...     def energy(self, s):
     ...         return s.square().sum(-1) / 2 - self.k * s.prod(-1)
@@ -193,7 +114,8 @@ def without_effect(network: VectorField, parameters: Mapping[str, Tensor]) -> li
     Examples
     --------
     >>> import torch, ctebm
-    >>> from ctebm.networks.drives import named_tensors, without_effect
+    >>> from ctebm.networks.drives import without_effect
+    >>> from ctebm.networks.named import named_tensors
     >>> class Pair(ctebm.Network):
     ...     def energy(self, s):
     ...         return s.square().sum(-1) / 2 + self.k

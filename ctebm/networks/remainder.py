@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ctebm.networks.constants import tensors_in
-from ctebm.networks.drives import named_tensors
 from ctebm.networks.layout import broadcast
+from ctebm.networks.named import named_tensors
 from ctebm.networks.versions import Versions, is_plain
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from ctebm.early_inference.force_products import (
     driven_products,
     whole_products,
 )
-from ctebm.networks.drives import driven_layers, named_tensors, with_leaves
+from ctebm.networks.drives import driven_layers
+from ctebm.networks.named import named_tensors, with_leaves
 
 
 def test_tensors_are_named_by_where_they_are():

@@ -368,8 +368,18 @@ def test_where_units_saturate_the_first_steps_of_the_motion_lead_newtons_method(
 
 
 def test_a_search_that_is_short_is_not_estimated(monkeypatch):
-    monkeypatch.setattr(search_module, "_probed", lambda *a: pytest.fail("probed"))
+    monkeypatch.setattr(search_module, "_estimate", lambda *a: pytest.fail("estimated"))
     assert len(find_fixed_points(pair(8.0, TANH), 40)) == 3
+
+
+def test_an_estimate_changes_nothing_of_what_is_found(monkeypatch):
+    """It is made where the machine is slow at that moment, and results must not depend on that."""
+    network = OwnConvolution(2.0).clamp({"x": torch.linspace(-1, 1, 25).double()})
+    quick = find_fixed_points(network, 12, bounds=(-3.0, 3.0))
+    monkeypatch.setattr(search_module, "_may_be_long", lambda *a: True)
+    slow = find_fixed_points(network, 12, bounds=(-3.0, 3.0))
+    assert slow.state.equal(quick.state) and slow.hits.equal(quick.hits)
+    assert slow.failed == quick.failed
 
 
 class NotOneNumber(Network):

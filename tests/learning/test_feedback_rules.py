@@ -7,7 +7,7 @@ from learning_cases import samples, settled, small_network
 
 import ctebm
 from ctebm.learning.feedback_rules import _asymmetry_gradient
-from ctebm.networks.drives import named_tensors, with_leaves
+from ctebm.networks.named import named_tensors, with_leaves
 
 
 def _turned(activation=None, gain=0.25):

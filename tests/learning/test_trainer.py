@@ -53,13 +53,6 @@ def test_the_row_of_an_epoch_is_what_plain_code_counts():
     assert row["sweeps"] == pytest.approx(np.mean(sweeps))
 
 
-def test_batches_that_did_not_settle_are_counted():
-    trainer = _trainer(rate=0.0, batch=25, tol=1e-12, max_sweeps=2)
-    row = trainer.epoch(0, _data(trainer), None)
-    assert row["unsettled"] == 1
-    assert row["residual"] > 1e-12
-
-
 def test_every_sample_comes_once_in_an_order_of_the_epoch():
     seen, notes = [], []
 

@@ -260,3 +260,19 @@ def test_networks_share_nothing_with_one_that_is_mapped():
 def test_half_precision_is_refused_at_the_door():
     with pytest.raises(ValueError, match="half precision"):
         ctebm.LayeredNetwork.random([3, 2], ctebm.Tanh(), dtype=torch.float16)
+
+
+def _changed(p):
+    if p.layout != torch.sparse_csr:
+        return p / 2 + 0.1
+    return torch.sparse_csr_tensor(p.crow_indices(), p.col_indices(), p.values() / 2, p.shape)
+
+
+def test_parameters_that_are_loaded_make_the_same_motion(motion):
+    other, s = copy.deepcopy(motion), states(motion)
+    before = {name: p.clone() for name, p in motion.state_dict().items()}
+    other.load_state_dict({name: _changed(p) for name, p in before.items()})
+    changed = other.force(s)
+    other.load_state_dict(before)
+    assert other.force(s).equal(motion.force(s))
+    assert not before or not changed.equal(motion.force(s))

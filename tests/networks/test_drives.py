@@ -1,50 +1,17 @@
-"""Parameters by name, and the layer that each drives."""
-
-import copy
-import pickle
+"""The layer that each parameter drives."""
 
 import pytest
 import torch
 from cases import F64
-from own_energies import OwnPredictive, problem
+from own_energies import OwnParameters, OwnPredictive, problem
 
 import ctebm
-from ctebm.networks.drives import driven_layers, named_tensors, with_leaves
-
-
-class Own(ctebm.Network):
-    """Tensors, lists, dicts and a module among the attributes."""
-
-    def __init__(self):
-        super().__init__(6, {"x": slice(0, 2), "h": slice(2, 4), "y": slice(4, 6)})
-        draw = torch.Generator().manual_seed(0)
-        self.W = torch.randn(2, 2, generator=draw, dtype=F64)
-        self.more = {"V": [torch.randn(2, 2, generator=draw, dtype=F64)]}
-        self.leak = torch.nn.Linear(2, 1, dtype=F64)
-        self.unused = torch.ones(3, dtype=F64)
-
-    def energy(self, s):
-        x, h, y = (torch.tanh(s[..., where]) for where in self.layers.values())
-        coupling = ((x @ self.W) * h).sum(-1) + ((h @ self.more["V"][0]) * y).sum(-1)
-        return s.square().sum(-1) / 2 - coupling + self.leak(y)[..., 0]
-
-
-NAMES = ["W", "more.V.0", "leak.weight", "leak.bias", "unused"]
-
-
-def test_parameters_have_names_wherever_they_are():
-    net = Own()
-    assert [name for name, _ in net.named_parameters()] == NAMES
-    assert dict(net.named_parameters())["W"] is net.W
-    state = net.clamp({"x": [0.1, 0.2]}).state_dict()
-    assert list(state) == NAMES
-    assert not state["leak.weight"].requires_grad
-    for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net)), net.to(torch.float32)):
-        assert list(other.state_dict()) == NAMES
+from ctebm.networks.drives import driven_layers
+from ctebm.networks.named import named_tensors, with_leaves
 
 
 def test_a_parameter_drives_the_latest_layer_that_it_touches():
-    net = Own()
+    net = OwnParameters()
     before = net.state_dict()["W"].clone()
     assert net.drives == {"W": "h", "more.V.0": "y", "leak.weight": "y"}
     assert net.clamp({"x": [0.1, 0.2]}).drives == net.drives
@@ -52,7 +19,7 @@ def test_a_parameter_drives_the_latest_layer_that_it_touches():
 
 
 def test_a_class_says_what_it_drives():
-    class Says(Own):
+    class Says(OwnParameters):
         drives = {"W": "y"}  # noqa: RUF012  # as a user writes it
 
     assert Says().drives == {"W": "y", "more.V.0": "y", "leak.weight": "y"}
@@ -62,7 +29,7 @@ def test_a_class_says_what_it_drives():
 
 
 def test_more_than_two_layers_are_asked_for():
-    class Scaled(Own):
+    class Scaled(OwnParameters):
         gain = torch.ones((), dtype=F64)
 
         def __init__(self):
@@ -89,12 +56,6 @@ def test_layered_networks_know_theirs():
         *(f"weights.{i}" for i in range(3)), *(f"feedback.{i}" for i in range(3)),
         *(f"biases.{i}" for i in range(4)),
     ]  # fmt: skip
-
-
-def test_names_leave_out_what_is_held():
-    net = ctebm.HopfieldNetwork(ctebm.DenseNetwork([[0, 1], [1, 0]], [0.5, 0.5], ctebm.Tanh()))
-    assert list(named_tensors(net)) == ["pairwise.weight", "pairwise.bias"]
-    assert list(net.state_dict()) == ["pairwise.weight", "pairwise.bias"]
 
 
 @pytest.mark.parametrize("direction", ["discriminative", "generative"])
@@ -141,7 +102,7 @@ def test_what_touches_many_layers_may_be_declared():
 
 def test_without_layers_nothing_is_driven_and_no_random_number_is_used():
     dense = ctebm.DenseNetwork([[0, 1], [1, 0]], [0.5, 0.5], ctebm.Tanh())
-    own, before = Own(), torch.get_rng_state()
+    own, before = OwnParameters(), torch.get_rng_state()
     assert dense.drives == {} and own.drives
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -156,7 +117,7 @@ def test_without_layers_nothing_is_driven_and_no_random_number_is_used():
     ],
 )
 def test_what_a_class_says_of_no_parameter_or_layer_is_refused(said, words):
-    class Says(Own):
+    class Says(OwnParameters):
         drives = said
 
     with pytest.raises(ValueError, match=words):
