@@ -1,8 +1,8 @@
 """Equilibria of a network (sections 2.2 and 2.3, eqs. 9 to 11), smooth or at kinks.
 
 From their conditions (`kkt`) over ways to meet these (`picard`, `trust_region`, `newton`,
-`alternating`) to one equilibrium a sample (`settling`), all of them (`search`), and a record of
-what is known at each.
+`alternating`, `accelerated`) to one equilibrium a sample (`settling`), all of them (`search`), and
+a record of what is known at each.
 """
 
 import lazy_loader

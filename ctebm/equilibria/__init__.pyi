@@ -1,5 +1,6 @@
 # Every module of the wing; it is loaded when it is first used.
 
+from . import accelerated as accelerated
 from . import alternating as alternating
 from . import angles as angles
 from . import bounds as bounds
@@ -12,6 +13,7 @@ from . import inertia as inertia
 from . import kkt as kkt
 from . import krylov as krylov
 from . import linear_systems as linear_systems
+from . import minimum as minimum
 from . import newton as newton
 from . import phase_plane as phase_plane
 from . import picard as picard

@@ -24,6 +24,7 @@ from ctebm.equilibria.kkt import holding_force, pinned_units, residual
 from ctebm.equilibria.krylov import Spectrum, extremal_spectrum, generic_vector
 from ctebm.equilibria.rows import Rows
 from ctebm.networks.base import VectorField
+from ctebm.networks.condensed import Condensed
 from ctebm.networks.energy import Network
 from ctebm.networks.memory import free_memory
 from ctebm.networks.pairwise import PairwiseField
@@ -60,7 +61,7 @@ def hessian_on(network: Network, s: Tensor, where: Tensor) -> Tensor:
     """Return the Hessian's rows and columns of some units at one state ``(unit,)``."""
     if len(where) == 0:
         return s.new_zeros(0, 0)
-    if len(s) <= 2 * DENSE_UNITS:
+    if len(s) <= 2 * DENSE_UNITS and not isinstance(network, Condensed):
         return network.hessian(s)[where][:, where]
     product = restricted(network, s, where)
     basis = torch.eye(len(where), dtype=s.dtype, device=s.device)
@@ -69,7 +70,11 @@ def hessian_on(network: Network, s: Tensor, where: Tensor) -> Tensor:
 
 def restricted(network: Network, s: Tensor, where: Tensor) -> Callable[[Tensor], Tensor]:
     """Return the Hessian's products on some units at one state ``(unit,)``."""
-    product = network.hessian_operator(s)
+    if isinstance(network, Condensed):
+        free = torch.zeros_like(s).index_fill(0, where, 1.0)
+        product = network.hessian_operator_on(s, free)
+    else:
+        product = network.hessian_operator(s)
     if len(where) == len(s):
         return product
     return lambda v: product(torch.zeros_like(s).index_copy(0, where, v))[where]

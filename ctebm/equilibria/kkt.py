@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 
 from ctebm.networks.base import VectorField
+from ctebm.networks.condensed import Condensed
+from ctebm.networks.energy import Network
 from ctebm.networks.layer_rates import LayerRates
 from ctebm.networks.numbers import finite
 from ctebm.networks.pairwise import PairwiseField
@@ -26,6 +28,7 @@ __all__ = [
     "check_tolerance",
     "force_operator",
     "forces_beside",
+    "hessian_on_free",
     "holding_force",
     "jump_beside",
     "margin",
@@ -146,6 +149,24 @@ def force_operator(network: VectorField) -> Callable[[Tensor], Tensor]:
         return current(r).mul_(slope).sub_(s)
 
     return force
+
+
+def hessian_on_free(network: Network, s: Tensor, free: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the products of vectors on the free units with the Hessian there, 0 on the others.
+
+    Parameters
+    ----------
+    network : Network
+        Whose Hessian it is.
+    s : Tensor
+        States, ``(*batch, unit)``.
+    free : Tensor
+        1 for the free units, else 0, of the same shape.
+    """
+    if isinstance(network, Condensed):
+        return network.hessian_operator_on(s, free)
+    H = network.hessian_operator(s)
+    return lambda v: free * H(v)
 
 
 def picard_map(network: VectorField) -> Callable[[Tensor], Tensor]:

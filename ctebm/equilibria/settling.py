@@ -7,7 +7,7 @@ curvature. Without an energy, or where the basin matters, the motion itself is f
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -16,15 +16,16 @@ from torch import Tensor
 
 from ctebm.dynamics.threads import small_on_one_thread
 from ctebm.equilibria.cells import settle_in_cells
-from ctebm.equilibria.descent import above_start, descend_to_bottom
+from ctebm.equilibria.descent import above_start
 from ctebm.equilibria.inertia import classify, without_margin
 from ctebm.equilibria.kkt import check_tolerance, jump_beside, residual
+from ctebm.equilibria.minimum import Ends, descend_to_minimum, scale
 from ctebm.equilibria.picard import beyond_tolerance, picard
 from ctebm.equilibria.predictive_errors import descend_in_errors, is_predictive
 from ctebm.equilibria.record import FixedPoints, points_at
 from ctebm.equilibria.relaxation import LARGEST, relax
 from ctebm.equilibria.rows import Rows, has_energy
-from ctebm.equilibria.saddles import downhill_from, is_unstable
+from ctebm.equilibria.saddles import is_unstable
 from ctebm.equilibria.starts import start_state
 from ctebm.equilibria.trust_region import GROWTH
 from ctebm.networks.base import StateLike, VectorField, free_network
@@ -33,8 +34,6 @@ from ctebm.networks.numbers import one_of, whole
 
 __all__ = ["settle", "settle_from", "settle_rows"]
 
-# How often a sample leaves a saddle: after the first time it is off all symmetric subspaces.
-ESCAPES = 10
 # Bound on the steps of each start of a search.
 SEARCH_ITERATIONS = 500
 
@@ -114,27 +113,6 @@ def settle(
     return points_at(network, state, tol, steps, now=now, known=known, why=ends.why, settings=asked)
 
 
-class Ends(NamedTuple):
-    """Where samples have settled.
-
-    Attributes
-    ----------
-    state : Tensor
-        ``(row, unit)``.
-    steps : Tensor
-        Steps taken, ``(row,)``.
-    why : dict of int to str
-        What a row is that has not settled, or has at an unstable equilibrium.
-    known : tuple of Tensor or None
-        Their energies ``(row,)`` and forces ``(row, unit)``, where these have been evaluated.
-    """
-
-    state: Tensor
-    steps: Tensor
-    why: dict[int, str]
-    known: tuple[Tensor, Tensor] | None = None
-
-
 def settle_rows(
     rows: Rows[VectorField], s: Tensor, tol: float, max_iterations: int, path: Path = "fast"
 ) -> Ends:
@@ -174,75 +152,15 @@ def settle_rows(
                     ends.state[at], far[at.cpu().numpy()] = s[at], True
                     known[0][at], known[1][at] = rows[at].network.energy_and_force(s[at])
             far &= moving
-            _descend(rows, ends, known, _at(far, s), _at(doubtful & ~far, s), tol, max_iterations)
+            descend_to_minimum(
+                rows, ends, known, _at(far, s), _at(doubtful & ~far, s), tol, max_iterations
+            )
         return ends._replace(known=known)
     if doubtful.any():
         at = _at(doubtful, s)
         ends.state[at] = s[at]
         _follow(rows, ends, _at(doubtful & moving, s), tol, max_iterations)
     return ends
-
-
-def _descend(
-    rows: Rows[Network],
-    ends: Ends,
-    known: tuple[Tensor, Tensor],
-    far: Tensor,
-    doubtful: Tensor,
-    tol: float,
-    max_iterations: int,
-) -> None:
-    """Go down the energy from some rows; leave the saddles among their ends and doubtful rows.
-
-    Parameters
-    ----------
-    rows : Rows
-        All rows.
-    ends : Ends
-        Where they are, which is changed.
-    known : tuple of Tensor
-        Their energies and forces, which are changed.
-    far, doubtful : Tensor
-        Places of rows, ``(place,)``.
-    tol, max_iterations
-        As for :func:`settle`.
-    """
-    tried, begun, judged = far, ends.state[far], torch.cat([far, doubtful])
-    (E, f), size = known, torch.zeros_like(known[0])
-    for k in range(ESCAPES + 1):
-        if len(far) and k < ESCAPES:
-            there = (E[far], f[far]) if k == 0 else None
-            s, more, *there = descend_to_bottom(
-                rows[far], ends.state[far], tol, max_iterations, there
-            )
-            ends.state[far], ends.steps[far] = s, ends.steps[far] + more
-            E[far], f[far] = there
-        elif len(far):
-            E[far], f[far] = rows[far].network.energy_and_force(ends.state[far])
-        size[judged] = residual(rows[judged].network, ends.state[judged], f[judged])
-        judged = judged[size[judged] <= tol]
-        if k == ESCAPES or not len(judged):
-            break
-        saddles, beside = downhill_from(rows[judged], ends.state[judged], f[judged])
-        if not len(saddles):
-            break
-        far = judged = judged[saddles]
-        ends.state[far], ends.steps[far] = beside, ends.steps[far] + 1
-    for j, (i, r) in enumerate(zip(tried.tolist(), size[tried].tolist(), strict=True)):
-        if r <= tol:
-            continue
-        n, grown = int(ends.steps[i]), float(_scale(ends.state[i]))
-        if not grown < GROWTH * float(_scale(begun[j])):
-            ends.why[i] = (
-                f"the energy falls without bound: it is {float(E[i]):.3g} where the largest state "
-                f"is {grown:.3g}; bound the rate, add a term that grows with the state, or follow "
-                'the motion (path="flow"), which may settle before.'
-            )
-        elif n < max_iterations:
-            ends.why[i] = jump_beside(rows.one(i), ends.state[i]) or (
-                f"residual {r:.3g} > {tol:g} after {n} steps, and none lowers it any more: it is "
-                "the rounding of large terms, or the energy is not smooth; give a larger tol."
-            )
 
 
 def _follow(
@@ -264,7 +182,7 @@ def _follow(
             f"an equilibrium with {kind}: the motion from this start ends there, "
             "from beside it it does not; move the start a little."
         )
-    growth = _scale(found.state) / _scale(start)
+    growth = scale(found.state) / scale(start)
     alone = f" (above {LARGEST:,} units without Newton's method)" * (start.shape[-1] > LARGEST)
     for i in _places(~(size <= tol)).tolist():
         t, n, grown = float(found.time[i]), int(found.steps[i]), float(growth[i])
@@ -276,11 +194,6 @@ def _follow(
             or f"does not settle: after time {t:.3g} in {n} steps{alone} it cycles or is still "
             f"moving, with residual {float(size[i]):.3g}; give more iterations, or simulate it."
         )
-
-
-def _scale(s: Tensor) -> Tensor:
-    """Return the largest unit of each state, at least 1, ``(row,)``."""
-    return s.abs().amax(-1).clamp(min=1)
 
 
 def _places(rows: Tensor) -> Tensor:

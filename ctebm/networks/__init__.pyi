@@ -6,6 +6,7 @@ from . import associative as associative
 from . import attributes as attributes
 from . import base as base
 from . import blocks as blocks
+from . import condensed as condensed
 from . import constants as constants
 from . import convolutional as convolutional
 from . import couplings as couplings
