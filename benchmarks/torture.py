@@ -4,9 +4,12 @@ Saves, studies and trainings are killed at random moments with SIGKILL, SIGTERM 
 and checkpoints are damaged, processes save one result at once, and public functions get arguments
 that are none, which they must refuse in words of their own. A row of the table says what was tried
 how often, and how often it went wrong; all goals are 0, and the exit code is 1 if one is missed.
+Rows are printed as their part ends, and all of them again at the end. A try depends on the seed and
+its number alone, so that a part that was stopped goes on from a try.
 
     python benchmarks/torture.py               # 200 kills, 500 damaged files, 2,000 calls
     python benchmarks/torture.py --kills 30 --files 60 --calls 200
+    python benchmarks/torture.py --part calls --begin 1200
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -40,6 +43,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
 EPOCHS = 60  # of a training that is killed
 SLOWEST = 20.0  # seconds that an answer about a damaged file may take
 Report = Callable[[int], None]
+Tries = Iterable[tuple[int, np.random.Generator]]  # their numbers, each with numbers of its own
 
 
 class Tally:
@@ -56,10 +60,14 @@ class Tally:
             print(f"WRONG: {what} {detail}", file=sys.stderr)
 
     def table(self) -> str:
-        width = max(map(len, self.tried))
-        lines = [f"{'what':{width}}  tried  wrong  goal"]
-        lines += [f"{w:{width}}  {n:5}  {self.wrong[w]:5}     0" for w, n in self.tried.items()]
+        lines = [f"{'what':46}  tried  wrong  goal"]
+        lines += [f"{w:46}  {n:5}  {self.wrong[w]:5}     0" for w, n in self.tried.items()]
         return "\n".join(lines)
+
+    def __add__(self, other: Tally) -> Tally:
+        both = Tally()
+        both.tried, both.wrong = self.tried + other.tried, self.wrong + other.wrong
+        return both
 
 
 # Processes
@@ -72,6 +80,8 @@ def start(work: Callable[[Report], None]) -> tuple[int, int]:
     if child:
         os.close(writing)
         return child, reading
+    for number in (signal.SIGTERM, signal.SIGHUP):  # under nohup a child would outlive the second
+        signal.signal(number, signal.SIG_DFL)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (1, 2):
         os.dup2(nowhere, stream)
@@ -124,11 +134,11 @@ def plain(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.assign_coords(word=dataset.word.astype(object))
 
 
-def kill_saves(tally: Tally, rng: np.random.Generator, n_kills: int) -> None:
+def kill_saves(tally: Tally, tries: Tries) -> None:
     with TemporaryDirectory() as folder:  # children need not import the libraries
         for suffix in (".nc", ".zarr"):
             ctebm.save(result(0), Path(folder, f"r{suffix}"))
-    for i in range(n_kills):
+    for i, rng in tries:
         number = SIGNALS[i % 3]
         with TemporaryDirectory() as folder:
             path = Path(folder, f"r{('.nc', '.zarr')[i % 2]}")
@@ -183,14 +193,14 @@ def figures_of(stem: Path) -> dict[str, bytes]:
     return {suffix: path.read_bytes() for suffix, path in paths.items() if path.exists()}
 
 
-def kill_studies(tally: Tally, rng: np.random.Generator, n_kills: int) -> None:
+def kill_studies(tally: Tally, tries: Tries) -> None:
     with TemporaryDirectory() as folder:
         stem, shown, seconds = Path(folder, "s"), {}, 0.0
         for seed in (0, 1):
             begun = time.perf_counter()
             quietly(lambda seed=seed: run_study(stem, seed))
             seconds, shown[seed] = time.perf_counter() - begun, figures_of(stem)
-        for i in range(n_kills):
+        for i, rng in tries:
             quietly(lambda: run_study(stem, 0))
             left = leftovers(stem.parent)
             tally.count("leftovers after the next run", bool(left), str(left))
@@ -225,9 +235,9 @@ def train(epochs: int, path: Path | None, report: Report | None = None) -> np.nd
     return found.history["cost"]
 
 
-def kill_trainings(tally: Tally, rng: np.random.Generator, n_kills: int) -> None:
+def kill_trainings(tally: Tally, tries: Tries) -> None:
     whole = train(EPOCHS + 2, None)
-    for i in range(n_kills):
+    for i, rng in tries:
         number = SIGNALS[i % 3]
         with TemporaryDirectory() as folder:
             path = Path(folder, "c.ckpt")
@@ -264,7 +274,7 @@ def damaged(raw: bytes, rng: np.random.Generator, how: int) -> bytes:
     return bytes(content)
 
 
-def damage_files(tally: Tally, rng: np.random.Generator, n_files: int) -> None:
+def damage_files(tally: Tally, tries: Tries) -> None:
     with TemporaryDirectory() as folder:
         paths = [Path(folder, name) for name in ("r.nc", "r.zarr", "c.ckpt")]
         for path in paths[:2]:
@@ -272,7 +282,7 @@ def damage_files(tally: Tally, rng: np.random.Generator, n_files: int) -> None:
         for _ in range(2):
             save_checkpoint(paths[2], {"a": torch.arange(500.0)}, {"who": "torture"})
         slowest = 0.0
-        for i in range(n_files):
+        for i, rng in tries:
             path = paths[i % 3]
             files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
             chosen = files[int(rng.integers(len(files)))]
@@ -290,7 +300,7 @@ def damage_files(tally: Tally, rng: np.random.Generator, n_files: int) -> None:
             tally.count(f"raw errors of damaged {kind}", outcome.startswith("raw"), outcome)
             chosen.write_bytes(raw)
         tally.count(f"answers in more than {SLOWEST:.0f} s", slowest > SLOWEST)
-        print(f"slowest answer about a damaged file: {slowest:.2f} s")
+        print(f"slowest answer about a damaged file: {slowest:.2f} s", flush=True)
 
 
 def look(path: Path) -> str:
@@ -313,79 +323,106 @@ def look(path: Path) -> str:
 # Two at once
 
 
-def race(tally: Tally, n_races: int) -> None:
+def race(tally: Tally, tries: Tries) -> None:
     with TemporaryDirectory() as folder:
-        for i in range(n_races):
-            path = Path(folder, f"{i}{('.nc', '.zarr')[i % 2]}")
-            at = time.monotonic() + 0.05
-
-            def work(report: Report, path: Path = path, at: float = at) -> None:
-                time.sleep(max(0.0, at - time.monotonic()))
-                try:
-                    ctebm.save(result(os.getpid()), path)
-                    report(os.getpid())
-                except FileExistsError:
-                    pass
-
-            children = [start(work) for _ in range(2)]
-            for child, _ in children:
-                os.waitpid(child, 0)
-            winners = [n for _, reading in children for n in reported(reading)]
-            with ctebm.open(path) as dataset:
-                wrong = len(winners) != 1 or which(dataset) != winners[0]
-            tally.count("two saves of one result", wrong, str(winners))
         path = Path(folder, "c.ckpt")
-        child, reading = start(lambda report: train(10**6, path, report))
+        trainer, reading = start(lambda report: train(10**6, path, report))
         os.read(reading, 4)
-        for _ in range(n_races):
+        for i, _ in tries:
+            race_of_saves(tally, Path(folder, f"{i}{('.nc', '.zarr')[i % 2]}"))
             try:
                 train(1, path)
                 told = False
             except BlockingIOError as error:
-                told = f"process {child} on" in str(error)
+                told = f"process {trainer} on" in str(error)
             tally.count("two trainings on one checkpoint", not told)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        os.kill(trainer, signal.SIGKILL)
+        os.waitpid(trainer, 0)
         os.close(reading)
         train(1, path)  # a dead process locks nothing
+
+
+def race_of_saves(tally: Tally, path: Path) -> None:
+    at = time.monotonic() + 0.05
+
+    def work(report: Report) -> None:
+        time.sleep(max(0.0, at - time.monotonic()))
+        try:
+            ctebm.save(result(os.getpid()), path)
+            report(os.getpid())
+        except FileExistsError:
+            pass
+
+    children = [start(work) for _ in range(2)]
+    for child, _ in children:
+        os.waitpid(child, 0)
+    winners = [n for _, reading in children for n in reported(reading)]
+    with ctebm.open(path) as dataset:
+        wrong = len(winners) != 1 or which(dataset) != winners[0]
+    tally.count("two saves of one result", wrong, str(winners))
 
 
 # What is called wrongly
 
 
-def call_wrongly(tally: Tally, n_calls: int, seed: int) -> None:
-    if not n_calls:
-        return
+def call_wrongly(tally: Tally, tries: Tries) -> None:
     sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
-    from abuse_cases import fuzz  # pyright: ignore[reportMissingImports]
+    from abuse_cases import wrong_call  # pyright: ignore[reportMissingImports]
 
-    raw = fuzz(n_calls, seed)
-    tally.tried["raw errors of wrong calls"] = n_calls
-    for given, error in raw.items():
-        tally.wrong["raw errors of wrong calls"] += 1
-        print(f"WRONG: {given} -> {error}", file=sys.stderr)
+    slowest = 0.0, ""
+    for i, rng in tries:
+        begun = time.perf_counter()
+        given, error = wrong_call(int(rng.integers(2**63)))
+        slowest = max(slowest, (time.perf_counter() - begun, given))
+        tally.count("raw errors of wrong calls", bool(error), f"{given} -> {error}")
+        if (i + 1) % 100 == 0:
+            print(f"{i + 1} wrong calls", flush=True)
+    print(f"slowest wrong call: {slowest[0]:.1f} s, {slowest[1]}", flush=True)
+
+
+PARTS: dict[str, Callable[[Tally, Tries], None]] = {
+    "saves": kill_saves,
+    "studies": kill_studies,
+    "trainings": kill_trainings,
+    "files": damage_files,
+    "races": race,
+    "calls": call_wrongly,
+}
+
+
+def tries(seed: int, part: str, begin: int, end: int) -> Iterator[tuple[int, np.random.Generator]]:
+    """Yield the numbers of tries; what is drawn for one depends on no other."""
+    for i in range(begin, end):
+        yield i, np.random.default_rng([seed, list(PARTS).index(part), i])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument(
+        "--kills", type=int, default=200, help="5/8 saves, 1/8 studies, 1/4 trainings"
+    )
     parser.add_argument("--files", type=int, default=500)
     parser.add_argument("--races", type=int, default=24)
     parser.add_argument("--calls", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--begin", type=int, default=0, help="the first try of each part")
     choice = parser.parse_args()
     torch.set_num_threads(1)
-    tally, rng, begun = Tally(), np.random.default_rng(choice.seed), time.perf_counter()
     studies, trainings = choice.kills // 8, choice.kills // 4
-    kill_saves(tally, rng, choice.kills - studies - trainings)
-    kill_studies(tally, rng, studies)
-    kill_trainings(tally, rng, trainings)
-    damage_files(tally, rng, choice.files)
-    race(tally, choice.races)
-    call_wrongly(tally, choice.calls, choice.seed)
-    print(tally.table())
-    print(f"seed {choice.seed}, {time.perf_counter() - begun:.0f} s")
-    return int(bool(tally.wrong.total()))
+    number = {"studies": studies, "trainings": trainings}
+    number |= {"saves": choice.kills - studies - trainings}
+    number |= {name: getattr(choice, name) for name in ("files", "races", "calls")}
+    whole, since = Tally(), time.perf_counter()
+    for part in choice.part:
+        tally, begun = Tally(), time.perf_counter()
+        if choice.begin < number[part]:
+            PARTS[part](tally, tries(choice.seed, part, choice.begin, number[part]))
+        whole += tally
+        print(tally.table(), f"{part}: {time.perf_counter() - begun:.0f} s", sep="\n", flush=True)
+    print(whole.table())
+    print(f"seed {choice.seed}, {time.perf_counter() - since:.0f} s")
+    return int(bool(whole.wrong.total()))
 
 
 if __name__ == "__main__":

@@ -451,16 +451,13 @@ def outcome(call: Callable[..., Any], arguments: dict[str, Any]) -> str:
     return ""
 
 
-def fuzz(n_calls: int, seed: int) -> dict[str, str]:
-    """Call with one or two wrong arguments, so many times; return the raw errors."""
-    draw, raw = random.Random(seed), {}
-    for _ in range(n_calls):
-        name = draw.choice([name for name in CALLS if CALLS[name][1]])
-        call, arguments = CALLS[name]
-        wrong = draw.sample(list(arguments), min(draw.randint(1, 2), len(arguments)))
-        bad = {k: draw.choice(BAD) for k in wrong}
-        bad = {k: v for k, v in bad.items() if not skipped(name, k, v)}
-        found = outcome(call, arguments | bad)
-        if found:
-            raw[f"{name}: " + ", ".join(f"{k}={v!r:.40}" for k, v in bad.items())] = found
-    return raw
+def wrong_call(seed: int) -> tuple[str, str]:
+    """Call with one or two wrong arguments; return what was called, and the raw error or ""."""
+    draw = random.Random(seed)
+    name = draw.choice([name for name in CALLS if CALLS[name][1]])
+    call, arguments = CALLS[name]
+    wrong = draw.sample(list(arguments), min(draw.randint(1, 2), len(arguments)))
+    bad = {k: draw.choice(BAD) for k in wrong}
+    bad = {k: v for k, v in bad.items() if not skipped(name, k, v)}
+    given = f"{name}: " + ", ".join(f"{k}={v!r:.40}" for k, v in bad.items())
+    return given, outcome(call, arguments | bad)
