@@ -3,11 +3,11 @@
 ``python benchmarks/mutation.py equilibria learning --n 40 --seed 1`` changes one operator, number,
 condition or call of a module at a time, at places drawn with the seed, and runs the tests that
 mirror the module and the examples in its docstrings. What these do not notice is tried once more
-on other tests that hold the module: those that import it by its path, and the contracts over every
-network, every record, every refusal for want of memory and every answer. Without wings it draws
-from the whole package. It prints a line for each mutant and the survivors in a table, and exits
-with 1 where fewer than 90 % are killed. ``--part 0/2`` and ``--part 1/2`` share the same mutants
-between two processes.
+on other tests that hold the module: those that import it by its path, and of the contracts (over
+every network, record, answer, device and want of memory) those that call the changed function.
+Without wings it draws from the whole package. It prints a line for each mutant and the survivors
+in a table, and exits with 1 where fewer than 90 % are killed. ``--part 0/2`` and ``--part 1/2``
+share the same mutants between two processes.
 
 The tree is copied; nothing is written into it. Each mutant is a fork of one process that has loaded
 the libraries, so that a mutant costs its tests alone, and the tests that run the changed line (or
@@ -39,9 +39,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
@@ -52,16 +52,12 @@ GOAL = 0.9  # of the mutants are killed
 SLOWER, GRACE = 3.0, 20.0  # a mutant's tests may take so many times their time, and seconds more
 LIMIT = 150.0  # seconds of tests whose time is not known
 WAITING = 10.0  # times the limit in processor time that a mutant may wait for it
+MOST = 30.0  # seconds of tests of contracts, and of other tests, that a mutant is tried on
 TRACED = 10  # mutants of a module from which on it pays to look first which test runs which line
 MEMORY = 24 * 2**30  # bytes of addresses that a mutant may take
-CONTRACTS = (  # which text of a module, or of its path, puts it under which contract
-    ("ctebm/networks/", "tests/networks/test_contract.py"),
-    ("/record.py", "tests/test_records.py"),
-    ("check_memory(", "tests/test_memory.py"),
-    *((f"ctebm/{wing}/", "tests/test_answers.py") for wing in (
-        "networks", "dynamics", "equilibria", "stability", "sampling", "early_inference",
-        "learning", "study",
-    )),
+CONTRACTS = (  # tests over the whole package
+    "tests/test_answers.py", "tests/test_device.py", "tests/test_records.py",
+    "tests/networks/test_contract.py",
 )  # fmt: skip
 COPIED = ("ctebm", "tests", "studies", "docs", "conftest.py", "pyproject.toml")
 
@@ -223,53 +219,87 @@ def _words(node: ast.AST) -> str:
 
 
 class _Marked(ast.NodeTransformer):
-    """Lets every statement within a function note its line."""
+    """Lets functions, or every statement within them, note their lines."""
+
+    def __init__(self, file: str, statements: bool) -> None:
+        self.file, self.statements = file, statements
 
     def visit(self, node: ast.AST) -> ast.AST:
         self.generic_visit(node)
-        for part in ("body", "orelse", "finalbody"):
-            inside = getattr(node, part, None)
-            if isinstance(inside, list) and not isinstance(node, ast.Module | ast.ClassDef):
-                first = isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None
-                marked = [line for step in inside[first:] for line in (_mark(step), step)]
-                setattr(node, part, inside[:first] + marked)
+        if isinstance(node, ast.FunctionDef):
+            first = ast.get_docstring(node) is not None
+            node.body[first:first] = [self._mark(node)]
+        if self.statements and not isinstance(node, ast.Module | ast.ClassDef):
+            for part in ("body", "orelse", "finalbody"):
+                inside = getattr(node, part, None)
+                if isinstance(inside, list):
+                    first = (
+                        isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None
+                    )
+                    marked = [line for step in inside[first:] for line in (self._mark(step), step)]
+                    setattr(node, part, inside[:first] + marked)
         return node
 
+    def _mark(self, step: ast.AST) -> ast.stmt:
+        said = f"{self.file}:{getattr(step, 'lineno', 0)}"
+        return ast.parse(f"{Trace.NAME}.add({said!r})").body[0]
 
-def _mark(step: ast.AST) -> ast.stmt:
-    return ast.parse(f"{Trace.NAME}.add({getattr(step, 'lineno', 0)})").body[0]
+
+def function_of(tree: ast.Module, line: int) -> int | None:
+    """Return the line at which the innermost function around a line begins, None outside of any."""
+    found = [
+        node.lineno for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.lineno <= line <= (node.end_lineno or 0)
+    ]  # fmt: skip
+    return max(found, default=None)
 
 
 class Trace:
-    """Notes which lines of a marked module each test runs, and for how long it runs."""
+    """Notes which lines of marked modules each test runs, for how long, and whether it fails."""
 
     NAME = "lines_that_ran"
 
     def __init__(self, notes: Path) -> None:
         self.notes = notes
-        self.lines: dict[str, list[int]] = {}
+        self.lines: dict[str, list[str]] = {}
         self.seconds: dict[str, float] = {}
+        self.failed: set[str] = set()
 
-    @staticmethod
-    def marked(source: str) -> str:
+    @classmethod
+    def marked(cls, source: str, file: str, *, statements: bool = True) -> str:
         """Return a module whose functions note the lines that run."""
-        return ast.unparse(ast.fix_missing_locations(_Marked().visit(ast.parse(source))))
+        tree = _Marked(file, statements).visit(ast.parse(source))
+        # whatever process runs it
+        known = ast.parse(f"{cls.NAME} = getattr(__import__('builtins'), {cls.NAME!r}, set())")
+        after = [
+            i + 1 for i, step in enumerate(tree.body)
+            if isinstance(step, ast.ImportFrom) and step.module == "__future__"
+        ]  # fmt: skip
+        place = max(after, default=int(ast.get_docstring(tree) is not None))
+        tree.body[place:place] = known.body
+        return ast.unparse(ast.fix_missing_locations(tree))
 
     def pytest_configure(self) -> None:
         setattr(builtins, self.NAME, set())
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        ran: set[int] = getattr(builtins, self.NAME)
+        ran: set[str] = getattr(builtins, self.NAME)
         ran.clear()
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             return (yield)
         finally:
             self.lines[item.nodeid] = sorted(ran)
-            self.seconds[item.nodeid] = time.perf_counter() - start
+            self.seconds[item.nodeid] = time.process_time() - start
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failed.add(report.nodeid)
 
     def pytest_sessionfinish(self) -> None:
+        for test in self.failed:
+            self.lines.pop(test, None)
         self.notes.write_text(json.dumps([self.lines, self.seconds]))
 
 
@@ -278,7 +308,8 @@ class Nearest:
 
     def __init__(self, line: int, notes: Path) -> None:
         self.line = line
-        self.lines, self.seconds = json.loads(notes.read_text()) if notes.exists() else ({}, {})
+        lines, self.seconds = json.loads(notes.read_text()) if notes.exists() else ({}, {})
+        self.lines = {test: [int(at.split(":")[1]) for at in ran] for test, ran in lines.items()}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items.sort(key=self.distance)
@@ -295,6 +326,7 @@ class Bench:
         self.where = where
         self.limits: dict[tuple[str, ...], float] = {}  # seconds that tests may take
         self.passed: dict[tuple[str, ...], bool] = {}  # whether tests pass without a change
+        self.calls: dict[str, dict[str, float]] = {}  # tests of contracts and seconds, by function
         for name in COPIED:
             source = ROOT / name
             if source.is_dir():
@@ -314,9 +346,12 @@ class Bench:
         return [str(path) for path in (file, tests) if (self.where / path).exists()]
 
     def others_of(self, file: Path) -> list[str]:
-        """Return other tests that hold a module: those that import it, and its contracts."""
-        text, here = (self.where / file).read_text(), str(file)
-        found = {tests for words, tests in CONTRACTS if words in here + text}
+        """Return other tests that hold a module: those that import it."""
+        found = (
+            {"tests/test_memory.py"}
+            if "check_memory(" in (self.where / file).read_text()
+            else set()
+        )
         whole, from_wing = ".".join(file.with_suffix("").parts), ".".join(file.parts[:-1])
         imports = re.compile(
             rf"from {re.escape(whole)} import|"
@@ -325,11 +360,50 @@ class Bench:
         for path in (self.where / "tests").rglob("test_*.py"):
             if imports.search(path.read_text()):
                 found.add(str(path.relative_to(self.where)))
-        return sorted(found - set(self.tests_of(file)))
+        return sorted(found - {*self.tests_of(file), *CONTRACTS})
+
+    def know_calls(self, notes: Path) -> None:
+        """Read which functions the tests of contracts call, noted first if there are no notes."""
+        if not notes.exists():
+            self._note_calls(notes)
+        lines, seconds = json.loads(notes.read_text())
+        for test, ran in lines.items():
+            for function in ran:
+                self.calls.setdefault(function, {})[test] = seconds[test]
+        print(f"{len(lines)} of {len(seconds)} tests of contracts are known", flush=True)
+
+    def _note_calls(self, notes: Path) -> None:
+        """Note which functions the tests of contracts call; those that fail are left out."""
+        files = sorted((self.where / "ctebm").rglob("*.py"))
+        before = {path: path.read_text() for path in files}
+        try:
+            for path, text in before.items():
+                here = str(path.relative_to(self.where))
+                path.write_text(Trace.marked(text, here, statements=False))
+            there = [test for test in CONTRACTS if (self.where / test).exists()]
+            self._end(there, Trace(notes), 3600, more=["--maxfail=100"])
+        finally:
+            for path, text in before.items():
+                path.write_text(text)
+
+    def contracts_of(self, mutant: Mutant) -> list[str]:
+        """Return the quickest tests of contracts that call a changed function, half a minute."""
+        tree = ast.parse((self.where / mutant.file).read_text())
+        line = function_of(tree, mutant.line)
+        chosen = {
+            test: seconds
+            for function, tests in self.calls.items()
+            if function == f"{mutant.file}:{line}"
+            or (line is None and function.startswith(f"{mutant.file}:"))
+            for test, seconds in tests.items()
+        }
+        quickest = sorted(chosen, key=chosen.__getitem__)
+        until = accumulate(chosen[test] for test in quickest)
+        return [test for test, seconds in zip(quickest, until, strict=True) if seconds < MOST]
 
     def trace(self, file: Path) -> tuple[str, float]:
         """Return how the tests of a module end as it is, the seconds they take; note its lines."""
-        marked = Trace.marked((self.where / file).read_text())
+        marked = Trace.marked((self.where / file).read_text(), str(file))
         return self._with(file, marked, self.tests_of(file), Trace(self._notes(file)), 600)
 
     def outcome(self, mutant: Mutant, tests: list[str]) -> tuple[str, float]:
@@ -346,6 +420,12 @@ class Bench:
             if self.limits[key] > limit:
                 return self.outcome(mutant, tests)
         return found
+
+    def elsewhere(self, mutant: Mutant, tests: list[str]) -> tuple[bool, float]:
+        """Return whether other tests fail within the time that is spent on them, and that time."""
+        plugin = Nearest(mutant.line, self._notes(mutant.file))
+        found, seconds = self._with(mutant.file, mutant.source, tests, plugin, 2 * MOST)
+        return found == "killed", seconds
 
     def passes(self, file: Path, tests: list[str]) -> bool:
         """Return whether tests pass where a module is as it is; say so if they don't."""
@@ -371,12 +451,14 @@ class Bench:
     def _notes(self, file: Path) -> Path:
         return self.where / f"{'-'.join(file.parts)}.json"
 
-    def _end(self, tests: list[str], plugin: object, limit: float) -> tuple[str, float]:
+    def _end(
+        self, tests: list[str], plugin: object, limit: float, more: Sequence[str] = ("-x",)
+    ) -> tuple[str, float]:
         """Return how tests end, and the processor time they took; more than the limit ends them."""
         start, before = time.monotonic(), _children()
         child = os.fork()
         if child == 0:
-            _run_tests(self.where, tests, plugin, math.ceil(limit))
+            _run_tests(self.where, [*more, *tests], plugin, math.ceil(limit))
         while not (ended := os.waitpid(child, os.WNOHANG))[0]:
             if time.monotonic() - start > WAITING * limit:
                 os.killpg(child, signal.SIGKILL)
@@ -419,7 +501,7 @@ def _run_tests(where: Path, tests: list[str], plugin: object, limit: int) -> Non
     os.dup2(log, 2)
     os.chdir(where)
     sys.path[:] = [str(where), *(path for path in sys.path if path not in ("", str(ROOT)))]
-    quiet = ["-x", "-q", "-p", "no:cacheprovider"]
+    quiet = ["-q", "-p", "no:cacheprovider"]
     code = 3
     try:
         code = int(pytest.main([*quiet, *tests], [plugin]))
@@ -434,6 +516,7 @@ def main() -> int:
     ask.add_argument("--n", type=int, default=40, help="mutants of each")
     ask.add_argument("--seed", type=int, default=0)
     ask.add_argument("--part", default="0/1", help="I/N: of these every N-th from the I-th on")
+    ask.add_argument("--calls", type=Path, help="a file that keeps which tests call what")
     a = ask.parse_args()
     part, parts = map(int, a.part.split("/"))
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1")
@@ -443,6 +526,7 @@ def main() -> int:
     survivors, counts = [], Counter()
     with tempfile.TemporaryDirectory() as where:
         bench = Bench(Path(where).resolve())
+        bench.know_calls((a.calls or Path(where) / "calls.json").resolve())
         for wing in a.wings:
             for mutant, outcome, seconds in trial(bench, wing, a.n, a.seed, part, parts):
                 counts[wing, outcome] += 1
@@ -489,11 +573,13 @@ def trial(
         if file in broken:
             continue
         outcome, seconds = bench.outcome(mutant, tests)
+        if outcome == "survived" and (contracts := bench.contracts_of(mutant)):
+            noticed, more = bench.elsewhere(mutant, contracts)
+            outcome, seconds = "elsewhere" if noticed else outcome, seconds + more
         if outcome == "survived" and (others := bench.others_of(file)):
-            elsewhere, more = bench.outcome(mutant, others)
-            seconds += more
-            if elsewhere != "survived":
-                outcome = "elsewhere" if bench.passes(file, others) else "survived"
+            noticed, more = bench.elsewhere(mutant, others)
+            noticed = noticed and bench.passes(file, others)
+            outcome, seconds = "elsewhere" if noticed else outcome, seconds + more
         yield mutant, outcome, seconds
 
 
