@@ -176,3 +176,13 @@ def test_the_first_numbers_of_a_seed_stay_what_they_are():
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_the_device_does_not_change_the_path(dtype):
     assert torch.equal(path(50, dtype=dtype, device="cuda").cpu(), path(50, dtype=dtype))
+
+
+def test_normals_are_scaled_and_their_gradient_goes_to_the_scale():
+    for half in (torch.tensor([[0.5]]).double(), torch.tensor([[0.5]]).double().requires_grad_()):
+        blocks = Blocks(Counting(1), torch.float64, torch.device("cpu"), 0, 10, half, None)
+        steps = torch.cat([blocks.next() for _ in range(10)])
+        assert steps.flatten().tolist() == [n / 2 for n in range(10)]
+        if half.requires_grad:
+            (slope,) = torch.autograd.grad(steps.sum(), half)
+            assert float(slope) == sum(range(10))

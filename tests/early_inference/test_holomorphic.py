@@ -115,3 +115,21 @@ def test_no_samples_have_no_gradients():
     free = NETWORKS["layers"].clamp({"x": torch.zeros(0, 5)})
     found = ctebm.holomorphic_gradient(free, torch.zeros(0, 9), torch.zeros(0, 2))
     assert found.shape == (0, 9)
+
+
+class Wide(ctebm.Network):
+    """Units that rest at large states."""
+
+    def energy(self, s):
+        return (s - 3e6).square().sum(-1) / 2 + s[..., 0] * s[..., 1] / 4
+
+
+def test_the_tolerance_is_relative_to_the_size_of_states():
+    """States of millions, where rounding of a force is far above the tolerance."""
+    free = Wide(2, {"h": slice(0, 1), "y": slice(1, 2)})
+    rest = ctebm.settle(free, tol=1e-6)
+    target = rest.state[..., 1:] + 0.5
+    found = ctebm.holomorphic_gradient(free, rest, target, 0.1, 6)
+    exact = ctebm.implicit_gradient(free, rest, target)
+    assert exact[-1].item() == pytest.approx(-0.5 / (1 - 1 / 16))
+    torch.testing.assert_close(found, exact, rtol=1e-5, atol=0)

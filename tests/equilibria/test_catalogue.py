@@ -6,7 +6,7 @@ import pytest
 import torch
 from analytic import HARD, TANH, all_to_all, pair, pitchfork_state
 
-from ctebm import AsymmetricNetwork, SparseNetwork, find_fixed_points
+from ctebm import AsymmetricNetwork, Network, SparseNetwork, find_fixed_points
 from ctebm.equilibria import catalogue
 from ctebm.equilibria.catalogue import Catalogue
 from ctebm.equilibria.newton import newton_from
@@ -142,3 +142,19 @@ def test_ends_are_polished_up_to_the_size_that_newtons_method_takes(monkeypatch)
             assert torch.equal(found[2], near[2])  # an end elsewhere
         else:
             assert torch.equal(found, near)
+
+
+class Shell(Network):
+    """Units whose states rest on a sphere: two directions without a force."""
+
+    def energy(self, s):
+        return (s.square().sum(-1) - 1).square() / 4
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_a_continuum_of_several_directions_is_one_entry(n):
+    points = find_fixed_points(Shell(n), n_starts=4, bounds=(-1.5, 1.5))
+    assert points.continuum.tolist() == [float(s.norm()) > 0.5 for s in points.state] and bool(
+        points.continuum.any()
+    )
+    assert int(points.continuum.sum()) == 1

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 from cases import measured
 
 import ctebm
@@ -73,3 +74,24 @@ def test_entries_of_the_legend_look_as_what_is_drawn():
     limit = entries[r"law as $\epsilon \to 0$"]
     assert limit.get_linewidth() == drawn[-1].get_linewidth()
     assert drawn[-1].get_zorder() < drawn[0].get_zorder()
+
+
+@pytest.mark.parametrize("step, share, drawn", [(1, 1.0, True), (3, 0.6, True), (3, 0.5, False)])
+def test_a_crossing_is_marked_where_most_samples_have_one(step, share, drawn):
+    data = measured(eps=(0.1,), t_end=4.0).to_dataset().isel(sample=[0] * 10)
+    crossings = xr.DataArray([step if i < 10 * share else -1 for i in range(10)], dims="sample")
+    data["first_crossing"] = crossings + 0 * data.first_crossing
+    figure = correspondence_figure(data)
+    dotted = [line for line in figure.axes[-1].lines if line.get_linestyle() == ":"]
+    assert [float(line.get_xdata()[0]) for line in dotted] == [step * 0.1] * drawn
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert ("median first crossing" in words) == drawn
+
+
+def test_time_zero_has_no_place_on_a_logarithmic_axis():
+    data = measured(eps=(0.5, 0.1), t_end=4.0).to_dataset()
+    for ax in correspondence_figure(data).axes:
+        for line in ax.lines:
+            x, y = np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
+            if ax.get_xscale() == "log" and line.get_transform() == ax.transData:
+                assert (x > 0).all() and not (y < 0).any()

@@ -1,6 +1,7 @@
 """Any network that learns, against the closed form of eq. 6 and back-propagation."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -184,3 +185,28 @@ def test_a_copy_knows_what_the_original_saw_before_its_rates_saturated():
         W *= 1e12  # tanh is flat: no force depends on the layer below any more
     other = own.to(dtype=torch.float64)
     assert other.depths == depths and other.drives == drives
+
+
+@pytest.mark.parametrize("n_steps", [None, 1, 3])
+def test_what_is_left_of_a_loose_rest_is_no_part_of_a_change(n_steps):
+    """A change is that of the driven motion, less the force that was there before."""
+    net, x, target = states((9, 8, 7, 5), ctebm.Tanh(), gain=0.3)
+    own = ctebm.PlasticField(OwnLayers(net))
+    end = own.settle(x, tol=1e-12)
+    off = 0.05 * torch.sin(torch.arange(end.state.numel()).double()).reshape(end.state.shape)
+    held = end.held
+    loose = dataclasses.replace(end, state=end.state + off)
+    y = held.layers["y"]
+    found = own.drive(loose, target, eps=0.2, n_steps=n_steps)
+    s, d, left = loose.state, torch.zeros_like(end.state), held.force(loose.state)
+    assert float(left.abs().max()) > 0.01
+    moved = [d]
+    for _ in range(4):
+        v = held.force(s + d) - left
+        v[..., y] = target - (s + d)[..., y]
+        d = d + 0.2 * v
+        moved.append(d)
+    for change, (name, where), depth in zip(found[1:], held.layers.items(), (2, 1, 0), strict=True):
+        step = depth + 1 if n_steps is None else n_steps
+        torch.testing.assert_close(change, moved[step][..., where], msg=name, rtol=1e-9, atol=1e-12)
+    assert float(found[1].abs().max()) < float(found[3].abs().max())

@@ -57,3 +57,17 @@ def test_targets_of_each_chain_are_kept():
     number = kink_number(motion, torch.zeros(20, 1, dtype=torch.float64), torch.tensor(0.1))
     # at the kink 1/2 a target of 1 pulls by e/2, against the leak of 1/2
     assert float(number) == pytest.approx(0.1 * (math.e / 2 - 0.5) ** 2 / 0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("batch", [(), (1,), (3,)], ids=str)
+def test_the_first_sixteen_chains_are_looked_at(batch):
+    """Valleys with the drifts 1.2 and 1.8: chains of the second are seen among the first only."""
+    net, n = pair(4.0, HARD, -1.7), math.prod(batch)
+    target = torch.zeros(*batch, 2, dtype=torch.float64)
+    motion = Dynamics(net, sigma=0.1, nudge={"s": target}, beta=1e-9)
+    start = torch.full((20, n, 2), -0.4, dtype=torch.float64)
+    for place, drift in ((16, 1.2), (15, 1.8)):
+        start[place] = 0.4
+        number = kink_number(motion, start, torch.tensor(0.1))
+        expected = torch.full((n,), 0.1 * drift**2 / 0.01, dtype=torch.float64)
+        torch.testing.assert_close(number, expected, rtol=1e-4, atol=0)

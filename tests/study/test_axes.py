@@ -106,3 +106,19 @@ def test_replicates_are_seeds():
     for n in (0, 10**9):
         with pytest.raises(ValueError, match=f"from 1 to 10000000, got {n}"):
             seed_axis(0, n)
+
+
+@pytest.mark.parametrize("text", ['gain\n"1', 'gain\n"1"2\n', "gain\n"])
+def test_a_table_that_is_cut_off_is_refused(tmp_path, text):
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"t\.csv (is not a table in CSV|needs a line of names)"):
+        table_rows(Some, path)
+
+
+def test_a_table_may_have_spaces_after_its_commas_and_empty_lines(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text('gain, activation\n\n1, "logistic:gain=4"\n2,tanh\n')
+    assert table_rows(Some, path) == [
+        {"gain": 1.0, "activation": "logistic:gain=4"}, {"gain": 2.0, "activation": "tanh"},
+    ]  # fmt: skip

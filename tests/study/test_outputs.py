@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -45,3 +46,13 @@ def test_data_that_can_not_be_written_leave_the_old_figures(tmp_path: Path) -> N
     with pytest.raises(ValueError, match="leave it out"):
         save_dataset(bad, [], settings, "")
     assert {p.suffix for p in tmp_path.iterdir()} == {".png", ".pdf"}
+
+
+def test_settings_are_kept_but_those_of_files(tmp_path: Path) -> None:
+    settings = Settings(out=tmp_path / "a", seed=7)
+    save_dataset(xr.Dataset({"eps": 0.1}), [], settings, "")
+    with ctebm.open(tmp_path / "a.nc") as dataset:
+        kept = json.loads(dataset.attrs["settings"])
+    names = {"out", "overwrite", "figure", "pdf", "config", "print_config"}
+    assert kept.keys() == {f.name for f in dataclasses.fields(settings)} - names
+    assert kept["seed"] == 7

@@ -59,3 +59,29 @@ def test_settings_and_points_are_read_back(out):
     point, points = there(STUDY, out)
     assert point.base["eps"] == (0.3,) and point.names == ("Settings", "run", "judge")
     assert points == Points.grid({"gain": [1.0, toy.MISTAKE, 20.0, 2.0]})
+
+
+def test_a_sweep_without_claims_has_none_to_count(tmp_path, capsys):
+    """That of a function that judges nothing, and that of a study that failed everywhere."""
+    ctebm.sweep(lambda a: {"n": a}, {"a": [1, 2]}, out=tmp_path / "x.zarr").close()
+    assert summary(tmp_path / "x.zarr") == 0
+    assert capsys.readouterr().out == f"2 of 2 points are done\nwrote {tmp_path / 'x.zarr'}\n"
+    assert COMMANDS["status"](STUDY, [str(tmp_path / "x.zarr")]) == 0
+    assert capsys.readouterr().out == "0 not computed, 2 done, 0 failed, 0 ended their worker\n"
+
+
+def test_of_many_failures_some_are_listed(tmp_path, capsys):
+    def function(a, b):
+        if a:
+            raise ValueError(f"no {a} {b}")
+        return {"n": 1}
+
+    with pytest.warns(UserWarning, match="30 of 31 points failed|30 of 33 points failed"):
+        ctebm.sweep(function, {"a": range(11), "b": [0, 1, 2]}, out=tmp_path / "x.zarr").close()
+    assert summary(tmp_path / "x.zarr") == 3
+    said, wrong = capsys.readouterr()
+    assert said.startswith("3 of 33 points are done, 30 failed\n")
+    lines = wrong.splitlines()
+    assert lines[0] == "failed: a=1, b=0: ValueError: no 1 0"
+    assert lines[-1] == f"and {30 - len(lines) + 1} more; `message` has all"
+    assert 1 < len(lines) < 30

@@ -72,7 +72,7 @@ def test_threads_are_those_asked_for_and_given_back(job):
     function = cloudpickle.dumps(lambda a, b: {"threads": torch.get_num_threads()})
     for n in (1, 2):
         result, message, seconds = compute_point(Job(job.path, POINTS, None, function, n), 0)
-        assert float(result["threads"]) == n and message == "" and seconds > 0
+        assert float(result["threads"]) == n and message == "" and 0 < seconds < 100
     assert torch.get_num_threads() == before
 
 

@@ -141,3 +141,11 @@ def test_a_value_under_the_name_of_an_axis_is_refused_and_a_coordinate_is_left_o
     with pytest.raises(ValueError, match="the variable 'a', which is an axis of the sweep"):
         as_result(xr.Dataset({"a": 2.0, "b": 3.0}), ["a"])
     assert list(as_result(xr.Dataset({"b": 3.0}, {"a": 2.0}), ["a"]).variables) == ["b"]
+
+
+def test_bytes_of_a_point_are_those_of_its_values():
+    """A word is counted with 32 bytes."""
+    sizes = {name: one.n_bytes for name, one in Form.of(result(), ["gain"]).swept.items()}
+    assert sizes == {"s": 2 * 4, "z": 16, "n": 8, "word": 32, "time": 2 * 8}
+    words = xr.Dataset({"words": (("a", "b"), [["x", "y", "z"]])})
+    assert Form.of(words, []).n_bytes == 3 * 32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import cloudpickle
@@ -55,3 +56,17 @@ def test_another_sweep_is_refused_with_the_difference(tmp_path):
     with pytest.raises(ValueError, match=r"threads is 2 here and 1 there"):
         sweep(function, {"a": [1, 2]}, out=out, threads=2)
     check_same_sweep(out, __import__("ctebm").sweeps.store.open_store(out).description["identity"])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "n_done", "words"),
+    [(1800.0, 0, "and 900 s on 2"), (3600.0, 0, "and 1.8e+03 s on 2"),
+     (14400.0, 0, "and 2.0 hours on 2"), (10800.0, 1, "and 0 s on 2")],
+)  # fmt: skip
+def test_the_time_of_a_plan_is_that_of_what_is_left_shared_among_workers(seconds, n_done, words):
+    who = Workers(2, lambda job, point: ({"n": 1}, "", seconds), serial().compute)
+    plan = dataclasses.replace(planned(job(good, {"a": [1]}), who), n_done=n_done)
+    assert words in str(plan)
+    assert (", 1 of which are done" in str(plan)) == (n_done == 1)
+    alone = dataclasses.replace(plan, n_workers=1, n_done=0)
+    assert "workers" not in str(alone)
