@@ -1,4 +1,6 @@
-"""What every public function answers, and how often it asks its network, against a record.
+"""What every public function answers, warns and reserves, and how often it asks its network.
+
+All of it is held against a record.
 
 Right answers have their own tests. This one notices what these can't: another default, another way
 to the same answer, another number in a corner of a record. Where a change is meant to alter some,
@@ -23,6 +25,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -38,6 +41,7 @@ import ctebm
 from ctebm.equilibria import search
 from ctebm.networks.base import VectorField
 from ctebm.networks.blocks import Blocks
+from ctebm.networks.memory import check_memory
 
 FILE = Path(__file__).with_name("answers.json")
 REFUSED = Path(__file__).with_name("refusals.json")
@@ -62,7 +66,7 @@ METHODS = (
 
 @contextmanager
 def counted() -> Iterator[Counter[str]]:
-    """Count the calls of every network's methods, and the states they are given."""
+    """Count calls of every network's methods, the states they are given, and bytes reserved."""
     counts, inside = Counter(), [False]
     before = []
 
@@ -101,6 +105,15 @@ def counted() -> Iterator[Counter[str]]:
             if callable(method):
                 before.append((kind, name, method))
                 setattr(kind, name, wrapped(name, method))
+
+    def reserve(what: str, n_bytes: int, *args: Any, **options: Any) -> None:
+        check_memory(what, n_bytes, *args, **options)
+        counts[f"bytes: {what}"] = max(n_bytes, counts[f"bytes: {what}"])
+
+    for module in [m for name, m in sys.modules.items() if name.startswith("ctebm.")]:
+        if getattr(module, "check_memory", None) is check_memory:
+            before.append((module, "check_memory", check_memory))
+            vars(module)["check_memory"] = reserve
     try:
         yield counts
     finally:
@@ -138,9 +151,26 @@ def flat(found: Any, name: str = "answer") -> Iterator[tuple[str, Any]]:
             yield from flat(found.state_dict(), name)
         case _ if hasattr(found, "to_dataset"):
             yield from flat(found.to_dataset(), name)
+            yield from flat(said_of(found), name)
         case _ if dataclasses.is_dataclass(found):
             for field in dataclasses.fields(found):
                 yield from flat(getattr(found, field.name), f"{name}.{field.name}")
+
+
+def said_of(record: Any) -> dict[str, Any]:
+    """Return what a record says of itself beside its fields: numbers, words and arrays."""
+    kind, said = type(record), {}
+    for name in dir(kind):
+        part = inspect.getattr_static(kind, name)
+        if name.startswith("_") or not isinstance(part, property | cached_property):
+            continue
+        try:
+            value = getattr(record, name)
+        except Exception as error:
+            value = f"{type(error).__name__}: {error}"
+        plain = torch.Tensor | np.ndarray | str | float | int | list | dict
+        said |= {name: value} if isinstance(value, plain) else {}
+    return said
 
 
 def summary(values: Any) -> Any:
@@ -166,13 +196,17 @@ def answer(call: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, 
     """Return the parts of an answer, and the work that it took."""
     # searches are estimated where the machine is slow, which would count
     quick = mock.patch.object(search, "_may_be_long", lambda *a: False)
-    with counted() as counts, warnings.catch_warnings(), quick:
-        warnings.simplefilter("ignore")
-        try:
-            found = call(**arguments)
-        except ValueError as error:
-            found = f"ValueError: {error}"
-    parts = {name: summary(values) for name, values in flat(found) if "seconds" not in name}
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with counted() as counts, quick:
+            try:
+                found = call(**arguments)
+            except ValueError as error:
+                found = f"ValueError: {error}"
+        parts = {name: summary(values) for name, values in flat(found) if "seconds" not in name}
+    words = {str(w.message) for w in warned if issubclass(w.category, UserWarning)}
+    words = {said for said in words if "will take about" not in said}  # on a slow machine
+    parts["warnings"] = " | ".join(sorted(re.sub(r"\d[\d.e+-]*", "#", one) for one in words))
     return parts | {name: count for name, count in sorted(counts.items())}
 
 
@@ -201,20 +235,20 @@ def shown(default: Any) -> str:
 
 
 def defaults() -> dict[str, dict[str, str]]:
-    """Return the defaults of all that modules offer: functions, classes and their methods."""
+    """Return the defaults of all functions, classes and methods of the package."""
     found = {}
     for module in pkgutil.walk_packages(ctebm.__path__, "ctebm."):
-        offered = importlib.import_module(module.name)
-        for name in getattr(offered, "__all__", ()):
-            thing = getattr(offered, name)
+        if module.ispkg:
+            continue
+        for name, thing in vars(importlib.import_module(module.name)).items():
             if getattr(thing, "__module__", None) != module.name:
                 continue
             callables = {f"{module.name}.{name}": thing}
             if inspect.isclass(thing):
                 callables |= {
                     f"{module.name}.{name}.{method}": getattr(thing, method)
-                    for method in vars(thing)
-                    if not method.startswith("_") and callable(getattr(thing, method))
+                    for method, value in vars(thing).items()
+                    if inspect.isroutine(value) and not method.startswith("__")
                 }
             for path, function in callables.items():
                 with suppress(ValueError, TypeError):  # without a signature

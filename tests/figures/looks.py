@@ -146,7 +146,7 @@ def _collection(one: Collection) -> str:
         layer=one.get_zorder(), hatch=str(one.get_hatch()),
     )  # fmt: skip
     if isinstance(one, ContourSet):  # rounding decides how many lines there are
-        return look
+        return f"{look} {_said(levels=one.levels, filled=str(one.filled))}"
     look = f"{look} {_said(range=_range(one))}"
     points = [path.vertices for path in one.get_paths()]
     parts = _data(np.concatenate(points)) if points else "0"
