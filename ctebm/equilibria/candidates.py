@@ -17,7 +17,7 @@ from ctebm.equilibria.kkt import project
 from ctebm.equilibria.settling import settle_from
 from ctebm.networks.base import VectorField, count_units
 
-__all__ = ["along", "edges", "flips", "random_starts"]
+__all__ = ["EDGE_PAIRS", "along", "edges", "flips", "random_starts"]
 
 # Known states with one unit flipped that are settled in each attempt.
 FLIPS = 500

@@ -21,7 +21,7 @@ from torch import Tensor
 from ctebm.dynamics.threads import small_on_one_thread
 from ctebm.equilibria.angles import Angles
 from ctebm.equilibria.bounds import Bounds, bounds_are_known, checked_bounds, state_bounds
-from ctebm.equilibria.candidates import along, edges, flips, random_starts
+from ctebm.equilibria.candidates import EDGE_PAIRS, along, edges, flips, random_starts
 from ctebm.equilibria.catalogue import Catalogue
 from ctebm.equilibria.enumeration import can_enumerate, enumerated
 from ctebm.equilibria.kkt import check_tolerance
@@ -40,9 +40,9 @@ __all__ = ["find_fixed_points", "search"]
 EXHAUSTIVE_UNITS, ATTEMPTS = 32, 4
 # States' worth of memory that is used for each start, about.
 START_STATES = 40
-# The time of a search, about that of so many forces on all its starts, is estimated if it may be
-# long, from this share of the starts, at most so many, and said if it is more seconds than that:
-# fewer starts take longer each.
+# The time of a search, about that of so many forces on all its starts and of Newton's steps, is
+# estimated if it may be long, from this share of the starts, at most so many, and said if it is
+# more seconds than that: fewer starts take longer each.
 FORCES, PROBE_SHARE, PROBE, LONG = 1000, 4, 32, 10.0
 # Telling apart and classifying a point that was enumerated takes about so long.
 SECONDS_OF_POINT = 1.5e-4
@@ -187,11 +187,25 @@ def _may_be_long(network: VectorField, starts: Tensor) -> bool:
     """Return whether a search from starts may take longer than what is said before."""
     began = time.perf_counter()
     network.force(starts)
-    return FORCES * (time.perf_counter() - began) > LONG
+    if FORCES * (time.perf_counter() - began) > LONG:
+        return True
+    # the first time is also that of what is loaded then
+    return all(_seconds_of_newton(network, starts) > LONG for _ in range(2))
+
+
+def _seconds_of_newton(network: VectorField, starts: Tensor) -> float:
+    """Return the time of Newton's method from starts and edges, by that of a step from a few."""
+    if starts.shape[-1] > NEWTON_UNITS or can_enumerate(network):
+        return 0.0
+    few = starts[:PROBE]
+    began = time.perf_counter()
+    newton_from(network, few, 0.0, max_iterations=1)
+    steps = NEWTON_STEPS * (len(starts) + 2 * EDGE_PAIRS)
+    return steps / len(few) * (time.perf_counter() - began)
 
 
 def _estimate(network: VectorField, starts: Tensor, tol: float) -> None:
-    """Search from the first few of many starts, and warn of the time that all will take.
+    """Settle from the first few of many starts, and warn of the time that all will take.
 
     What is found is left to the search, whose result would depend on the clock otherwise.
     """
@@ -201,9 +215,8 @@ def _estimate(network: VectorField, starts: Tensor, tol: float) -> None:
     few = starts[:n_few]
     began = time.perf_counter()
     settle_from(network, few, tol)
-    if starts.shape[-1] <= NEWTON_UNITS:
-        newton_from(network, few, tol)
     seconds = (time.perf_counter() - began) * len(starts) / n_few
+    seconds += _seconds_of_newton(network, starts)
     _warn_of_time(seconds, f"{len(starts):,} starts", "give fewer n_starts")
 
 

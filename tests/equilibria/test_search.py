@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 import torch
 import zoo
-from analytic import HARD, TANH, fold_state, pair, pitchfork_state, random_dense, solved_patterns
+from analytic import (
+    HARD,
+    TANH,
+    all_to_all,
+    fold_state,
+    pair,
+    pitchfork_state,
+    random_dense,
+    solved_patterns,
+)
 from own_energies import OwnConvolution
 
 from ctebm import (
@@ -336,11 +345,15 @@ def test_a_long_search_is_estimated_before_it_starts(monkeypatch):
 
 
 def test_the_estimate_is_the_time_of_the_first_starts_times_their_share(monkeypatch):
-    """A clock of which every look takes a second: the first 4 of 40 starts, and all of them."""
+    """A clock of which every look takes a second: the first 4 of 40 starts settle in one.
+
+    A step of Newton's method from them takes another; 25 are reckoned from 40 starts and 2 edges.
+    """
     monkeypatch.setattr(search_module, "LONG", 1e-9)
     monkeypatch.setattr(search_module, "PROBE", 4)
+    monkeypatch.setattr(search_module, "EDGE_PAIRS", 1)
     monkeypatch.setattr(search_module.time, "perf_counter", iter(map(float, range(99))).__next__)
-    with pytest.warns(UserWarning, match=r"about 10 s \(40 starts\)"):
+    with pytest.warns(UserWarning, match=r"about 272 s \(40 starts\)"):
         find_fixed_points(pair(8.0, TANH), 40)
 
 
@@ -370,6 +383,21 @@ def test_where_units_saturate_the_first_steps_of_the_motion_lead_newtons_method(
 def test_a_search_that_is_short_is_not_estimated(monkeypatch):
     monkeypatch.setattr(search_module, "_estimate", lambda *a: pytest.fail("estimated"))
     assert len(find_fixed_points(pair(8.0, TANH), 40)) == 3
+
+
+def test_a_search_whose_factors_take_long_is_estimated(monkeypatch):
+    """A clock by which a step of Newton's method takes a second and all else no time."""
+    now, newton = [0.0], search_module.newton_from
+    monkeypatch.setattr(search_module.time, "perf_counter", lambda: now[0])
+
+    def slow(*args, **options):
+        now[0] += 1.0
+        return newton(*args, **options)
+
+    monkeypatch.setattr(search_module, "newton_from", slow)
+    network = all_to_all(40, 8.0, TANH)
+    with pytest.warns(UserWarning, match=r"about 131 s \(40 starts\)"):  # 25 (40 + 128) / 32
+        find_fixed_points(network, 40)
 
 
 def test_an_estimate_changes_nothing_of_what_is_found(monkeypatch):
