@@ -1,7 +1,7 @@
 """What finding and linearising equilibria costs, beside the plain methods.
 
     python benchmarks/equilibria.py [--repeats 9]
-        [--only settle kinked flow dense ring deep predictive search adam]
+        [--only settle kinked flow dense ring deep predictive search own adam]
 
 Times are medians of processor time on one thread, methods interleaved; `ratio` is to the best plain
 method of the same case that converges. Goals stand beside what they bound, and the command exits 1
@@ -26,6 +26,7 @@ import xarray as xr
 
 import ctebm
 from ctebm.equilibria.alternating import settle_alternating
+from ctebm.equilibria.angles import Angles
 from ctebm.equilibria.predictive_errors import descend_in_errors
 from ctebm.equilibria.rows import Rows
 from ctebm.equilibria.search import search as from_starts
@@ -40,6 +41,7 @@ GOALS = {
     "flow over fast": 10.0,
     "samples not converged": 0.0,
     "samples not stable": 0.0,
+    "search of few equilibria": 2.0,
 }
 
 
@@ -276,7 +278,8 @@ def search(repeats: int) -> Iterator[Row]:
         middle = time.perf_counter()
         # by starts alone: find_fixed_points enumerates what the index sum says is missing
         with patch("ctebm.equilibria.search.can_enumerate", return_value=False):  # starts alone
-            reached = from_starts(net, n_starts=200, seed=seed, tol=1e-10).points().state
+            found = from_starts(net, 200, seed, 1e-10, None, Angles.of(net, None))
+        reached = found.points().state
         time_all += middle - start
         time_search += time.perf_counter() - middle
         apart = torch.cdist(exact.state, reached, p=float("inf"))
@@ -292,6 +295,35 @@ def search(repeats: int) -> Iterator[Row]:
     yield case, "invented", invented, ""
     yield case, "search, one net", time_search / 100, "s"
     yield case, "enumeration, one net", time_all / 100, "s"
+
+
+class Convolution(ctebm.Network):
+    """A user's energy, without closed forms: a convolution of 25 inputs to 18 units, and to 5."""
+
+    def __init__(self, gain: float) -> None:
+        super().__init__(layers={"x": slice(0, 25), "h": slice(25, 43), "y": slice(43, 48)})
+        draw = torch.Generator().manual_seed(0)
+        normal = partial(torch.randn, generator=draw, dtype=torch.float64)
+        self.K, self.W = gain * normal(2, 1, 3, 3) / 3, gain * normal(18, 5) / 18**0.5
+        self.b = 0.1 * normal(48)
+
+    def energy(self, s: torch.Tensor) -> torch.Tensor:
+        x, h, y = (torch.tanh(s[..., where]) for where in self.layers.values())
+        sent = torch.nn.functional.conv2d(x.reshape(-1, 1, 5, 5), self.K)
+        coupled = (sent.reshape(*x.shape[:-1], 18) * h).sum(-1) + ((h @ self.W) * y).sum(-1)
+        return s.square().sum(-1) / 2 - coupled - torch.tanh(s) @ self.b
+
+
+def own(repeats: int) -> Iterator[Row]:
+    """All equilibria of a user's convolution of 23 free units."""
+    x = torch.linspace(-1, 1, 25, dtype=torch.float64)
+    for gain in (1.0, 3.0, 6.0, 10.0):
+        net = Convolution(gain).clamp({"x": x})
+        points = ctebm.find_fixed_points(net)
+        times = [seconds(partial(ctebm.find_fixed_points, net)) for _ in range(min(repeats, 3))]
+        case, few = f"23 units, gain {gain:g}", len(points) < 10
+        yield case, "equilibria", len(points), ""
+        yield case, "search of few equilibria" if few else "search of many", min(times), "s"
 
 
 def adam_points(
@@ -348,7 +380,7 @@ def _peak() -> float:
 
 
 SECTIONS = {
-    f.__name__: f for f in (settle, kinked, flow, dense, ring, deep, predictive, search, adam)
+    f.__name__: f for f in (settle, kinked, flow, dense, ring, deep, predictive, search, own, adam)
 }
 
 

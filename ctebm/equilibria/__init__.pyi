@@ -14,6 +14,7 @@ from . import kkt as kkt
 from . import krylov as krylov
 from . import linear_systems as linear_systems
 from . import minimum as minimum
+from . import mode_following as mode_following
 from . import newton as newton
 from . import phase_plane as phase_plane
 from . import picard as picard

@@ -16,7 +16,14 @@ from ctebm.equilibria.rows import Iteration, Rows
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
 
-__all__ = ["NEWTON_UNITS", "newton", "newton_beside", "newton_from", "newton_step", "polish"]
+__all__ = [
+    "NEWTON_UNITS",
+    "newton",
+    "newton_beside",
+    "newton_from",
+    "newton_step",
+    "polish",
+]
 
 # Every step factors the Jacobian of every row; beyond, searches look for minima only.
 NEWTON_UNITS = 600
@@ -111,12 +118,14 @@ def newton_from(
 
     The starts go in portions that bound the memory.
     """
+    if len(starts) == 0:
+        return starts
     portion = max(1, PORTION // max(1, starts.shape[-1] ** 2))
     ends = [
         newton(Rows.repeated(network, len(some)), some, tol, max_iterations, known=known)[0]
         for some in starts.split(portion)
     ]
-    return torch.cat(ends) if ends else starts
+    return torch.cat(ends)
 
 
 def newton_step(network: Network, state: Tensor) -> Tensor:

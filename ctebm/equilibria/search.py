@@ -1,10 +1,11 @@
 r"""All equilibria of a network: stable points, saddles, maxima, and continua of them.
 
 Every fixed point lies in a box that the largest possible currents give; starts cover it. Minima
-come from going down the energy; all kinds from Newton's method, plain and deflated (Farrell,
-Birkisson & Funke 2015), from the same starts, some steps along the motion, and from where the
-basins of two minima meet. The sum :math:`\sum (-1)^{index}` tells whether something is missing, and
-prolongs the search until it is 1.
+come from going down the energy. Of a smooth energy the others come from following modes to
+equilibria of a chosen index, from the starts and then from beside what is known; else from Newton's
+method, plain and deflated (Farrell, Birkisson & Funke 2015). The sum :math:`\sum (-1)^{index}`
+tells whether something is missing; then the search looks where the basins of two minima meet, and
+goes on until the sum is 1.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import replace
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -25,6 +27,7 @@ from ctebm.equilibria.candidates import EDGE_PAIRS, along, edges, flips, random_
 from ctebm.equilibria.catalogue import Catalogue
 from ctebm.equilibria.enumeration import can_enumerate, enumerated
 from ctebm.equilibria.kkt import check_tolerance
+from ctebm.equilibria.mode_following import beside, of_index
 from ctebm.equilibria.newton import NEWTON_UNITS, newton_from
 from ctebm.equilibria.record import FixedPoints
 from ctebm.equilibria.settling import settle_from
@@ -49,6 +52,11 @@ SECONDS_OF_POINT = 1.5e-4
 # So many steps of Newton's method bring starts to the end, after some along the motion, that it
 # brings there at all.
 NEWTON_STEPS = 25
+# With an energy one start in so many is left to it: it also ends where a curvature is zero, which
+# no index leads to.
+PLAIN = 4
+# How often what is found beside known equilibria is looked beside in turn, where it is new.
+ROUNDS, NEW = 8, 1e-3
 
 
 @small_on_one_thread(matrices=True)
@@ -143,6 +151,7 @@ def search(
     else:
         low, high = checked_bounds(network, bounds)
     n, catalogue = count_units(network), Catalogue(network, tol, angles)
+    known = catalogue.states
     attempts = ATTEMPTS if n <= EXHAUSTIVE_UNITS else 1
     check_memory(
         f"a search from {n_starts:,} starts, doubled up to {attempts - 1} times,",
@@ -170,11 +179,19 @@ def search(
         if n > NEWTON_UNITS:
             break
         moved = along(network, starts)
-        catalogue.add(newton_from(network, moved, tol, max_iterations=NEWTON_STEPS))
-        if isinstance(network, Network):
-            catalogue.add(newton_from(network, edges(network, catalogue.minima(), angles), tol))
-        if n <= EXHAUSTIVE_UNITS:
-            _deflate(catalogue, moved)
+        if n <= EXHAUSTIVE_UNITS and _smooth_energy(network):
+            plain = torch.arange(len(moved), device=moved.device) % PLAIN == 0
+            catalogue.add(newton_from(network, moved[plain], tol, max_iterations=NEWTON_STEPS))
+            catalogue.add(of_index(network, moved[~plain], tol))
+            known = _from_known(catalogue, network, known, len(starts))
+            if _incomplete(catalogue):
+                _look_between(catalogue)
+        else:
+            catalogue.add(newton_from(network, moved, tol, max_iterations=NEWTON_STEPS))
+            if isinstance(network, Network):
+                _look_between(catalogue)
+            if n <= EXHAUSTIVE_UNITS:
+                _deflate(catalogue, moved)
         if not _incomplete(catalogue):
             break
         if attempt + 1 < attempts:
@@ -229,6 +246,13 @@ def _warn_of_time(seconds: float, what: str, remedy: str) -> None:
         )
 
 
+def _look_between(catalogue: Catalogue) -> None:
+    """Look for saddles where the basins of two minima meet."""
+    network, tol = catalogue.network, catalogue.tol
+    between = edges(network, catalogue.minima(), catalogue.angles)
+    catalogue.add(newton_from(network, between, tol, max_iterations=NEWTON_STEPS))
+
+
 def _deflate(catalogue: Catalogue, starts: Tensor) -> None:
     """Look for further equilibria away from those that are known, while any are found."""
     for _ in range(ATTEMPTS):
@@ -237,6 +261,35 @@ def _deflate(catalogue: Catalogue, starts: Tensor) -> None:
         catalogue.add(ends)
         if len(catalogue.states) <= len(known):
             return
+
+
+def _smooth_energy(network: VectorField) -> TypeGuard[Network]:
+    """Return whether a motion goes down an energy without kinks."""
+    return isinstance(network, Network) and network.box is None and network.kinks is None
+
+
+def _from_known(
+    catalogue: Catalogue,
+    network: Network,
+    known: Tensor,
+    n_starts: int,
+) -> Tensor:
+    """Look beside equilibria for those of an index one less or more, while any are found.
+
+    Beside all but those that this was done for, which are `known`; return these and more.
+    """
+    left = ATTEMPTS * n_starts
+    for _ in range(ROUNDS):
+        points = catalogue.points()
+        s = points.state[points.isolated]
+        if len(known):
+            s = s[torch.cdist(s, known, p=torch.inf).amin(1) > NEW]
+        if not len(s) or left <= 0:
+            break
+        starts, index = beside(network, s)
+        catalogue.add(of_index(network, starts[:left], catalogue.tol, index[:left]))
+        known, left = torch.cat([known, s]), left - len(starts)
+    return known
 
 
 def _incomplete(catalogue: Catalogue) -> bool:

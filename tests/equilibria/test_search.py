@@ -380,6 +380,22 @@ def test_where_units_saturate_the_first_steps_of_the_motion_lead_newtons_method(
     assert int(points.hits.sum()) + points.failed == 200  # there was no need to go on
 
 
+def test_saddles_beside_saddles_are_found_without_more_starts():
+    """13 equilibria, as 6,000 starts find; saddles of index 3 are one of them."""
+    x = torch.linspace(-1, 1, 25, dtype=torch.float64)
+    network, evaluated = OwnConvolution(10.0).clamp({"x": x}), []
+    energy = OwnConvolution.energy
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search_module, "LONG", math.inf)  # an estimate evaluates some more
+        patch.setattr(
+            OwnConvolution, "energy", lambda net, s: (evaluated.append(len(s)), energy(net, s))[1]
+        )
+        points = find_fixed_points(network)
+    assert np.bincount(points.index.numpy()).tolist() == [3, 5, 4, 1]
+    assert int(points.hits.sum()) + points.failed == 200
+    assert len(evaluated) < 1500
+
+
 def test_a_search_that_is_short_is_not_estimated(monkeypatch):
     monkeypatch.setattr(search_module, "_estimate", lambda *a: pytest.fail("estimated"))
     assert len(find_fixed_points(pair(8.0, TANH), 40)) == 3
