@@ -236,14 +236,16 @@ def _is_analytic(network: VectorField) -> bool:
     )
     x, height = _SIZE * x, min(_HEIGHT, _strip(network) / 4)
     up = height * torch.linspace(0.5, 1, n, dtype=x.dtype, device=x.device).expand_as(x)
-    h = min(_DIFFERENCE, height / 4) if x.dtype == torch.float64 else 1e-2
+    h, most = min(_DIFFERENCE, height / 4), _SLOPE_TOLERANCE
+    if x.dtype != torch.float64:
+        h, most = 1e-2, 1e-2
     try:
         f = AnalyticField(network).force
         z = torch.complex(x, up)
         slopes = [(f(z + w * v) - f(z - w * v)) / (2 * w) for w in (h, 1j * h)]
         on_axis = f(torch.complex(x, torch.zeros_like(x))) - network.force(x)
         off = torch.stack([(slopes[0] - slopes[1]).abs().max(), on_axis.abs().max()])
-        return bool((off < _SLOPE_TOLERANCE * (1 + slopes[0].abs().max())).all())
+        return bool((off < most * (1 + slopes[0].abs().max())).all())
     except (RuntimeError, NotImplementedError, TypeError, ValueError):
         return False  # of what the network does with a complex tensor
 

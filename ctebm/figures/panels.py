@@ -162,7 +162,7 @@ def _share_ranges(axes: Sequence[Axes], panels: Sequence[Panel]) -> None:
             if other.field is None and not (panel.alone or other.alone)
             and (other.ylabel, "y" in other.log) == (panel.ylabel, "y" in panel.log)
         ]  # fmt: skip
-        if len(alike) > 1 and panel.field is None:
+        if alike and panel.field is None:
             low, high = zip(*(ax.get_ylim() for ax in alike), strict=True)
             axes[i].set_ylim(min(low), max(high))
 

@@ -45,13 +45,11 @@ def slid(
 def _steepest(network: Network, string: Tensor) -> float:
     """Return the largest curvature met along a string, by power iterations at a few states."""
     s = string[:: max(len(string) // 8, 1)]
-    v = torch.ones_like(s) / s.shape[-1] ** 0.5
-    size = torch.ones_like(s[..., :1])
+    v = torch.ones_like(s)
     for _ in range(12):
-        v = network.hessian_product(s, v)
-        size = v.norm(dim=-1, keepdim=True)
-        v = v / size.clamp(min=1e-300)
-    return max(1.1 * float(size.max()), 1.0)
+        unit = v / v.norm(dim=-1, keepdim=True).clamp(min=1e-300)
+        v = network.hessian_product(s, unit)
+    return max(1.1 * float(v.norm(dim=-1).max()), 1.0)
 
 
 def length_along(string: Tensor) -> Tensor:

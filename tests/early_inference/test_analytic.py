@@ -1,6 +1,7 @@
 """Networks at complex states against finite differences, and against what they refuse."""
 
 import warnings
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from ctebm.early_inference.analytic import (
     AnalyticField,
     ComplexNudge,
     check_analytic,
+    check_analytic_cost,
     check_analytic_strip,
 )
 from ctebm.early_inference.costs import OfRates, cross_entropy
@@ -214,3 +216,35 @@ def test_the_continuation_is_looked_at_off_the_axis_within_its_strip(strip):
 
     check_analytic(ctebm.DenseNetwork([[0, 1.0], [1.0, 0]], [0.0, 0.0], Spied()))
     assert 0.01 * min(strip, 0.2) < max(heights) < strip / 2 and max(heights) < 0.06
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_costs_must_have_one_slope_in_every_direction(dtype):
+    """A cost of moduli, or of real parts, takes complex tensors and continues none."""
+    free = SMOOTH["mixed"].to(dtype=dtype).clamp({"x": rows(4, 5).to(dtype)})
+    target, y = rows(4, 2, seed=3).abs().to(dtype), rows(4, 2, seed=4).to(dtype)
+    taken = {
+        "square": lambda y, t: (y - t).square().sum(-1),
+        "quartic": lambda y, t: (y - t).pow(4).sum(-1),
+        "entropy": cross_entropy,
+        "steep": lambda y, t: 100 * (y - t).pow(4).sum(-1),
+    }
+    refused = {
+        "modulus": lambda y, t: ((y - t) * (y - t).conj()).sum(-1),
+        "real part": lambda y, t: (y - t).square().sum(-1) + (y + y.conj()).sum(-1) ** 2,
+    }
+    for cost in taken.values():
+        check_analytic_cost(ComplexNudge(free, target, 0.1j, cost), y, "use another")
+    for cost in refused.values():
+        with pytest.raises(ValueError, match=r"needs a cost of analytic functions .* use another"):
+            check_analytic_cost(ComplexNudge(free, target, 0.1j, cost), y, "use another")
+
+
+@pytest.mark.parametrize("rho, taken", [
+    (ctebm.Tanh(), True), (ctebm.Logistic(), True), (ctebm.Softplus(3.0), True),
+    (ctebm.SignedTanh(), True), (OfTheRealPart(), False),
+], ids=repr)  # fmt: skip
+def test_single_precision_is_looked_at_as_coarsely_as_it_rounds(rho, taken):
+    net = layered(rho).to(torch.float32)
+    with nullcontext() if taken else pytest.raises(ValueError, match="takes no complex states"):
+        check_analytic(net)

@@ -55,3 +55,12 @@ def test_without_kinks_nothing_is_crossed():
     detector = CrossingDetector(None, None, START, FREE)
     detector.look(1, 100 * START)
     assert detector.found.step.tolist() == [-1, -1, -1]
+
+
+def test_a_crossing_at_the_start_is_the_first():
+    """As of an output that is clamped beyond a kink."""
+    detector = CrossingDetector(BOX, None, START, FREE)
+    detector.look(0, moved((0, 2, 0.6)))
+    detector.look(1, moved((0, 0, -0.6), (1, 0, 0.5)))
+    assert detector.found.step.tolist() == [0, 1, -1]
+    assert detector.found.unit.tolist() == [2, 0, -1]

@@ -200,3 +200,17 @@ def test_standard_errors_are_those_of_independent_runs():
     ).state[[0, 2, 3]]  # fmt: skip
     torch.testing.assert_close(moved.mean, many.mean(1) - fixed.state)
     torch.testing.assert_close(moved.standard_error, many.std(1) / 5**0.5)
+
+
+def test_adaptive_steps_give_the_displacement_of_fine_ones():
+    net, fixed, target = settled(ctebm.Tanh(), gain=0.3)
+    found, fine = (
+        DrivenRun(net, fixed.state, target, Replace(), method, Replicates())
+        for method in ("dopri5", "rk4")
+    )
+    ends = found.displacement(0.1, [0, 5]), fine.displacement(0.005, [0, 100])
+    torch.testing.assert_close(ends[0].mean[-1], ends[1].mean[-1], rtol=1e-4, atol=1e-7)
+    kinked, fixed, target = settled(ctebm.HardSigmoid(), gain=0.3)
+    with pytest.raises(ValueError, match="dopri5 stalls where units chatter around the kinks"):
+        run = DrivenRun(kinked, fixed.state, target, Replace(), "dopri5", Replicates())
+        run.displacement(0.1, [0, 5])

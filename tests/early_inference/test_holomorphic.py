@@ -133,3 +133,14 @@ def test_the_tolerance_is_relative_to_the_size_of_states():
     exact = ctebm.implicit_gradient(free, rest, target)
     assert exact[-1].item() == pytest.approx(-0.5 / (1 - 1 / 16))
     torch.testing.assert_close(found, exact, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("rho", [ctebm.Tanh(), ctebm.Logistic()], ids=repr)
+def test_single_precision_gives_the_estimate_to_its_rounding(rho):
+    free = layered(rho, gain=0.5).to(torch.float32).clamp({"x": rows(3, 5).float()})
+    rest = ctebm.settle(free, tol=1e-6)
+    target = rows(3, 2, seed=8).float().abs()
+    found = ctebm.holomorphic_gradient(free, rest, target, 0.2, 8, tol=1e-5)
+    exact = ctebm.implicit_gradient(free, rest, target)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, exact, rtol=1e-2, atol=1e-4)  # of tol over beta

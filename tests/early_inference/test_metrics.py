@@ -219,3 +219,10 @@ def test_no_interval_of_a_cosine_goes_beyond_one():
         dots = sign * torch.tensor([1.0, 0.5], dtype=torch.float64)
         cosine = metric.replicate_intervals(dots, gram, torch.ones(()).double())[1]
         assert cosine.tolist() == [-1, 1]
+
+
+def test_curves_of_far_apart_sizes_are_as_far_apart_as_can_be():
+    large, small = torch.tensor([[1e250] * 3, [1e-250] * 3], dtype=torch.float64)
+    for a, b in ((large, small), (small, large), (large, 0 * small), (0 * small, small)):
+        assert float(metric.curve_rmse(a, b)) == pytest.approx(1.0)
+    assert float(metric.curve_rmse(0 * small, 0 * small)) == 0

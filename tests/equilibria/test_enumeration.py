@@ -8,6 +8,7 @@ import zoo
 from analytic import HARD, TANH, pair, random_dense, solved_patterns
 
 from ctebm import enumerate_fixed_points, settle
+from ctebm.equilibria import enumeration
 
 
 def distance(a, b):
@@ -40,3 +41,22 @@ def test_what_can_not_be_enumerated():
         enumerate_fixed_points(random_dense(13, 0, HARD))
     with pytest.raises(ValueError, match="12 units"):
         enumerate_fixed_points(pair(1, TANH))
+
+
+@pytest.mark.parametrize("portion", [1, 60, 400])
+def test_patterns_go_in_portions_that_bound_the_memory(monkeypatch, portion):
+    """Of the choices of free units as many at a time as states that fit; one at least."""
+    network, n, solve, largest = random_dense(5, 1, HARD, gain=3.0), 5, torch.linalg.pinv, {}
+    whole = enumerate_fixed_points(network).state
+
+    def noted(J, **options):
+        free, n_free = J.shape[0], J.shape[-1]
+        largest[n_free] = max(free, largest.get(n_free, 0))
+        return solve(J, **options)
+
+    monkeypatch.setattr(torch.linalg, "pinv", noted)
+    monkeypatch.setattr(enumeration, "PORTION", portion)
+    assert torch.equal(enumerate_fixed_points(network).state, whole)
+    for n_free, free in largest.items():
+        most = max(1, portion // (n * 2 ** (n - n_free)))
+        assert free == min(most, math.comb(n, n_free))

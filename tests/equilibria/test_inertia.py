@@ -266,3 +266,20 @@ def test_a_curvature_as_small_as_rounding_is_flat_and_not_negative(lowest, expec
     )  # fmt: skip
     found = inertia._count_together(net, zeros(2).unsqueeze(0), torch.zeros(1, 2, dtype=torch.bool))
     assert found == [expected]
+
+
+def test_states_are_classified_in_portions_that_bound_the_memory(monkeypatch):
+    net = pair(8.0, TANH)
+    rows, s = Rows.repeated(net, 7), torch.linspace(-1, 1, 14, dtype=torch.float64).reshape(7, 2)
+    whole, sizes, counts = classify_rows(rows, s), [], inertia._count_together
+
+    def noted(network, states, held):
+        sizes.append(len(states))
+        return counts(network, states, held)
+
+    monkeypatch.setattr(inertia, "_count_together", noted)
+    for portion, expected in ((12, [3, 3, 1]), (1, [1] * 7)):
+        monkeypatch.setattr(inertia, "PORTION", portion)
+        sizes.clear()
+        assert classify_rows(rows, s) == whole
+        assert sizes == expected

@@ -225,3 +225,14 @@ def test_copies_are_told_by_their_vectors():
     apart = v[:, 0] + 0.1 * v[:, 2]
     three = torch.stack([v[:, 0], apart / apart.norm(), v[:, 3]], -1)
     assert krylov._distinct(lambda u: H @ u, three).eigenvalues.tolist() == pytest.approx([1, 3, 4])
+
+
+@pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-7])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_ends_are_within_the_tolerance_that_is_asked_for(seed, tol):
+    """Whatever the spectrum: the recurrence goes on until both ends are."""
+    draw = np.random.default_rng(seed)
+    H = with_eigenvalues(np.sort(draw.standard_normal(150)) ** (1 + 2 * (seed % 3)), seed)
+    found = extremal_spectrum(lambda v: H @ v, generic_vector(150, H), tol)
+    width = float(found.eigenvalues[-1] - found.eigenvalues[0])
+    assert float(found.residual[[0, -1]].max()) <= tol * width * (1 + 1e-6)

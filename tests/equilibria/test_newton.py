@@ -306,3 +306,21 @@ def test_newtons_plain_method_between_kinks_ends_at_them():
     network = pair(2.0, HARD)
     s = torch.tensor([[0.45, 0.48], [0.4, 0.5]], dtype=torch.float64)
     assert torch.equal(newton_beside(network, s), torch.full_like(s, 0.5))
+
+
+def test_starts_go_in_portions_that_bound_the_memory(monkeypatch):
+    net = pair(8.0, TANH)
+    starts = torch.linspace(-1, 1, 14, dtype=torch.float64).reshape(7, 2)
+    whole, sizes = newton_from(net, starts, 1e-12), []
+
+    def noted(rows, s, *args, **options):
+        sizes.append(len(s))
+        return newton(rows, s, *args, **options)
+
+    monkeypatch.setattr(newton_module, "newton", noted)
+    for portion, expected in ((12, [3, 3, 1]), (1, [1] * 7)):
+        monkeypatch.setattr(newton_module, "PORTION", portion)  # of two matrices of 2 x 2 numbers
+        sizes.clear()
+        assert torch.equal(newton_from(net, starts, 1e-12), whole)
+        assert sizes == expected
+    assert newton_from(net, starts[:0], 1e-12).shape == (0, 2)

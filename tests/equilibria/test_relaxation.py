@@ -313,3 +313,28 @@ def test_a_bump_between_two_units_reaches_its_place():
     assert (residual(member.network, found.state) <= 1e-10).all() and (found.steps < 500).all()
     E = member.network.energy(found.state[found.stable])
     torch.testing.assert_close(E, E.min().expand_as(E), rtol=0, atol=1e-9)
+
+
+class Stiff(VectorField):
+    """A slow unit beside a fast one."""
+
+    def force(self, s):
+        rates = torch.tensor([1.0, 1e4], dtype=s.dtype)
+        return rates * (torch.tanh(s.flip(-1)) / 2 - s)
+
+
+def test_slow_rows_go_in_portions_that_bound_the_memory(monkeypatch):
+    starts = torch.linspace(0.2, 1, 10, dtype=torch.float64).reshape(5, 2)
+    whole, sizes = followed(Stiff(2), starts), []
+
+    class Noted(relaxation._SlowMotion):
+        def __init__(self, rows, s):
+            sizes.append(len(s))
+            super().__init__(rows, s)
+
+    monkeypatch.setattr(relaxation, "_SlowMotion", Noted)
+    monkeypatch.setattr(relaxation, "PORTION", 8)
+    found = followed(Stiff(2), starts)
+    assert sizes == [2, 2, 1]
+    torch.testing.assert_close(found.state, whole.state, rtol=0, atol=1e-9)
+    assert found.stable.all() and torch.equal(found.steps, whole.steps)

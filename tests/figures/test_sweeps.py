@@ -83,3 +83,20 @@ def test_of_further_axes_the_first_values_are_drawn():
     assert list(lines) == ["b = 0.5", "b = 2.0"]
     for b, line in zip((0.5, 2.0), lines.values(), strict=True):
         np.testing.assert_allclose(line, np.array([1, 2, 3]) + b + 10 + 1)
+
+
+def test_a_bound_that_differs_between_seeds_is_drawn_where_it_is_weakest():
+    text = (("a", "seed", "claim"), np.full((2, 3, 1), "small", object))
+    value = (("a", "seed", "claim"), np.arange(6.0).reshape(2, 3, 1) / 10)
+    bound = (("a", "seed", "claim"), np.array([1.0, 3.0, 2.0, 4.0, 6.0, 5.0]).reshape(2, 3, 1))
+    data = {"claim_text": text, "value": value, "bound": bound, "holds": value}
+    dataset = xr.Dataset(data, {"a": [0.5, 1.0], "seed": range(3)})
+    (ax,) = sweep_figure(dataset.assign(status=(("a", "seed"), np.ones((2, 3), int)))).axes
+    (line,) = [line for line in ax.lines if line.get_label() == "bound"]
+    assert [*line.get_ydata()] == [3.0, 6.0]
+    mean = next(line for line in ax.lines if line is not line_of(ax, "bound"))
+    np.testing.assert_allclose(mean.get_ydata(), [0.1, 0.4])
+
+
+def line_of(ax, label):
+    return next(line for line in ax.lines if line.get_label() == label)

@@ -115,3 +115,11 @@ def test_damage_of_a_tile_is_told_by_its_list_and_a_lost_list_once(store):
     assert found.keys() == set(tiles) and len([*damages(store)]) == 2
     assert "checksums differ in" in found["0/0"]
     assert found["1/0"] == "the list of checksums of tile 1/0 is missing or damaged"
+
+
+def test_damaged_data_are_named_before_descriptions(store):
+    for name in ("zarr.json", "state/c/1/0", "eps/zarr.json", "truth/c/0"):
+        (store / name).unlink()
+    said = [sentence for _, sentence in damages(store)]
+    assert len(said) == 4 and all("chunk" in one for one in said[:2])
+    assert not any("chunk" in one for one in said[2:])

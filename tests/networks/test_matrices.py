@@ -5,6 +5,7 @@ import torch
 from cases import CHAIN, F64, Quartic, states
 
 import ctebm
+from ctebm.networks import matrices
 from ctebm.networks.base import VectorField
 from ctebm.networks.matrices import columns
 
@@ -85,3 +86,21 @@ def test_linearize_calls_the_energy_a_few_times_only():
     net = Counted(n_units=40)
     ctebm.linearize(net, torch.zeros(40, dtype=F64))
     assert Counted.calls < 40
+
+
+def test_columns_go_in_portions_that_bound_the_memory(monkeypatch):
+    mapped, sizes = torch.func.vmap, []
+
+    def noted(function, **options):
+        sizes.append(options["chunk_size"])
+        return mapped(function, **options)
+
+    s = states(Circle(4), (3,))
+    whole = columns(lambda v: Circle(4).jacobian_product(s, v), s)
+    monkeypatch.setattr(torch.func, "vmap", noted)
+    for portion in (36, 1):  # three states of four units: 12 numbers a column
+        monkeypatch.setattr(matrices, "_PORTION", portion)
+        torch.testing.assert_close(
+            columns(lambda v: Circle(4).jacobian_product(s, v), s), whole, rtol=0, atol=1e-15
+        )
+    assert sizes[0] == 3 and sizes[-1] == 1

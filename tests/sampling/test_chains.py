@@ -287,3 +287,23 @@ def test_what_is_observed_does_not_change_the_chains(method):
         ctebm.Dynamics(unit, 0.3), start, observe={"nought": lambda s: s.zero_()[..., 0]}, **options
     )
     assert torch.equal(found.mean, plain.mean)
+
+
+@pytest.mark.parametrize(
+    "noise, method", [("langevin", "euler"), ("langevin", "mala"), ("synaptic", "euler")]
+)
+def test_every_sample_of_a_batch_has_its_numbers(noise, method):
+    motion = Dynamics(pair(4.0, HARD, 0.5), sigma=0.3, noise=noise)
+    run = {"n_steps": 60, "eps": 0.1, "method": method, "burn_in": 10}
+    found = sample(motion, torch.zeros(5, 2, 3, 2).double(), **run)
+    one = sample(motion, torch.zeros(5, 2).double(), **run)
+    for name, lead, inner in (
+        ("mean", 0, 1), ("mean_error", 0, 1), ("covariance", 0, 2), ("ess", 0, 1), ("rhat", 0, 1),
+        ("kink_number", 0, 0), ("status", 0, 0), ("chain_mean", 1, 1), ("acceptance", 1, 0),
+        ("state", 1, 1), ("failed_step", 1, 0),
+    ):  # fmt: skip
+        assert getattr(found, name).shape == (5,) * lead + (2, 3) + (2,) * inner, name
+        assert getattr(one, name).shape == (5,) * lead + (2,) * inner, name
+    assert len(found.message) == 6
+    kinks = noise == "langevin"  # of the law, which has them whatever the method
+    assert (found.kink_number > 0).flatten().tolist() == [kinks] * 6

@@ -57,6 +57,10 @@ def test_numbers_0_and_1_are_truth_values():
 def test_a_start_outside_is_no_exit():
     start = torch.tensor([[2.0], [0.0]], dtype=torch.float64)
     exits = Exits(start, lambda s: s[..., 0] < 1, torch.tensor(1.0), 0)
-    assert exits.begun.tolist() == [False, True]
+    assert exits.begun.tolist() == [False, True] and exits.step.tolist() == [0, -1]
+    exits.watch(0, shared=True)
+    assert not exits.over
+    exits.save([1, 2], torch.tensor([[[0.5]], [[3.0]]], dtype=torch.float64), 0)
+    assert exits.over and exits.step.tolist() == [0, 2] and exits.begun.tolist() == [False, True]
     with pytest.raises(ValueError, match="got none"):
         Exits(start[:1], lambda s: s[..., 0] < 1, torch.tensor(1.0), 0)

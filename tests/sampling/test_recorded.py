@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from analytic import TANH, pair
+from analytic import HARD, TANH, pair
 
-from ctebm import Dynamics, simulate
+from ctebm import DenseNetwork, Dynamics, simulate
 from ctebm.dynamics.clock import step_size
 from ctebm.dynamics.recorder import Recorder
 from ctebm.dynamics.seeding import seeding
@@ -65,3 +65,17 @@ def test_methods_are_those_that_the_motion_takes():
     with pytest.raises(ValueError, match="srk"):
         recorded.check_steps(synaptic, "srk")
     recorded.check_steps(synaptic, "mala", "mala")
+
+
+def test_noise_takes_states_beyond_kinks_and_their_leak_brings_them_back():
+    """Sampled states are not cut off at the kinks: that would pile up mass there."""
+    unit = DenseNetwork([[0.0]], [0.0], HARD)
+    s, step = torch.zeros(50, 1, dtype=torch.float64), step_size(0.1, "euler")
+    kept, noisy = Recorder(s, 99, None, False), Dynamics(unit, sigma=1.0)
+    recorded_run(
+        noisy, s, step, 60, 0, 1, "euler", seeding(s, step, 7, None, None, True), kept
+    ).go()
+    beyond = (kept.state.abs() > 0.5).double().mean()
+    assert float(beyond) > 0.3 and not bool((kept.state.abs() == 0.5).any())
+    free = simulate(noisy, s, n_steps=60, eps=0.1, seed=7, projected=False).state
+    torch.testing.assert_close(kept.state, free)

@@ -274,3 +274,26 @@ def test_hard_units_that_inhibit_each_other():
     (event,) = branch.events
     assert (event.kind, event.multiplicity) == ("symmetric pitchfork", 2)
     assert event.parameter == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "family, start, ends, step",
+    [(lambda w: all_to_all(3, w, TANH), [0.0] * 3, (2.5, 8.0), s) for s in (0.1, 0.4, 0.9)]
+    + [(lambda w: all_to_all(3, w, TANH), [0.0] * 3, (3.5, 8.0), 0.5)]  # ends on its pitchfork
+    + [(lambda h: pair(8.0, TANH, -4 + h), [-0.8] * 2, (-0.5, 0.5), s) for s in (0.05, 0.1, 0.3)]
+    + [(lambda w: pair(w, HARD, -w / 2 + 0.1), [0.1] * 2, (0.2, 3), s) for s in (0.1, 0.3, 1.0)],
+)
+def test_points_follow_one_another_along_the_branch(family, start, ends, step):
+    """Those at events too, each between its neighbours: no way back from one step to the next."""
+    branch = continue_branch(family, start, ends, step=step)
+    at = torch.cat([branch.state, branch.parameter.unsqueeze(-1)], -1)
+    ways = at.diff(dim=0)
+    assert float(ways.norm(dim=-1).min()) > 0
+    # a fold turns by less than a quarter within a step, a kink by up to the whole of one
+    turns = torch.nn.functional.cosine_similarity(ways[1:], ways[:-1], dim=-1)
+    kinked = branch.pinned[1:-1] != branch.pinned[:-2]
+    kinked |= branch.pinned[2:] != branch.pinned[1:-1]
+    assert float(turns[~kinked.any(-1)].min()) > 0.2
+    for event in branch.events:
+        near = branch.parameter[event.point]
+        assert float(near) == pytest.approx(event.parameter, abs=1e-9)

@@ -154,3 +154,12 @@ def test_symmetry_is_the_share_of_the_symmetric_part(degrees):
     S, A = tensor([1, 0], [0, -1]), tensor([0, 1], [-1, 0])
     assert jacobian._symmetry(c * S + s * A) == pytest.approx(c / (c + s), abs=1e-15)
     assert jacobian._symmetry(0 * S) == 1.0
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-2, 1e3])
+def test_symmetry_does_not_depend_on_units(size):
+    S = torch.tensor([[1.0, 2.0], [2.0, -1.0]], dtype=torch.float64)
+    A = torch.tensor([[0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64)
+    share = float(S.norm()) / float(S.norm() + A.norm())
+    assert jacobian._symmetry(size * (S + A)) == pytest.approx(share)
+    assert jacobian._symmetry(size * A) == 0 and jacobian._symmetry(size * S) == 1

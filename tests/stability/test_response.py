@@ -13,6 +13,7 @@ from ctebm import (
     DenseNetwork,
     Dynamics,
     Logistic,
+    SparseNetwork,
     linearize,
     settle,
     simulate,
@@ -176,3 +177,12 @@ def test_refusals():
         stable.frequency_response([1.0, math.nan], 0.1)
     with pytest.raises(ValueError, match="n_steps"):
         stable.response(torch.ones(2), eps=0.1)
+
+
+def test_what_needs_all_eigenpairs_says_how_many_bytes_they_take():
+    ring = SparseNetwork.ring(7, 0.1, TANH)
+    near = linearize(ring, torch.zeros(2, 7), dense=False)
+    with pytest.raises(
+        ValueError, match="a power spectrum of 7 units would take 392 bytes and all"
+    ):
+        near.power_spectrum(0.1, [0.5])

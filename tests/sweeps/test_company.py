@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ctebm
-from ctebm.sweeps.company import ROWS, call_together, company, groups
+from ctebm.sweeps.company import ROWS, call_together, company, groups, shared
 from ctebm.sweeps.points import Points
 
 NETWORK = ctebm.LayeredNetwork.random([6, 5, 4, 3], ctebm.HardSigmoid(), gain=0.7, seed=0).clamp(
@@ -174,3 +174,13 @@ def test_a_row_a_point_whatever_their_number():
     for n in (1, 15, 16, 17):
         rows = call_together(lambda a: {"n": a}, [{"a": i} for i in range(n)], ["a"])
         assert [int(row["n"]) for row in rows] == list(range(n))
+
+
+def test_an_axis_of_several_names_is_shared_if_all_of_them_may_differ():
+    points = Points.table([{"eps": 0.1, "gain": 1.0}, {"eps": 0.2, "gain": 2.0}])
+    names = [[name for name, _ in columns] for _, columns in points.axes]
+    assert names == [["eps", "gain"]]
+    assert shared(points, ["eps", "gain"]) == (True,)
+    assert shared(points, ["eps"]) == shared(points, ["gain"]) == shared(points, []) == (False,)
+    grid = Points.grid({"eps": [0.1, 0.2], "gain": [1.0, 2.0]})
+    assert shared(grid, ["gain"]) == (False, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from types import ModuleType
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from cases import every_motion, every_network
 
 import ctebm
-from ctebm.sweeps.identity import differences, identity
+from ctebm.sweeps.identity import _is_own, differences, identity
 from ctebm.sweeps.points import Points
 
 GRID = Points.grid({"a": [1, 2]})
@@ -274,3 +275,19 @@ def test_a_network_that_was_used_is_the_same(name):
         net.energy(s)
         net.hessian(s)
     assert of(within(net)) == before
+
+
+def test_code_of_the_user_is_that_of_no_library():
+    """Data are not code, nor is code of Python, of this package or of a library the user's."""
+
+    def own():
+        return 1
+
+    for value in (3, "word", [1], None, np.zeros(2), np, np.sin, math, math.sin, len, ctebm,
+                  ctebm.settle, ctebm.Tanh, ctebm.Tanh(), functools.partial(own)):  # fmt: skip
+        assert not _is_own(value), value
+    for value in (own, type("Own", (), {"__module__": "mine"}), ModuleType("mine")):
+        assert _is_own(value), value
+    nameless = ModuleType("x")
+    nameless.__name__ = 3
+    assert not _is_own(nameless)

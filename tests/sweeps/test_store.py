@@ -14,7 +14,7 @@ import ctebm
 from ctebm.sweeps.form import Form
 from ctebm.sweeps.identity import identity
 from ctebm.sweeps.points import Points
-from ctebm.sweeps.store import create_store, open_store
+from ctebm.sweeps.store import DONE, FAILED, create_store, open_store
 
 POINTS = Points.grid(GRID)
 FORM = Form.of(good(1, 0.5), ["a", "b"])
@@ -47,7 +47,10 @@ def test_a_store_begins_with_nothing(path):
         z = dataset.z.values
         assert z.dtype == complex and np.isnan(z.real).all() and np.isnan(z.imag).all()
         assert not any(dataset.word.values.ravel())
-        assert dataset.status.attrs["flag_meanings"].split()[1] == "done"
+        flags = dataset.status.attrs["flag_meanings"].split()
+        assert [*dataset.status.attrs["flag_values"]] == [0, 1, 2, 3] and len(flags) == 4
+        assert flags[DONE] == "done" and flags[FAILED] == "failed"
+        assert dataset.status.attrs["units"] == dataset.message.attrs["units"] == "1"
         assert dataset.attrs["history"] == "made by hand"
     with pytest.raises(FileExistsError):
         create_store(path, POINTS, FORM, (3, 4), identity(good, POINTS, 1, {}))
