@@ -187,6 +187,8 @@ def search(
             if _incomplete(catalogue):
                 _look_between(catalogue)
         else:
+            # the motion leads away from unstable points: every other attempt is without it
+            moved = starts if attempt % 2 else moved
             catalogue.add(newton_from(network, moved, tol, max_iterations=NEWTON_STEPS))
             if isinstance(network, Network):
                 _look_between(catalogue)
