@@ -152,7 +152,7 @@ def force_operator(network: VectorField) -> Callable[[Tensor], Tensor]:
 
 
 def hessian_on_free(network: Network, s: Tensor, free: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return the products of vectors on the free units with the Hessian there, 0 on the others.
+    """Return the products of vectors on the free units with the Hessian, which are right there.
 
     Parameters
     ----------
@@ -165,8 +165,7 @@ def hessian_on_free(network: Network, s: Tensor, free: Tensor) -> Callable[[Tens
     """
     if isinstance(network, Condensed):
         return network.hessian_operator_on(s, free)
-    H = network.hessian_operator(s)
-    return lambda v: free * H(v)
+    return network.hessian_operator(s)
 
 
 def picard_map(network: VectorField) -> Callable[[Tensor], Tensor]:

@@ -10,7 +10,9 @@ from torch import Tensor
 from ctebm.equilibria.kkt import hessian_on_free
 from ctebm.equilibria.krylov import TINY
 from ctebm.equilibria.rows import Rows
+from ctebm.networks.condensed import FreeRows
 from ctebm.networks.energy import Network
+from ctebm.networks.pairwise import Curvature
 
 __all__ = ["QuadraticModel"]
 
@@ -51,7 +53,7 @@ class QuadraticModel:
         self.rows, self.s, self.g = rows, s, g
         self.all_free = bool(free.all())
         self.free = free.to(g.dtype)
-        self.H = self._operator()
+        self.H = hessian_on_free(rows.network, s, self.free)
         self.d, self.r, self.p = torch.zeros_like(g), g, g
         self.rr = _dot(g, g)
 
@@ -112,6 +114,7 @@ class QuadraticModel:
             Which rows do not end with this step, ``(row, 1)``; None if none does.
         """
         p, Hp = self.p, self.H(self.p)
+        Hp = Hp if self.all_free else self.free * Hp
         curvature = _dot(p, Hp)
         alpha = self.rr / curvature
         d, r = torch.addcmul(self.d, alpha, p), torch.addcmul(self.r, alpha, Hp, value=-1)
@@ -135,13 +138,10 @@ class QuadraticModel:
         self.rows, self.s, self.free = self.rows[going], self.s[going], self.free[going]
         self.g, self.d, self.r = self.g[going], self.d[going], self.r[going]
         self.p, self.rr = self.p[going], self.rr[going]
-        self.H = self._operator()
-
-    def _operator(self) -> Callable[[Tensor], Tensor]:
-        """Return the products with the Hessian on the free units."""
-        if self.all_free:
-            return self.rows.network.hessian_operator(self.s)
-        return hessian_on_free(self.rows.network, self.s, self.free)
+        if isinstance(self.H, Curvature | FreeRows):
+            self.H = self.H.rows(going)
+        else:
+            self.H = hessian_on_free(self.rows.network, self.s, self.free)
 
 
 def _dot(u: Tensor, v: Tensor) -> Tensor:

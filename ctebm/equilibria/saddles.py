@@ -96,8 +96,8 @@ def _suspects(rows: Rows[Network], s: Tensor, f: Tensor | None = None) -> list[i
     f = network.force(s) if f is None else f
     held = pinned_units(network, s, f) & (f.abs() > root_of_rounding(s.dtype))
     free = (~held).to(s.dtype)
-    some = bool(held.any())
-    product = hessian_on_free(network, s, free) if some else network.hessian_operator(s)
+    H = hessian_on_free(network, s, free)
+    product = (lambda v: free * H(v)) if bool(held.any()) else H
     definite = positive_definite(product, free, share)
     return torch.nonzero(~definite).squeeze(-1).tolist()
 

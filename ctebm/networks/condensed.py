@@ -19,6 +19,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate, pairwise, starmap
 from typing import NamedTuple, Self, TypeGuard
 
 import torch
@@ -31,10 +32,11 @@ from ctebm.networks.kinks import Box
 from ctebm.networks.layered import LayeredNetwork
 from ctebm.networks.layout import broadcast_shapes, rows_of
 
-__all__ = ["Condensed", "condenses"]
+__all__ = ["Condensed", "FreeRows", "condenses"]
 
-# Numbers that are read in the time of a call.
-CALL = 10_000
+# Numbers that are read in the time of a call, and rows that are multiplied in the time in which the
+# weights are read.
+CALL, ROWS = 10_000, 8
 # Weights from which on products cost more than the calls that condensing takes.
 LEAST_WEIGHTS = 2**16
 
@@ -226,7 +228,7 @@ class Condensed(Network):
             free[i] = box.distance(I) > -near
         return free
 
-    def _few(self, s: Tensor, free: Tensor) -> Callable[[Tensor], Tensor] | None:
+    def _few(self, s: Tensor, free: Tensor) -> FreeRows | FreeBlocks | None:
         """Return the products on free units by the weights among these, None if these are many."""
         between = self._free_between(s)
         inside = {i: part > 0 for i, part in self._parts(free).items()} | between
@@ -234,20 +236,19 @@ class Condensed(Network):
         pairs = [(i, j) for i in self._e for j, _ in self._neighbours[i]]
         rows = free.shape[:-1].numel()
         numbers = sum(int((counts[i] * counts[j]).sum()) for i, j in pairs)
-        if numbers + 2 * CALL * rows * len(pairs) > _n_weights(self.blocks.weights):
+        all_numbers = (1 + rows / ROWS) * _n_weights(self.blocks.weights)
+        if numbers + 2 * CALL * rows * len(pairs) > all_numbers:
             return None
         flat = {i: m.reshape(rows, -1) for i, m in inside.items()}
         each = [self._few_of_one({i: m[k] for i, m in flat.items()}) for k in range(rows)]
-        if free.ndim == 1:
-            return each[0].multiply
-        return lambda v: torch.stack([one.multiply(u) for one, u in zip(each, v, strict=True)])
+        return each[0] if free.ndim == 1 else FreeRows(each)
 
     def _few_of_one(self, inside: Mapping[int, Tensor]) -> FreeBlocks:
         """Return the weights among the free units of one sample."""
         at = {i: torch.nonzero(m).squeeze(-1) for i, m in inside.items()}
-        first = dict(zip(self._o, _starts(self._sizes), strict=True))
-        where = torch.cat([at[i] + first[i] for i in self._o])
-        places = dict(zip(self._o, _slices([len(at[i]) for i in self._o]), strict=True))
+        where = torch.nonzero(torch.cat([inside[i] for i in self._o])).squeeze(-1)
+        ends = accumulate((len(at[i]) for i in self._o), initial=0)
+        places = dict(zip(self._o, starmap(slice, pairwise(ends)), strict=True))
         blocks = [
             [(places[j], M.index_select(0, at[j]).index_select(1, at[i]))
              for j, M in self._neighbours[i]]
@@ -270,8 +271,8 @@ class FreeBlocks(NamedTuple):
     where: Tensor
     blocks: list[list[tuple[slice, Tensor]]]
 
-    def multiply(self, v: Tensor) -> Tensor:
-        """Return the product with a vector ``(*batch, unit)``, 0 on the units that are not free."""
+    def __call__(self, v: Tensor) -> Tensor:
+        """Return the product with vectors ``(*batch, unit)``, 0 on the units that are not free."""
         u = v[..., self.where]
         found = u.clone()
         for own in self.blocks:
@@ -282,11 +283,15 @@ class FreeBlocks(NamedTuple):
         return torch.zeros_like(v).index_copy_(-1, self.where, found)
 
 
-def _slices(sizes: list[int]) -> list[slice]:
-    """Return the places of parts that lie one behind the other."""
-    starts = _starts(sizes)
-    return [slice(a, a + n) for a, n in zip(starts, sizes, strict=True)]
+class FreeRows(NamedTuple):
+    """The curvature on the free units of some samples, one a row."""
 
+    each: list[FreeBlocks]
 
-def _starts(sizes: list[int]) -> list[int]:
-    return [sum(sizes[:i]) for i in range(len(sizes))]
+    def __call__(self, v: Tensor) -> Tensor:
+        """Return the products with vectors ``(row, unit)``, 0 on the units that are not free."""
+        return torch.stack([one(u) for one, u in zip(self.each, v, strict=True)])
+
+    def rows(self, chosen: Tensor) -> FreeRows:
+        """Return the same of the rows that are true."""
+        return FreeRows([one for one, yes in zip(self.each, chosen.tolist(), strict=True) if yes])

@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
 from numpy.typing import ArrayLike
@@ -23,7 +23,7 @@ from ctebm.networks.layout import drop_units, rows_of
 from ctebm.networks.memory import check_matrices
 from ctebm.networks.remainder import Remainder
 
-__all__ = ["PairwiseField", "PairwiseNetwork", "affine"]
+__all__ = ["Curvature", "PairwiseField", "PairwiseNetwork", "affine"]
 
 
 class PairwiseField(VectorField):
@@ -339,10 +339,8 @@ class PairwiseNetwork(PairwiseField, Network):  # pyright: ignore[reportIncompat
         return self.hessian_operator(s)(self.as_state(v))
 
     def hessian_operator(self, s: Tensor) -> Callable[[Tensor], Tensor]:
-        (slope, diagonal), W = self._slope_and_diagonal(s), self.coupling_operator()
-        if self._is_linear:  # the diagonal is 1
-            return lambda v: torch.addcmul(v, slope, W(slope * v), value=-1)
-        return lambda v: torch.addcmul(diagonal * v, slope, W(slope * v), value=-1)
+        slope, diagonal = self._slope_and_diagonal(s)
+        return Curvature(slope, None if self._is_linear else diagonal, self.coupling_operator())
 
     def hessian(self, s: Tensor) -> Tensor:
         return self.jacobian(s).neg_()
@@ -362,6 +360,33 @@ class PairwiseNetwork(PairwiseField, Network):  # pyright: ignore[reportIncompat
             self.constant + x.square().sum(-1) / 2 - (self.rate_of(name)(x) * own).sum(-1)
         )
         return network
+
+
+class Curvature(NamedTuple):
+    r"""The products with the Hessian at some states, :math:`d v - \rho' W (\rho' v)`.
+
+    Attributes
+    ----------
+    slope : Tensor
+        :math:`\rho'`, ``(*batch, unit)``.
+    diagonal : Tensor or None
+        :math:`d = 1 - \rho'' I`; None where it is 1.
+    W : callable
+        The couplings.
+    """
+
+    slope: Tensor
+    diagonal: Tensor | None
+    W: Callable[[Tensor], Tensor]
+
+    def __call__(self, v: Tensor) -> Tensor:
+        own = v if self.diagonal is None else self.diagonal * v
+        return torch.addcmul(own, self.slope, self.W(self.slope * v), value=-1)
+
+    def rows(self, chosen: Tensor) -> Curvature:
+        """Return the same of some rows ``(row, unit)``, true or by their numbers."""
+        diagonal = None if self.diagonal is None else self.diagonal[chosen]
+        return Curvature(self.slope[chosen], diagonal, self.W)
 
 
 def affine(bias: Tensor, r: Tensor, W: Tensor) -> Tensor:
