@@ -229,7 +229,7 @@ def predictive(repeats: int) -> Iterator[Row]:
 
 
 def _by_errors(network: ctebm.PredictiveNetwork) -> tuple[torch.Tensor, int]:
-    """Settle in the coordinates of the errors; a force and a product are a pass each."""
+    """Settle in the coordinates of the errors; a force or a product with the Hessian is a pass."""
     passes, force, operator = (
         [],
         ErrorCoordinates.energy_and_force,

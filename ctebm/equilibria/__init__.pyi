@@ -12,6 +12,7 @@ from . import enumeration as enumeration
 from . import inertia as inertia
 from . import kkt as kkt
 from . import krylov as krylov
+from . import lbfgs as lbfgs
 from . import linear_systems as linear_systems
 from . import minimum as minimum
 from . import mode_following as mode_following

@@ -2,8 +2,8 @@ r"""Predictive coding at rest, found in the coordinates of its errors.
 
 In states the energy of a deep network is stiff: its smallest curvature falls with the square of
 the number of layers. In errors its Hessian is about the precision plus a matrix of the rank of the
-output, so that Newton steps by conjugate gradients need few products however deep it is (Goemaere
-et al., arXiv:2505.20137).
+output, so that steps which learn the curvature on their way are few however deep it is (Goemaere
+et al., arXiv:2505.20137). Newton steps by conjugate gradients end what these do not.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ from torch import Tensor
 
 from ctebm.equilibria.descent import descend_to_bottom
 from ctebm.equilibria.kkt import residual
+from ctebm.equilibria.lbfgs import lbfgs
 from ctebm.equilibria.rows import Rows
 from ctebm.networks.base import VectorField
 from ctebm.networks.error_coordinates import ErrorCoordinates
 from ctebm.networks.predictive import PredictiveNetwork
 
 __all__ = ["descend_in_errors", "is_predictive"]
+
+# Ten layers of 50 take 60; what takes more starts anew by Newton steps, which know the curvature.
+LEARNING_STEPS = 150
 
 
 def is_predictive(rows: Rows[VectorField]) -> TypeGuard[Rows[PredictiveNetwork]]:
@@ -43,7 +47,7 @@ def descend_in_errors(
         Bound on the derivative of the energy by each error. The force on states may be larger, by
         what the couplings send back: whether they have settled is for the caller to judge.
     max_iterations : int
-        Bound on the Newton steps of each row.
+        Bound on the steps of each row.
 
     Returns
     -------
@@ -55,6 +59,11 @@ def descend_in_errors(
     if not len(at):
         return ends, steps
     coded = Rows(ErrorCoordinates(rows.whole), rows.batch, rows.index[at])
-    e, taken, *_ = descend_to_bottom(coded, coded.network.errors(s[at]), tol, max_iterations)
+    start = coded.network.errors(s[at])
+    e, taken = lbfgs(coded, start, tol, min(LEARNING_STEPS, max_iterations))
+    left = torch.nonzero(~(residual(coded.network, e) <= tol)).squeeze(-1)
+    if len(left):
+        e[left], more, *_ = descend_to_bottom(coded[left], start[left], tol, max_iterations)
+        taken[left] = more
     ends[at], steps[at] = coded.network.states(e), taken
     return ends, steps
