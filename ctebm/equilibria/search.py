@@ -41,6 +41,7 @@ __all__ = ["find_fixed_points", "search"]
 
 # Up to here the search goes on, so many times, while the index sum says that points are missing.
 EXHAUSTIVE_UNITS, ATTEMPTS = 32, 4
+FEW_UNITS = 12  # up to here Newton's method and deflation see more than following modes
 # States' worth of memory that is used for each start, about.
 START_STATES = 40
 # The time of a search, about that of so many forces on all its starts and of Newton's steps, is
@@ -179,7 +180,7 @@ def search(
         if n > NEWTON_UNITS:
             break
         moved = along(network, starts)
-        if n <= EXHAUSTIVE_UNITS and _smooth_energy(network):
+        if FEW_UNITS < n <= EXHAUSTIVE_UNITS and _smooth_energy(network):
             plain = torch.arange(len(moved), device=moved.device) % PLAIN == 0
             catalogue.add(newton_from(network, moved[plain], tol, max_iterations=NEWTON_STEPS))
             catalogue.add(of_index(network, moved[~plain], tol))
