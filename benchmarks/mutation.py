@@ -7,7 +7,8 @@ on other tests that hold the module: those that import it by its path, and of th
 every network, record, answer, device and want of memory) those that call the changed function.
 Without wings it draws from the whole package. It prints a line for each mutant and the survivors
 in a table, and exits with 1 where fewer than 90 % are killed. ``--part 0/2`` and ``--part 1/2``
-share the same mutants between two processes.
+share the same mutants between two processes. ``--tests tests --calls FILE`` tries the whole suite
+in place of the contracts, half a minute of it; to note what it calls takes once as long as it does.
 
 The tree is copied; nothing is written into it. Each mutant is a fork of one process that has loaded
 the libraries, so that a mutant costs its tests alone, and the tests that run the changed line (or
@@ -362,26 +363,25 @@ class Bench:
                 found.add(str(path.relative_to(self.where)))
         return sorted(found - {*self.tests_of(file), *CONTRACTS})
 
-    def know_calls(self, notes: Path) -> None:
-        """Read which functions the tests of contracts call, noted first if there are no notes."""
+    def know_calls(self, notes: Path, tests: Sequence[str] = CONTRACTS) -> None:
+        """Read which functions tests call, noted first if there are no notes."""
         if not notes.exists():
-            self._note_calls(notes)
+            self._note_calls(notes, tests)
         lines, seconds = json.loads(notes.read_text())
         for test, ran in lines.items():
             for function in ran:
                 self.calls.setdefault(function, {})[test] = seconds[test]
         print(f"{len(lines)} of {len(seconds)} tests of contracts are known", flush=True)
 
-    def _note_calls(self, notes: Path) -> None:
-        """Note which functions the tests of contracts call; those that fail are left out."""
+    def _note_calls(self, notes: Path, tests: Sequence[str]) -> None:
+        """Note which functions tests call; those that fail are left out."""
         files = sorted((self.where / "ctebm").rglob("*.py"))
         before = {path: path.read_text() for path in files}
         try:
             for path, text in before.items():
                 here = str(path.relative_to(self.where))
                 path.write_text(Trace.marked(text, here, statements=False))
-            there = [test for test in CONTRACTS if (self.where / test).exists()]
-            self._end(there, Trace(notes), 3600, more=["--maxfail=100"])
+            self._end(list(tests), Trace(notes), 3600, more=["--maxfail=100"])
         finally:
             for path, text in before.items():
                 path.write_text(text)
@@ -389,13 +389,14 @@ class Bench:
     def contracts_of(self, mutant: Mutant) -> list[str]:
         """Return the quickest tests of contracts that call a changed function, half a minute."""
         tree = ast.parse((self.where / mutant.file).read_text())
-        line = function_of(tree, mutant.line)
+        line, own = function_of(tree, mutant.line), self.tests_of(mutant.file)
         chosen = {
             test: seconds
             for function, tests in self.calls.items()
             if function == f"{mutant.file}:{line}"
             or (line is None and function.startswith(f"{mutant.file}:"))
             for test, seconds in tests.items()
+            if test.split("::")[0] not in own
         }
         quickest = sorted(chosen, key=chosen.__getitem__)
         until = accumulate(chosen[test] for test in quickest)
@@ -516,7 +517,8 @@ def main() -> int:
     ask.add_argument("--n", type=int, default=40, help="mutants of each")
     ask.add_argument("--seed", type=int, default=0)
     ask.add_argument("--part", default="0/1", help="I/N: of these every N-th from the I-th on")
-    ask.add_argument("--calls", type=Path, help="a file that keeps which tests call what")
+    ask.add_argument("--tests", nargs="+", default=CONTRACTS, help="of all modules, as tests")
+    ask.add_argument("--calls", type=Path, help="a file that keeps what these call")
     a = ask.parse_args()
     part, parts = map(int, a.part.split("/"))
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1")
@@ -526,7 +528,7 @@ def main() -> int:
     survivors, counts = [], Counter()
     with tempfile.TemporaryDirectory() as where:
         bench = Bench(Path(where).resolve())
-        bench.know_calls((a.calls or Path(where) / "calls.json").resolve())
+        bench.know_calls((a.calls or Path(where) / "calls.json").resolve(), a.tests)
         for wing in a.wings:
             for mutant, outcome, seconds in trial(bench, wing, a.n, a.seed, part, parts):
                 counts[wing, outcome] += 1
