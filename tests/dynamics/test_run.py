@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -163,3 +164,23 @@ def test_a_force_as_small_as_asked_is_steady(steady, n):
     start = torch.tensor([[1.0], [0.5]], dtype=F64)
     run = ctebm.simulate(Halving(1), start, n_steps=9, eps=0.5, steady=steady)
     assert run.step.tolist() == list(range(n + 1))
+
+
+@pytest.mark.parametrize("first_step", [0, 13])
+@pytest.mark.parametrize("n_steps", [1, 100])
+def test_progress_counts_every_step_once(n_steps, first_step, monkeypatch):
+    told, totals = [], []
+
+    @contextmanager
+    def noted(shown, n):
+        totals.append((shown, n))
+        yield told.append
+
+    monkeypatch.setattr(ctebm.dynamics.run, "_bar", noted)
+    monkeypatch.setattr(ctebm.dynamics.run, "_SPAN", 8)
+    dynamics = ctebm.Dynamics(layered(), 0.1)
+    ctebm.simulate(
+        dynamics, torch.zeros(14), n_steps=n_steps, eps=0.05, seed=1, first_step=first_step,
+        save_every=7, progress=True,
+    )  # fmt: skip
+    assert totals == [(True, n_steps)] and sum(told) == n_steps and min(told) > 0

@@ -145,16 +145,20 @@ def test_ends_are_polished_up_to_the_size_that_newtons_method_takes(monkeypatch)
 
 
 class Shell(Network):
-    """Units whose states rest on a sphere: two directions without a force."""
+    """Units whose states rest on a sphere, or at its centre."""
+
+    def __init__(self, n_units, radius):
+        super().__init__(n_units)
+        self.radius = radius
 
     def energy(self, s):
-        return (s.square().sum(-1) - 1).square() / 4
+        return ((s / self.radius).square().sum(-1) - 1).square() / 4
 
 
-@pytest.mark.parametrize("n", [2, 3])
-def test_a_continuum_of_several_directions_is_one_entry(n):
-    points = find_fixed_points(Shell(n), n_starts=4, bounds=(-1.5, 1.5))
-    assert points.continuum.tolist() == [float(s.norm()) > 0.5 for s in points.state] and bool(
-        points.continuum.any()
-    )
+@pytest.mark.parametrize("n, radius", [(2, 1.0), (3, 1.0), (2, 20.0)])
+def test_a_continuum_of_several_directions_is_one_entry(n, radius):
+    """However far apart its states lie."""
+    far = 1.5 * radius
+    points = find_fixed_points(Shell(n, radius), n_starts=4, bounds=(-far, far))
     assert int(points.continuum.sum()) == 1
+    assert points.continuum.tolist() == [float(s.norm()) > radius / 2 for s in points.state]

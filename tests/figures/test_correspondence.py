@@ -95,3 +95,13 @@ def test_time_zero_has_no_place_on_a_logarithmic_axis():
             x, y = np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
             if ax.get_xscale() == "log" and line.get_transform() == ax.transData:
                 assert (x > 0).all() and not (y < 0).any()
+
+
+def test_a_time_without_a_number_is_left_out_and_the_others_are_drawn():
+    data = measured(eps=(0.1,), t_end=4.0).to_dataset()
+    data["coefficient"] = data.coefficient.where(data.save != 7)
+    line = correspondence_figure(data).axes[1].lines[1]
+    run = data.isel(eps=0).sel(layer="h1")
+    seen = ((run.step > 0) & (run.law_coefficient > 0) & (run.save != 7)).values
+    np.testing.assert_allclose(line.get_xdata(), run.time.values[seen])
+    np.testing.assert_allclose(line.get_ydata(), run.coefficient.median("sample").values[seen])

@@ -68,3 +68,15 @@ def test_there_are_no_kinks_in_smooth_rates():
     plastic, found, _ = settled(ctebm.Tanh())
     shares = kink_shares(plastic, found, [10 * torch.ones_like(s) for s in found.states])
     assert shares == {"pinned": [0.0, 0.0], "dead": [0.0, 0.0], "crossed": 0.0}
+
+
+def test_a_reference_that_is_unknown_has_no_cosine():
+    """Layers that are coupled past others have no chain gradient, and all other references."""
+    sizes, pairs = {"x": 3, "h": 4, "y": 2}, [("x", "h"), ("h", "y"), ("x", "y")]
+    net = ctebm.LayerGraph.random(sizes, pairs, ctebm.Tanh(), gain=0.5, seed=1)
+    x, target = torch.rand(5, 3).double() / 2, torch.rand(5, 2).double() / 2
+    looked = probe(ctebm.learning.plastic_field.plastic(net), ctebm.Implicit(), x, target)
+    rows = dict(zip(REFERENCES, looked["alignment"], strict=True))
+    unknown = {name for name, row in rows.items() if all(math.isnan(c) for c in row)}
+    assert unknown and "implicit" not in unknown
+    assert rows["implicit"] == pytest.approx([1.0] * len(rows["implicit"]))

@@ -64,3 +64,14 @@ def test_a_start_outside_is_no_exit():
     assert exits.over and exits.step.tolist() == [0, 2] and exits.begun.tolist() == [False, True]
     with pytest.raises(ValueError, match="got none"):
         Exits(start[:1], lambda s: s[..., 0] < 1, torch.tensor(1.0), 0)
+
+
+def test_the_state_at_the_exit_is_kept_also_of_a_chain_that_starts_outside():
+    start = torch.tensor([[2.0], [0.0], [0.5]], dtype=torch.float64)
+    exits = Exits(start, lambda s: s[..., 0] < 1, torch.tensor(1.0), 0)
+    exits.watch(0, shared=False)
+    exits.save([1, 2], torch.tensor([[[5.0], [3.0], [0.4]], [[6.0], [4.0], [0.3]]]).double(), 0)
+    exits.watch(2, shared=False)
+    exits.save([3], torch.tensor([[[7.0], [8.0], [9.0]]], dtype=torch.float64), 0)
+    assert exits.state.flatten().tolist() == [2.0, 3.0, 9.0]
+    assert exits.step.tolist() == [0, 1, 3]
