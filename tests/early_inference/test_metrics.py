@@ -226,3 +226,16 @@ def test_curves_of_far_apart_sizes_are_as_far_apart_as_can_be():
     for a, b in ((large, small), (small, large), (large, 0 * small), (0 * small, small)):
         assert float(metric.curve_rmse(a, b)) == pytest.approx(1.0)
     assert float(metric.curve_rmse(0 * small, 0 * small)) == 0
+
+
+@pytest.mark.parametrize("n", [3, 4, 9])
+@pytest.mark.parametrize("confidence", [0.5, 0.95])
+def test_the_interval_of_an_exponent_is_students(n, confidence):
+    draw = np.random.default_rng(n)
+    x = np.geomspace(0.1, 10, n)
+    y = 2 * x**1.5 * np.exp(draw.normal(0, 0.2, n))
+    line = stats.linregress(np.log(x), np.log(y))
+    half = stats.t.ppf((1 + confidence) / 2, n - 2) * line.stderr
+    fit = metric.fit_exponent(x, y, confidence)
+    found, expected = (fit.slope, fit.low, fit.high), line.slope + np.array([0, -half, half])
+    assert found == pytest.approx(tuple(expected), rel=1e-9) and fit.n == n

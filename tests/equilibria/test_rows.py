@@ -16,6 +16,8 @@ def test_rows_carry_the_parameters_of_their_samples():
     network, s = clamped(5), torch.linspace(-1, 1, 30, dtype=torch.float64).reshape(5, 6)
     rows = Rows.of(network, torch.Size([5]))
     assert torch.equal(rows.network.force(s), network.force(s))
+    assert rows.network is network  # without copies of its inputs
+    assert Rows.of(network, torch.Size([2, 5])).network is not network
     some = rows[torch.tensor([True, False, False, True, True])]
     some = some[torch.tensor([2, 0, 0])]
     assert len(some) == 3

@@ -72,7 +72,7 @@ def test_there_are_no_kinks_in_smooth_rates():
 
 def test_a_reference_that_is_unknown_has_no_cosine():
     """Layers that are coupled past others have no chain gradient, and all other references."""
-    sizes, pairs = {"x": 3, "h": 4, "y": 2}, [("x", "h"), ("h", "y"), ("x", "y")]
+    sizes, pairs = {"x": 3, "h": 4, "y": 2}, [("x", "h"), ("h", "y"), ("x", "y"), ("h", "h")]
     net = ctebm.LayerGraph.random(sizes, pairs, ctebm.Tanh(), gain=0.5, seed=1)
     x, target = torch.rand(5, 3).double() / 2, torch.rand(5, 2).double() / 2
     looked = probe(ctebm.learning.plastic_field.plastic(net), ctebm.Implicit(), x, target)

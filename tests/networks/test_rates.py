@@ -92,3 +92,19 @@ def test_a_slope_out_of_range_is_refused(slope):
 def test_a_gain_that_is_not_positive_is_refused(kind):
     with pytest.raises(ValueError, match="gain"):
         kind(0.0)
+
+
+@pytest.mark.parametrize("rho", [
+    ctebm.Tanh(), ctebm.SignedTanh(), ctebm.SignedTanh(3.0), ctebm.Logistic(), ctebm.Logistic(2.5),
+    ctebm.Logistic(3.0, centre=0.5), ctebm.Softplus(2.0), ctebm.SmoothHardSigmoid(width=0.1),
+    ctebm.SmoothHardSigmoid(-0.2, 0.3),
+], ids=repr)  # fmt: skip
+def test_the_strip_ends_at_the_nearest_singularity(rho):
+    """The slope is finite within it, and without bound at its edge."""
+    strip, x = rho.analytic_strip, torch.linspace(-1, 1, 2001, dtype=torch.float64)
+    sizes = [
+        float(rho.derivative(torch.complex(x, torch.full_like(x, share * strip))).abs().max())
+        for share in (0.5, 1 - 1e-3, 1 - 1e-6)
+    ]
+    assert sizes[0] < 10 * rho.max_slope < 100 * rho.max_slope < sizes[2]
+    assert sizes[1] < sizes[2]

@@ -102,7 +102,7 @@ def test_a_table_is_read_line_by_line(tmp_path):
 
 
 def test_replicates_are_seeds():
-    assert seed_axis(3, 2) == {"seed": [3, 4]}
+    assert seed_axis(3, 2) == {"seed": [3, 4]} and seed_axis(3, 1) == {"seed": [3]}
     for n in (0, 10**9):
         with pytest.raises(ValueError, match=f"from 1 to 10000000, got {n}"):
             seed_axis(0, n)
