@@ -200,6 +200,9 @@ def every_network() -> dict[str, ctebm.Network]:
     nets["batch-rate-leak"] = ctebm.RateLeakNetwork(graph(shifted)).clamp({"x": rows(3, 3)})
     nets["attention"] = ctebm.AssociativeMemory(rows(4, 5), 3.0, layers=parts)
     nets["polynomial"] = ctebm.PolynomialMemory(rows(4, 5).sign(), 3)
+    layers = {"x": slice(0, 2), "y": slice(2, 5)}
+    key = ctebm.PolynomialMemory(rows(4, 5).sign(), 3, layers=layers)
+    nets["clamped-polynomial"] = key.clamp({"x": torch.ones(2, dtype=F64) / 3})
     nets["clamped-attention"] = nets["attention"].clamp({"x": torch.ones(2, dtype=F64)})
     raw, hard, rho = ctebm.Identity(), ctebm.HardSigmoid(lower=0), ctebm.Tanh()
     nets["layered-mixed-kinks"] = layered([raw, hard, ctebm.HardSigmoid(), raw])

@@ -12,6 +12,7 @@ of each pattern.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Self
 
@@ -22,10 +23,10 @@ from torch import Tensor
 from ctebm.networks.activation import Activation, as_activation
 from ctebm.networks.arrays import finite_tensor
 from ctebm.networks.constants import Constants
-from ctebm.networks.energy import Network
 from ctebm.networks.holding import HoldingNetwork
 from ctebm.networks.layout import consecutive, rows_of, size_of
 from ctebm.networks.memory import check_matrices
+from ctebm.networks.named import named_tensors
 from ctebm.networks.numbers import finite, whole
 from ctebm.networks.rates import SignedTanh
 
@@ -34,7 +35,91 @@ __all__ = ["AssociativeMemory", "PolynomialMemory"]
 _TOGETHER = 500  # patterns whose distances from all others are computed at a time
 
 
-class AssociativeMemory(HoldingNetwork):
+class _Memory(HoldingNetwork):
+    """Patterns, of which some layers may be held: how well they fit these is computed once."""
+
+    patterns: Tensor
+    held: dict[str, Tensor]
+    layers: Mapping[str, slice]
+    n_units: int | None
+    dtype: torch.dtype
+    device: torch.device
+
+    def __init__(
+        self,
+        patterns: ArrayLike | Tensor,
+        layers: Mapping[str, slice] | None,
+        dtype: torch.dtype,
+    ) -> None:
+        self.patterns = _patterns(patterns, dtype)
+        n = self.patterns.shape[-1]
+        super().__init__(n, {"s": slice(0, n)} if layers is None else layers)
+        self._all = dict(self.layers)
+        self.dtype, self.device = dtype, self.patterns.device
+        self._hold({})
+
+    @abstractmethod
+    def _fitted(self, s: Tensor) -> Tensor:
+        """Return what patterns fit: states, or their rates."""
+
+    def recalled(self, s: Tensor) -> Tensor:
+        """Return the number of the pattern that each state is nearest to, ``(*batch)``.
+
+        By what patterns are of: states, or rates.
+        """
+        distance = self.patterns.square().sum(-1) / 2 - self._scores(self.as_state(s))
+        return distance.argmin(-1)
+
+    def samples(self, batch: torch.Size, rows: Tensor) -> Self:
+        other = super().samples(batch, rows)
+        if other is not self and self._still is not None:
+            other._still = self._still[0], rows_of(self._still[1], batch, rows)
+        return other
+
+    def snapshot(self) -> Self:
+        if not self.held or any(p.requires_grad for _, p in self.named_parameters()):
+            return self
+        other = self._holding(self.held)
+        other._still = self._parts()
+        return other
+
+    def _hold(self, held: dict[str, Tensor]) -> None:
+        """Hold layers, and keep how well patterns fit them, which no longer changes."""
+        self.held = held
+        free = {name: size_of(where) for name, where in self._all.items() if name not in held}
+        self.layers, self.n_units = consecutive(free), sum(free.values())
+        self._constants = Constants()
+        self._still: tuple[Tensor, Tensor] | None = None  # what does not change, of a snapshot
+
+    def _parts(self) -> tuple[Tensor, Tensor]:
+        """Return the patterns in the free units, and how well they fit the states that are held.
+
+        ``(pattern, unit)`` and ``(*batch, pattern)``.
+        """
+        if self._still is not None:
+            return self._still
+        X = self.patterns
+        if not self.held:
+            return X, X.new_zeros(())
+
+        def chosen() -> Tensor:
+            return torch.cat([X[:, :0], *(X[:, self._all[name]] for name in self.layers)], -1)
+
+        def fit() -> Tensor:
+            found = [self._fitted(x) @ X[:, self._all[name]].mT for name, x in self.held.items()]
+            return torch.stack(torch.broadcast_tensors(*found)).sum(0)
+
+        keep = self._constants.of
+        return keep(chosen, X), keep(fit, *self.held.values(), *named_tensors(self).values())
+
+    def _scores(self, s: Tensor) -> Tensor:
+        """Return how well patterns fit states, the held ones too, ``(*batch, pattern)``."""
+        X, held = self._parts()
+        r = self._fitted(s)
+        return r @ X.mT + held if self.held else r @ X.mT
+
+
+class AssociativeMemory(_Memory):
     r"""The modern Hopfield network (Ramsauer et al. 2020), whose pressure is attention.
 
     .. math:: E(s) = \tfrac12 |s|^2 - \tfrac1\beta \log \sum_\mu e^{\beta\,x_\mu \cdot s}, \qquad
@@ -92,22 +177,15 @@ class AssociativeMemory(HoldingNetwork):
         layers: Mapping[str, slice] | None = None,
         dtype: torch.dtype = torch.float64,
     ) -> None:
-        self.patterns = _patterns(patterns, dtype)
+        super().__init__(patterns, layers, dtype)
         self.beta = finite("beta", beta, above=0)
-        n = self.patterns.shape[-1]
-        super().__init__(n, {"s": slice(0, n)} if layers is None else layers)
-        self._all = dict(self.layers)
-        self.dtype, self.device = dtype, self.patterns.device
-        self._hold({})
+
+    def _fitted(self, s: Tensor) -> Tensor:
+        return s
 
     def weights_of_patterns(self, s: Tensor) -> Tensor:
         r"""Return :math:`p = \mathrm{softmax}(\beta X s)`, ``(*batch, pattern)``."""
         return torch.softmax(self.beta * self._scores(self.as_state(s)), -1)
-
-    def recalled(self, s: Tensor) -> Tensor:
-        """Return the number of the pattern that each state is nearest to, ``(*batch)``."""
-        distance = self.patterns.square().sum(-1) / 2 - self._scores(self.as_state(s))
-        return distance.argmin(-1)
 
     def energy(self, s: Tensor) -> Tensor:
         s = self.as_state(s)
@@ -149,55 +227,8 @@ class AssociativeMemory(HoldingNetwork):
         X = self._parts()[0]
         return max(float(torch.cdist(some, X).amax()) for some in X.split(_TOGETHER))
 
-    def samples(self, batch: torch.Size, rows: Tensor) -> Self:
-        other = super().samples(batch, rows)
-        if other is not self and self._still is not None:
-            other._still = self._still[0], rows_of(self._still[1], batch, rows)
-        return other
 
-    def snapshot(self) -> Self:
-        if not self.held or self.patterns.requires_grad:
-            return self
-        other = self._holding(self.held)
-        other._still = self._parts()
-        return other
-
-    def _hold(self, held: dict[str, Tensor]) -> None:
-        """Hold layers, and keep how well patterns fit them, which no longer changes."""
-        self.held = held
-        free = {name: size_of(where) for name, where in self._all.items() if name not in held}
-        self.layers, self.n_units = consecutive(free), sum(free.values())
-        self._constants = Constants()
-        self._still: tuple[Tensor, Tensor] | None = None  # what does not change, of a snapshot
-
-    def _parts(self) -> tuple[Tensor, Tensor]:
-        """Return the patterns in the free units, and how well they fit the states that are held.
-
-        ``(pattern, unit)`` and ``(*batch, pattern)``.
-        """
-        if self._still is not None:
-            return self._still
-        X = self.patterns
-        if not self.held:
-            return X, X.new_zeros(())
-
-        def chosen() -> Tensor:
-            return torch.cat([X[:, :0], *(X[:, self._all[name]] for name in self.layers)], -1)
-
-        def fit() -> Tensor:
-            found = [x @ X[:, self._all[name]].mT for name, x in self.held.items()]
-            return torch.stack(torch.broadcast_tensors(*found)).sum(0)
-
-        keep = self._constants.of
-        return keep(chosen, X), keep(fit, X, *self.held.values())
-
-    def _scores(self, s: Tensor) -> Tensor:
-        """Return how well patterns fit states, the held ones too, ``(*batch, pattern)``."""
-        X, held = self._parts()
-        return s @ X.mT + held if self.held else s @ X.mT
-
-
-class PolynomialMemory(Network):
+class PolynomialMemory(_Memory):
     r"""A dense associative memory of polynomial order (Krotov & Hopfield 2016), with rates.
 
     .. math:: E(s) = \tfrac12 |s|^2 - \tfrac{N}{n} \sum_\mu m_\mu^n, \qquad
@@ -217,6 +248,8 @@ class PolynomialMemory(Network):
         The power `n`, 2 or more.
     activation : Activation or callable
         The rate, by default :math:`\tanh 4s`.
+    layers : mapping of str to slice, optional
+        Names for consecutive groups of units, such as a key and what is to be recalled with it.
     dtype : torch.dtype
         Of the patterns.
 
@@ -245,27 +278,27 @@ class PolynomialMemory(Network):
         order: int,
         activation: Activation | Callable[[Tensor], Tensor] = SignedTanh(4.0),  # noqa: B008
         *,
+        layers: Mapping[str, slice] | None = None,
         dtype: torch.dtype = torch.float64,
     ) -> None:
-        self.patterns = _patterns(patterns, dtype)
+        super().__init__(patterns, layers, dtype)
         self.order = whole("order", order, least=2)
         self.activation = as_activation(activation)
-        n = self.patterns.shape[-1]
-        super().__init__(n, {"s": slice(0, n)})
-        self.dtype, self.device = dtype, self.patterns.device
+
+    def _fitted(self, s: Tensor) -> Tensor:
+        return self.activation(s)
 
     def overlaps(self, s: Tensor) -> Tensor:
         r"""Return :math:`m_\mu = x_\mu \cdot \rho(s) / N`, ``(*batch, pattern)``."""
-        return self.activation(self.as_state(s)) @ self.patterns.mT / self.patterns.shape[-1]
-
-    def recalled(self, s: Tensor) -> Tensor:
-        """Return the number of the pattern that each state's rates are nearest to, ``(*batch)``."""
-        return _nearest(self.patterns, self.activation(self.as_state(s)))
+        return self._scores(self.as_state(s)) / self.patterns.shape[-1]
 
     def energy(self, s: Tensor) -> Tensor:
         s = self.as_state(s)
-        m = self.overlaps(s)
-        return s.square().sum(-1) / 2 - s.shape[-1] / self.order * (m**self.order).sum(-1)
+        N = self.patterns.shape[-1]
+        E = s.square().sum(-1) / 2 - N / self.order * (self.overlaps(s) ** self.order).sum(-1)
+        for x in self.held.values():
+            E = E + x.square().sum(-1) / 2
+        return E
 
     def force(self, s: Tensor) -> Tensor:
         s = self.as_state(s)
@@ -276,18 +309,33 @@ class PolynomialMemory(Network):
 
     def hessian_operator(self, s: Tensor) -> Callable[[Tensor], Tensor]:
         s = self.as_state(s)
-        m, slope = self.overlaps(s), self.activation.derivative(s)
-        own = 1 - self.activation.second_derivative(s) * self._current(m)
-        stiff = (self.order - 1) / s.shape[-1] * m ** (self.order - 2)
+        m, slope, X = self.overlaps(s), self.activation.derivative(s), self._parts()[0]
+        own, stiff = self._own(s, m), self._stiff(m)
 
         def multiply(v: Tensor) -> Tensor:
             v = self.as_state(v)
-            return own * v - slope * ((stiff * ((slope * v) @ self.patterns.mT)) @ self.patterns)
+            return own * v - slope * ((stiff * ((slope * v) @ X.mT)) @ X)
 
         return multiply
 
+    def hessian(self, s: Tensor) -> Tensor:
+        s = self._in_samples(s)
+        check_matrices(s)
+        m, slope, X = self.overlaps(s), self.activation.derivative(s), self._parts()[0]
+        coupled = torch.einsum("...m,mi,mj->...ij", self._stiff(m), X, X)
+        H = -slope.unsqueeze(-1) * slope.unsqueeze(-2) * coupled
+        return H + torch.diag_embed(self._own(s, m))
+
     def _current(self, m: Tensor) -> Tensor:
-        return m ** (self.order - 1) @ self.patterns
+        return m ** (self.order - 1) @ self._parts()[0]
+
+    def _own(self, s: Tensor, m: Tensor) -> Tensor:
+        """Return the curvature that units have by themselves, ``(*batch, unit)``."""
+        return 1 - self.activation.second_derivative(s) * self._current(m)
+
+    def _stiff(self, m: Tensor) -> Tensor:
+        """Return the curvature of each pattern's term in its overlap, ``(*batch, pattern)``."""
+        return (self.order - 1) / self.patterns.shape[-1] * m ** (self.order - 2)
 
 
 def _patterns(patterns: ArrayLike | Tensor, dtype: torch.dtype) -> Tensor:
@@ -298,9 +346,3 @@ def _patterns(patterns: ArrayLike | Tensor, dtype: torch.dtype) -> Tensor:
             "for each pattern."
         )
     return X
-
-
-def _nearest(patterns: Tensor, s: Tensor) -> Tensor:
-    """Return which pattern is nearest to each state, ``(*batch)``."""
-    distance = patterns.square().sum(-1) / 2 - s @ patterns.mT
-    return distance.argmin(-1)

@@ -124,20 +124,24 @@ def without_effect(network: VectorField, parameters: Mapping[str, Tensor]) -> li
     >>> without_effect(net, named_tensors(net))
     ['k']
     """
-    touched = _touched(network, parameters)
-    return [name for name in parameters if not touched.get(name)]
+    touched, first = _touched(network, parameters), next(iter(network.layers), None)
+    return [name for name in parameters if not touched[name].keys() - {first}]
 
 
 def _probed(network: VectorField, parameters: Mapping[str, Tensor]) -> Drives:
     """Return what each parameter drives, by the layers that it touches."""
-    touched = _touched(network, parameters)
-    return {name: _latest(name, masks) for name, masks in touched.items() if masks}
+    touched, first = _touched(network, parameters), next(iter(network.layers))
+    return {
+        name: _latest(name, masks, first)
+        for name, masks in touched.items()
+        if masks.keys() - {first}
+    }
 
 
 def _touched(
     network: VectorField, parameters: Mapping[str, Tensor]
 ) -> dict[str, dict[str, Tensor]]:
-    """Return which numbers of each parameter the force of each layer above the input depends on."""
+    """Return which numbers of each parameter the force of each layer depends on."""
     draw = torch.Generator().manual_seed(0)
     n = sum(where.stop - where.start for where in network.layers.values())
 
@@ -145,13 +149,12 @@ def _touched(
         found = torch.randn(*shape, generator=draw, dtype=torch.float64)
         return found.to(network.device, network.dtype)
 
-    above = list(network.layers.items())[1:]
     touched: dict[str, dict[str, Tensor]] = {name: {} for name in parameters}
     with recording(parameters):
         f = network.force(_PROBE_SIZE * normal(_PROBED, n))
         if not f.requires_grad:  # nothing in it depends on a parameter
             return touched
-        for layer, where in above:
+        for layer, where in network.layers.items():
             found = torch.autograd.grad(
                 f[..., where], list(parameters.values()), normal(_PROBED, where.stop - where.start),
                 retain_graph=True, allow_unused=True,
@@ -162,8 +165,11 @@ def _touched(
     return touched
 
 
-def _latest(name: str, masks: Mapping[str, Tensor]) -> str | Mapping[str, Tensor]:
-    """Return the latest layer that a parameter touches, or which of its numbers touch it last."""
+def _latest(name: str, masks: Mapping[str, Tensor], first: str) -> str | Mapping[str, Tensor]:
+    """Return the latest layer that a parameter touches, or which of its numbers touch it last.
+
+    Not the first layer, which is the input, though it counts.
+    """
     layers = list(masks)
     if bool((torch.stack(list(masks.values())).sum(0) > _MOST_TOUCHED).any()):
         raise UnknownDrive(
@@ -173,9 +179,9 @@ def _latest(name: str, masks: Mapping[str, Tensor]) -> str | Mapping[str, Tensor
         )
     last: dict[str, Tensor] = {}
     taken = torch.zeros_like(masks[layers[0]])
-    for layer in reversed(layers):
+    for layer in reversed([name for name in layers if name != first]):
         mine = masks[layer] & ~taken
         taken |= masks[layer]
         if bool(mine.any()):
             last[layer] = mine
-    return layers[-1] if len(last) == 1 else last
+    return next(iter(last)) if len(last) == 1 else last

@@ -314,6 +314,6 @@ _MADE: dict[str, Callable[[Saved], VectorField]] = {
         a["parameter_patterns"], a.number("parameter_beta"), layers=a.layers, dtype=a.dtype
     ),
     "PolynomialMemory": lambda a: PolynomialMemory(
-        a["parameter_patterns"], a.number("parameter_order"), a.rate, dtype=a.dtype
+        a["parameter_patterns"], a.number("parameter_order"), a.rate, layers=a.layers, dtype=a.dtype
     ),
 }

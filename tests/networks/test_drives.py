@@ -40,7 +40,9 @@ def test_more_than_two_layers_are_asked_for():
         def energy(self, s):
             return self.gain * s.square().sum(-1) / 2
 
-    with pytest.raises(ValueError, match=r"'gain' touches the layers h2, h1, y.*drives = \{'gain'"):
+    with pytest.raises(
+        ValueError, match=r"'gain' touches the layers x, h2, h1, y.*drives = \{'gain'"
+    ):
         _ = Scaled().drives
 
 
@@ -122,3 +124,19 @@ def test_what_a_class_says_of_no_parameter_or_layer_is_refused(said, words):
 
     with pytest.raises(ValueError, match=words):
         driven_layers(Says(), named_tensors(Says()))
+
+
+def test_a_number_that_two_couplings_share_is_not_told_which_layer_it_drives():
+    """It couples the input to h and h to y: the gradient by y's force alone would be half of it."""
+
+    class Shared(ctebm.Network):
+        def __init__(self):
+            super().__init__(layers={n: slice(i, i + 1) for i, n in enumerate("xhy")})
+            self.k = torch.tensor(0.5, dtype=torch.float64)
+
+        def energy(self, s):
+            x, h, y = s.unbind(-1)
+            return s.square().sum(-1) / 2 - self.k * (x * h + h * y)
+
+    with pytest.raises(ValueError, match="touches the layers x, h, y"):
+        dict(Shared().drives)
