@@ -1,11 +1,11 @@
 r"""All equilibria of a network: stable points, saddles, maxima, and continua of them.
 
 Every fixed point lies in a box that the largest possible currents give; starts cover it. Minima
-come from going down the energy. Of a smooth energy the others come from following modes to
-equilibria of a chosen index, from the starts and then from beside what is known; else from Newton's
-method, plain and deflated (Farrell, Birkisson & Funke 2015). The sum :math:`\sum (-1)^{index}`
-tells whether something is missing; then the search looks where the basins of two minima meet, and
-goes on until the sum is 1.
+come from going down the energy. Of a smooth energy of more than few units the others come from
+following modes to equilibria of a chosen index, from the starts and then from beside what is known;
+else from Newton's method, plain and deflated (Farrell, Birkisson & Funke 2015). The sum
+:math:`\sum (-1)^{index}` tells whether something is missing; then the search looks where the basins
+of two minima meet, and goes on until the sum is 1.
 """
 
 from __future__ import annotations
