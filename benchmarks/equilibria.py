@@ -27,6 +27,7 @@ import xarray as xr
 import ctebm
 from ctebm.equilibria.alternating import settle_alternating
 from ctebm.equilibria.angles import Angles
+from ctebm.equilibria.kkt import residual_vector
 from ctebm.equilibria.predictive_errors import descend_in_errors
 from ctebm.equilibria.rows import Rows
 from ctebm.equilibria.search import search as from_starts
@@ -84,6 +85,33 @@ def relax(network: ctebm.Network, h: float, tol: float, at_most: int = 2000) -> 
     return False
 
 
+def anderson(network: ctebm.Network, m: int, h: float, tol: float, at_most: int = 400) -> bool:
+    """Mix the last `m` steps of each row so that they cancel its residual; add h times the rest.
+
+    Anderson (1965) in the form of Walker & Ni (2011), with the products of steps kept; return
+    whether all samples got there.
+    """
+    n, N, dtype = network.batch[0], network.n_units, network.dtype
+    s = torch.zeros(n, N, dtype=dtype)
+    dS, dF = torch.zeros(2, n, m, N, dtype=dtype)
+    eye = torch.eye(m, dtype=dtype)
+    G = 1e300 * eye.repeat(n, 1, 1)  # steps not taken yet have no share
+    f = residual_vector(network, s, network.force(s))
+    for k in range(at_most):
+        if float(f.abs().max()) <= tol:
+            return True
+        step = h * f
+        if k > 0:
+            largest = G.diagonal(dim1=-2, dim2=-1)[:, : min(k, m)].amax(-1)[:, None, None]
+            c = torch.linalg.solve(G + 1e-12 * largest * eye, dF @ f.unsqueeze(-1)).mT
+            step = step - (c @ dS + h * (c @ dF)).squeeze(1)
+        s, before, i = s + step, f, k % m
+        f = residual_vector(network, s, network.force(s))
+        dS[:, i], dF[:, i] = step, f - before
+        G[:, i] = G[:, :, i] = (dF @ dF[:, i].unsqueeze(-1)).squeeze(-1)
+    return False
+
+
 def settle(repeats: int) -> Iterator[Row]:
     """64 samples of 784-512-10, float64, to 1e-10."""
     x = torch.as_tensor(np.random.default_rng(0).random((64, 784)))
@@ -94,14 +122,16 @@ def settle(repeats: int) -> Iterator[Row]:
             case = f"784-512-10 {type(rho).__name__} gain {gain:g}"
             points = ctebm.settle(net)
             yield case, "samples not converged", int((~points.converged).sum()), "of 64"
-            plain = {"picard": 1.0, "relaxation": 0.5}
-            plain = {k: h for k, h in plain.items() if relax(net, h, 1e-10)}
-            runs = {k: partial(relax, net, h, 1e-10) for k, h in plain.items()}
+            plain = {"picard": partial(relax, net, 1.0, 1e-10)}
+            plain["relaxation"] = partial(relax, net, 0.5, 1e-10)
+            for m in (3, 8, 12):
+                plain[f"Anderson, {m} steps"] = partial(anderson, net, m, 0.5, 1e-10)
+            runs = {name: run for name, run in plain.items() if run()}
             times = interleaved({"settle": partial(ctebm.settle, net), **runs}, repeats)
             for name, t in times.items():
                 yield case, name, 1e3 * t, "ms"
-            if plain:
-                yield case, "ratio", times["settle"] / min(times[k] for k in plain), ""
+            if runs:
+                yield case, "ratio", times["settle"] / min(times[k] for k in runs), ""
 
 
 def kinked(repeats: int) -> Iterator[Row]:

@@ -13,18 +13,22 @@ from torch import Tensor
 
 from ctebm.equilibria.accelerated import accelerated
 from ctebm.equilibria.descent import descend_to_bottom
-from ctebm.equilibria.kkt import jump_beside, residual
+from ctebm.equilibria.kkt import force_operator, jump_beside, project, residual
 from ctebm.equilibria.rows import Rows
 from ctebm.equilibria.saddles import downhill_from
 from ctebm.equilibria.trust_region import GROWTH, energy_rounding
 from ctebm.networks.condensed import Condensed, condenses
 from ctebm.networks.energy import Network
 from ctebm.networks.layered import LayeredNetwork
+from ctebm.networks.pairwise import PairwiseNetwork
 
 __all__ = ["Ends", "descend_to_minimum", "scale"]
 
 # How often a sample leaves a saddle: after the first time it is off all symmetric subspaces.
 ESCAPES = 10
+# So many steps of this size follow the motion of couplings before Newton's steps, which are short
+# at first and cost ten times as much.
+FOLLOWED, STEP = 20, 0.5
 # Alternating updates with momentum go on to this residual, or for so many steps, half of those that
 # are allowed at most.
 NEAR, UPDATES = 1e-5, 400
@@ -91,6 +95,11 @@ def _descend(
     """Descend by Newton's method; see :func:`descend_to_minimum`."""
     tried, begun, judged = far, ends.state[far], torch.cat([far, doubtful])
     (E, f), size = known, torch.zeros_like(known[0])
+    if isinstance(rows.whole, PairwiseNetwork) and len(far):
+        most = min(FOLLOWED, max_iterations // 2)
+        ends.state[far], E[far], f[far] = _followed(rows[far].network, begun, E[far], f[far], most)
+        ends.steps[far] += most
+        max_iterations -= most
     for k in range(ESCAPES + 1):
         if len(far) and k < ESCAPES:
             there = (E[far], f[far]) if k == 0 else None
@@ -125,6 +134,29 @@ def _descend(
                 f"residual {r:.3g} > {tol:g} after {n} steps, and none lowers it any more: it is "
                 "the rounding of large terms, or the energy is not smooth; give a larger tol."
             )
+
+
+def _followed(
+    network: Network, s: Tensor, E: Tensor, f: Tensor, most: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return where some steps of the motion lead, with energies and forces; none above its start.
+
+    Parameters
+    ----------
+    network : Network
+        For states ``(row, unit)``.
+    s, E, f : Tensor
+        Starts, their energies and forces.
+    most : int
+        How many steps.
+    """
+    force, u = force_operator(network), s
+    for _ in range(most):
+        u = project(network, torch.add(u, force(u), alpha=STEP))
+    E_u, f_u = network.energy_and_force(u)
+    lower = E_u <= E
+    at = lower.unsqueeze(-1)
+    return torch.where(at, u, s), torch.where(lower, E_u, E), torch.where(at, f_u, f)
 
 
 def _descend_condensed(

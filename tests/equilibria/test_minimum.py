@@ -92,6 +92,41 @@ def test_updates_that_end_above_their_start_are_dropped(all_condensed, monkeypat
     assert bool((energy_of(network, points) <= network.energy(start) + 1e-12).all())
 
 
+def test_steps_of_the_motion_are_half_a_force_long_and_never_end_above_their_start():
+    network = ctebm.DenseNetwork([[0, 1.5], [1.5, 0]], [0.1, -0.2], ctebm.Logistic())
+    s = inputs(4, 2)
+    E, f = network.energy_and_force(s)
+    u, E_u, f_u = minimum._followed(network, s, E, f, 2)
+    expected = s + f / 2
+    expected = expected + network.force(expected) / 2
+    torch.testing.assert_close(u, expected)
+    torch.testing.assert_close((E_u, f_u), network.energy_and_force(u))
+    assert bool((E_u < E).all())
+    stiff = ctebm.DenseNetwork([[0, -40], [-40, 0]], [20.0, 20.0], ctebm.Logistic())
+    start = 3 * inputs(20, 2)
+    E, f = stiff.energy_and_force(start)
+    u, E_u, f_u = minimum._followed(stiff, start, E, f, 1)
+    after = start + f / 2
+    rises = stiff.energy(after) > E
+    assert 0 < int(rises.sum()) < 20
+    torch.testing.assert_close(u, torch.where(rises.unsqueeze(-1), start, after))
+    torch.testing.assert_close((E_u, f_u), stiff.energy_and_force(u))
+
+
+@pytest.mark.parametrize(("most", "steps"), [(1000, 20), (9, 4), (1, 0)])
+def test_the_motion_is_followed_for_half_of_the_steps_at_most(most, steps, monkeypatch):
+    taken, followed = [], minimum._followed
+
+    def noted(*given):
+        taken.append(given[-1])
+        return followed(*given)
+
+    monkeypatch.setattr(minimum, "_followed", noted)
+    network = chain([8, 20, 20, 4], 6.0, ctebm.Logistic()).clamp({"x": inputs(6, 8)})
+    ctebm.settle(network, max_iterations=most)
+    assert taken == [steps]
+
+
 def test_rows_do_not_touch_each_other(all_condensed):
     whole = chain([8, 12, 9, 4], 2.0)
     x = inputs(6, 8)

@@ -247,7 +247,7 @@ def test_starts_beside_a_minimum_reach_it(activation):
 
 
 def test_the_flow_ends_where_the_motion_does():
-    network = random_dense(20, 0, TANH, gain=6.0, bias=0.0)
+    network = random_dense(20, 0, TANH, gain=10.0, bias=0.0)
     starts = torch.as_tensor(np.random.default_rng(1).standard_normal((60, 20)))
     s, eps = starts, 0.01
     for _ in range(6000):

@@ -36,6 +36,15 @@ PAIRWISE = {
 KINDS = ["dense", "asymmetric", "layered", "feedback"]
 
 
+@pytest.mark.parametrize("rho", [ctebm.Tanh(), ctebm.HardSigmoid()])
+def test_the_curvature_of_some_rows_is_theirs(rho):
+    net = ctebm.DenseNetwork([[0, 1.5, -1], [1.5, 0, 0.3], [-1, 0.3, 0]], [0.1, 0.2, -0.3], rho)
+    s, v = torch.linspace(-0.4, 0.4, 24, dtype=F64).reshape(2, 4, 3)
+    every, chosen = net.hessian_operator(s), torch.tensor([True, False, True, True])
+    assert torch.equal(every.rows(chosen)(v[chosen]), net.hessian_operator(s[chosen])(v[chosen]))
+    assert (every.diagonal is None) == (net.box is not None)
+
+
 def test_eq_6_and_eq_8_written_out():
     net = dense(ACTIVATIONS["logistic"])
     s, W, b, rho = states(net, (1,))[0], net.weight, net.bias, net.activation
