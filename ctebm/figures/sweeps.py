@@ -10,6 +10,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from scipy import stats
 
+from ctebm.figures.given import check_dataset
 from ctebm.figures.panels import Panel, Series, panel_figure
 
 __all__ = ["claims", "inline_svg", "mean_interval", "sweep_figure"]
@@ -39,7 +40,8 @@ def sweep_figure(dataset: xr.Dataset) -> Figure:
     Raises
     ------
     ValueError
-        If there is nothing to draw: no axis of numbers, or no number without further dimensions.
+        For another dataset, and if there is nothing to draw: no axis of numbers, or no number
+        without further dimensions.
 
     Examples
     --------
@@ -49,6 +51,7 @@ def sweep_figure(dataset: xr.Dataset) -> Figure:
     >>> sweep_figure(found).axes[0].get_xlabel()
     'a'
     """
+    check_dataset(dataset, "ctebm.sweep()", "status")
     axes = [str(dim) for dim in dataset.status.dims]
     numeric = [a for a in axes if a != _SEED and dataset[a].dtype.kind in "iuf"]
     if not numeric:

@@ -135,3 +135,17 @@ def test_layers_first_move_when_the_solver_can_have_reached_them():
     assert adaptive.rounding_floor.shape == (6, 1, 3) and adaptive.rounding_floor.isnan().all()
     clamped = measured(ctebm.Tanh(), eps=[0.1], n_steps=5, drive="clamp")
     assert clamped.first_arrival == [2, 1, 0]
+
+
+def test_a_sample_of_noisy_runs_has_its_own_intervals():
+    net = ctebm.LayeredNetwork.random([3, 4, 2], ctebm.Tanh(), gain=0.5, seed=1)
+    x, y = torch.linspace(0, 0.5, 12).reshape(4, 3), torch.linspace(0.1, 0.5, 8).reshape(4, 2)
+    record = ctebm.correspondence(
+        net, x, y, [0.5], n_steps=3, sigma=0.1, replicates=4, seed=1, intervals=True
+    )
+    for name in ("coefficient_interval", "cosine_interval"):
+        whole = getattr(record, name)
+        assert whole.shape[:2] == (2, 4)
+        for i in range(4):
+            part = getattr(record[[i]], name)
+            torch.testing.assert_close(part, whole[:, [i]], equal_nan=True)

@@ -1,10 +1,13 @@
 """What is no dataset of a figure's source, no place in it, no numbers, is refused in words."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 
+from ctebm import figures
 from ctebm.figures.given import check_dataset, check_place, check_text, row_of_numbers
 
 
@@ -56,3 +59,14 @@ def test_a_row_has_numbers_in_one_dimension():
         row_of_numbers("x", "a" * 99)
     with pytest.raises(ValueError, match="expected y with 3 numbers, as x has, got 2"):
         row_of_numbers("y", [1, 2], 3)
+
+
+@pytest.mark.parametrize("name", [n for n in dir(figures) if n.endswith("_figure")])
+def test_every_figure_refuses_a_dataset_that_is_another_one(name):
+    """In words, before anything is drawn."""
+    draw = getattr(figures, name)
+    if "dataset" not in inspect.signature(draw).parameters:
+        return
+    for other in (xr.Dataset(), xr.Dataset({"other": ("k", [1.0])})):
+        with pytest.raises(ValueError, match=r"expected .*dataset.* got"):
+            draw(other)

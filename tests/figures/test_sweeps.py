@@ -8,7 +8,7 @@ import xarray as xr
 from scipy import stats
 
 import ctebm
-from ctebm.figures.sweeps import claims, mean_interval, sweep_figure
+from ctebm.figures.sweeps import _scales, claims, mean_interval, sweep_figure
 
 
 def test_an_interval_is_students():
@@ -100,3 +100,12 @@ def test_a_bound_that_differs_between_seeds_is_drawn_where_it_is_weakest():
 
 def line_of(ax, label):
     return next(line for line in ax.lines if line.get_label() == label)
+
+
+def test_an_axis_is_logarithmic_where_means_and_ends_of_intervals_are_positive():
+    x = np.array([1.0, 2.0])
+    near = xr.DataArray([[1.0, 1.1, 0.9], [1000.0, 1001.0, 999.0]], dims=("a", "seed"))
+    wide = xr.DataArray([[1.0, 9.0, 1.0], [1000.0, 1001.0, 999.0]], dims=("a", "seed"))
+    assert _scales(near, None, x) == "y" and _scales(wide, None, x) == ""
+    assert _scales(near[:, 0], None, np.array([1.0, 1000.0])) == "xy"
+    assert _scales(near, xr.DataArray([0.0, 1.0], dims="a"), x) == ""

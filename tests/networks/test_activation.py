@@ -182,3 +182,11 @@ def test_a_rate_may_have_parameters_of_float32():
 @pytest.mark.parametrize("function", [lambda s: -torch.tanh(s), lambda s: 1 - torch.sigmoid(s)])
 def test_smooth_rates_may_fall(function):
     assert ctebm.Custom(function).kinks == ()
+
+
+def test_a_rate_whose_tensors_are_elsewhere_is_taken_as_it_is():
+    def elsewhere(s):
+        raise RuntimeError("Expected all tensors to be on the same device, cuda:0 and cpu")
+
+    rho = ctebm.Custom(elsewhere, kinks=(0.0, 1.0))
+    assert rho.kinks == (0.0, 1.0) and rho.box is None

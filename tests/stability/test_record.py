@@ -198,3 +198,12 @@ def test_a_jacobian_that_does_not_fit_is_refused(monkeypatch):
     monkeypatch.setattr("ctebm.networks.memory.free_memory", lambda device: 2**22)
     with pytest.raises(ValueError, match=r"Jacobian of 1,000 units takes about 0\.00745 GiB"):
         _ = linear.jacobian
+
+
+def test_the_jacobians_of_all_samples_are_counted_before_they_are_made(monkeypatch):
+    near, asked = linearize(pair(0.5, TANH), torch.zeros(5, 3, 2)), []
+    monkeypatch.setattr(
+        "ctebm.stability.record.check_memory", lambda what, n, *more: asked.append(n)
+    )
+    assert near.jacobian.shape == (5, 3, 2, 2)
+    assert asked == [near.jacobian.numel() * 8]
