@@ -108,3 +108,10 @@ def test_memory_is_asked_for_two_numbers_a_pair_of_neighbours(monkeypatch):
     monkeypatch.setattr(transfer, "check_memory", lambda *about: asked.append(about))
     step_density(pair(0.1, TANH), 0.5, 0.4, (np.linspace(-2, 2, 21), np.linspace(-2, 2, 31)))
     assert asked == [("the steps between grid points", 16 * 21 * 31 * 52, "take fewer points")]
+
+
+def test_the_density_does_not_depend_on_where_the_points_lie():
+    """Three times closer at one end than at the other."""
+    unit, t = DenseNetwork([[0.0]], [1.5], TANH), np.linspace(0, 1, 401)
+    found = moments(step_density(unit, 0.5, 0.2, -3 + 7 * (t + t**2) / 2))
+    assert found == pytest.approx((0.546032409, 0.101775253), abs=1e-4)
