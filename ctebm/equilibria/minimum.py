@@ -194,11 +194,20 @@ def _hurried(half: Rows[Condensed], o: Tensor, most: int) -> tuple[Tensor, Tenso
     if not len(o):
         return o, half.index
     network = half.network
-    near, steps = accelerated(network.single(), o.float(), NEAR, most)
-    near = network.as_state(near.to(o.dtype))
+    single = network.single()
+    near, steps = accelerated(single, o.float(), NEAR, most)
+    near = _as_exact(single, near, network)
     first = network.energy(o)
     above = network.energy(near) > first + energy_rounding(network, o, first)
     return torch.where(above.unsqueeze(-1), o, near), steps
+
+
+def _as_exact(single: Condensed, s: Tensor, network: Condensed) -> Tensor:
+    """Return states of a network in float32 in another precision: what is on a kink stays on it."""
+    assert single.box is not None and network.box is not None
+    side, exact = single.box.side(s), network.box.project(s.to(network.dtype))
+    low, high = network.box.each(exact)
+    return torch.where(side < 0, low, torch.where(side > 0, high, exact))
 
 
 def scale(s: Tensor) -> Tensor:

@@ -146,6 +146,18 @@ def test_steps_are_bounded(most, all_condensed):
     assert all("more iterations" in word for word in points.message if word)
 
 
+@pytest.mark.parametrize("lower", [-0.2, -0.3, -0.7])
+def test_kinks_that_single_precision_rounds_are_kept(lower, all_condensed):
+    """Updates in float32 end on the kink there, 3e-9 outside the box for -0.2."""
+    network = chain([6, 9, 7, 5], 4.0, rho=ctebm.HardSigmoid(lower=lower), seed=3)
+    network = network.clamp({"x": inputs(6, 6, seed=2) + 0.5 + lower})
+    points = ctebm.settle(network, inputs(6, network.n_units, seed=3) + 0.5 + lower)
+    points.raise_for_status()
+    assert set(points.stability) == {"stable"} and bool(points.pinned.any())
+    assert bool(points.pinned[(points.state == lower) | (points.state == 1 + lower)].all())
+    assert bool((points.state == network.box.project(points.state)).all())
+
+
 def test_what_is_not_on_the_graph_stays_off_it_and_single_precision_settles(all_condensed):
     network = chain([8, 12, 9, 4], 2.0, dtype=torch.float32)
     for W in network.weights:
