@@ -120,7 +120,8 @@ def newton_from(
     """
     if len(starts) == 0:
         return starts
-    portion = max(1, PORTION // max(1, starts.shape[-1] ** 2))
+    n = starts.shape[-1]
+    portion = max(1, PORTION // max(1, n**2, n * (0 if known is None else len(known))))
     ends = [
         newton(Rows.repeated(network, len(some)), some, tol, max_iterations, known=known)[0]
         for some in starts.split(portion)

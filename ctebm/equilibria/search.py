@@ -1,11 +1,11 @@
 r"""All equilibria of a network: stable points, saddles, maxima, and continua of them.
 
 Every fixed point lies in a box that the largest possible currents give; starts cover it. Minima
-come from going down the energy. Of a smooth energy of more than few units the others come from
-following modes to equilibria of a chosen index, from the starts and then from beside what is known;
-else from Newton's method, plain and deflated (Farrell, Birkisson & Funke 2015). The sum
+come from going down the energy. Of a smooth energy the others come from following modes to
+equilibria of a chosen index, from the starts and then from beside what is known; else from Newton's
+method. Both go on by deflation (Farrell, Birkisson & Funke 2015). The sum
 :math:`\sum (-1)^{index}` tells whether something is missing; then the search looks where the basins
-of two minima meet, and goes on until the sum is 1.
+of two minima meet, and goes on until the sum is 1 and, where there are many, none is new.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import replace
-from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -27,8 +26,8 @@ from ctebm.equilibria.candidates import EDGE_PAIRS, along, edges, flips, random_
 from ctebm.equilibria.catalogue import Catalogue
 from ctebm.equilibria.enumeration import can_enumerate, enumerated
 from ctebm.equilibria.kkt import check_tolerance
-from ctebm.equilibria.mode_following import beside, of_index
-from ctebm.equilibria.newton import NEWTON_UNITS, newton_from
+from ctebm.equilibria.mode_following import from_known, of_index, smooth_energy
+from ctebm.equilibria.newton import LONGEST_STEP, NEWTON_UNITS, newton_from
 from ctebm.equilibria.record import FixedPoints
 from ctebm.equilibria.settling import settle_from
 from ctebm.equilibria.starts import check_motion, check_precision
@@ -41,7 +40,9 @@ __all__ = ["find_fixed_points", "search"]
 
 # Up to here the search goes on, so many times, while the index sum says that points are missing.
 EXHAUSTIVE_UNITS, ATTEMPTS = 32, 4
-FEW_UNITS = 12  # up to here Newton's method and deflation see more than following modes
+# Where each equilibrium has so many starts, the index sum is believed; it is 1 by chance where some
+# of many are missing, and then the last attempt must find none that is new.
+STARTS_OF_POINT = 5
 # States' worth of memory that is used for each start, about.
 START_STATES = 40
 # The time of a search, about that of so many forces on all its starts and of Newton's steps, is
@@ -55,9 +56,9 @@ SECONDS_OF_POINT = 1.5e-4
 NEWTON_STEPS = 25
 # With an energy one start in so many is left to it: it also ends where a curvature is zero, which
 # no index leads to.
-PLAIN = 4
-# How often what is found beside known equilibria is looked beside in turn, where it is new.
-ROUNDS, NEW = 8, 1e-3
+PLAIN = 5
+# Of the box in which equilibria lie, the longest step that follows modes.
+SHARE_OF_BOX = 0.25
 
 
 @small_on_one_thread(matrices=True)
@@ -78,7 +79,7 @@ def find_fixed_points(
         for.
     n_starts : int
         Random starts; up to 32 units their number doubles, up to three times, while the index sum
-        says that points are missing.
+        says that points are missing, or there are many, of which some are new.
     seed : int
         Root seed of the starts.
     tol : float, optional
@@ -152,7 +153,9 @@ def search(
     else:
         low, high = checked_bounds(network, bounds)
     n, catalogue = count_units(network), Catalogue(network, tol, angles)
-    known = catalogue.states
+    known, n_points = catalogue.states, 0
+    lowest, highest = state_bounds(network) if bounds_are_known(network) else (low, high)
+    reach = min(LONGEST_STEP, SHARE_OF_BOX * float(torch.as_tensor(highest - lowest).max()))
     attempts = ATTEMPTS if n <= EXHAUSTIVE_UNITS else 1
     check_memory(
         f"a search from {n_starts:,} starts, doubled up to {attempts - 1} times,",
@@ -180,13 +183,16 @@ def search(
         if n > NEWTON_UNITS:
             break
         moved = along(network, starts)
-        if FEW_UNITS < n <= EXHAUSTIVE_UNITS and _smooth_energy(network):
+        if n <= EXHAUSTIVE_UNITS and smooth_energy(network):
             plain = torch.arange(len(moved), device=moved.device) % PLAIN == 0
             catalogue.add(newton_from(network, moved[plain], tol, max_iterations=NEWTON_STEPS))
-            catalogue.add(of_index(network, moved[~plain], tol))
-            known = _from_known(catalogue, network, known, len(starts))
+            index = _any_index(catalogue, len(moved), draw)[~plain] if attempt % 2 else None
+            catalogue.add(of_index(network, moved[~plain], tol, reach, index))
+            known = from_known(catalogue, network, known, ATTEMPTS * len(starts), reach)
             if _incomplete(catalogue):
                 _look_between(catalogue)
+            if attempt > 0:
+                _deflate(catalogue, starts[plain])
         else:
             # the motion leads away from unstable points: every other attempt is without it
             moved = starts if attempt % 2 else moved
@@ -195,10 +201,14 @@ def search(
                 _look_between(catalogue)
             if n <= EXHAUSTIVE_UNITS:
                 _deflate(catalogue, moved)
-        if not _incomplete(catalogue):
+        before, n_points = n_points, len(catalogue.points())
+        few = STARTS_OF_POINT * n_points <= len(starts)
+        incomplete = _incomplete(catalogue)
+        if not incomplete and (few or n_points == before):
             break
         if attempt + 1 < attempts:
-            more = f"{n_starts << (attempt + 1):,} starts more, since points are missing"
+            missing = "are" if incomplete else "may be"
+            more = f"{n_starts << (attempt + 1):,} starts more, since points {missing} missing"
             _warn_of_time(2 * (time.perf_counter() - began), more, "give fewer n_starts")
     return catalogue
 
@@ -266,33 +276,11 @@ def _deflate(catalogue: Catalogue, starts: Tensor) -> None:
             return
 
 
-def _smooth_energy(network: VectorField) -> TypeGuard[Network]:
-    """Return whether a motion goes down an energy without kinks."""
-    return isinstance(network, Network) and network.box is None and network.kinks is None
-
-
-def _from_known(
-    catalogue: Catalogue,
-    network: Network,
-    known: Tensor,
-    n_starts: int,
-) -> Tensor:
-    """Look beside equilibria for those of an index one less or more, while any are found.
-
-    Beside all but those that this was done for, which are `known`; return these and more.
-    """
-    left = ATTEMPTS * n_starts
-    for _ in range(ROUNDS):
-        points = catalogue.points()
-        s = points.state[points.isolated]
-        if len(known):
-            s = s[torch.cdist(s, known, p=torch.inf).amin(1) > NEW]
-        if not len(s) or left <= 0:
-            break
-        starts, index = beside(network, s)
-        catalogue.add(of_index(network, starts[:left], catalogue.tol, index[:left]))
-        known, left = torch.cat([known, s]), left - len(starts)
-    return known
+def _any_index(catalogue: Catalogue, n: int, draw: np.random.Generator) -> Tensor:
+    """Return `n` random indices, up to one more than the highest that is known."""
+    known = catalogue.points().index.tolist()
+    drawn = torch.as_tensor(draw.integers(max(known, default=0) + 2, size=n))
+    return drawn.to(catalogue.network.device)
 
 
 def _incomplete(catalogue: Catalogue) -> bool:

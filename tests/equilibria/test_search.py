@@ -21,6 +21,7 @@ from own_energies import OwnConvolution
 
 from ctebm import (
     AsymmetricNetwork,
+    DenseNetwork,
     FeedbackNetwork,
     HopfieldNetwork,
     LayeredNetwork,
@@ -36,6 +37,8 @@ from ctebm.equilibria.bounds import state_bounds
 from ctebm.equilibria.kkt import residual
 from ctebm.equilibria.newton import newton_from
 from ctebm.networks.base import count_units
+
+STEEP = Logistic(10.0)
 
 
 class DoubleWell(Network):
@@ -281,6 +284,41 @@ def test_smooth_structured_networks_are_complete(name):
         stable = found.state[[kind == "stable" for kind in found.stability]]
         assert len(stable) == len(member.stable)
         assert distance(member.stable, stable).amin(1).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("parts", "rho", "count"),
+    [
+        ([zoo.dense(-2 * zoo.off_diagonal(5), STEEP)], STEEP, 81),
+        ([zoo.dense(-2 * zoo.off_diagonal(3), STEEP)] * 2, STEEP, 13**2),
+        ([pair(8.0, TANH), pair(-7.0, TANH)] * 2 + [pair(6.0, TANH)], TANH, 3**5),
+    ],
+)
+def test_of_parts_without_couplings_all_products_are_found(parts, rho, count):
+    """Beside units of one equilibrium, 14 in all; a part of the products can sum to 1 too."""
+    draw = torch.Generator().manual_seed(0)
+    weights = [part.dense_weight() for part in parts]
+    rest = 14 - sum(len(W) for W in weights)
+    A = 0.02 * torch.randn(rest, rest, generator=draw, dtype=torch.float64)
+    A = A.triu(1) + A.triu(1).mT
+    network = DenseNetwork(torch.block_diag(*weights, A), torch.zeros(14), rho).centred()
+    for seed in range(2):
+        found = find_fixed_points(network, seed=seed)
+        assert len(found) == count and found.index_sum == 1
+
+
+@pytest.mark.parametrize(("centred", "count"), [(True, 33), (False, 29)])
+def test_steep_rates_hide_no_saddles(centred, count):
+    """Steps of 1 are longer than the box: with them 7 to 23 of these were found, summing to 1."""
+    n, draw = 13, np.random.default_rng(1)
+    A = draw.standard_normal((n, n))
+    W = 3 * (A + A.T) / np.sqrt(2 * n)
+    np.fill_diagonal(W, 0)
+    bias = -W @ np.full(n, 0.5)
+    if not centred:
+        bias += 0.1 * np.random.default_rng(1).standard_normal(n)
+    found = find_fixed_points(DenseNetwork(W, bias, STEEP))
+    assert len(found) == count and found.index_sum == 1
 
 
 @pytest.mark.parametrize(
