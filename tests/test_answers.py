@@ -61,6 +61,7 @@ NEAR, NOTHING = 1e-5, 1e-8  # how far numbers may lie apart, relative and absolu
 METHODS = (
     "force", "pressure", "energy", "energy_and_force", "potential", "jacobian_product",
     "adjoint_product", "jacobian", "hessian_product", "hessian", "hessian_operator",
+    "force_operator",
 )  # fmt: skip
 
 
@@ -79,19 +80,25 @@ def counted() -> Iterator[Counter[str]]:
         def call(self: Any, *args: Any, **options: Any) -> Any:
             if inside[0]:
                 return method(self, *args, **options)
+            if name == "force_operator":
+                return products(method(self), "force")
             inside[0] = True
             try:
                 note(name, args[-1] if name == "current" else args[0])
                 found = method(self, *args, **options)
             finally:
                 inside[0] = False
-            return products(found) if name == "hessian_operator" else found
+            return products(found, "products") if name == "hessian_operator" else found
 
         return call
 
-    def products(operator: Callable[..., Any]) -> Callable[..., Any]:
+    def products(operator: Callable[..., Any], name: str) -> Callable[..., Any]:
+        if getattr(operator, "__name__", "") == "call":  # of a method that counts by itself
+            return operator
+
         def call(v: Any) -> Any:
-            note("products", v)
+            if not inside[0]:
+                note(name, v)
             return operator(v)
 
         return call

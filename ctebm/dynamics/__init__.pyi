@@ -13,6 +13,7 @@ from . import recorder as recorder
 from . import request as request
 from . import run as run
 from . import sde as sde
+from . import seed_words as seed_words
 from . import seeding as seeding
 from . import slices as slices
 from . import slopes as slopes

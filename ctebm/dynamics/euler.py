@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ctebm.dynamics.sde import Dynamics
 from ctebm.dynamics.slices import Flow, Step, in_slices
+from ctebm.networks.differentiable import Differentiated
 from ctebm.networks.kinks import Box, Kinks
 
 __all__ = ["Flow", "euler_flow", "map_flow", "projected_flow", "sliding_flow", "way"]
@@ -78,7 +79,20 @@ def map_flow(drift: Step, eps: Tensor) -> Flow:
 
 
 def _plain_step(dynamics: Dynamics, eps: Tensor, _: Tensor) -> Step:
-    return lambda s: (eps * dynamics.f(0, s)).add_(s)
+    f = _drift(dynamics)
+    return lambda s: (eps * f(s)).add_(s)
+
+
+def _drift(dynamics: Dynamics) -> Step:
+    """Return the drift of many states of the network's dtype, with what stays the same kept."""
+    force, aimed = dynamics.network.force_operator(), bool(dynamics.drive or dynamics.nudge)
+    differentiated = Differentiated("a force")
+
+    def f(s: Tensor) -> Tensor:
+        with differentiated:
+            return dynamics.with_targets(s, force(s)) if aimed else force(s)
+
+    return f
 
 
 def projected_flow(dynamics: Dynamics, eps: Tensor, start: Tensor, box: Box) -> Flow:
@@ -120,13 +134,14 @@ def projected_flow(dynamics: Dynamics, eps: Tensor, start: Tensor, box: Box) -> 
 
 
 def _projected_step(dynamics: Dynamics, eps: Tensor, start: Tensor, box: Box) -> Step:
+    f = _drift(dynamics)
     confined = bool(box.contains(start).all())  # and so all later states are
 
     def step(s: Tensor) -> Tensor:
         if confined:
-            return box.project((eps * dynamics.f(0, s)).add_(s))
+            return box.project((eps * f(s)).add_(s))
         s = box.on_kinks(s)
-        return box.including(s).project((eps * dynamics.f(0, s)).add_(s))
+        return box.including(s).project((eps * f(s)).add_(s))
 
     return step
 

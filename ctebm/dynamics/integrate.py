@@ -203,7 +203,7 @@ def simulate(
         source = seeding(s, step, seed, samples, noise_of, noisy, stream)
         first = source.first if first_step is None else first_step
         clock = clock_of(step, room, phases, n_steps, times, save_every, save_steps, first)
-        _warn_unstable(motions[0], s, step)
+        _warn_unstable(motions[0].snapshot(), s, step)
         run = Run(
             phases=phases or [Phase("", motions[0], clock.n_steps)], method=method, clock=clock,
             seeding=source, projected=projected, state=s, steady=steady, callback=callback,

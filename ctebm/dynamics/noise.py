@@ -132,18 +132,19 @@ class BrownianSteps(_BaseBrownian):
             raise ValueError(f"expected one unit step from a whole time, got [{ta}, {tb}].")
         if ta != self._next:
             raise ValueError(f"expected steps in order, next {self._next}, got {float(ta):g}.")
+        if not return_U:
+            return self.increment()
         self._next += 1
-        return self._increment_and_integral() if return_U else self._increment()
+        return self._increment_and_integral()
 
     def increment(self) -> Tensor:
         """Return the next step's increment, ``(sample, unit)``."""
         self._next += 1
-        return self._increment()
-
-    def _increment(self) -> Tensor:
         W = self._normals[0].next()
-        if self._substeps == 1:
-            return W
+        return W if self._substeps == 1 else self._with_finer(W)
+
+    def _with_finer(self, W: Tensor) -> Tensor:
+        """Return a step's increment, of which the first finer one is drawn."""
         for _ in range(self._substeps - 1):
             W = W + self._normals[0].next()
         return W / math.sqrt(self._substeps)

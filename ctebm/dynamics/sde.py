@@ -116,7 +116,7 @@ class Dynamics:
     def f(self, t: Tensor | float, s: Tensor) -> Tensor:
         """Return the drift, ``(*batch, unit)``, which is the same at all times `t`."""
         with Differentiated("a force"):
-            return self._with_targets(s, self.network.force(s))
+            return self.with_targets(s, self.network.force(s))
 
     def sliding(self, s: Tensor) -> Tensor:
         """Return the drift, in which units stay on kinks that both sides lead to."""
@@ -127,7 +127,7 @@ class Dynamics:
 
     def synaptic(self, s: Tensor, eta: Tensor) -> Tensor:
         r"""Return :math:`R(s + \eta) - s`, the drift of the paper's map (eqs. 1-2)."""
-        return self._with_targets(s, self.network.pressure(s + eta) - s)
+        return self.with_targets(s, self.network.pressure(s + eta) - s)
 
     def residual(self, s: Tensor) -> Tensor:
         """Return the largest drift over the units, ``(*batch)``; 0 for a unit held at its kink."""
@@ -210,7 +210,8 @@ class Dynamics:
                    for layer in getattr(self, name)]  # fmt: skip
         return f"Dynamics({', '.join([repr(self.network), *sizes, *targets])})"
 
-    def _with_targets(self, s: Tensor, f: Tensor) -> Tensor:
+    def with_targets(self, s: Tensor, f: Tensor) -> Tensor:
+        """Return a force `f` on `s` with those on layers that have targets."""
         if self.drive or self.nudge:
             f = f.clone()  # the tensor may belong to the network, or be needed for gradients
         for name, target in self.drive.items():

@@ -11,7 +11,7 @@ each dtype.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ctebm.dynamics.philox import PhiloxStream
+from ctebm.dynamics.seed_words import Words, seed_words
 
 __all__ = ["SUBSTREAM", "Blocks", "Streams", "fresh_seed"]
 
@@ -30,6 +31,7 @@ _FIRST_BLOCK = 16  # steps in the first block, so that a short run does not draw
 _PREFETCH_STEP = 2**11  # normals in a step above which a prefetch thread is worthwhile
 _PREFETCH_RUN = 2**17  # normals in a run above which starting that thread is worthwhile
 _SKIPPED = 64  # steps drawn at a time on the way to a step within a substream
+_SEED_WORDS = 3  # of 64 bits, for SFC64
 _TWISTER_WORDS = 624
 _TWISTER_FILL = 16  # normals that torch draws at a time
 
@@ -94,12 +96,11 @@ class Streams:
         return self._fill(size)
 
     def _open(self, substream: int) -> None:
-        sequences = [
-            np.random.SeedSequence(self._seed, spawn_key=(i, substream, *self._purpose))
-            for i in self._samples
-        ]
-        generator = _twister if self._twister else _sfc64
-        self._streams = [generator(sequence) for sequence in sequences]
+        words = seed_words(self._seed, self._samples, (substream, *self._purpose), _SEED_WORDS)
+        seeds: Any = map(Words, words)
+        generators = map(np.random.SFC64, seeds)
+        make = _twisters if self._twister else _generators
+        self._streams = list(make(generators))
 
     def _fill(self, size: int) -> Tensor:
         shape = (len(self._samples), size, self._n_units)
@@ -206,20 +207,21 @@ def _steps_in_a_block(a_step: int) -> int:
     return max(_BLOCK_BYTES // a_step, few)
 
 
-def _sfc64(sequence: np.random.SeedSequence) -> np.random.Generator:
-    return np.random.Generator(np.random.SFC64(sequence))
+def _generators(sources: Iterable[np.random.SFC64]) -> Iterator[np.random.Generator]:
+    return map(np.random.Generator, sources)
 
 
-def _twister(sequence: np.random.SeedSequence) -> torch.Generator:
-    """Return torch's generator with its whole state seeded.
+def _twisters(sources: Iterable[np.random.SFC64]) -> Iterator[torch.Generator]:
+    """Yield torch's generators, each with its whole state seeded by one of numpy's.
 
     ``manual_seed`` keeps 32 bits, so that among 100,000 streams two would be the same. The state
     is the one that torch's checkpoints hold: a seed, counters, then a word in each 8 bytes.
     """
-    words = np.random.SFC64(sequence).random_raw(_TWISTER_WORDS // 2).view(np.uint32)
-    generator = torch.Generator()
-    state = generator.get_state()
+    state = torch.Generator().get_state()
     fields = state.numpy().view(np.uint64)
-    fields[3 : 3 + _TWISTER_WORDS] = words
-    generator.set_state(state)
-    return generator
+    for source in sources:
+        words = source.random_raw(_TWISTER_WORDS // 2).view(np.uint32)
+        fields[3 : 3 + _TWISTER_WORDS] = words
+        generator = torch.Generator()
+        generator.set_state(state)
+        yield generator

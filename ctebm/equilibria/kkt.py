@@ -26,7 +26,7 @@ from ctebm.networks.pairwise import PairwiseField
 
 __all__ = [
     "check_tolerance",
-    "force_operator",
+    "force_in_box",
     "forces_beside",
     "hessian_on_free",
     "holding_force",
@@ -136,19 +136,13 @@ def on_kinks(network: VectorField, s: Tensor) -> Tensor:
     return s if network.box is None else network.box.on_kinks(s)
 
 
-def force_operator(network: VectorField) -> Callable[[Tensor], Tensor]:
+def force_in_box(network: VectorField) -> Callable[[Tensor], Tensor]:
     """Return the force of many states in the box, with what does not change on the way kept."""
-    if not isinstance(network, PairwiseField) or type(network).force is not PairwiseField.force:
-        return network.force
+    closed = type(network).force is PairwiseField.force
+    if not closed or not isinstance(network, PairwiseField) or not _slopes_are_1(network):
+        return network.force_operator()
     rho, current = network.activation, network.current_operator()
-    if _slopes_are_1(network):
-        return lambda s: current(rho(s)).sub_(s)
-
-    def force(s: Tensor) -> Tensor:
-        r, slope = rho.rate_and_slope(s)
-        return current(r).mul_(slope).sub_(s)
-
-    return force
+    return lambda s: current(rho(s)).sub_(s)
 
 
 def hessian_on_free(network: Network, s: Tensor, free: Tensor) -> Callable[[Tensor], Tensor]:

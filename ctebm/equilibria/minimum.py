@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ctebm.equilibria.accelerated import accelerated
 from ctebm.equilibria.descent import descend_to_bottom
-from ctebm.equilibria.kkt import force_operator, jump_beside, project, residual
+from ctebm.equilibria.kkt import force_in_box, jump_beside, project, residual
 from ctebm.equilibria.rows import Rows
 from ctebm.equilibria.saddles import downhill_from
 from ctebm.equilibria.trust_region import GROWTH, energy_rounding
@@ -150,7 +150,7 @@ def _followed(
     most : int
         How many steps.
     """
-    force, u = force_operator(network), s
+    force, u = force_in_box(network), s
     for _ in range(most):
         u = project(network, torch.add(u, force(u), alpha=STEP))
     E_u, f_u = network.energy_and_force(u)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ctebm.equilibria.kkt import force_operator, residual, residual_vector
+from ctebm.equilibria.kkt import force_in_box, residual, residual_vector
 from ctebm.equilibria.newton import newton_beside
 from ctebm.equilibria.rows import Rows, has_energy
 from ctebm.equilibria.saddles import is_unstable
@@ -154,7 +154,7 @@ class _Motion:
         self.far = GROWTH * np.maximum(self.scale, 1)
 
     def _follow(self, rows: Rows[VectorField]) -> None:
-        self.rows, self.network, self.force = rows, rows.network, force_operator(rows.network)
+        self.rows, self.network, self.force = rows, rows.network, force_in_box(rows.network)
         self.is_smooth = self.network.box is None and self.network.kinks is None
 
     def step(self) -> None:

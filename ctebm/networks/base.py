@@ -136,6 +136,10 @@ class VectorField(ABC):
     def force(self, s: Tensor) -> Tensor:
         """Return the force `f`, which is the velocity of the state, shape ``(*batch, unit)``."""
 
+    def force_operator(self) -> Callable[[Tensor], Tensor]:
+        """Return :meth:`force` for many states of its dtype, with the parameters as they are."""
+        return self.force
+
     def pressure(self, s: Tensor) -> Tensor:
         r"""Return the pressure :math:`R(s) = s + f(s)` (eq. 8), where the leak alone would lead."""
         s = self.as_state(s)

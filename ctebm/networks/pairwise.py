@@ -151,6 +151,17 @@ class PairwiseField(VectorField):
         r, slope = self.activation.rate_and_slope(s)
         return self._current(r).mul_(slope).sub_(s)  # in place, since it is new
 
+    def force_operator(self) -> Callable[[Tensor], Tensor]:
+        if getattr(self.force, "__func__", None) is not PairwiseField.force:
+            return self.force  # of its own
+        rho, current = self.activation, self.current_operator()
+
+        def force(s: Tensor) -> Tensor:
+            r, slope = rho.rate_and_slope(s)
+            return current(r).mul_(slope).sub_(s)
+
+        return force
+
     def jacobian_product(self, s: Tensor, v: Tensor) -> Tensor:
         (slope, diagonal), v = self._slope_and_diagonal(s), self.as_state(v)
         return slope * self.coupling(slope * v) - diagonal * v

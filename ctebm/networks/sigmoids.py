@@ -61,7 +61,10 @@ class HardSigmoid(Activation):
 
     def derivative(self, s: Tensor) -> Tensor:
         s = s.detach()  # piecewise constant
-        return s.clamp(*self.kinks).sub_(s).eq_(0)  # a third of the time of a mask made numbers
+        return s.clamp(*self.kinks).eq_(s)  # in place, much faster than a mask made numbers
+
+    def rate_and_slope(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        return (s - self.lower).clamp_(0.0, 1.0), self.derivative(s)
 
     def second_derivative(self, s: Tensor) -> Tensor:
         return torch.zeros_like(s)
@@ -231,14 +234,10 @@ class SmoothHardSigmoid(Activation):
         return (low * (1 - low) - high * (1 - high)) / self.width
 
     def inverse(self, rate: Tensor) -> Tensor:
-        r = self.check_rates(rate, closed=False)
-        w = self.width
-
-        # log(e^x - 1), without overflow
-        def log_expm1(x: Tensor) -> Tensor:
-            return x + torch.log(-torch.expm1(-x))
-
-        return self.lower + w * (log_expm1(r / w) - torch.log(-torch.expm1((r - 1) / w)))
+        r, w = self.check_rates(rate, closed=False), self.width
+        x = r / w  # x + log(1 - e^-x) is log(e^x - 1), without overflow
+        low, high = torch.log(-torch.expm1(-x)), torch.log(-torch.expm1((r - 1) / w))
+        return self.lower + w * (x + low - high)
 
 
 def softplus(z: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from analytic import HARD, TANH, pair, random_dense
 import ctebm
 from ctebm.equilibria.kkt import (
     check_tolerance,
-    force_operator,
+    force_in_box,
     jump_beside,
     margin,
     picard_map,
@@ -134,4 +134,4 @@ def test_forces_of_many_states_are_those_of_each():
         draw = torch.Generator().manual_seed(0)
         s = torch.randn(20, network.n_units, generator=draw, dtype=torch.float64)
         s = project(network, s)
-        torch.testing.assert_close(force_operator(network)(s), network.force(s))
+        torch.testing.assert_close(force_in_box(network)(s), network.force(s))

@@ -5,13 +5,13 @@ import torch
 from analytic import HARD, TANH, pair, random_dense
 
 from ctebm import Network
-from ctebm.equilibria.kkt import force_operator
+from ctebm.equilibria.kkt import force_in_box
 from ctebm.equilibria.steps import dormand_prince, rosenbrock
 
 
 def stepped(method, network, s, h):
     size = torch.full((len(s), 1), h, dtype=torch.float64)
-    return method(network, force_operator(network), s, size, network.force(s))
+    return method(network, force_in_box(network), s, size, network.force(s))
 
 
 @pytest.mark.parametrize(("method", "order"), [(dormand_prince, 5), (rosenbrock, 2)])

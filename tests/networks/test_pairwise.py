@@ -229,3 +229,16 @@ def test_energy_and_force_together_are_those_alone(name, rho):
 )
 def test_the_contract_holds(name):
     check(every_motion_and_network()[name])
+
+
+def test_the_force_of_many_states_is_the_force_and_one_s_own_where_there_is_one():
+    class Slow(ctebm.DenseNetwork):
+        def force(self, s):
+            return super().force(s) / 2
+
+    for network in [*PAIRWISE.values(), Slow(W, B, ctebm.Tanh())]:
+        s = states(network, batch=(3,))
+        assert torch.equal(network.force_operator()(s), network.force(s))
+    network = make("dense")
+    network.force = torch.neg
+    assert network.force_operator() is torch.neg
