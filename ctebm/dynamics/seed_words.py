@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise, repeat
+from typing import Any
 
 import numpy as np
 from numpy.random.bit_generator import ISeedSequence
@@ -37,9 +38,7 @@ class Words(ISeedSequence):
     def __init__(self, words: NDArray[np.uint64]) -> None:
         self._words = words
 
-    def generate_state(
-        self, n_words: int, dtype: type[np.uint32] | type[np.uint64] = np.uint32
-    ) -> NDArray[np.uint64]:
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> NDArray[np.uint64]:
         """Return the words."""
         if dtype is not np.uint64 or n_words != len(self._words):
             raise ValueError(f"expected {len(self._words)} words of 64 bits to be asked for.")
