@@ -168,6 +168,7 @@ class Training(Record):
         return np.array(figure.axes, dtype=object) if ax is None else ax
 
 
+_UNCOUNTED = "NaN of a rule that settles none, and of an epoch that an earlier version trained"
 _MEANING = {
     "train_error": ("errors on the training samples as they came", "%"),
     "test_error": ("errors on the held-out samples", "%"),
@@ -175,8 +176,11 @@ _MEANING = {
     "cost": ("mean cost of the training samples as they came, |y - y*|^2 / 2 if not said", "1"),
     "residual": ("largest residual of an equilibrium", "1"),
     "unsettled": ("share of batches with a residual above the tolerance", "1"),
-    "nudged_residual": ("largest residual of a nudged rest; NaN of a rule that settles none", "1"),
-    "nudged_unsettled": ("share of batches with a nudged rest above the rule's tolerance", "1"),
+    "nudged_residual": (f"largest residual of a nudged rest; {_UNCOUNTED}", "1"),
+    "nudged_unsettled": (
+        f"share of batches with a nudged rest above the rule's tolerance; {_UNCOUNTED}",
+        "1",
+    ),
     "sweeps": ("mean updates of every layer to settle a sample", "1"),
     "pinned": ("share of units held at a kink", "1"),
     "dead": ("share of units held at a kink in every sample", "1"),

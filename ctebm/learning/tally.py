@@ -12,7 +12,10 @@ from torch import Tensor
 from ctebm.equilibria.sweeps import Equilibrium
 from ctebm.learning.plastic import WeightGradient
 
-__all__ = ["Tally"]
+__all__ = ["UNCOUNTED", "Tally"]
+
+# What epochs lack that an earlier version trained.
+UNCOUNTED = {"nudged_residual": math.nan, "nudged_unsettled": math.nan}
 
 
 @dataclass

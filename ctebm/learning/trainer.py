@@ -23,7 +23,7 @@ from ctebm.learning.plastic import Plastic, WeightGradient
 from ctebm.learning.plastic_field import plastic
 from ctebm.learning.probe import probe
 from ctebm.learning.samples import Loader, class_targets
-from ctebm.learning.tally import Tally
+from ctebm.learning.tally import UNCOUNTED, Tally
 from ctebm.networks.base import VectorField
 
 __all__ = ["Trainer", "predict"]
@@ -202,7 +202,7 @@ class Trainer:
             p.copy_(saved)
         self.optimizer.load_state_dict(_copied(content["optimizer"]))
         self.kept = _copied(content["kept"])
-        self.history = list(content["history"])
+        self.history = [row | UNCOUNTED | row for row in content["history"]]
         self.steps = int(content["steps"])
 
 

@@ -3,9 +3,11 @@
 import dataclasses
 import hashlib
 import io
+import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from learning_cases import PLAN, same_weights, samples, small_network
@@ -146,6 +148,27 @@ def test_a_checkpoint_that_lacks_a_part_is_refused(tmp_path, monkeypatch):
         ctebm.train(small_network(), *samples(), plan, checkpoint=path)
     with pytest.raises(ValueError, match="lacks kept of a training"):
         ctebm.train(small_network(), *samples(), PLAN, checkpoint=path)
+
+
+@pytest.mark.parametrize("epochs", [2, 4])
+def test_a_training_goes_on_from_a_checkpoint_of_an_earlier_version(tmp_path, epochs):
+    path, counted = tmp_path / "training.ckpt", ["nudged_residual", "nudged_unsettled"]
+    plan = dataclasses.replace(PLAN, rule=ctebm.EquilibriumPropagation(), epochs=epochs)
+    whole = ctebm.train(small_network(), *samples(), plan)
+    ctebm.train(small_network(), *samples(), dataclasses.replace(plan, epochs=2), checkpoint=path)
+    content = torch.load(io.BytesIO(path.read_bytes().partition(b"\n")[2]), weights_only=True)
+    for row in content["history"]:
+        for name in counted:
+            del row[name]
+    save_checkpoint(path, content, json.loads(content.pop("identity")))
+    found = ctebm.train(small_network(), *samples(), plan, checkpoint=path)
+    assert same_weights(found, whole)
+    assert found.history.keys() == whole.history.keys()
+    for name in counted:
+        assert not np.isnan(whole.history[name]).any()
+        assert np.isnan(found.history[name][:2]).all()
+        np.testing.assert_array_equal(found.history[name][2:], whole.history[name][2:])
+        assert "an earlier version" in found.to_dataset()[name].long_name
 
 
 @pytest.mark.parametrize("now", [{"k": 2}, {}, {"k": 1, "l": 3}])
