@@ -61,7 +61,8 @@ class PlasticField(Plastic):
     r"""Any network that learns.
 
     Its parameters are those tensors among its attributes that its force depends on. A parameter
-    drives the layer that the network says in its ``drives``, else the latest that it touches.
+    drives the layer that the network says in its ``drives``, else what is found by trying the
+    force; see :func:`ctebm.networks.drives.driven_layers`.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 r"""The layer that each parameter of a network drives.
 
 A weight between two layers pulls on both. It *drives* the one nearer the output, the other is the
-feedback side. One tensor may hold numbers of several layers, as biases in one row; then each number
-drives its own.
+feedback side. A number that two layers have each for itself drives both. One tensor may hold
+numbers of several layers, as biases in one row; then each number drives its own.
 
 Letters: state ``s``, force ``f``, parameter ``p``.
 """
@@ -30,8 +30,9 @@ __all__ = [
 Drives = Mapping[str, str | Mapping[str, Tensor]]
 """By the name of a parameter the layer that it drives, or which of its numbers drive each."""
 
-_PROBED = 4  # samples at which a force is tried
+_PROBED = 64  # samples at which a force is tried: a quarter has both ends of a ReLU's coupling on
 _PROBE_SIZE = 0.3  # of their states, between the kinks of most rates
+_ROUNDING = 1e3  # roundings, of the largest pull: what is smaller is no change
 _MOST_TOUCHED = 2  # layers, of a coupling; of more the one it drives must be said
 
 
@@ -42,9 +43,10 @@ class UnknownDrive(ValueError):
 def driven_layers(network: VectorField, parameters: Mapping[str, Tensor]) -> Drives:
     """Return the layer that each parameter drives, by the names of both.
 
-    What the network's class declares or knows holds; else the force is tried at random states, and
-    a parameter drives the latest layer that it touches. Where the numbers in one tensor belong to
-    several layers, each drives its own, and there is a mask for each layer.
+    What the network's class declares or knows holds; else the force is tried at random states. A
+    number that couples two layers drives the later one, one that both have for themselves, such as
+    a shared bias, drives both. Where not all numbers in one tensor drive the same one layer, there
+    is a mask for each layer.
 
     Parameters
     ----------
@@ -61,7 +63,8 @@ def driven_layers(network: VectorField, parameters: Mapping[str, Tensor]) -> Dri
     Raises
     ------
     UnknownDrive
-        For a number that touches more than two layers and is not declared.
+        For a number that is not declared and touches more than two layers, or two in a way that
+        does not tell whether it couples them.
     ValueError
         For a declared layer or parameter that does not exist.
 
@@ -131,8 +134,13 @@ def without_effect(network: VectorField, parameters: Mapping[str, Tensor]) -> li
 def _probed(network: VectorField, parameters: Mapping[str, Tensor]) -> Drives:
     """Return what each parameter drives, by the layers that it touches."""
     touched, first = _touched(network, parameters), next(iter(network.layers))
+    shared = {
+        name: parameters[name] for name, masks in touched.items() if len(masks.keys() - {first}) > 1
+    }
+    bent = _bent(network, shared) if shared else {}
+    errors = _of_errors(network, shared) if shared else {}
     return {
-        name: _latest(name, masks, first)
+        name: _driven(name, masks, bent.get(name, {}), errors.get(name), first)
         for name, masks in touched.items()
         if masks.keys() - {first}
     }
@@ -142,46 +150,138 @@ def _touched(
     network: VectorField, parameters: Mapping[str, Tensor]
 ) -> dict[str, dict[str, Tensor]]:
     """Return which numbers of each parameter the force of each layer depends on."""
-    draw = torch.Generator().manual_seed(0)
-    n = sum(where.stop - where.start for where in network.layers.values())
+    pulls = _pulls(network, parameters, *_states(network))
+    found = {name: {at: g != 0 for at, g in each.items()} for name, each in pulls.items()}
+    return {
+        name: {at: mask for at, mask in masks.items() if bool(mask.any())}
+        for name, masks in found.items()
+    }
 
-    def normal(*shape: int) -> Tensor:
-        found = torch.randn(*shape, generator=draw, dtype=torch.float64)
-        return found.to(network.device, network.dtype)
 
-    touched: dict[str, dict[str, Tensor]] = {name: {} for name in parameters}
+def _bent(
+    network: VectorField, parameters: Mapping[str, Tensor]
+) -> dict[str, dict[tuple[str, str], Tensor]]:
+    """Return for which numbers the pull on one layer depends on the states of another.
+
+    By the names of both. A number that couples two layers has pulls that depend on the other, one
+    that both have for themselves has not.
+    """
+    s, v = _states(network)
+    other, _ = _states(network, seed=1)
+    before = _pulls(network, parameters, s, v)
+    found: dict[str, dict[tuple[str, str], Tensor]] = {name: {} for name in parameters}
+    for moved, where in network.layers.items():
+        there = s.clone()
+        there[..., where] = other[..., where]
+        after = _pulls(network, parameters, there, v)
+        for name, pulls in before.items():
+            for layer in pulls.keys() - {moved}:
+                g, h = pulls[layer], after[name].get(layer, torch.zeros_like(pulls[layer]))
+                least = _ROUNDING * torch.finfo(g.dtype).eps * float(g.abs().max())
+                found[name][layer, moved] = (g - h).abs() > least
+    return found
+
+
+def _of_errors(
+    network: VectorField, parameters: Mapping[str, Tensor]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    r"""Return which numbers the energy is not linear in, and of which their pulls depend on them.
+
+    In :math:`|y - p - g(h)|^2` it is the first alone: pulls are constant, as of a number that `h`
+    and `y` have each for itself, and yet its pull on `h` is feedback. Nothing without an energy.
+    """
+    from ctebm.networks.energy import Network
+
+    if not isinstance(network, Network):
+        return {}
+    s, v = _states(network)
+    found: dict[str, tuple[Tensor, Tensor]] = {}
     with recording(parameters):
-        f = network.force(_PROBE_SIZE * normal(_PROBED, n))
+        E, pull = (network.energy(s) * v[..., 0]).sum(), (network.force(s) * v).sum()
+        for name, p in parameters.items():
+            found[name] = _curved(E, p), _curved(pull, p)
+    return found
+
+
+def _curved(y: Tensor, p: Tensor) -> Tensor:
+    """Return which numbers have a slope of `y` that depends on the parameter."""
+    (g,) = torch.autograd.grad(y, p, create_graph=True)
+    flat = torch.zeros_like(p, dtype=torch.bool)
+    if not g.requires_grad:
+        return flat
+    (change,) = torch.autograd.grad(g.sum(), p, retain_graph=True, allow_unused=True)
+    least = _ROUNDING * torch.finfo(g.dtype).eps * float(g.detach().abs().max())
+    return flat if change is None else change.abs() > least
+
+
+def _states(network: VectorField, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Return random states and vectors, ``(probe, unit)``."""
+    draw = torch.Generator().manual_seed(seed)
+    n = sum(where.stop - where.start for where in network.layers.values())
+    s, v = (torch.randn(_PROBED, n, generator=draw, dtype=torch.float64) for _ in range(2))
+    s, v = s.to(network.device, network.dtype), v.to(network.device, network.dtype)
+    return _PROBE_SIZE * s, v
+
+
+def _pulls(
+    network: VectorField, parameters: Mapping[str, Tensor], s: Tensor, v: Tensor
+) -> dict[str, dict[str, Tensor]]:
+    """Return the products of vectors with what each number does to the force of each layer."""
+    pulls: dict[str, dict[str, Tensor]] = {name: {} for name in parameters}
+    with recording(parameters):
+        f = network.force(s)
         if not f.requires_grad:  # nothing in it depends on a parameter
-            return touched
+            return pulls
         for layer, where in network.layers.items():
             found = torch.autograd.grad(
-                f[..., where], list(parameters.values()), normal(_PROBED, where.stop - where.start),
+                f[..., where], list(parameters.values()), v[..., where],
                 retain_graph=True, allow_unused=True,
             )  # fmt: skip
             for name, g in zip(parameters, found, strict=True):
-                if g is not None and bool((g != 0).any()):
-                    touched[name][layer] = g != 0
-    return touched
+                if g is not None:
+                    pulls[name][layer] = g
+    return pulls
 
 
-def _latest(name: str, masks: Mapping[str, Tensor], first: str) -> str | Mapping[str, Tensor]:
-    """Return the latest layer that a parameter touches, or which of its numbers touch it last.
+def _driven(
+    name: str,
+    masks: Mapping[str, Tensor],
+    bent: Mapping[tuple[str, str], Tensor],
+    errors: tuple[Tensor, Tensor] | None,
+    first: str,
+) -> str | Mapping[str, Tensor]:
+    """Return the layer that a parameter drives, or which of its numbers drive each.
 
+    Of two layers that a number couples it drives the later one; if each has it for itself, both.
     Not the first layer, which is the input, though it counts.
     """
     layers = list(masks)
-    if bool((torch.stack(list(masks.values())).sum(0) > _MOST_TOUCHED).any()):
+    unknown = torch.stack(list(masks.values())).sum(0) > _MOST_TOUCHED
+    last: dict[str, Tensor] = {}
+    above = [layer for layer in layers if layer != first]
+    for i, layer in enumerate(above):
+        mine = masks[layer].clone()
+        for later in above[i + 1 :]:
+            both = masks[layer] & masks[later]
+            down, up = both & bent[layer, later], both & bent[later, layer]
+            coupled, apart = down & up, both & ~down & ~up
+            unknown |= down & ~up
+            for (pulled, moved), mask in bent.items():
+                if pulled in (layer, later) and moved not in (layer, later):
+                    unknown |= coupled & mask
+            if errors is None:
+                unknown |= apart
+            else:
+                of_error, changing = errors
+                unknown |= apart & changing
+                coupled = coupled | (apart & of_error)
+            mine &= ~coupled
+        if bool(mine.any()):
+            last[layer] = mine
+    if bool(unknown.any()):
         raise UnknownDrive(
             f"the parameter {name!r} touches the layers {', '.join(layers)}, and which of them it "
             f"drives can't be told; say so in your class, such as "
             f"drives = {{{name!r}: {layers[-1]!r}}}."
         )
-    last: dict[str, Tensor] = {}
-    taken = torch.zeros_like(masks[layers[0]])
-    for layer in reversed([name for name in layers if name != first]):
-        mine = masks[layer] & ~taken
-        taken |= masks[layer]
-        if bool(mine.any()):
-            last[layer] = mine
     return next(iter(last)) if len(last) == 1 else last

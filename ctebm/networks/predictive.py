@@ -278,9 +278,10 @@ class PredictiveNetwork(HoldingNetwork):
         t, beta = self._of_layer(y, target, "target"), finite("beta", beta)
         other, n = copy.copy(self), t.shape[-1]
         other.weights = [*self.weights, torch.eye(n, dtype=self.dtype, device=self.device)]
-        other.biases = [*self.biases, t.new_zeros(n)]
+        unused = self.direction == "discriminative"  # the output's rate, until now, else its bias
+        own_bias = self.biases[-1] if unused else torch.zeros_like(self.biases[-1])
+        other.biases = [*self.biases[:-1], own_bias, t.new_zeros(n)]
         other.precisions = [*self.precisions, t.new_tensor(beta)]
-        unused = self.direction == "discriminative"  # the output's rate, until now
         own = self.activations[:-1] if unused else self.activations
         other.activations = [*own, *[Identity()] * (1 + unused)]
         other._all = self._all | {TARGET: n}

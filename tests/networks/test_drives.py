@@ -140,3 +140,102 @@ def test_a_number_that_two_couplings_share_is_not_told_which_layer_it_drives():
 
     with pytest.raises(ValueError, match="touches the layers x, h, y"):
         dict(Shared().drives)
+
+
+class Tied(ctebm.Network):
+    """Three layers, 2-3-3, and a number `p` that two of them have, each for itself or not."""
+
+    def __init__(self, term):
+        super().__init__(8, {"x": slice(0, 2), "h": slice(2, 5), "y": slice(5, 8)})
+        draw = torch.Generator().manual_seed(1)
+        self.W = 0.3 * torch.randn(2, 3, generator=draw, dtype=F64)
+        self.V = 0.3 * torch.randn(3, 3, generator=draw, dtype=F64)
+        self.p = torch.tensor(0.3, dtype=F64)
+        self._term = term
+
+    def energy(self, s):
+        x, h, y = s.split((2, 3, 3), -1)
+        r = torch.tanh(h)
+        coupled = ((x @ self.W) * r).sum(-1) + ((r @ self.V) * torch.tanh(y)).sum(-1)
+        return s.square().sum(-1) / 2 - coupled + self._term(self.p, h, y)
+
+
+OWN = {
+    "leak": lambda p, h, y: p * (h.square().sum(-1) + y.square().sum(-1)) / 2,
+    "bias": lambda p, h, y: -p * (h.sum(-1) + y.sum(-1)),
+    "lateral": lambda p, h, y: -p * (h[..., 0] * h[..., 1] + y[..., 0]),
+}
+COUPLED = {
+    "triple": lambda p, h, y: -p * h.square().sum(-1) * y.sum(-1),
+    "error": lambda p, h, y: (y - p * torch.sin(h)).square().sum(-1) / 2,
+    "bias of an error": lambda p, h, y: (y - torch.sin(h) - p).square().sum(-1) / 2,
+}
+
+
+@pytest.mark.parametrize("term", OWN)
+def test_a_number_that_two_layers_have_each_for_itself_drives_both(term):
+    """The gradient of a tied number is the sum of those of its two copies."""
+    net, x, target = Tied(OWN[term]), torch.tensor([[0.5, -0.3]], dtype=F64), [[0.4, -0.1, 0.3]]
+    assert net.drives["p"] == {"h": True, "y": True}
+    rest = ctebm.settle(net.clamp({"x": x}), tol=1e-12)
+    gradient = ctebm.parameter_gradient(net, x, rest, target).by_name["p"]
+    both = torch.zeros(1, dtype=F64)
+    for layer in ("h", "y"):
+        copy = Tied(
+            lambda p, h, y, layer=layer: OWN[term](
+                p, *(u if name == layer else u.detach() for name, u in (("h", h), ("y", y)))
+            )
+        )
+        assert copy.drives["p"] == layer
+        both += ctebm.parameter_gradient(copy, x, rest, target).by_name["p"]
+    torch.testing.assert_close(gradient, both, rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("term", COUPLED)
+def test_a_number_that_couples_two_layers_drives_the_later_one(term):
+    assert Tied(COUPLED[term]).drives == {"W": "h", "V": "y", "p": "y"}
+
+
+def test_a_number_of_two_layers_that_no_sign_tells_apart_is_asked_for():
+    """Neither linear, as a tied bias is, nor with constant pulls, as that of an error."""
+    net = Tied(lambda p, h, y: p.exp() * (h.square().sum(-1) + y.square().sum(-1)))
+    with pytest.raises(ValueError, match="'p' touches the layers h, y, and which of them"):
+        _ = net.drives
+
+
+def test_of_a_motion_a_number_that_leads_up_twice_drives_both_ends():
+    class Twice(ctebm.VectorField):
+        back = 0.0
+
+        def __init__(self):
+            super().__init__(3, {"x": slice(0, 1), "h": slice(1, 2), "y": slice(2, 3)})
+            self.p = torch.tensor(0.5, dtype=F64)
+
+        def force(self, s):
+            x, h, y = s.unbind(-1)
+            return torch.stack([-x, self.p * (x + self.back * y) - h, self.p * h - y], -1)
+
+    assert Twice().drives == {"p": {"h": True, "y": True}}
+    Twice.back = 1.0  # what y sends back comes with what x sends up: neither h nor y alone
+    with pytest.raises(ValueError, match="'p' touches the layers h, y, and which of them"):
+        _ = Twice().drives
+
+
+def test_few_numbers_are_overlooked_where_rates_are_off():
+    """Both ends of a coupling of ReLUs are on in a quarter of the states."""
+
+    class Off(ctebm.Network):
+        def __init__(self):
+            super().__init__(60, {"x": slice(0, 20), "h": slice(20, 40), "y": slice(40, 60)})
+            self.weight = torch.zeros(60, 60, dtype=F64)
+
+        def energy(self, s):
+            r = torch.relu(s)
+            return s.square().sum(-1) / 2 - ((r @ self.weight) * r).sum(-1) / 2
+
+    said = Off().drives["weight"]
+    assert not isinstance(said, str)
+    expected = torch.zeros(60, 60, dtype=torch.bool)
+    expected[:, 20:] = expected[20:] = True
+    assert torch.equal(said["h"] | said["y"], expected)
+    assert not bool((said["h"] & said["y"]).any())

@@ -156,6 +156,26 @@ def test_a_nudge_adds_the_cost_and_is_a_predictive_network_again():
         free.clamp({"y": target}).nudged(target, 0.1)
 
 
+def test_a_nudge_of_an_output_that_nothing_predicts_leaves_out_its_bias():
+    """In the generative direction the output's bias is not used, and the target predicts it."""
+    (weights, biases), rho = drawn([4, 3, 2], 3), ctebm.SignedTanh()
+    x, target = torch.full((1, 4), 0.3, dtype=F64), torch.tensor([[0.5, -0.2]], dtype=F64)
+    free = [
+        PredictiveNetwork(weights, [*biases[:-1], b], rho, direction="generative").clamp({"x": x})
+        for b in (None, [5.0, -3.0])
+    ]
+    s = torch.full((1, 5), 0.4, dtype=F64)
+    for net in free:
+        nudged = net.nudged(target, 0.3)
+        C = (s[..., 3:] - target).square().sum(-1) / 2
+        torch.testing.assert_close(nudged.energy(s), net.energy(s) + 0.3 * C)
+        loaded = ctebm.load_network(ctebm.settle(nudged, s).to_dataset())
+        held = loaded.clamp({"x": x, "target": target})
+        assert torch.equal(held.force(s), nudged.force(s))
+    ends = [ctebm.settle(net.nudged(target, 0.3), tol=1e-13).state for net in free]
+    assert torch.equal(*ends)
+
+
 def test_a_generative_network_predicts_its_input_from_its_output():
     weights, biases = drawn([4, 3, 2], 0)
     biases[0] = np.ones(4) / 3
