@@ -24,6 +24,7 @@ from ctebm.equilibria.kkt import pinned_units
 from ctebm.equilibria.linear_systems import conjugate_gradients, positive_definite
 from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.couplings import check_chain
+from ctebm.networks.differentiable import off_graph
 from ctebm.networks.energy import Network
 
 __all__ = [
@@ -194,7 +195,7 @@ def _chain(
     # what is not reached yet is 0, so that each layer sums over the later ones
     for where in list(network.layers.values())[-2::-1]:
         g[..., where] = (responsive * product(s, responsive * g))[..., where]
-    return g
+    return off_graph(g, s, target)
 
 
 def back_propagate(
@@ -278,7 +279,7 @@ def implicit_gradient(
 
         g = conjugate_gradients(curvature, free * right)
         stable = positive_definite(curvature, free)
-        return torch.where(stable.unsqueeze(-1), g, torch.nan)
+        return off_graph(torch.where(stable.unsqueeze(-1), g, torch.nan), s, target)
 
     def forward(v: Tensor) -> Tensor:
         return -free * network.jacobian_product(s, free * v)
@@ -286,7 +287,8 @@ def implicit_gradient(
     def adjoint(v: Tensor) -> Tensor:
         return -free * network.adjoint_product(s, free * v)
 
-    return conjugate_gradients(lambda v: forward(adjoint(v)), forward(free * right))
+    g = conjugate_gradients(lambda v: forward(adjoint(v)), forward(free * right))
+    return off_graph(g, s, target)
 
 
 def output_error(network: VectorField, s: Tensor, target: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from ctebm.early_inference.gradients import output_error
 from ctebm.early_inference.targets import state_and_target
 from ctebm.equilibria.kkt import pinned_units
 from ctebm.networks.base import StateLike, VectorField
+from ctebm.networks.differentiable import off_graph
 from ctebm.networks.memory import check_memory
 from ctebm.networks.numbers import finite, whole
 
@@ -89,7 +90,7 @@ def bptt_gradient(
     tensor([-0.0120, -0.2700], dtype=torch.float64)
     """
     s, target = state_and_target(network, state, target)
-    network = network.snapshot()
+    given, network = (s, target), network.snapshot()
     eps, n_steps = finite("eps", eps, above=0), whole("n_steps", n_steps, least=0)
     piece = _steps_in_a_piece(s, n_steps, every_step)
     starts = []
@@ -109,7 +110,7 @@ def bptt_gradient(
             if every_step:
                 gradients.append(g)
         if not starts:
-            return torch.stack(gradients) if every_step else g
+            return off_graph(torch.stack(gradients) if every_step else g, *given)
         path = _path(network, starts.pop(), eps, piece)[1]
 
 

@@ -99,7 +99,7 @@ def _guessed_reach(network: VectorField, ones: Tensor) -> Tensor:
     starts = torch.cat([scale * draw for scale in SCALES]).to(ones)
     ends = settle_from(network, starts, GUESS_TOL)
     settled = ends[residual(network, ends) <= GUESS_TOL]
-    farthest = float(settled.abs().max()) if len(settled) else 1.0
+    farthest = float(settled.detach().abs().max()) if len(settled) else 1.0
     return (STRETCH * farthest + OFFSET) * ones
 
 

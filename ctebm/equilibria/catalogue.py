@@ -105,7 +105,7 @@ class Catalogue:
         self._points = None
         if len(s) == 0:
             return
-        states = torch.cat([self.states, s])
+        states = torch.cat([self.states, s.detach()])  # off the graph of parameters that learn
         counts = torch.cat([self.hits, torch.full((len(s),), hits)])
         radius = SAME_STATE * (1 + float(states.abs().amax()))
         period, height = self.angles.period, self._height(states)
@@ -115,7 +115,7 @@ class Catalogue:
 
     def _merged(self) -> FixedPoints:
         """Return the record of the points, polished, each group of degenerate ones as one."""
-        s = self.angles.principal(_polished(self.network, self.states, self.tol))
+        s = self.angles.principal(_polished(self.network, self.states, self.tol)).detach()
         degenerate, continues = self._kinds(s)
         pairs = _same_point(s, self._height(s), degenerate, continues, self.angles.period)
         groups = _linked(len(s), *pairs)

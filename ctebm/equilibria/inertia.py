@@ -258,14 +258,14 @@ def _inertia(network: VectorField, s: Tensor, free: Tensor) -> tuple[int, int]:
 
 def _count_signs(network: VectorField, s: Tensor, values: Tensor) -> tuple[int, int]:
     """Return the numbers of negative and of zero eigenvalues."""
-    zero = _zero(network, s, float(values.abs().max()) if len(values) else 0.0)
+    zero = _zero(network, s, float(values.detach().abs().max()) if len(values) else 0.0)
     return int((values < -zero).sum()), int((values.abs() <= zero).sum())
 
 
 def _zero(network: VectorField, s: Tensor, largest: float) -> float:
     """Return the absolute value below which an eigenvalue counts as zero."""
     size = torch.tensor(largest, dtype=s.dtype, device=s.device)
-    return float(_zeros(network, residual(network, s), size))
+    return float(_zeros(network, residual(network, s), size).detach())
 
 
 def _zeros(network: VectorField, r: Tensor, largest: Tensor) -> Tensor:

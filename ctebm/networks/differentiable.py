@@ -1,8 +1,10 @@
-"""What torch can't differentiate, in words: a force or an energy of one's own."""
+"""What torch can't differentiate, in words, and what need not be: results, by parameters."""
 
 from __future__ import annotations
 
-__all__ = ["Differentiated", "in_words"]
+from torch import Tensor
+
+__all__ = ["Differentiated", "in_words", "off_graph"]
 
 # What torch says, and what it means here.
 _MEANT = (
@@ -70,3 +72,24 @@ def in_words(error: RuntimeError, what: str) -> ValueError | None:
         if any(word in str(error) for word in words):
             return ValueError(sentence.format(what=what))
     return None
+
+
+def off_graph(g: Tensor, *given: Tensor) -> Tensor:
+    """Return a gradient off the graph of parameters, unless that of what was given is asked for.
+
+    Parameters
+    ----------
+    g : Tensor
+        The gradient.
+    given : Tensor
+        States and targets that it was computed from.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.networks.differentiable import off_graph
+    >>> W, s = torch.ones(2, requires_grad=True), torch.ones(2)
+    >>> off_graph(W * s, s).requires_grad
+    False
+    """
+    return g if any(t.requires_grad for t in given) else g.detach()

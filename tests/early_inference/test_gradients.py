@@ -1,5 +1,7 @@
 """The reference gradients against autograd and written-out back-propagation."""
 
+import warnings
+
 import pytest
 import torch
 from cases import ACTIVATIONS, Quartic, settled
@@ -278,3 +280,37 @@ def test_the_implicit_gradient_of_a_small_error_is_small_and_right(dtype, size, 
 def test_what_is_no_network_is_refused_in_words_by_implicit_gradient(other):
     with pytest.raises(ValueError, match="expected a network, got"):
         ctebm.implicit_gradient(other, [0.0], [0.1])
+
+
+class WithModules(ctebm.Network):
+    """Eq. 6 with the weights of torch's modules, which learn."""
+
+    def __init__(self):
+        super().__init__(7, {"x": slice(0, 2), "h": slice(2, 5), "y": slice(5, 7)})
+        draw = torch.Generator().manual_seed(0)
+        self.up = torch.nn.Linear(2, 3).double(), torch.nn.Linear(3, 2).double()
+        for p in (p for linear in self.up for p in linear.parameters()):
+            p.data.copy_(0.4 * torch.randn(p.shape, generator=draw, dtype=torch.float64))
+
+    def energy(self, s):
+        x, h, y = (torch.tanh(u) for u in s.split((2, 3, 2), -1))
+        coupled = (self.up[0](x) * h).sum(-1) + (self.up[1](h) * y).sum(-1)
+        return s.square().sum(-1) / 2 - coupled
+
+
+def test_gradients_hang_on_no_graph_of_parameters_that_learn():
+    net, target = WithModules(), torch.tensor([0.1, -0.2], dtype=torch.float64)
+    free = net.clamp({"x": [0.3, 0.2]})
+    with warnings.catch_warnings():  # torch warns of numbers on a graph
+        warnings.simplefilter("error", UserWarning)
+        rest = ctebm.settle(free, tol=1e-10)
+        assert ctebm.linearize(free, rest).stability == "stable"
+        assert ctebm.find_fixed_points(free).stability == ["stable"]
+    gradients = {
+        "chain": lambda s: ctebm.chain_gradient(free, s, target),
+        "implicit": lambda s: ctebm.implicit_gradient(free, s, target),
+        "bptt": lambda s: ctebm.bptt_gradient(free, s, target, eps=0.1, n_steps=2),
+    }
+    for gradient in gradients.values():
+        assert not gradient(rest.state).requires_grad
+        assert gradient(rest.state.clone().requires_grad_()).requires_grad
