@@ -25,6 +25,11 @@ import numpy as np
 
 from ctebm.files.hdf5 import check_claims, read_through
 
+try:
+    import resource
+except ImportError:  # there are none of these limits on Windows
+    resource = None
+
 __all__ = ["check_netcdf", "check_room", "seal_netcdf"]
 
 _LINE = b"ctebm checksums %012d %s\n"
@@ -40,9 +45,9 @@ _DIGEST = 32  # hexadecimal digits of SHA-256 that are kept for a piece
 
 
 def check_room(path: Path, n_bytes: int, n_variables: int) -> None:
-    """Refuse to begin a file that its disk has no room for.
+    """Refuse to begin a file that its disk, or the process' limit on a file, has no room for.
 
-    The library for HDF5 can crash the process where a disk gets full while it writes.
+    The library for HDF5 can crash the process where it can't write on.
 
     Parameters
     ----------
@@ -58,6 +63,9 @@ def check_room(path: Path, n_bytes: int, n_variables: int) -> None:
     """
     needed = n_bytes + _DESCRIPTION * n_variables
     free = shutil.disk_usage(path.parent).free
+    if resource is not None:
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        free = free if limit == resource.RLIM_INFINITY else min(free, limit)
     if needed > free:
         raise OSError(errno.ENOSPC, f"it takes {needed} bytes, and {free} are free")
 

@@ -167,7 +167,7 @@ def check_replaceable(path: Path, suffix: str | None = None) -> None:
     ValueError
         If something else is there.
     """
-    suffix = suffix or path.suffix
+    suffix, path = suffix or path.suffix, Path(os.path.realpath(path))
     if suffix == ".zarr":
         ours = not os.path.lexists(path) or any(
             (path / name / "zarr.json").is_file() for name in ("", *MARK.values())
@@ -175,8 +175,8 @@ def check_replaceable(path: Path, suffix: str | None = None) -> None:
     elif path.is_file() and path.stat().st_size:
         with path.open("rb") as file:
             ours = file.read(8).startswith(_BEGINNINGS[suffix])
-    else:
-        ours = not path.is_dir()
+    else:  # a folder, a pipe, a device and a link to itself are none
+        ours = path.is_file() or not os.path.lexists(path)
     if not ours:
         raise ValueError(f"{path} is not a {suffix} result and is kept; choose another name.")
 

@@ -7,11 +7,13 @@ whole one at any moment after the first.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import os
 import shutil
+import stat
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,17 +41,28 @@ def save_checkpoint(
         Tensors, numbers, strings, and lists or mappings of these.
     identity : mapping
         What the checkpoint belongs to, as JSON can hold it.
+
+    Raises
+    ------
+    OSError
+        If it can't be written.
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     torch.save({"identity": json.dumps(identity, sort_keys=True), **content}, buffer)
     body = buffer.getvalue()
-    with replacing(path) as aside:
-        aside.write_bytes(_TITLE + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-        if _is_whole(path):  # a damaged one must not take the place of the good one before it
-            with replacing(_previous(path)) as copy:
-                _copy(path, copy)
+    try:
+        with replacing(path) as aside:
+            aside.write_bytes(_TITLE + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+            if _is_whole(path):  # a damaged one must not take the place of the good one before it
+                with replacing(_previous(path)) as copy:
+                    _copy(path, copy)
+    except OSError as error:
+        raise type(error)(
+            f"can't write the checkpoint {path} ({error.strerror or error}); the one before is "
+            "kept: make room, or make its folder writable, and start again."
+        ) from error
 
 
 def load_checkpoint(
@@ -70,7 +83,7 @@ def load_checkpoint(
     path, broken = Path(os.path.realpath(path)), []
     for candidate in (path, _previous(path)):
         try:
-            raw = candidate.read_bytes()
+            raw = _read(candidate)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -94,6 +107,14 @@ def load_checkpoint(
     return None
 
 
+def _read(path: Path) -> bytes:
+    """Return what a file holds; a pipe or a device may have no end."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+    return path.read_bytes()
+
+
 def _previous(path: Path) -> Path:
     return path.with_name(path.name + ".previous")
 
@@ -108,7 +129,7 @@ def _copy(path: Path, other: Path) -> None:
 
 def _is_whole(path: Path) -> bool:
     try:
-        _body(path.read_bytes())
+        _body(_read(path))
     except (OSError, ValueError):
         return False
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -98,6 +99,20 @@ def test_what_is_no_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "r.nc")
     with pytest.raises(ValueError, match="no file"):
         check_netcdf(tmp_path / "r.nc")
+
+
+def test_a_file_above_the_limit_of_its_process_is_not_begun(tmp_path):
+    """The library for HDF5 crashes there."""
+    path, before = tmp_path / "r.nc", resource.getrlimit(resource.RLIMIT_FSIZE)
+    ctebm.save(xr.Dataset({"a": 1.0}), path)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"it takes 34048 bytes, and 30000 are free\); name a"):
+            ctebm.save(xr.Dataset({"state": (("sample", "unit"), STATE)}), path, overwrite=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with ctebm.open(path) as kept:
+        assert float(kept.a) == 1
 
 
 def test_a_file_that_its_disk_has_no_room_for_is_not_begun(tmp_path, monkeypatch):

@@ -158,6 +158,19 @@ class TestRefusals:
                 ctebm.save(mixed, place, overwrite=True)
         assert path.read_text() == "years of work"
 
+    def test_a_pipe_a_device_and_a_link_to_itself_are_not_replaced(
+        self, mixed: xr.Dataset, path: Path
+    ) -> None:
+        os.mkfifo(path.with_stem("pipe"))
+        path.with_stem("of_pipe").symlink_to(path.with_stem("pipe"))
+        path.with_stem("loop").symlink_to(path.with_stem("loop"))
+        for name in ("pipe", "of_pipe", "loop"):
+            with pytest.raises(ValueError, match="is kept; choose another name"):
+                ctebm.save(mixed, path.with_stem(name), overwrite=True)
+        assert path.with_stem("of_pipe").is_fifo()
+        assert path.with_stem("loop").is_symlink()
+        assert not list(path.parent.glob(".*"))
+
     @pytest.mark.parametrize("thing", [42, None, xr.DataArray([1.0])], ids=repr)
     def test_things_that_are_no_dataset_or_path(self, path: Path, thing: object) -> None:
         with pytest.raises(TypeError, match="expected a dataset or a record of a result, got"):

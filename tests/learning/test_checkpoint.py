@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,26 @@ def test_what_may_not_be_read_is_not_damaged(tmp_path, monkeypatch):
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="Is a directory"):
         load_checkpoint(tmp_path / "folder", {})
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path):
+    """Reading it would wait for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match=r"can't be read \(it is no file\); make it readable, or"):
+        load_checkpoint(tmp_path / "pipe", {})
+
+
+def test_a_full_disk_is_said_and_the_one_before_kept(tmp_path):
+    save_two(tmp_path / "c.ckpt")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"can't write the checkpoint .* the one before is kept"):
+            save_checkpoint(tmp_path / "c.ckpt", {"n": torch.zeros(5000)}, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (holds(tmp_path / "c.ckpt"), holds(tmp_path / "c.ckpt.previous")) == (2, 1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.ckpt", "c.ckpt.previous"]
 
 
 @pytest.mark.parametrize("content", [{"n": 1}, [1], {"identity": "no json"}, {"identity": 3}])
