@@ -167,16 +167,16 @@ def check_replaceable(path: Path, suffix: str | None = None) -> None:
     ValueError
         If something else is there.
     """
-    suffix, path = suffix or path.suffix, Path(os.path.realpath(path))
+    suffix, place = suffix or path.suffix, Path(os.path.realpath(path))
     if suffix == ".zarr":
-        ours = not os.path.lexists(path) or any(
-            (path / name / "zarr.json").is_file() for name in ("", *MARK.values())
+        ours = not os.path.lexists(place) or any(
+            (place / name / "zarr.json").is_file() for name in ("", *MARK.values())
         )
-    elif path.is_file() and path.stat().st_size:
-        with path.open("rb") as file:
+    elif place.is_file() and place.stat().st_size:
+        with place.open("rb") as file:
             ours = file.read(8).startswith(_BEGINNINGS[suffix])
     else:  # a folder, a pipe, a device and a link to itself are none
-        ours = path.is_file() or not os.path.lexists(path)
+        ours = place.is_file() or not os.path.lexists(place)
     if not ours:
         raise ValueError(f"{path} is not a {suffix} result and is kept; choose another name.")
 
