@@ -373,6 +373,11 @@ class TestReads:
         few, many = (reads(lambda d, n=n: run(d, n, **how)) for n in (60, 120))
         assert many == few
 
+    @pytest.mark.parametrize("name, most", [("settle", 60), ("settle_smooth", 20)])
+    def test_settling_four_samples_waits_seldom(self, name, most):
+        on_cpu(name)
+        assert reads(CASES[name]) <= most
+
     @pytest.mark.parametrize("solve", ["conjugate gradients", "Lanczos"])
     def test_krylov_methods_wait_every_16_products(self, solve):
         H = torch.diag(torch.logspace(-2, 0, 200, dtype=F64))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ctebm.equilibria.kkt import hessian_on_free
@@ -71,47 +73,47 @@ class QuadraticModel:
         n = n_left = radius.shape[0]
         step, decrease = self.d, radius.new_zeros(n)
         radius, goal = radius.unsqueeze(-1), goal.square().unsqueeze(-1)
-        at, ended = (
-            torch.arange(n, device=radius.device),
-            torch.zeros_like(radius, dtype=torch.bool),
-        )
+        at, ended = torch.arange(n, device=radius.device), np.zeros(n, dtype=bool)
         for _ in range(2 * self.d.shape[-1] + 10):  # twice what exact arithmetic needs
             going = self._advance(radius, goal, ended)
             if going is None:
                 continue
-            new, ended = (~going).squeeze(-1), ended | ~going
-            left = (~ended).squeeze(-1)
-            before, n_left = n_left, int(left.sum())
+            new, ended = ~going, ended | ~going
+            before, n_left = n_left, int((~ended).sum())
             if before == n and not n_left:  # together
                 return self.d, self._decrease()
             if before == n:
                 step = torch.zeros_like(step)
-            step[at[new]], decrease[at[new]] = self.d[new], self._decrease()[new]
+            rows = _places(new, at)
+            step[at[rows]], decrease[at[rows]] = self.d[rows], self._decrease()[rows]
             if not n_left:
                 return step, decrease
             if n_left <= KEPT * at.shape[0]:
-                at, radius, goal, ended = at[left], radius[left], goal[left], ended[left]
-                self._keep(left)
-        left = (~ended).squeeze(-1)
+                rows = _places(~ended, at)
+                at, radius, goal, ended = at[rows], radius[rows], goal[rows], ended[~ended]
+                self._keep(rows)
         if n_left == n:
             return self.d, self._decrease()
-        step[at[left]], decrease[at[left]] = self.d[left], self._decrease()[left]
+        rows = _places(~ended, at)
+        step[at[rows]], decrease[at[rows]] = self.d[rows], self._decrease()[rows]
         return step, decrease
 
-    def _advance(self, radius: Tensor, goal: Tensor, ended: Tensor) -> Tensor | None:
+    def _advance(
+        self, radius: Tensor, goal: Tensor, ended: NDArray[np.bool_]
+    ) -> NDArray[np.bool_] | None:
         """Take one step of conjugate gradients.
 
         Parameters
         ----------
         radius, goal : Tensor
             Of the trust region, and of the squared residual, ``(row, 1)``.
-        ended : Tensor
-            Rows that have ended before, ``(row, 1)``.
+        ended : array of bool
+            Rows that have ended before, ``(row,)``.
 
         Returns
         -------
-        Tensor or None
-            Which rows do not end with this step, ``(row, 1)``; None if none does.
+        array of bool or None
+            Which rows do not end with this step, ``(row,)``; None if none does.
         """
         p, Hp = self.p, self.H(self.p)
         Hp = Hp if self.all_free else self.free * Hp
@@ -120,9 +122,10 @@ class QuadraticModel:
         d, r = torch.addcmul(self.d, alpha, p), torch.addcmul(self.r, alpha, Hp, value=-1)
         rr = _dot(r, r)
         inside = (torch.linalg.vector_norm(d, dim=-1, keepdim=True) < radius) & (curvature > 0)
-        going = (inside & (rr > goal)) | ended
+        going, within = torch.cat([inside & (rr > goal), inside], -1).cpu().numpy().T  # one read
+        going = going | ended
         none_ends = bool(going.all())
-        if not none_ends and not bool(inside.all()):
+        if not none_ends and not within.all():
             alpha = torch.where(inside, alpha, _to_edge(self.d, p, radius))
             d, r = torch.addcmul(self.d, alpha, p), torch.addcmul(self.r, alpha, Hp, value=-1)
         self.d, self.r, self.p = d, r, torch.addcmul(r, rr / self.rr, p)
@@ -134,7 +137,7 @@ class QuadraticModel:
         return (self.d * (self.g + self.r)).sum(-1) / 2
 
     def _keep(self, going: Tensor) -> None:
-        """Go on with some of the rows."""
+        """Go on with some of the rows, by their numbers."""
         self.rows, self.s, self.free = self.rows[going], self.s[going], self.free[going]
         self.g, self.d, self.r = self.g[going], self.d[going], self.r[going]
         self.p, self.rr = self.p[going], self.rr[going]
@@ -142,6 +145,11 @@ class QuadraticModel:
             self.H = self.H.rows(going)
         else:
             self.H = hessian_on_free(self.rows.network, self.s, self.free)
+
+
+def _places(rows: NDArray[np.bool_], where: Tensor) -> Tensor:
+    """Return the numbers of rows that are true, on the device of a tensor."""
+    return torch.from_numpy(np.flatnonzero(rows)).to(where.device)
 
 
 def _dot(u: Tensor, v: Tensor) -> Tensor:

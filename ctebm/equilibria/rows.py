@@ -74,8 +74,8 @@ class Rows(Generic[N]):
 
     def __getitem__(self, chosen: Tensor) -> Rows[N]:
         index = self.index[chosen]
-        if torch.equal(index, self.index):  # with the network that these rows have already
-            return self
+        if len(index) == len(self) and torch.equal(index, self.index):
+            return self  # with the network that these rows have already
         return Rows(self.whole, self.batch, index)
 
     def __len__(self) -> int:
@@ -125,8 +125,9 @@ class Iteration(Generic[N]):
         if all_go_on := bool(going.all()):
             return all_go_on
         self._note()
-        self.active, self.rows = self.active[going], self.rows[going]
-        self._now = tuple(x[going] for x in now)
+        left = torch.nonzero(going).squeeze(-1)
+        self.active, self.rows = self.active[left], self.rows[left]
+        self._now = tuple(x[left] for x in now)
         return all_go_on
 
     def _note(self) -> None:

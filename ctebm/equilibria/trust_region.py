@@ -188,13 +188,14 @@ class _Descent:
 
     def keep(self, going: Tensor) -> None:
         """Go on with some of the rows."""
+        left = torch.nonzero(going).squeeze(-1)
         self.rows, self.s, self.E, self.f = (
-            self.rows[going], self.s[going], self.E[going], self.f[going]
+            self.rows[left], self.s[left], self.E[left], self.f[left]
         )  # fmt: skip
         self.radius, self.h, self.pins_known = (
-            self.radius[going], self.h[going], self.pins_known[going]
+            self.radius[left], self.h[left], self.pins_known[left]
         )  # fmt: skip
-        self.far, self.flat_steps = self.far[going], self.flat_steps[going]
+        self.far, self.flat_steps = self.far[left], self.flat_steps[left]
 
     def _accuracy(self, g: Tensor, tol: float) -> Tensor:
         """Return how small CG should make the residual of each row's Newton step.

@@ -293,5 +293,5 @@ class FreeRows(NamedTuple):
         return torch.stack([one(u) for one, u in zip(self.each, v, strict=True)])
 
     def rows(self, chosen: Tensor) -> FreeRows:
-        """Return the same of the rows that are true."""
-        return FreeRows([one for one, yes in zip(self.each, chosen.tolist(), strict=True) if yes])
+        """Return the same of some rows, by their numbers."""
+        return FreeRows([self.each[i] for i in chosen.tolist()])

@@ -62,8 +62,8 @@ def test_rows_that_have_ended_are_left_out_when_many_have(monkeypatch):
         left = []
         model = QuadraticModel(Rows.repeated(network, 10), s, g, free)
         keep = model._keep
-        monkeypatch.setattr(model, "_keep", lambda going, keep=keep, left=left: (
-            left.append(int(going.sum())), keep(going)))  # fmt: skip
+        monkeypatch.setattr(model, "_keep", lambda rows, keep=keep, left=left: (
+            left.append(len(rows)), keep(rows)))  # fmt: skip
         d, decrease = model.minimise(radius, goal)
         assert (left[0] == 10 - n_early) == at_once
         for i in (0, 9):

@@ -84,7 +84,7 @@ def test_products_on_free_units_are_those_of_the_matrix(network, call, monkeypat
     expected = (matrix @ v.unsqueeze(-1)).squeeze(-1)
     same(half.hessian_operator_on(o, free)(v), expected)
     if isinstance(few, condensed.FreeRows):
-        chosen = torch.arange(len(o)) != 1
+        chosen = torch.tensor([i for i in range(len(o)) if i != 1])
         same(few.rows(chosen)(v[chosen]), expected[chosen])
 
 
