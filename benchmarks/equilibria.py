@@ -105,7 +105,8 @@ def anderson(network: ctebm.Network, m: int, h: float, tol: float, at_most: int 
         step = h * f
         if k > 0:
             largest = G.diagonal(dim1=-2, dim2=-1)[:, : min(k, m)].amax(-1)[:, None, None]
-            c = torch.linalg.solve(G + 1e-12 * largest * eye, dF @ f.unsqueeze(-1)).mT
+            # where the last steps are the same a row is lost, and with it the method
+            c = torch.linalg.solve_ex(G + 1e-12 * largest * eye, dF @ f.unsqueeze(-1))[0].mT
             step = step - (c @ dS + h * (c @ dF)).squeeze(1)
         s, before, i = s + step, f, k % m
         f = residual_vector(network, s, network.force(s))
