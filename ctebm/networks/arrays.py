@@ -80,6 +80,8 @@ def real_tensor(
             f"expected a dense array, got a sparse {kind}; give its toarray() or to_dense(), or "
             "weights to SparseNetwork."
         )
+    if isinstance(value, Tensor) and value.is_meta:
+        raise ValueError("expected numbers, got a tensor on the meta device, which holds none.")
     array = value if isinstance(value, Tensor) else _numbers(value)
     if array is None:
         raise ValueError(

@@ -287,7 +287,10 @@ class VectorField(ABC):
         Raises
         ------
         ValueError
-            For other names or shapes, or numbers that are not finite; nothing is written then.
+            For other names or shapes, or numbers that are not finite or not real; nothing is
+            written then.
+        TypeError
+            For what is no mapping.
 
         Examples
         --------
@@ -389,7 +392,12 @@ class VectorField(ABC):
         ValueError
             For another number of units, or complex numbers.
         """
-        if not isinstance(s, Tensor) or s.dtype != self.dtype or s.device != self.device:
+        if not (
+            isinstance(s, Tensor)
+            and s.dtype == self.dtype
+            and s.device == self.device
+            and s.layout == torch.strided
+        ):
             array: Any = getattr(s, "state", s)
             if "unit" in getattr(array, "dims", ()):  # of xarray, where order is free
                 array = array.transpose(..., "unit")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ctebm.networks.activation import Activation
+from ctebm.networks.arrays import real_tensor
 
 if TYPE_CHECKING:
     from ctebm.networks.base import VectorField
@@ -65,7 +66,9 @@ def write_tensors(parameters: Mapping[str, Tensor], state: Mapping[str, Tensor])
     Raises
     ------
     ValueError
-        For other names or shapes, or numbers that are not finite.
+        For other names or shapes, or numbers that are not finite or not real.
+    TypeError
+        For what is no mapping.
 
     Examples
     --------
@@ -76,12 +79,14 @@ def write_tensors(parameters: Mapping[str, Tensor], state: Mapping[str, Tensor])
     >>> W
     tensor([1., 1.])
     """
+    if not isinstance(state, Mapping):
+        raise TypeError(f"expected parameters by their names, got {type(state).__name__}.")
     if parameters.keys() != state.keys():
         raise ValueError(
             f"expected parameters named {', '.join(parameters) or '(none)'}, got "
             f"{', '.join(map(str, state)) or '(none)'}."
         )
-    found = {name: torch.as_tensor(t) for name, t in state.items()}
+    found = {name: _real(name, t, parameters[name].dtype) for name, t in state.items()}
     for name, p in parameters.items():
         if found[name].shape != p.shape:
             raise ValueError(
@@ -94,6 +99,16 @@ def write_tensors(parameters: Mapping[str, Tensor], state: Mapping[str, Tensor])
     with torch.no_grad():
         for name, p in parameters.items():
             _numbers(p).copy_(_numbers(found[name]))
+
+
+def _real(name: str, value: Any, dtype: torch.dtype) -> Tensor:
+    """Return a tensor; a sparse one stays sparse."""
+    if isinstance(value, Tensor) and value.layout == torch.sparse_csr and not value.is_complex():
+        return value
+    try:
+        return real_tensor(value, dtype)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _numbers(p: Tensor) -> Tensor:

@@ -124,6 +124,15 @@ def test_sparse_arrays_are_refused_with_the_way_out():
             real_tensor(value, F64)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+def test_sparse_states_and_tensors_without_numbers_are_refused():
+    pair = ctebm.DenseNetwork([[0, 0.5], [0.5, 0]], [0, 0], ctebm.Tanh())
+    s = torch.ones(2, dtype=F64)
+    for value, words in ((s.to_sparse(), "got a sparse Tensor"), (s.to("meta"), "meta device")):
+        with pytest.raises(ValueError, match=words):
+            ctebm.settle(pair, value)
+
+
 @pytest.mark.parametrize("value", [None, 3, "ab", {"a": [1]}, torch.tensor(1.0), np.float64(1)])
 def test_layers_come_as_a_list_of_arrays(value):
     with pytest.raises(ValueError, match="biases as a list of arrays, input first"):

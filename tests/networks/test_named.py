@@ -43,6 +43,9 @@ def test_parameters_are_loaded_in_place_and_what_was_clamped_follows():
     [
         ({"W": torch.ones(2, 3)}, r"expected W of shape \(2, 2\), got \(2, 3\)"),
         ({"unused": torch.tensor([0.0, float("nan"), 0.0])}, "expected finite numbers in unused"),
+        ({"W": torch.ones(2, 2) + 1j}, "W: expected real numbers, got complex"),
+        ({"W": None}, "W: expected an array of real numbers, got NoneType"),
+        ({"W": torch.ones(2, 2, device="meta")}, "W: expected numbers, got a tensor on the meta"),
         ({"V": torch.ones(2, 2)}, "expected parameters named W, more.V.0, .*, got W,.* V"),
     ],
 )
@@ -52,6 +55,19 @@ def test_parameters_that_do_not_fit_leave_all_as_it_was(change, message):
     with pytest.raises(ValueError, match=message):
         net.load_state_dict({name: p + 1 for name, p in before.items()} | change)
     assert all(p.equal(before[name]) for name, p in net.state_dict().items())
+
+
+@pytest.mark.parametrize("state", [None, "W", [torch.ones(2, 2)]])
+def test_parameters_come_by_their_names(state):
+    with pytest.raises(TypeError, match="expected parameters by their names, got"):
+        OwnParameters().load_state_dict(state)
+
+
+def test_numbers_past_single_precision_are_not_loaded_as_infinities():
+    net = ctebm.LayeredNetwork.random([2, 2], ctebm.Tanh(), dtype=torch.float32)
+    large = {name: torch.full(p.shape, 1e300, dtype=F64) for name, p in net.state_dict().items()}
+    with pytest.raises(ValueError, match="expected finite numbers in"):
+        net.load_state_dict(large)
 
 
 def test_names_leave_out_what_is_held():
