@@ -40,8 +40,8 @@ __all__ = ["find_fixed_points", "search"]
 
 # Up to here the search goes on, so many times, while the index sum says that points are missing.
 EXHAUSTIVE_UNITS, ATTEMPTS = 32, 4
-# Where each equilibrium has so many starts, the index sum is believed; it is 1 by chance where some
-# of many are missing, and then the last attempt must find none that is new.
+# With an energy, and so many starts for each equilibrium, the index sum is believed; it is 1 by
+# chance where some of many are missing, and then the last attempt must find none that is new.
 STARTS_OF_POINT = 5
 # States' worth of memory that is used for each start, about.
 START_STATES = 40
@@ -79,7 +79,7 @@ def find_fixed_points(
         for.
     n_starts : int
         Random starts; up to 32 units their number doubles, up to three times, while the index sum
-        says that points are missing, or there are many, of which some are new.
+        says that points are missing, or while some are new where there are many or no energy.
     seed : int
         Root seed of the starts.
     tol : float, optional
@@ -202,7 +202,7 @@ def search(
             if n <= EXHAUSTIVE_UNITS:
                 _deflate(catalogue, moved)
         before, n_points = n_points, len(catalogue.points())
-        few = STARTS_OF_POINT * n_points <= len(starts)
+        few = isinstance(network, Network) and STARTS_OF_POINT * n_points <= len(starts)
         incomplete = _incomplete(catalogue)
         if not incomplete and (few or n_points == before):
             break

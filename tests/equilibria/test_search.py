@@ -307,6 +307,16 @@ def test_of_parts_without_couplings_all_products_are_found(parts, rho, count):
         assert len(found) == count and found.index_sum == 1
 
 
+def test_without_an_energy_a_sum_of_1_is_not_believed_at_once():
+    """The first 200 starts find 7 of 9 equilibria, the sum of which is 1."""
+    n = 10
+    W = np.random.default_rng(2).normal(0, 3 / np.sqrt(n), (n, n))
+    np.fill_diagonal(W, 0)
+    found = find_fixed_points(zoo.asymmetric(W, STEEP))
+    assert len(found) == 9 and found.index_sum == 1
+    assert int(found.hits.sum()) + found.failed > 200
+
+
 @pytest.mark.parametrize(("centred", "count"), [(True, 33), (False, 29)])
 def test_steep_rates_hide_no_saddles(centred, count):
     """Steps of 1 are longer than the box: with them 7 to 23 of these were found, summing to 1."""
