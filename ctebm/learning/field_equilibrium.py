@@ -20,6 +20,7 @@ from ctebm.networks.layout import size_of
 __all__ = ["FieldEquilibrium", "held_at", "moved_to", "of_field", "rest_of"]
 
 _SWEEPS = 50  # that a network which settles layer by layer needs at most
+_AWAY = 1e6  # a force so large tells that the sweeps ran away from every equilibrium, as of s^4
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +86,9 @@ def rest_of(
 
 
 def _settled(held: VectorField, x: Tensor, s: Tensor, tol: float, sweeps: int) -> FieldEquilibrium:
-    s = torch.where(torch.isfinite(s).all(-1, keepdim=True), s, 0.0)
-    if not bool(torch.isfinite(held.force(s)).all()):  # its parameters ran away
+    stays = held.force(s).abs().amax(-1, keepdim=True) < _AWAY  # NaN is not
+    s = torch.where(stays, s, 0.0)
+    if not bool(stays.all() or torch.isfinite(held.force(s)).all()):  # its parameters ran away
         residual = s.new_full(s.shape[:1], torch.inf)
         return FieldEquilibrium.of(held, x, s, residual, sweeps, tol)
     found = settle(held, s, tol=tol)

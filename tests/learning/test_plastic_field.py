@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from learning_cases import states
-from own_energies import OwnLayers, forward_pass, problem
+from own_energies import OwnLayers, OwnPredictive, forward_pass, problem
 
 import ctebm
-from ctebm.learning.plastic_field import plastic
+from ctebm.learning.plastic_field import PlasticField, plastic
 
 RULES = [
     ctebm.Early(eps=0.1, slope=True), ctebm.Early(eps=0.3, n_steps=4, slope=True), ctebm.Chain(),
@@ -210,3 +210,20 @@ def test_what_is_left_of_a_loose_rest_is_no_part_of_a_change(n_steps):
         step = depth + 1 if n_steps is None else n_steps
         torch.testing.assert_close(change, moved[step][..., where], msg=name, rtol=1e-9, atol=1e-12)
     assert float(found[1].abs().max()) < float(found[3].abs().max())
+
+
+def test_an_energy_from_which_sweeps_run_away_learns():
+    """A sweep overshoots where s^4 curves the energy, ever more; settling does not."""
+
+    class Steep(OwnPredictive):
+        def energy(self, s):
+            return super().energy(s) + (s**4).sum(-1)
+
+    net, x, target = problem(Steep)
+    plastic = PlasticField(net)
+    rest = plastic.settle(2 * x, tol=1e-9)
+    expected = ctebm.settle(net.clamp({"x": 2 * x}), tol=1e-9).raise_for_status()
+    assert float(rest.residual.max()) <= 1e-9
+    torch.testing.assert_close(torch.cat(rest.states[1:], -1), expected.state, rtol=0, atol=1e-8)
+    found = ctebm.Early(eps=0.01).gradient(plastic, rest, target).by_name
+    assert all(bool(torch.isfinite(g).all()) for g in found.values())
