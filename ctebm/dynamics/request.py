@@ -23,6 +23,7 @@ from ctebm.networks.numbers import finite
 
 __all__ = ["Room", "check_adaptive", "check_method", "clock_of", "first_state", "motions_of"]
 
+_BEYOND = 2**62  # saves or steps, more than any memory holds
 _GRAPH_STATES = 6  # states' worth of memory that a drift keeps for its gradient, about
 _OBSERVED_BYTES = 600  # of a number that is observed, a tensor until the run ends
 _TIME_BYTES = 16  # of a time, twice
@@ -141,6 +142,7 @@ class Room:
 
     def check(self, n_saves: int, n_steps: int) -> None:
         """Refuse a run whose saves do not fit the free memory."""
+        n_saves, n_steps = min(n_saves, _BEYOND), min(n_steps, _BEYOND)
         a_state = self.state.numel() * self.state.element_size()
         graph = _GRAPH_STATES * self.stages * n_steps
         a_save = _SAVE_BYTES + _TIME_BYTES * self.each + _OBSERVED_BYTES * self.observed

@@ -36,6 +36,8 @@ __all__ = ["settle", "settle_from", "settle_rows"]
 
 # Bound on the steps of each start of a search.
 SEARCH_ITERATIONS = 500
+# Iterations that nobody awaits; tensors count them.
+_ENDLESS = 2**62
 
 Path = Literal["fast", "flow"]
 
@@ -104,7 +106,7 @@ def settle(
     s = start_state(now, start)
     tol = check_tolerance(tol, s.dtype)
     one_of("path", path, get_args(Path))
-    max_iterations = whole("max_iterations", max_iterations, least=1)
+    max_iterations = min(whole("max_iterations", max_iterations, least=1), _ENDLESS)
     batch = s.shape[:-1]
     ends = settle_rows(Rows.of(now, batch), s.reshape(-1, s.shape[-1]), tol, max_iterations, path)
     state, steps = ends.state.reshape(s.shape), ends.steps.reshape(batch)

@@ -37,6 +37,8 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
 
     Raises
     ------
+    TypeError, ValueError
+        For what is no path, or holds a null character.
     BlockingIOError
         If another process, or another thread of this one, holds it.
     OSError
@@ -49,7 +51,12 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
     >>> with tempfile.TemporaryDirectory() as folder, locked(f"{folder}/training.ckpt"):
     ...     pass  # nobody else writes training.ckpt here
     """
-    path = Path(os.path.realpath(path))
+    try:
+        path = Path(os.path.realpath(path))
+    except TypeError as error:
+        raise TypeError(f"expected the path of a file, got {type(path).__name__}.") from error
+    except ValueError as error:
+        raise ValueError(f"a file's name holds no null character, got {path!r}.") from error
     beside = path.with_name(f".{path.name}.lock")
     lock = FileLock(beside, timeout=0)
     try:

@@ -151,9 +151,9 @@ def restored(path: Path) -> bool:
         Where it should be.
     """
     path = Path(os.path.realpath(path))
-    if not path.exists():
+    if not os.path.exists(path):  # of a name too long pathlib raises
         _sweep(path)
-    return path.exists()
+    return os.path.exists(path)
 
 
 def former_of(path: Path) -> tuple[Path, Process] | None:

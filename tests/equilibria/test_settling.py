@@ -365,3 +365,9 @@ def test_smooth_layers_beside_kinked_ones_settle_where_the_motion_does(rates):
     rest = ctebm.settle(free, tol=1e-12).raise_for_status()
     run = ctebm.simulate(free, torch.zeros(5, 14), n_steps=2000, eps=0.1, save_every=2000)
     assert torch.allclose(run.state[-1], rest.state, rtol=0, atol=1e-9)
+
+
+def test_iterations_that_nobody_awaits_are_allowed():
+    sizes, rho = [300, 300, 300], ctebm.HardSigmoid()
+    net = ctebm.LayeredNetwork.random(sizes, rho, gain=0.3).clamp({"x": torch.zeros(300)})
+    assert settle(net, torch.full((600,), 0.1), max_iterations=10**30).status.tolist() == 0

@@ -69,3 +69,15 @@ def test_folders_are_made(tmp_path):
     for _ in range(2):
         with locked(path):
             assert path.parent.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "words"),
+    [
+        (3, TypeError, "expected the path of a file, got int"),
+        ("a\0b", ValueError, "no null character, got 'a"),
+    ],
+)
+def test_what_is_no_path_is_refused(path, kind, words):
+    with pytest.raises(kind, match=words), locked(path):
+        pass

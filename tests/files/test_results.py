@@ -201,6 +201,10 @@ class TestRefusals:
             with pytest.raises(ValueError, match=r"is damaged or not a .* write it again"):
                 ctebm.open(path)
 
+    def test_a_name_that_is_too_long(self, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match="there is no result at"):
+            ctebm.open(tmp_path / f"{'x' * 300}.nc")
+
     def test_wrong_kind(self, tmp_path: Path) -> None:
         (tmp_path / "folder.nc").mkdir()
         (tmp_path / "empty.zarr").mkdir()
