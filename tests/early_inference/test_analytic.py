@@ -243,7 +243,7 @@ def test_costs_must_have_one_slope_in_every_direction(dtype):
 @pytest.mark.parametrize("rho, taken", [
     (ctebm.Tanh(), True), (ctebm.Logistic(), True), (ctebm.Softplus(3.0), True),
     (ctebm.SignedTanh(), True), (OfTheRealPart(), False),
-], ids=repr)  # fmt: skip
+], ids=lambda case: type(case).__name__)  # fmt: skip
 def test_single_precision_is_looked_at_as_coarsely_as_it_rounds(rho, taken):
     net = layered(rho).to(torch.float32)
     with nullcontext() if taken else pytest.raises(ValueError, match="takes no complex states"):
