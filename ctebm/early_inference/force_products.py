@@ -39,7 +39,7 @@ def driven_products(
     ----------
     network : VectorField
         With nothing clamped, its parameters leaves (see
-        :func:`ctebm.networks.drives.with_leaves`).
+        :func:`ctebm.networks.named.with_leaves`).
     parameters : mapping of str to Tensor
         Its parameters.
     drives : mapping
