@@ -70,11 +70,7 @@ def hessian_on(network: Network, s: Tensor, where: Tensor) -> Tensor:
 
 def restricted(network: Network, s: Tensor, where: Tensor) -> Callable[[Tensor], Tensor]:
     """Return the Hessian's products on some units at one state ``(unit,)``."""
-    if isinstance(network, Condensed):
-        free = torch.zeros_like(s).index_fill(0, where, 1.0)
-        product = network.hessian_operator_on(s, free)
-    else:
-        product = network.hessian_operator(s)
+    product = network.hessian_operator_on(s, torch.zeros_like(s).index_fill(0, where, 1.0))
     if len(where) == len(s):
         return product
     return lambda v: product(torch.zeros_like(s).index_copy(0, where, v))[where]

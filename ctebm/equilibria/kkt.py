@@ -18,8 +18,6 @@ import torch
 from torch import Tensor
 
 from ctebm.networks.base import VectorField
-from ctebm.networks.condensed import Condensed
-from ctebm.networks.energy import Network
 from ctebm.networks.layer_rates import LayerRates
 from ctebm.networks.numbers import finite
 from ctebm.networks.pairwise import PairwiseField
@@ -28,7 +26,6 @@ __all__ = [
     "check_tolerance",
     "force_in_box",
     "forces_beside",
-    "hessian_on_free",
     "holding_force",
     "jump_beside",
     "margin",
@@ -143,23 +140,6 @@ def force_in_box(network: VectorField) -> Callable[[Tensor], Tensor]:
         return network.force_operator()
     rho, current = network.activation, network.current_operator()
     return lambda s: current(rho(s)).sub_(s)
-
-
-def hessian_on_free(network: Network, s: Tensor, free: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return the products of vectors on the free units with the Hessian, which are right there.
-
-    Parameters
-    ----------
-    network : Network
-        Whose Hessian it is.
-    s : Tensor
-        States, ``(*batch, unit)``.
-    free : Tensor
-        1 for the free units, else 0, of the same shape.
-    """
-    if isinstance(network, Condensed):
-        return network.hessian_operator_on(s, free)
-    return network.hessian_operator(s)
 
 
 def picard_map(network: VectorField) -> Callable[[Tensor], Tensor]:

@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ctebm.equilibria.kkt import hessian_on_free
 from ctebm.equilibria.krylov import TINY
 from ctebm.equilibria.rows import Rows
 from ctebm.networks.condensed import FreeRows
@@ -55,7 +54,7 @@ class QuadraticModel:
         self.rows, self.s, self.g = rows, s, g
         self.all_free = bool(free.all())
         self.free = free.to(g.dtype)
-        self.H = hessian_on_free(rows.network, s, self.free)
+        self.H = rows.network.hessian_operator_on(s, self.free)
         self.d, self.r, self.p = torch.zeros_like(g), g, g
         self.rr = _dot(g, g)
 
@@ -144,7 +143,7 @@ class QuadraticModel:
         if isinstance(self.H, Curvature | FreeRows):
             self.H = self.H.rows(going)
         else:
-            self.H = hessian_on_free(self.rows.network, self.s, self.free)
+            self.H = self.rows.network.hessian_operator_on(self.s, self.free)
 
 
 def _places(rows: NDArray[np.bool_], where: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ctebm.equilibria.inertia import hessian_on, restricted, root_of_rounding, without_margin
-from ctebm.equilibria.kkt import hessian_on_free, pinned_units, project
+from ctebm.equilibria.kkt import pinned_units, project
 from ctebm.equilibria.krylov import extremal_spectrum, generic_vector
 from ctebm.equilibria.linear_systems import positive_definite
 from ctebm.equilibria.rows import Rows, has_energy
@@ -96,7 +96,7 @@ def _suspects(rows: Rows[Network], s: Tensor, f: Tensor | None = None) -> list[i
     f = network.force(s) if f is None else f
     held = pinned_units(network, s, f) & (f.abs() > root_of_rounding(s.dtype))
     free = (~held).to(s.dtype)
-    H = hessian_on_free(network, s, free)
+    H = network.hessian_operator_on(s, free)
     product = (lambda v: free * H(v)) if bool(held.any()) else H
     definite = positive_definite(product, free, share)
     return torch.nonzero(~definite).squeeze(-1).tolist()

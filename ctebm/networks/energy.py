@@ -118,6 +118,16 @@ class Network(VectorField):
             backwards = torch.func.vjp(self.force, s)[1]
         return lambda v: -backwards(v.expand_as(s))[0]
 
+    def hessian_operator_on(self, s: Tensor, free: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return products with the Hessian that are right on some units, of vectors 0 elsewhere.
+
+        Parameters
+        ----------
+        s, free : Tensor
+            States, and 1 for the units that count, else 0, ``(*batch, unit)``.
+        """
+        return self.hessian_operator(s)
+
     def hessian(self, s: Tensor) -> Tensor:
         r"""Return the matrix :math:`H = \partial^2 E/\partial s^2`, ``(*batch, unit, unit)``."""
         s = self._in_samples(s)
