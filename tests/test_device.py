@@ -1,19 +1,22 @@
-"""Every public function but one on a pretend GPU: it runs, and agrees with the CPU; how it waits.
+"""Every public function, motion and member of the zoo on a GPU agrees with the CPU; how it waits.
 
-No GPU is needed; what only a real one can show (its kernels, its rounding) is marked ``cuda``.
+Without a GPU all but one function run on a pretend one; where torch sees a real one, which alone
+shows its kernels and its rounding, they run on both.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from itertools import pairwise
 from typing import Any
 
+import cases
 import numpy as np
 import pytest
 import torch
+import zoo
 from torch import Tensor
 
 import ctebm
@@ -297,6 +300,11 @@ def settle_convolutional(device: str) -> Tensor:
     return ctebm.settle(net.clamp({"x": np.linspace(-0.5, 0.5, 16)})).state
 
 
+@case
+def holomorphic_gradient(device: str) -> Tensor:
+    return ctebm.holomorphic_gradient(*resting(device, ctebm.Tanh()), Y, points=4)
+
+
 # Functions of numbers, files and networks elsewhere: nothing of theirs lies on a device.
 WITHOUT_A_DEVICE = {
     "cascade_coefficient", "continuous_coefficient", "discretisation_error", "half_time",
@@ -319,17 +327,54 @@ def reads(function: Case) -> int:
     return sum(device.reads.values())
 
 
+def agree(found: Tensor, expected: Tensor) -> bool:
+    return torch.allclose(found.cpu(), expected, rtol=1e-9, atol=1e-11, equal_nan=True)
+
+
 def test_every_public_function_is_tried():
     public = {name for name in dir(ctebm) if inspect.isfunction(getattr(ctebm, name))}
-    assert not public - set(CASES) - WITHOUT_A_DEVICE - NOT_PRETENDED
+    assert not public - set(CASES) - WITHOUT_A_DEVICE
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name not in NOT_PRETENDED])
 def test_it_agrees_with_the_cpu(name):
     expected = on_cpu(name)
     with PretendDevice():
-        found = CASES[name]("cuda").cpu()
-    assert torch.allclose(found, expected, rtol=1e-9, atol=1e-11, equal_nan=True)
+        assert agree(CASES[name]("cuda"), expected)
+
+
+def on_a_gpu(names: Iterable[str]) -> list[Any]:
+    """Return the names, or where there is no GPU one case for all, which is skipped."""
+    skip = pytest.mark.skip(reason="no CUDA device: tried on a pretend one alone")
+    return list(names) if torch.cuda.is_available() else [pytest.param("all", marks=skip)]
+
+
+@pytest.mark.cuda
+class TestOnARealGpu:
+    @pytest.mark.parametrize("name", on_a_gpu(CASES))
+    def test_functions_agree_with_the_cpu(self, name):
+        assert agree(CASES[name]("cuda"), on_cpu(name))
+
+    @pytest.mark.parametrize("name", on_a_gpu(cases.every_motion_and_network()))
+    def test_motions_agree_with_the_cpu(self, name):
+        here = cases.every_motion_and_network()[name]
+        there = here.to(device="cuda")
+        s, v = (cases.states(here, (2, *here.batch), seed=seed) for seed in (0, 1))
+        assert agree(there.force(s), here.force(s))
+        s_there, v_there = there.as_state(s), there.as_state(v)
+        for product in ("jacobian_product", "adjoint_product"):
+            found = getattr(there, product)(s_there, v_there)
+            assert agree(found, getattr(here, product)(s, v)), product
+
+    @pytest.mark.parametrize("name", on_a_gpu(zoo.zoo()))
+    def test_equilibria_agree_with_the_cpu(self, name):
+        member = zoo.zoo()[name]
+        here, there = member.network, member.network.to(device="cuda")
+        expected, found = (ctebm.settle(net, member.starts(3)) for net in (here, there))
+        assert agree(found.state, expected.state)
+        assert found.converged.tolist() == expected.converged.tolist()
+        index, expected = (ctebm.linearize(*at).index for at in ((there, found), (here, expected)))
+        assert index.tolist() == expected.tolist()
 
 
 class TestThePretence:
