@@ -229,9 +229,9 @@ def draw(dataset: xr.Dataset) -> Figure:
         2,
         question="What if the feedback weights are not those of the forward path?",
         see="a, b: the nudged motion moves away from back-propagation through time as the "
-        "feedback turns. At 180 degrees it has the opposite sign: odd depths move the wrong way, "
-        "and at even depths two signs cancel, so that depth 2 is right again. d, lines: in "
-        "proportion to the scale of the feedback.",
+        "feedback turns; bars: all networks. At 180 degrees it has the opposite sign: odd depths "
+        "move the wrong way, and at even depths two signs cancel, so that depth 2 is right again. "
+        "d, lines: in proportion to the scale of the feedback.",
     )  # fmt: skip
 
 

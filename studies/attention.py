@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import ctebm
 
 EXPONENTS = (-3.0, -2.0, -1.0, -0.5, -0.25, 0.0, 0.3)  # ln of patterns over the capacity
+CURVE = 40  # numbers at which the overlap of the mean field is drawn, between those
 GUARANTEE = {"d": 20, "beta": 1.0, "failure": 0.001}  # of theorem 3, with K = 3
 SHARPNESS = (2.0, 3.0, 4.0, 6.0)  # beta, of patterns with a squared length of the dimension
 FEW = 10  # patterns of which most are well separated
@@ -109,6 +110,10 @@ def _attention(settings: Settings, d: int, draw: np.random.Generator) -> dict[st
     cosine = half_weight_cosine(d, d, P)
     kept = [_recalled_from(cosine, P, d, settings.cues, draw) for _ in range(settings.draws)]
     found = {"half_cosine": cosine, "cue_recalled": torch.stack(kept).mean()}
+    drawn = torch.linspace(EXPONENTS[0], EXPONENTS[-1], CURVE, dtype=torch.float64)
+    numbers = (capacity + drawn).exp().clamp(min=3)
+    law = [attention_overlap(d, d, n) for n in numbers.tolist()]
+    found |= {"curve_patterns": numbers, "curve_overlap": torch.tensor(law, dtype=torch.float64)}
     return stacked(rows) | found | {"capacity": capacity}
 
 
@@ -186,6 +191,8 @@ def _recorded(settings: Settings, found: dict[str, Any]) -> xr.Dataset:
         "patterns": (of, "patterns"),
         "overlap": (of, "overlap at rest, from the pattern on"),
         "overlap_law": (of, "overlap of the mean field"),
+        "curve_patterns": (("dimension", "curve"), "patterns, as a curve"),
+        "curve_overlap": (("dimension", "curve"), "overlap of the mean field, as a curve"),
         "kept": (of, "patterns that keep half of the weight"),
         "half_cosine": (by, "cosine of a cue with half of the weight at once"),
         "cue_recalled": (by, "such cues that settle at their pattern"),
@@ -218,7 +225,7 @@ def draw(dataset: xr.Dataset) -> Figure:
         one = dataset.sel(dimension=d)
         edge = math.exp(float(one.capacity))
         overlaps += [
-            Series(one.patterns, one.overlap_law, line=True, colour=i),
+            Series(one.curve_patterns, one.curve_overlap, line=True, colour=i),
             Series(one.patterns, one.overlap, f"dimension {d}", colour=i),
         ]
         kept += [
@@ -235,11 +242,11 @@ def draw(dataset: xr.Dataset) -> Figure:
         [
             Panel("overlap at rest", "patterns", "overlap", overlaps, "x"),
             Panel("patterns kept", "patterns", "share kept", kept, "x"),
-            Panel("distance over its bound", r"$\beta$", "largest ratio", ratios, "y"),
+            Panel("distance over its bound", r"$\beta$", "largest ratio", ratios),
         ],
         question="How many patterns does the memory of attention hold, and how well?",
-        see="Points: measured. Lines: the mean field in a, and the largest number that it keeps "
-        "in b. In c the bounds of theorem 5 hold below 1.",
+        see="Points: measured. Lines: in a the mean field, in b the largest number that it keeps. "
+        "c: the bounds of theorem 5 hold where ratios are below 1.",
     )
 
 

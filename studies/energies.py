@@ -277,9 +277,10 @@ def draw(dataset: xr.Dataset) -> Figure:
         ],
         columns=2,
         question="What of early inference holds for other energies than eq. 6?",
-        see=f"All at depth {SEEN}. Lines: rounding or order 1 in a, the law with each layer's own "
-        "leak in c, to which what comes back later adds, the implicit gradient in d. Points: "
-        "measured, in b and c in the linear response.",
+        see=f"All at depth {SEEN}. Points: measured, in b and c in the linear response. Lines: in "
+        "a in proportion to the step where the arrival has an error, else what rounding hides; in "
+        "c the law with each layer's own leak, to which what comes back later adds; in d the "
+        "implicit gradient.",
     )  # fmt: skip
 
 

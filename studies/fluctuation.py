@@ -238,7 +238,9 @@ def draw(dataset: xr.Dataset) -> Figure:
     ]  # fmt: skip
     return panel_figure(
         panels, question="Can gradients be read from fluctuations, with no target shown?",
-        see="Yes, as linear theory (lines) predicts; each layer further down takes longer to read.",
+        see="Yes, as linear theory (lines) predicts; each layer further down takes longer to read. "
+        "Bars in b: two standard errors. c: no point where the first look is enough, or the whole "
+        "run is not.",
     )  # fmt: skip
 
 

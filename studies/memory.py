@@ -41,6 +41,8 @@ EVEN_LOADS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # of the number up to which
 FULL = (0.6, 0.8, 1.0, 1.25)  # of the number at which it is full
 BITS = 50_000  # signs that an error is counted in, for each draw
 BELOW = 0.6  # loads up to this part of the capacity are held to the curve
+CURVE = 40  # loads at which the overlap of many units is drawn
+EDGE = 1e-3  # part of the capacity on either side of it, between which this overlap falls to 0
 SEEN = 1e-9  # a current below is 0, where signs cancel up to rounding
 
 
@@ -270,17 +272,25 @@ def _corrects() -> float:
 
 
 def _curves(settings: Settings) -> dict[str, Any]:
-    """Return the mean field of the classical memory, at the loads of both sizes."""
+    """Return the mean field of the classical memory, at the loads of both sizes and as a curve."""
+    import numpy as np
     import torch
 
     from ctebm.study.sign_memories import graded_capacity, graded_overlap
 
+    def overlaps(loads: Sequence[float]) -> list[float]:
+        return [graded_overlap(x, settings.gain) for x in loads]
+
     sizes = (settings.n_units // 2, settings.n_units)
-    loads = [[(_odd(x, n) - 1) / n for x in settings.loads] for n in sizes]
-    law = [[graded_overlap(x, settings.gain) for x in row] for row in loads]
+    found = [[(_odd(x, n) - 1) / n for x in settings.loads] for n in sizes]
+    capacity = graded_capacity(settings.gain)
+    edges = [capacity * (1 - EDGE), capacity * (1 + EDGE)]
+    drawn = sorted([*np.linspace(min(map(min, found)), max(map(max, found)), CURVE), *edges])
     return {
-        "overlap_law": torch.tensor(law, dtype=torch.float64),
-        "load_capacity": torch.tensor(graded_capacity(settings.gain)),
+        "overlap_law": torch.tensor(list(map(overlaps, found)), dtype=torch.float64),
+        "load_capacity": torch.tensor(capacity),
+        "curve_load": torch.tensor(drawn, dtype=torch.float64),
+        "curve_overlap": torch.tensor(overlaps(drawn), dtype=torch.float64),
     }
 
 
@@ -300,6 +310,8 @@ def _recorded(settings: Settings, sizes: tuple[int, int], found: dict[str, Any])
         "basin_load": (("basin",), "other patterns over units"),
         "unsettled": (rest, "cues that have not settled"),
         "load_capacity": ((), "load up to which many units retrieve"),
+        "curve_load": (("curve",), "other patterns over units"),
+        "curve_overlap": (("curve",), "overlap of many units"),
         "power_patterns": (power, "patterns"),
         "power_wrong": (power, "wrong signs of the first current"),
         "power_error": (power, "its standard error"),
@@ -359,10 +371,9 @@ def draw(dataset: xr.Dataset) -> Figure:
     at_rest, basins, powers = [], [], []
     for i, n in enumerate(dataset["size"].values):
         one = dataset.sel(size=n)
-        at_rest += [
-            Series(one.load_found, one.overlap_law, line=True, colour=i),
-            Series(one.load_found, one.overlap, f"{n} units", colour=i),
-        ]
+        at_rest.append(Series(one.load_found, one.overlap, f"{n} units", colour=i))
+    law = Series(dataset.curve_load, dataset.curve_overlap, "many units", line=True, colour=6)
+    at_rest.append(law)
     for i, part in enumerate(dataset.basin.values):
         one = dataset.sel(basin=part)
         label = f"load {float(one.basin_load):.3f}"
@@ -381,8 +392,8 @@ def draw(dataset: xr.Dataset) -> Figure:
             Panel("polynomial, when full", "units", "patterns at 1 % wrong signs", powers, "xy"),
         ],
         question="What do memories of signs retrieve, from how far, and how many can they hold?",
-        see="Points: measured. Lines: theory of many units in a, which falls to 0 at the capacity, "
-        "the exact law in c.",
+        see="Points: measured. Lines: in a the theory of many units, which falls to 0 at the "
+        "capacity, in c the exact law. b: at a quarter, half and three quarters of it.",
     )
 
 

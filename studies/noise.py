@@ -252,7 +252,7 @@ def _time_panel(dataset: xr.Dataset) -> Panel:
     for k, run in by_depth(dataset.isel(sigma=i, eps=j)):
         predicted, cosine = run.predicted.mean("sample"), run.cosine.mean("sample")
         series += against_theory(run.time.values, predicted, cosine, f"depth {k}", colour=k)
-    title = f"over time, $\\sigma$ = {sigma[i]:g}, $\\epsilon$ = {eps[j]:g}"
+    title = f"over time, $\\sigma = {sigma[i]:g}$, $\\epsilon = {eps[j]:g}$"
     return Panel(title, "time (time constants)", "cosine with the chain gradient", series, "x")
 
 

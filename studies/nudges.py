@@ -117,20 +117,17 @@ def _surrogates(settings: Settings, plastic: Any, rest: Any, target: Any) -> lis
 
 
 def draw(dataset: xr.Dataset) -> Figure:
-    from ctebm.figures.panels import Panel, Series, panel_figure
+    from ctebm.figures.panels import Panel, Series, against_theory, panel_figure
 
+    beta, gaps = dataset.beta.values, []
     curves = [
-        Series(dataset.beta.values, dataset.off.sel(tol=tol), f"tol {tol:g}", colour=i)
+        Series(beta, dataset.off.sel(tol=tol), f"residual {tol:.0e}", colour=i)
         for i, tol in enumerate(dataset.tol.values)
     ]
-    gaps = [
-        Series(dataset.beta.values, gap, label, colour=i)
-        for i, (label, gap) in enumerate(_gaps(dataset).items())
-    ]
-    gaps = [
-        Series(dataset.beta.values, gap, label, colour=i)
-        for i, (label, gap) in enumerate(_gaps(dataset).items())
-    ]
+    for i, (label, gap) in enumerate(_gaps(dataset).items()):
+        weakest = int(beta.argmin())
+        law = float(gap[weakest]) * (beta / beta[weakest]) ** (2 if label == "both" else 1)
+        gaps += against_theory(beta, law, gap, label, colour=i)
     return panel_figure(
         [
             Panel("equilibrium propagation", r"strength $\beta$", "relative error", curves,
@@ -141,7 +138,8 @@ def draw(dataset: xr.Dataset) -> Figure:
         question="What does a nudge of finite strength descend, and which strength is best?",
         see="a: distance of centred equilibrium propagation from the gradient of the cost; a "
         "smaller nudge meets the residual of the nudged rest. b: a nudge to the target descends "
-        "less than the cost, one from it more, both together the cost but for a square.",
+        "less than the cost, one from it more, both together the cost but for a square; lines: "
+        r"$\beta$ and $\beta^2$ through the weakest.",
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from ctebm.figures.style import (
     WIDE,
     look,
     name_panel,
+    panel_letter,
     wrapped,
 )
 
@@ -93,6 +94,8 @@ def panel_figure(
             _panel(place, panel)
             name_panel(place, i if len(panels) > 1 else None, panel.title, width / columns)
         _share_ranges(axes, panels)
+        for place, panel in zip(axes, panels, strict=False):
+            _label_few_powers(place, panel)
         _colour_bars(figure, axes, panels)
         for place in axes[len(panels) :]:
             place.set_axis_off()
@@ -122,7 +125,7 @@ def _legend_entries(panels: Sequence[Panel]) -> list[list[Artist]]:
         series = [s for i in members for s in panels[i].series]
         column: list[Artist] = [_entry(label, series) for label, _ in labels]
         if len(groups) > 1:
-            letters = ", ".join(chr(ord("a") + i) for i in sorted(members))
+            letters = ", ".join(map(panel_letter, sorted(members)))
             column.insert(
                 0, Line2D([], [], lw=0, label=f"panel{'s' * (len(members) > 1)} {letters}")
             )
@@ -155,16 +158,17 @@ def _legend_below(page: Page, groups: list[list[Artist]]) -> None:
 
 
 def _share_ranges(axes: Sequence[Axes], panels: Sequence[Panel]) -> None:
-    """Give panels of one quantity one range."""
-    for i, panel in enumerate(panels):
-        alike = [
-            ax for ax, other in zip(axes, panels, strict=False)
-            if other.field is None and not (panel.alone or other.alone)
-            and (other.ylabel, "y" in other.log) == (panel.ylabel, "y" in panel.log)
-        ]  # fmt: skip
-        if alike and panel.field is None:
-            low, high = zip(*(ax.get_ylim() for ax in alike), strict=True)
-            axes[i].set_ylim(min(low), max(high))
+    """Give panels of one quantity one range, with a margin beyond the data of all of them."""
+    alike: dict[tuple[str, bool], list[Axes]] = {}
+    for ax, panel in zip(axes, panels, strict=False):
+        if panel.field is None and not panel.alone:
+            alike.setdefault((panel.ylabel, "y" in panel.log), []).append(ax)
+    for group in alike.values():
+        ends = [y for ax in group for y in (*ax.dataLim.intervaly, ax.dataLim.minposy)]
+        points = [(0, y) for y in ends if np.isfinite(y)]
+        for ax in group if len(group) > 1 and points else ():
+            ax.update_datalim(points, updatex=False)
+            ax.autoscale_view(scalex=False)
 
 
 def _colour_bars(figure: Figure, axes: Sequence[Axes], panels: Sequence[Panel]) -> None:
@@ -195,8 +199,12 @@ def _panel(ax: Axes, panel: Panel) -> None:
         ax.plot(s.x, s.y, label=s.label or None, **look(s.colour, line=s.line))
     if "x" not in panel.log and all(np.asarray(s.x).dtype.kind in "iu" for s in panel.series):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _label_few_powers(ax: Axes, panel: Panel) -> None:
+    """Label more than powers of ten where a logarithmic scale has few of them."""
     for scale, axis, limits in (("x", ax.xaxis, ax.get_xlim()), ("y", ax.yaxis, ax.get_ylim())):
-        if scale in panel.log and limits[1] < 100 * limits[0]:  # few powers of ten to label
+        if scale in panel.log and limits[1] < 100 * limits[0]:
             axis.set_major_locator(
                 LogLocator(subs=(1, 2, 5) if limits[1] < 20 * limits[0] else (1, 3))
             )

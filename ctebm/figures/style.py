@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from string import ascii_lowercase
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -25,6 +26,7 @@ __all__ = [
     "ask",
     "look",
     "name_panel",
+    "panel_letter",
     "wrapped",
 ]
 
@@ -79,6 +81,19 @@ def ask(figure: Figure, question: str, see: str = "") -> None:
         figure.suptitle("\n".join(lines), x=0.01, ha="left")
 
 
+def panel_letter(i: int) -> str:
+    """Return the letter of the i-th panel; after z come aa, ab and so on.
+
+    Examples
+    --------
+    >>> from ctebm.figures.style import panel_letter
+    >>> panel_letter(0), panel_letter(25), panel_letter(26), panel_letter(53)
+    ('a', 'z', 'aa', 'bb')
+    """
+    before, last = divmod(i, len(ascii_lowercase))
+    return (panel_letter(before - 1) if before else "") + ascii_lowercase[last]
+
+
 def name_panel(ax: Axes, i: int | None, title: str, width: float) -> None:
     r"""Give the i-th panel of a figure its letter and its title, in lines of a width in inches.
 
@@ -93,7 +108,7 @@ def name_panel(ax: Axes, i: int | None, title: str, width: float) -> None:
     >>> ax.get_title("left")
     '$\\mathbf{b}$  all layers'
     """
-    letter = "" if i is None else f"$\\mathbf{{{chr(ord('a') + i)}}}$  "
+    letter = "" if i is None else f"$\\mathbf{{{panel_letter(i)}}}$  "
     ax.set_title(letter + "\n".join(wrapped(title, 0.62 * width)), loc="left")
 
 

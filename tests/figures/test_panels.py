@@ -213,6 +213,30 @@ def test_ranges_are_shared_by_panels_of_one_label_and_scale_alone():
     assert figure.axes[0].get_ylim()[0] == pytest.approx(0.6)
 
 
+def test_no_marker_is_cut_where_a_narrow_range_joins_a_wide_one():
+    """Each range has a margin of a twentieth of the axis beyond the data of all panels."""
+    for log, scale in (("", np.array), ("y", np.log)):
+        narrow = Panel("", "x", "y", [Series([1, 2], [9.0, 13.0])], log=log)
+        wide = Panel("", "x", "y", [Series([1, 2], [10.0, 90.0])], log=log)
+        for ax in panel_figure([narrow, wide]).axes:
+            (low, high), (first, last) = scale(ax.get_ylim()), scale([9.0, 90.0])
+            margin = 0.05 * (last - first)
+            np.testing.assert_allclose((low, high), (first - margin, last + margin))
+
+
+def test_a_shared_logarithmic_range_is_labelled_as_a_whole():
+    few = Panel("", "x", "y", [Series([1, 2], [9.0, 13.0])], log="y")
+    many = Panel("", "x", "y", [Series([1, 2], [0.01, 90.0])], log="y")
+    for ax in panel_figure([few, many]).axes:
+        assert all(np.log10(t) % 1 == 0 for t in ax.yaxis.get_majorticklocs())
+
+
+def test_a_legend_names_panels_beyond_z():
+    columns = panels._legend_entries([named("one")] * 27 + [named("two")])
+    heads = [column[0].get_label() for column in columns]
+    assert heads[0].endswith("y, z, aa") and heads[1] == "panel ab"
+
+
 def test_an_entry_looks_as_its_points_and_their_theory():
     theory, points = Series([1], [1], "", True, 2), Series([1], [1], "data", colour=2)
     both = panels._entry("data", [theory, points])

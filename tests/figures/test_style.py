@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from ctebm.figures.style import MM, ask, look, name_panel, wrapped
+from ctebm.figures.style import MM, ask, look, name_panel, panel_letter, wrapped
 
 
 def test_text_is_broken_to_the_width_of_the_figure():
@@ -32,3 +32,13 @@ def test_theory_has_no_marker_and_a_measurement_no_line():
     assert "marker" not in look(3, line=True)
     assert look(3, line=False)["lw"] == 0
     assert look(3, line=True)["color"] == look(3, line=False)["color"]
+
+
+def test_panels_beyond_z_have_two_letters():
+    assert [panel_letter(i) for i in (0, 25, 26, 51, 52, 702)] == [
+        "a", "z", "aa", "az", "ba", "aaa",
+    ]  # fmt: skip
+    figure = Figure()
+    name_panel(ax := figure.subplots(), 26, "", width=2)
+    figure.draw_without_rendering()
+    assert ax.get_title("left").startswith(r"$\mathbf{aa}$")
