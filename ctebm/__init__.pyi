@@ -26,8 +26,8 @@ from .networks.rates import LeakyReLU as LeakyReLU
 from .networks.rates import Softplus as Softplus
 from .networks.activation import Custom as Custom
 from .networks.base import VectorField as VectorField
-from .networks.base import LyapunovField as LyapunovField
 from .networks.energy import Network as Network
+from .networks.energy import LyapunovField as LyapunovField
 from .networks.dense import DenseNetwork as DenseNetwork
 from .networks.layered import LayeredNetwork as LayeredNetwork
 from .networks.graph import LayerGraph as LayerGraph

@@ -56,6 +56,14 @@ class Chain(ctebm.VectorField):
         return torch.nn.functional.pad(s, (1, 0))[..., :-1] - s + torch.sin(s) / 9
 
 
+class Relay(ctebm.VectorField):
+    """The force (-x, x - h, h - y)."""
+
+    def force(self, s):
+        x, h, y = self.as_state(s).unbind(-1)
+        return torch.stack([-x, x - h, h - y], -1)
+
+
 class Clipped(ctebm.VectorField):
     """A user's motion with a rate that is clipped at kinks of its own in each unit."""
 

@@ -41,7 +41,7 @@ import ctebm
 from ctebm.equilibria import search
 from ctebm.networks.base import VectorField
 from ctebm.networks.blocks import Blocks
-from ctebm.networks.memory import check_memory
+from ctebm.networks.memory_limits import check_memory
 
 FILE = Path(__file__).with_name("answers.json")
 REFUSED = Path(__file__).with_name("refusals.json")

@@ -18,7 +18,7 @@ from ctebm.dynamics.trajectory import Trajectory
 from ctebm.networks.arrays import real_tensor
 from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.layout import broadcast_shapes
-from ctebm.networks.memory import check_memory
+from ctebm.networks.memory_limits import check_memory
 from ctebm.networks.numbers import finite
 
 __all__ = ["Room", "check_adaptive", "check_method", "clock_of", "first_state", "motions_of"]

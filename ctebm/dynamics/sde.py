@@ -24,6 +24,7 @@ from ctebm.networks.arrays import is_row_of_integers, real_tensor, refuse_labels
 from ctebm.networks.base import VectorField, free_network
 from ctebm.networks.differentiable import Differentiated
 from ctebm.networks.kinks import Box, Kinks
+from ctebm.networks.layer_states import states_of_layer
 from ctebm.networks.layout import broadcast, broadcast_shapes, rows_of, size_of
 from ctebm.networks.numbers import one_of, whole
 
@@ -235,7 +236,7 @@ class Dynamics:
             refuse_labels(x, self.network.batch, size_of(self.network.layer(name)))
             if is_row_of_integers(x):
                 self._whole.add(name)
-        return {name: self.network._layer_state(name, x) for name, x in targets.items()}
+        return {name: states_of_layer(self.network, name, x) for name, x in targets.items()}
 
 
 @dataclass(frozen=True, eq=False, init=False)

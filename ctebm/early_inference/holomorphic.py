@@ -31,7 +31,7 @@ from ctebm.networks.energy import Network
 from ctebm.networks.hopfield import HopfieldNetwork
 from ctebm.networks.layout import broadcast_shapes
 from ctebm.networks.matrices import columns
-from ctebm.networks.memory import check_memory
+from ctebm.networks.memory_limits import check_memory
 from ctebm.networks.numbers import finite, whole
 
 __all__ = ["circle", "complex_equilibria", "holomorphic_gradient"]

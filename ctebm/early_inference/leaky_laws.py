@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ctebm.networks.memory import check_memory
+from ctebm.networks.memory_limits import check_memory
 from ctebm.networks.numbers import finite, finite_array, whole, whole_array
 
 __all__ = ["leaky_coefficient", "orthogonal_coefficient", "orthogonal_eigenvalues"]

@@ -36,7 +36,8 @@ from ctebm.equilibria.record import FixedPoints
 from ctebm.equilibria.settling import settle
 from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.energy import Network
-from ctebm.networks.memory import check_memory
+from ctebm.networks.layer_states import states_of_layer
+from ctebm.networks.memory_limits import check_memory
 
 __all__ = ["correspondence"]
 
@@ -177,7 +178,7 @@ def correspondence(
         displacements.append(run.displacement(one, steps, seed))
         seed = displacements[-1].seed
     first = next(iter(network.layers))
-    states = None if x is None else network._layer_state(first, x).expand(len(target), -1)
+    states = None if x is None else states_of_layer(network, first, x).expand(len(target), -1)
     return _recorded(network, states, fixed, run, schedule, displacements)
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from ctebm.dynamics.slopes import CostFunction, checked_cost, slope_of_cost
 from ctebm.early_inference.costs import OfRates, squared_error, target_of_cost
 from ctebm.early_inference.targets import checked_network, target_states
-from ctebm.networks.base import LyapunovField, VectorField
-from ctebm.networks.energy import Network, check_energy
+from ctebm.networks.base import VectorField
+from ctebm.networks.energy import LyapunovField, Network, check_energy
 from ctebm.networks.hopfield import HopfieldNetwork
 from ctebm.networks.kinks import Box, Kinks
 from ctebm.networks.layout import broadcast_shapes, rows_of

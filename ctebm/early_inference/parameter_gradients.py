@@ -31,6 +31,7 @@ from ctebm.early_inference.targets import state_and_target
 from ctebm.early_inference.through_time import bptt_gradient
 from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.drives import driven_layers
+from ctebm.networks.layer_states import states_of_layer
 from ctebm.networks.layered import LayeredField, LayeredNetwork
 from ctebm.networks.named import named_tensors, with_leaves
 from ctebm.networks.nonconservative import FeedbackNetwork
@@ -172,7 +173,7 @@ def parameter_gradient(
             "clamped here."
         )
     first = next(iter(network.layers))
-    clamped, inputs = network.clamp({first: x}), network._layer_state(first, x)
+    clamped, inputs = network.clamp({first: x}), states_of_layer(network, first, x)
     s, target = state_and_target(clamped, state, target)
     target = target_of_cost(clamped, s, target, cost)
     if which in _CHAINS:

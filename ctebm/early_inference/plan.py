@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ctebm.dynamics.methods import method_named
-from ctebm.networks.memory import check_memory
+from ctebm.networks.memory_limits import check_memory
 from ctebm.networks.numbers import finite, finite_array, one_of, whole
 
 __all__ = ["BASELINES", "MOST_SAVED", "Replicates", "Schedule", "saved_steps"]

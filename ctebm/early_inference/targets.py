@@ -12,6 +12,7 @@ from torch import Tensor
 from ctebm.networks.arrays import refuse_labels
 from ctebm.networks.base import StateLike, VectorField, free_network
 from ctebm.networks.couplings import Couplings, check_chain
+from ctebm.networks.layer_states import states_of_layer
 from ctebm.networks.layout import broadcast, broadcast_shapes, size_of
 
 __all__ = [
@@ -75,7 +76,7 @@ def target_states(network: VectorField, target: ArrayLike | Tensor, batch: torch
         As for :func:`state_and_target`.
     """
     refuse_labels(target, batch, size_of(network.layer(network.output)))
-    states = network._layer_state(network.output, target)
+    states = states_of_layer(network, network.output, target)
     broadcast(samples=batch, targets=states.shape[:-1])
     return states
 

@@ -19,7 +19,7 @@ from ctebm.early_inference.targets import state_and_target
 from ctebm.equilibria.kkt import pinned_units
 from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.differentiable import off_graph
-from ctebm.networks.memory import check_memory
+from ctebm.networks.memory_limits import check_memory
 from ctebm.networks.numbers import finite, whole
 
 __all__ = ["bptt_gradient"]

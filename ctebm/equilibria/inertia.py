@@ -26,7 +26,7 @@ from ctebm.equilibria.rows import Rows
 from ctebm.networks.base import VectorField
 from ctebm.networks.condensed import Condensed
 from ctebm.networks.energy import Network
-from ctebm.networks.memory import free_memory
+from ctebm.networks.memory_limits import free_memory
 from ctebm.networks.pairwise import PairwiseField
 from ctebm.networks.sparse import SparseNetwork
 

@@ -17,7 +17,7 @@ from ctebm.equilibria.search import find_fixed_points
 from ctebm.networks.arrays import real_tensor
 from ctebm.networks.base import StateLike, VectorField, single
 from ctebm.networks.kinks import Box
-from ctebm.networks.memory import check_memory
+from ctebm.networks.memory_limits import check_memory
 from ctebm.networks.numbers import finite, whole
 from ctebm.networks.record import with_origin
 

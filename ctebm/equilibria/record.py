@@ -17,8 +17,8 @@ from ctebm.dataset import layer_of_unit, variable
 from ctebm.equilibria.inertia import classify_rows
 from ctebm.equilibria.kkt import margin, pinned_units, residual
 from ctebm.equilibria.rows import Rows
-from ctebm.networks.base import LyapunovField, VectorField
-from ctebm.networks.energy import Network
+from ctebm.networks.base import VectorField
+from ctebm.networks.energy import LyapunovField, Network
 from ctebm.networks.record import SampledRecord, rows_at, with_origin
 
 __all__ = ["FixedPoints", "known_energy", "points_at"]

@@ -33,7 +33,7 @@ from ctebm.equilibria.settling import settle_from
 from ctebm.equilibria.starts import check_motion, check_precision
 from ctebm.networks.base import VectorField, count_units, single
 from ctebm.networks.energy import Network
-from ctebm.networks.memory import check_memory
+from ctebm.networks.memory_limits import check_memory
 from ctebm.networks.numbers import whole
 
 __all__ = ["find_fixed_points", "search"]

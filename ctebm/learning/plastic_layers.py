@@ -23,7 +23,7 @@ from ctebm.networks.kinks import Box
 from ctebm.networks.layer_rates import rate_of_layer, rates_given, rates_without
 from ctebm.networks.layered import LayeredField, LayeredNetwork, whole_layers
 from ctebm.networks.layout import layer_names
-from ctebm.networks.memory import check_memory
+from ctebm.networks.memory_limits import check_memory
 from ctebm.networks.nonconservative import FeedbackNetwork
 
 __all__ = ["PlasticNetwork", "outer"]

@@ -6,9 +6,11 @@ from . import associative as associative
 from . import attributes as attributes
 from . import base as base
 from . import blocks as blocks
+from . import clamped as clamped
 from . import condensed as condensed
 from . import constants as constants
 from . import convolutional as convolutional
+from . import copies as copies
 from . import couplings as couplings
 from . import dense as dense
 from . import differentiable as differentiable
@@ -21,10 +23,11 @@ from . import holding as holding
 from . import hopfield as hopfield
 from . import kinks as kinks
 from . import layer_rates as layer_rates
+from . import layer_states as layer_states
 from . import layered as layered
 from . import layout as layout
 from . import matrices as matrices
-from . import memory as memory
+from . import memory_limits as memory_limits
 from . import named as named
 from . import nonconservative as nonconservative
 from . import numbers as numbers

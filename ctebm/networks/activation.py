@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ctebm.networks.arrays import mapped
+from ctebm.networks.copies import mapped
 from ctebm.networks.kinks import Box
 from ctebm.networks.numbers import finite_array
 

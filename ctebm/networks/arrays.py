@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from ctebm.networks.memory import check_memory
+from ctebm.networks.memory_limits import check_memory
 
 __all__ = [
     "check_float",
@@ -20,7 +18,6 @@ __all__ = [
     "finite_tensors",
     "is_row_of_integers",
     "listed",
-    "mapped",
     "real_tensor",
     "refuse_integers",
     "refuse_labels",
@@ -255,37 +252,3 @@ def is_row_of_integers(value: Any) -> bool:
         return array.ndim == 1 and array.dtype.kind in "iu"
     except (TypeError, ValueError):  # rows of different lengths, and what is no array
         return False
-
-
-def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Return a value with a change applied to every tensor in it, in containers too.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from ctebm.networks.arrays import mapped
-    >>> mapped({"W": [torch.ones(2), None], "n": 3}, torch.neg)
-    {'W': [tensor([-1., -1.]), None], 'n': 3}
-    """
-    if isinstance(value, Tensor):
-        return change(value)
-    if hasattr(value, "_map"):  # a motion or an activation
-        return value._map(change)
-    if isinstance(value, torch.nn.Module):
-        return _mapped_module(value, change)
-    if isinstance(value, dict):
-        return {name: mapped(item, change) for name, item in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):  # a named one, such as a Box
-        return type(value)(*(mapped(item, change) for item in value))
-    if isinstance(value, list | tuple):
-        return type(value)(mapped(item, change) for item in value)
-    return value
-
-
-def _mapped_module(module: torch.nn.Module, change: Callable[[Tensor], Tensor]) -> torch.nn.Module:
-    """Return a copy of a module; what becomes complex stays on the graph of the real parameters."""
-    own = [*module.parameters(), *module.buffers()]
-    if not any(change(t.new_empty(0)).is_complex() for t in own):
-        return copy.deepcopy(module)._apply(change)
-    memo = {id(t): change(t) for t in own}  # taken in place of copies
-    return copy.deepcopy(module, memo)

@@ -25,7 +25,7 @@ from ctebm.networks.arrays import finite_tensor
 from ctebm.networks.constants import Constants
 from ctebm.networks.holding import HoldingNetwork
 from ctebm.networks.layout import consecutive, rows_of, size_of
-from ctebm.networks.memory import check_matrices
+from ctebm.networks.memory_limits import check_matrices
 from ctebm.networks.named import named_tensors
 from ctebm.networks.numbers import finite, whole
 from ctebm.networks.rates import SignedTanh

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ctebm.dataset import variable
 from ctebm.networks.activation import Activation
-from ctebm.networks.base import VectorField, declared_tensors
+from ctebm.networks.base import VectorField
+from ctebm.networks.copies import declared_tensors
 
 __all__ = ["class_name", "own_dataset"]
 

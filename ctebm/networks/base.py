@@ -7,40 +7,31 @@ force, it is a :class:`~ctebm.Network`, see :mod:`ctebm.networks.energy`.
 Letters: state ``s``, force ``f``, vector ``v``, Jacobian ``J``.
 """
 
-# Long because clamping is a method of a motion and returns one: neither class stands alone.
+# Long because each method of a motion says its shapes, what it returns and what it refuses.
 
 from __future__ import annotations
 
-import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.networks.arrays import check_float, mapped, real_tensor, refuse_integers
+from ctebm.networks.arrays import check_float, real_tensor
+from ctebm.networks.copies import changed, independent
 from ctebm.networks.differentiable import Differentiated
 from ctebm.networks.drives import Drives, driven_layers
 from ctebm.networks.kinks import Box, Kinks
-from ctebm.networks.layout import (
-    broadcast,
-    broadcast_shapes,
-    consecutive,
-    covering,
-    rows_of,
-    size_of,
-)
+from ctebm.networks.layer_states import first_not_finite, states_of_layers
+from ctebm.networks.layout import broadcast, covering, size_of
 from ctebm.networks.matrices import columns
 from ctebm.networks.named import named_tensors, with_leaves, write_tensors
 
 __all__ = [
-    "ClampedField",
-    "LyapunovField",
     "StateLike",
     "VectorField",
     "count_units",
@@ -234,7 +225,9 @@ class VectorField(ABC):
             Without names of layers, for a layer that does not exist, or states of another size, not
             finite, or integers.
         """
-        return ClampedField(self, self._layer_states(states))
+        from ctebm.networks.clamped import ClampedField  # a motion itself
+
+        return ClampedField(self, states_of_layers(self, states))
 
     def snapshot(self) -> Self:
         """Return the motion with what held layers send as it is now.
@@ -359,24 +352,10 @@ class VectorField(ABC):
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
         """Return the motion with a change applied to every tensor that it has."""
-        other = copy.copy(self)
-        attributes = declared_tensors(type(self)) | vars(other)
-        vars(other).update({name: mapped(value, change) for name, value in attributes.items()})
-        like = change(torch.empty(0, dtype=self.dtype, device=self.device))
-        other.dtype, other.device = like.dtype, like.device
-        return other
+        return changed(self, change)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        def keep(t: Tensor) -> Tensor:
-            # torch deep-copies neither sparse tensors nor such as hang on a graph
-            if id(t) not in memo and not (t.is_leaf and t.layout == torch.strided):
-                memo[id(t)] = t.clone()
-            return t
-
-        self._map(keep)
-        other = memo[id(self)] = copy.copy(self)
-        vars(other).update(copy.deepcopy(vars(other), memo))
-        return other
+        return independent(self, memo)
 
     def as_state(self, s: StateLike) -> Tensor:
         """Return `s` as a tensor of the network's dtype and device, its last length checked.
@@ -426,7 +405,7 @@ class VectorField(ABC):
         s = self.as_state(s)
         if not bool(torch.isfinite(s).all()):
             raise ValueError(
-                f"expected finite states, got {_first_not_finite(s)}; settle first, or leave that "
+                f"expected finite states, got {first_not_finite(s)}; settle first, or leave that "
                 "sample out."
             )
         return s
@@ -463,187 +442,6 @@ class VectorField(ABC):
         """Return a state and a vector, one for each sample."""
         state, vector = torch.broadcast_tensors(self._in_samples(s), self.as_state(v))
         return state, vector
-
-    def _layer_states(self, states: Mapping[str, ArrayLike | Tensor]) -> dict[str, Tensor]:
-        if not isinstance(states, Mapping):
-            name = next(iter(self.layers), "x")
-            raise ValueError(
-                f"expected states of layers by their names, got {type(states).__name__}; give "
-                f"{{{name!r}: states}}."
-            )
-        found = {name: self._layer_state(name, x) for name, x in states.items()}
-        batches = {f"layer {name!r}": x.shape[:-1] for name, x in found.items()}
-        broadcast(**batches, network=self.batch)
-        return found
-
-    def _layer_state(self, name: str, x: ArrayLike | Tensor) -> Tensor:
-        """Return a copy of the states of a layer, checked."""
-        refuse_integers(
-            x,
-            f"states of layer {name!r} as floats",
-            "pixels are rates: scale them to [0, 1] and give network.state(rates), or give float "
-            "states",
-        )
-        return self._of_layer(name, x, "state").clone()
-
-    def _of_layer(self, name: str, x: ArrayLike | Tensor, what: str) -> Tensor:
-        size = size_of(self.layer(name))
-        x = real_tensor(x, self.dtype, self.device)
-        if x.ndim == 0 or x.shape[-1] != size:
-            raise ValueError(
-                f"expected a {what} of shape (*batch, {size}) for layer {name!r}, "
-                f"got {tuple(x.shape)}."
-            )
-        if not bool(torch.isfinite(x).all()):
-            raise ValueError(
-                f"expected finite {what}s for layer {name!r}, got {_first_not_finite(x)}; clean "
-                "the data."
-            )
-        return x
-
-
-class LyapunovField(VectorField):
-    r"""A motion down an energy that is not the potential of its force.
-
-    Its energy tells which way the motion goes, and nothing else: there is no Hessian and no
-    detailed balance. Clamped, it is a motion alone, unless a subclass knows that its energy falls
-    with some units held too.
-
-    Parameters
-    ----------
-    n_units, layers
-        As for a :class:`VectorField`.
-
-    Examples
-    --------
-    >>> import ctebm
-    >>> class Spiral(ctebm.LyapunovField):  # E = |s|^2 / 2 falls, but nothing turns along it
-    ...     def force(self, s):
-    ...         return s.flip(-1) * s.new_tensor([1.0, -1.0]) - s
-    ...     def energy(self, s):
-    ...         return s.square().sum(-1) / 2
-    >>> ctebm.linearize(Spiral(2), [0.0, 0.0]).eigenvalues  # of -J
-    tensor([1.-1.j, 1.+1.j], dtype=torch.complex128)
-    """
-
-    @abstractmethod
-    def energy(self, s: Tensor) -> Tensor:
-        """Return the energy of each state, which falls along the motion, shape ``(*batch)``."""
-
-
-class ClampedField(VectorField, Generic[N]):
-    """A motion with some layers held, by substitution into its force; what ``clamp`` returns.
-
-    Parameters
-    ----------
-    whole : VectorField
-        The motion of all layers.
-    states : mapping of str to Tensor
-        A state for each held layer, ``(*batch, size)``.
-
-    Examples
-    --------
-    >>> import ctebm
-    >>> class Decay(ctebm.VectorField):
-    ...     def force(self, s):
-    ...         return s.flip(-1) - s
-    >>> held = Decay(2, {"x": slice(0, 1), "y": slice(1, 2)}).clamp({"x": [[1.0], [3.0]]})
-    >>> held.force(held.as_state([0.5]))
-    tensor([[0.5000],
-            [2.5000]], dtype=torch.float64)
-    """
-
-    whole: N
-    states: dict[str, Tensor]
-    free: Tensor
-    n_units: int | None
-    box: Box | None
-    kinks: Kinks | None
-    dtype: torch.dtype
-    device: torch.device
-
-    def __init__(self, whole: N, states: Mapping[str, Tensor]) -> None:
-        layers = covering(whole.layers, whole.n_units)  # which a class may declare
-        self.whole, self.states = whole, dict(states)
-        free = {name: where for name, where in layers.items() if name not in states}
-        super().__init__(None, consecutive({name: size_of(w) for name, w in free.items()}))
-        self.n_units = sum(map(size_of, free.values()))
-        self.dtype, self.device = whole.dtype, whole.device
-        numbers = [np.arange(where.start, where.stop) for where in free.values()]
-        self.free = torch.as_tensor(np.concatenate([*numbers, np.zeros(0, int)]))
-        self.free = self.free.to(whole.device)
-        self.box = None if whole.box is None else whole.box.of_units(self.free)
-        self.kinks = None if whole.kinks is None else whole.kinks.of_units(self.free)
-
-    def completed(self, s: Tensor) -> Tensor:
-        """Return states of the free units together with the held ones."""
-        s = self.as_state(s)
-        batch = broadcast_shapes(s.shape[:-1], *(x.shape[:-1] for x in self.states.values()))
-        parts = {k: self.states[k] if k in self.states else s[..., self.layers[k]]
-                 for k in self.whole.layers}  # fmt: skip
-        return torch.cat([p.expand(*batch, -1) for p in parts.values()], -1)
-
-    def padded(self, v: Tensor) -> Tensor:
-        """Return a vector on the free units with zeros on the held ones."""
-        n = sum(map(size_of, self.whole.layers.values()))
-        return v.new_zeros(*v.shape[:-1], n).index_copy(-1, self.free, v)
-
-    def kept(self, t: Tensor) -> Tensor:
-        """Return the free units of a vector."""
-        return t.index_select(-1, self.free)
-
-    def force(self, s: Tensor) -> Tensor:
-        return self.kept(self.whole.force(self.completed(s)))
-
-    def pressure(self, s: Tensor) -> Tensor:
-        return self.kept(self.whole.pressure(self.completed(s)))
-
-    def jacobian_product(self, s: Tensor, v: Tensor) -> Tensor:
-        return self.kept(self.whole.jacobian_product(*self._whole_with_vector(s, v)))
-
-    def adjoint_product(self, s: Tensor, v: Tensor) -> Tensor:
-        return self.kept(self.whole.adjoint_product(*self._whole_with_vector(s, v)))
-
-    def jacobian(self, s: Tensor) -> Tensor:
-        return self._block(self.whole.jacobian(self.completed(s)))
-
-    @property
-    def batch(self) -> torch.Size:
-        shapes = (x.shape[:-1] for x in self.states.values())
-        return broadcast_shapes(self.whole.batch, *shapes)
-
-    def samples(self, batch: torch.Size, rows: Tensor) -> Self:
-        states = {k: rows_of(x, batch, rows) for k, x in self.states.items()}
-        return type(self)(self.whole.samples(batch, rows), states)
-
-    def snapshot(self) -> Self:
-        whole = self.whole.snapshot()
-        return self if whole is self.whole else type(self)(whole, self.states)
-
-    def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> Self:
-        return type(self)(self.whole, self.states | self._layer_states(states))
-
-    @property
-    def origin(self) -> tuple[VectorField, dict[str, Tensor]]:
-        whole, held = self.whole.origin
-        return whole, held | self.states
-
-    def _whole_with_vector(self, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        s, v = self._with_vector(s, v)
-        return self.completed(s), self.padded(v)
-
-    def _block(self, matrix: Tensor) -> Tensor:
-        return matrix.index_select(-1, self.free).index_select(-2, self.free)
-
-
-def declared_tensors(cls: type) -> dict[str, Any]:
-    """Return the tensors, and the tuples such as a box of tensors, that a class declares."""
-    found: dict[str, Any] = {}
-    for base in reversed(cls.__mro__):
-        for name, value in vars(base).items():
-            if isinstance(value, Tensor | tuple) and not name.startswith("__"):
-                found[name] = value
-    return found
 
 
 def single(network: N) -> N:
@@ -720,10 +518,3 @@ def count_units(network: VectorField) -> int:
             "super().__init__(n_units)."
         )
     return network.n_units
-
-
-def _first_not_finite(x: Tensor) -> str:
-    """Return the first number ``(*batch, unit)`` that is not finite, and where it is, in words."""
-    *sample, unit = torch.nonzero(~torch.isfinite(x))[0].tolist()
-    where = f" of sample {', '.join(map(str, sample))}" if sample else ""
-    return f"{float(x[(*sample, unit)])} in unit {unit}{where}"

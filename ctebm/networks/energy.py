@@ -17,15 +17,17 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.networks.base import ClampedField, VectorField
+from ctebm.networks.base import VectorField
+from ctebm.networks.clamped import ClampedField
 from ctebm.networks.constants import Constants
 from ctebm.networks.differentiable import Differentiated, in_words
 from ctebm.networks.held import evaluated
+from ctebm.networks.layer_states import states_of_layers
 from ctebm.networks.layout import broadcast_shapes
 from ctebm.networks.matrices import columns
 from ctebm.networks.versions import is_plain
 
-__all__ = ["ClampedNetwork", "Network"]
+__all__ = ["ClampedNetwork", "LyapunovField", "Network"]
 
 
 class Network(VectorField):
@@ -159,7 +161,36 @@ class Network(VectorField):
             Its energy is that of the full network at the completed state; what a subclass
             overrides is kept.
         """
-        return ClampedNetwork(self, self._layer_states(states))
+        return ClampedNetwork(self, states_of_layers(self, states))
+
+
+class LyapunovField(VectorField):
+    r"""A motion down an energy that is not the potential of its force.
+
+    Its energy tells which way the motion goes, and nothing else: there is no Hessian and no
+    detailed balance. Clamped, it is a motion alone, unless a subclass knows that its energy falls
+    with some units held too.
+
+    Parameters
+    ----------
+    n_units, layers
+        As for a :class:`VectorField`.
+
+    Examples
+    --------
+    >>> import ctebm
+    >>> class Spiral(ctebm.LyapunovField):  # E = |s|^2 / 2 falls, but nothing turns along it
+    ...     def force(self, s):
+    ...         return s.flip(-1) * s.new_tensor([1.0, -1.0]) - s
+    ...     def energy(self, s):
+    ...         return s.square().sum(-1) / 2
+    >>> ctebm.linearize(Spiral(2), [0.0, 0.0]).eigenvalues  # of -J
+    tensor([1.-1.j, 1.+1.j], dtype=torch.complex128)
+    """
+
+    @abstractmethod
+    def energy(self, s: Tensor) -> Tensor:
+        """Return the energy of each state, which falls along the motion, shape ``(*batch)``."""
 
 
 class ClampedNetwork(ClampedField[Network], Network):  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -24,7 +24,7 @@ from ctebm.networks.blocks import product
 from ctebm.networks.dense import check_self_coupling, check_symmetry
 from ctebm.networks.layer_rates import LayerRates, rates_without
 from ctebm.networks.layout import consecutive, size_of, without_layer
-from ctebm.networks.memory import check_matrices, check_memory
+from ctebm.networks.memory_limits import check_matrices, check_memory
 from ctebm.networks.numbers import finite, whole
 from ctebm.networks.pairwise import PairwiseNetwork
 from ctebm.networks.stacks import one_each

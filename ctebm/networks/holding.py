@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
+from ctebm.networks.layer_states import states_of_layers
 from ctebm.networks.layout import broadcast_shapes, rows_of
 
 __all__ = ["HoldingNetwork"]
@@ -51,7 +52,7 @@ class HoldingNetwork(Network):
         return self._holding({name: rows_of(x, batch, rows) for name, x in self.held.items()})
 
     def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> Self:
-        return self._holding(self.held | self._layer_states(states))
+        return self._holding(self.held | states_of_layers(self, states))
 
     @property
     def origin(self) -> tuple[VectorField, dict[str, Tensor]]:

@@ -19,7 +19,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.networks.activation import Activation
-from ctebm.networks.base import LyapunovField, VectorField
+from ctebm.networks.base import VectorField
+from ctebm.networks.energy import LyapunovField
+from ctebm.networks.layer_states import states_of_layers
 from ctebm.networks.layout import rows_of
 from ctebm.networks.pairwise import PairwiseNetwork
 
@@ -118,7 +120,7 @@ class OtherEnergy(VectorField):
         return self if now is self.pairwise else self._with(now, self.held)
 
     def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> Self:
-        held = self._layer_states(states)
+        held = states_of_layers(self, states)
         return self._with(self.pairwise.clamp(held), self.held | held)
 
     @property

@@ -16,7 +16,7 @@ from ctebm.networks.arrays import finite_tensors
 from ctebm.networks.blocks import Blocks, KeptMatrix, product
 from ctebm.networks.layer_rates import LayerRates, rates_without
 from ctebm.networks.layout import consecutive, layer_names, without_layer
-from ctebm.networks.memory import check_matrices
+from ctebm.networks.memory_limits import check_matrices
 from ctebm.networks.pairwise import PairwiseField, PairwiseNetwork, affine
 from ctebm.networks.stacks import glorot_weights, one_each
 

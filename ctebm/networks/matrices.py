@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ctebm.networks.memory import check_matrices
+from ctebm.networks.memory_limits import check_matrices
 
 __all__ = ["columns"]
 

@@ -14,13 +14,15 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctebm.networks.activation import Activation
-from ctebm.networks.arrays import mapped, real_tensor
+from ctebm.networks.arrays import real_tensor
 from ctebm.networks.base import VectorField
+from ctebm.networks.copies import mapped
 from ctebm.networks.energy import Network
 from ctebm.networks.kinks import Box
 from ctebm.networks.layer_rates import rate_of_layer
+from ctebm.networks.layer_states import finite_of_layer, states_of_layers
 from ctebm.networks.layout import drop_units, rows_of
-from ctebm.networks.memory import check_matrices
+from ctebm.networks.memory_limits import check_matrices
 from ctebm.networks.remainder import Remainder
 
 __all__ = ["Curvature", "PairwiseField", "PairwiseNetwork", "affine"]
@@ -219,7 +221,7 @@ class PairwiseField(VectorField):
         return (self, {}) if self._origin is None else self._origin
 
     def clamp(self, states: Mapping[str, ArrayLike | Tensor]) -> Self:
-        found = self._layer_states(states)
+        found = states_of_layers(self, states)
         if not found:
             return self
         whole, held = self._origin or (self, {})
@@ -290,7 +292,7 @@ class PairwiseField(VectorField):
             raise TypeError(f"expected rates by layer, got {rates!r}; name it: {{'x': rates}}.")
         for name, v in (rates or {}).items():
             r[..., self.layers[name]] = self.rate_of(name).check_rates(
-                self._of_layer(name, v, "rate")
+                finite_of_layer(self, name, v, "rate")
             )
         network = self.snapshot()._map(lambda parameter: parameter)
         network._set(self.activation, -self.coupling(r), self.layers)

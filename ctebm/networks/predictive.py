@@ -28,12 +28,13 @@ from ctebm.networks.blocks import product
 from ctebm.networks.constants import Constants
 from ctebm.networks.holding import HoldingNetwork
 from ctebm.networks.kinks import Kinks
+from ctebm.networks.layer_states import finite_of_layer
 from ctebm.networks.layout import (
     consecutive,
     layer_names,
     size_of,
 )
-from ctebm.networks.memory import check_matrices
+from ctebm.networks.memory_limits import check_matrices
 from ctebm.networks.numbers import finite, finite_array, one_of
 from ctebm.networks.rates import Identity
 from ctebm.networks.stacks import check_stack, glorot_weights, one_each
@@ -275,7 +276,7 @@ class PredictiveNetwork(HoldingNetwork):
         y = self.output
         if TARGET in self._all or "y" not in self.layers:
             raise ValueError("expected a network with a free output that is not nudged yet.")
-        t, beta = self._of_layer(y, target, "target"), finite("beta", beta)
+        t, beta = finite_of_layer(self, y, target, "target"), finite("beta", beta)
         other, n = copy.copy(self), t.shape[-1]
         other.weights = [*self.weights, torch.eye(n, dtype=self.dtype, device=self.device)]
         unused = self.direction == "discriminative"  # the output's rate, until now, else its bias

@@ -14,7 +14,7 @@ from torch import Tensor
 from ctebm.networks.activation import Activation
 from ctebm.networks.arrays import check_float
 from ctebm.networks.dense import SYMMETRIC, MatrixField
-from ctebm.networks.memory import check_memory
+from ctebm.networks.memory_limits import check_memory
 from ctebm.networks.numbers import finite, whole
 from ctebm.networks.pairwise import PairwiseNetwork
 

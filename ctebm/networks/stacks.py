@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ctebm.networks.activation import Activation, as_activation
 from ctebm.networks.arrays import finite_tensors, listed
-from ctebm.networks.memory import check_memory
+from ctebm.networks.memory_limits import check_memory
 from ctebm.networks.numbers import finite, whole
 
 __all__ = ["check_stack", "glorot_weights", "layer_sizes", "one_each"]

@@ -15,7 +15,7 @@ from ctebm.dynamics.sde import Dynamics
 from ctebm.dynamics.seeding import seeding
 from ctebm.dynamics.threads import torch_threads
 from ctebm.networks.base import StateLike
-from ctebm.networks.memory import check_memory
+from ctebm.networks.memory_limits import check_memory
 from ctebm.networks.numbers import whole
 from ctebm.sampling.kinks import kink_number
 from ctebm.sampling.mala import adjusted_chains, check_energy

@@ -20,7 +20,7 @@ from torch import Tensor
 from ctebm.dataset import variable
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
-from ctebm.networks.memory import check_memory
+from ctebm.networks.memory_limits import check_memory
 from ctebm.networks.numbers import finite, finite_array, whole
 
 __all__ = [

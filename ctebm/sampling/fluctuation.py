@@ -26,7 +26,7 @@ from ctebm.dynamics.seeding import seeding
 from ctebm.dynamics.threads import torch_threads
 from ctebm.networks.base import StateLike
 from ctebm.networks.energy import Network
-from ctebm.networks.memory import check_memory
+from ctebm.networks.memory_limits import check_memory
 from ctebm.networks.numbers import finite, whole
 from ctebm.sampling.moments import BlockMeans
 from ctebm.sampling.recorded import recorded_run

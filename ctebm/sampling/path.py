@@ -22,7 +22,7 @@ from ctebm.equilibria.record import FixedPoints, points_at
 from ctebm.equilibria.settling import settle
 from ctebm.networks.base import StateLike
 from ctebm.networks.energy import Network
-from ctebm.networks.memory import check_memory
+from ctebm.networks.memory_limits import check_memory
 from ctebm.networks.numbers import finite, whole
 from ctebm.networks.record import Record, with_origin
 from ctebm.sampling.rates import mean_passage_time

@@ -13,7 +13,7 @@ from ctebm.dynamics.run import Run
 from ctebm.dynamics.sde import Dynamics, Phase
 from ctebm.dynamics.seeding import Seeding
 from ctebm.dynamics.step_limit import exceeded_limit
-from ctebm.networks.memory import check_memory
+from ctebm.networks.memory_limits import check_memory
 from ctebm.networks.numbers import one_of
 
 __all__ = ["check_draws", "check_noise", "check_steps", "recorded_run", "step_limit"]

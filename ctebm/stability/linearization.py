@@ -14,7 +14,7 @@ from ctebm.equilibria.krylov import Spectrum, stacked
 from ctebm.networks.base import StateLike, VectorField, free_network
 from ctebm.networks.energy import Network
 from ctebm.networks.layout import broadcast
-from ctebm.networks.memory import check_memory
+from ctebm.networks.memory_limits import check_memory
 from ctebm.networks.numbers import finite
 from ctebm.stability.hessian import hessian_spectrum
 from ctebm.stability.jacobian import jacobian_spectrum

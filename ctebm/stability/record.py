@@ -19,7 +19,7 @@ from torch import Tensor
 from ctebm.dataset import layer_of_unit, variable
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
-from ctebm.networks.memory import check_memory
+from ctebm.networks.memory_limits import check_memory
 from ctebm.networks.numbers import finite
 from ctebm.networks.record import SampledRecord, rows_at, with_origin
 from ctebm.stability import modes

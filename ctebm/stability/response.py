@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ctebm.networks.arrays import real_tensor
 from ctebm.networks.base import VectorField
-from ctebm.networks.memory import check_memory
+from ctebm.networks.memory_limits import check_memory
 from ctebm.networks.numbers import finite, finite_array
 from ctebm.stability import modes
 from ctebm.stability.hessian import HessianMotion

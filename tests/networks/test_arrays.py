@@ -12,12 +12,10 @@ from ctebm.networks.arrays import (
     check_float,
     finite_tensor,
     finite_tensors,
-    mapped,
     real_tensor,
     refuse_integers,
     refuse_labels,
 )
-from ctebm.networks.kinks import Box
 
 F64 = torch.float64
 
@@ -68,18 +66,6 @@ def test_arrays_of_integers_are_refused_and_lists_are_not(value):
         refuse_integers(value, "states", "scale them")
     for good in ([0, 1], 3, np.array([0.5]), torch.zeros(2), np.float32(1)):
         refuse_integers(good, "states", "scale them")
-
-
-def test_a_change_reaches_every_tensor_and_nothing_else():
-    t = torch.ones(1)
-    module = torch.nn.Linear(1, 1)
-    value = {"a": [t, (t, "word")], "box": Box(t, 0.5), "module": module, "n": 3, "none": None}
-    found = mapped(value, lambda u: u + 1)
-    assert found["a"][0].tolist() == found["a"][1][0].tolist() == [2]
-    assert isinstance(found["box"], Box) and found["box"] == Box(torch.tensor([2.0]), 0.5)
-    assert found["a"][1][1] == "word" and found["n"] == 3 and found["none"] is None
-    assert torch.equal(found["module"].bias, module.bias + 1)
-    assert t.tolist() == [1] and found["module"] is not module
 
 
 @pytest.mark.parametrize("value", [None, "a", b"a", [[1], [1, 2]], [1, None], {}, 10**400])
@@ -137,12 +123,3 @@ def test_sparse_states_and_tensors_without_numbers_are_refused():
 def test_layers_come_as_a_list_of_arrays(value):
     with pytest.raises(ValueError, match="biases as a list of arrays, input first"):
         finite_tensors(value, "biases", F64)
-
-
-def test_what_becomes_complex_in_a_module_stays_on_the_graph_of_its_parameters():
-    module = torch.nn.Linear(2, 1, dtype=F64)
-    wide = mapped(mapped({"lin": module}, lambda t: t.to(torch.complex128)), lambda t: t)["lin"]
-    z = torch.tensor([1.0 + 2.0j, 3.0j], dtype=torch.complex128)
-    wide(z).real.sum().backward()
-    assert module.weight.grad.tolist() == [[1.0, 0.0]] and module.bias.grad.tolist() == [1.0]
-    assert isinstance(mapped(module, lambda t: 2 * t).weight, torch.nn.Parameter)

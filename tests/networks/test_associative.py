@@ -8,6 +8,7 @@ from network_contract import check
 
 import ctebm
 from ctebm.networks.energy import ClampedNetwork
+from ctebm.networks.layer_states import states_of_layers
 
 F64 = torch.float64
 
@@ -139,7 +140,7 @@ def test_the_contract_holds(name):
 
 def slow(memory, states):
     """The same memory with layers held, by substitution into its energy and force."""
-    return ClampedNetwork(memory, memory._layer_states(states))
+    return ClampedNetwork(memory, states_of_layers(memory, states))
 
 
 def attention(X, layers):

@@ -22,8 +22,8 @@ from network_contract import (
 )
 
 import ctebm
-from ctebm.networks.base import LyapunovField, VectorField
-from ctebm.networks.energy import Network
+from ctebm.networks.base import VectorField
+from ctebm.networks.energy import LyapunovField, Network
 from ctebm.networks.kinks import Box
 
 NETWORKS = every_network()

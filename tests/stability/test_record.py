@@ -195,7 +195,7 @@ def test_records_are_not_compared():
 
 def test_a_jacobian_that_does_not_fit_is_refused(monkeypatch):
     linear = linearize(SparseNetwork.ring(1000, 0.3, HARD), torch.zeros(1000), dense=False)
-    monkeypatch.setattr("ctebm.networks.memory.free_memory", lambda device: 2**22)
+    monkeypatch.setattr("ctebm.networks.memory_limits.free_memory", lambda device: 2**22)
     with pytest.raises(ValueError, match=r"Jacobian of 1,000 units takes about 0\.00745 GiB"):
         _ = linear.jacobian
 

@@ -37,7 +37,7 @@ def free_memory(device: torch.device | None = None) -> int:
 
     Examples
     --------
-    >>> from ctebm.networks.memory import free_memory
+    >>> from ctebm.networks.memory_limits import free_memory
     >>> free_memory() > 0
     True
     """
@@ -60,7 +60,7 @@ def cgroup_memory(root: Path = Path("/sys/fs/cgroup"), own: str | None = None) -
     Examples
     --------
     >>> from pathlib import Path
-    >>> from ctebm.networks.memory import cgroup_memory
+    >>> from ctebm.networks.memory_limits import cgroup_memory
     >>> cgroup_memory(Path("no such place"), "0::/") is None
     True
     """
@@ -99,7 +99,7 @@ def check_memory(what: str, n_bytes: int, remedy: str, device: torch.device | No
 
     Examples
     --------
-    >>> from ctebm.networks.memory import check_memory
+    >>> from ctebm.networks.memory_limits import check_memory
     >>> check_memory("the matrix of 10 units", 8 * 10**2, "use products")
     """
     if n_bytes <= _ALWAYS:
@@ -128,7 +128,7 @@ def check_matrices(s: Tensor) -> None:
     Examples
     --------
     >>> import torch
-    >>> from ctebm.networks.memory import check_matrices
+    >>> from ctebm.networks.memory_limits import check_matrices
     >>> check_matrices(torch.zeros(100, 10))
     """
     n, samples = s.shape[-1], s.shape[:-1].numel()

@@ -7,7 +7,7 @@ import psutil
 import pytest
 import torch
 
-from ctebm.networks.memory import cgroup_memory, check_matrices, check_memory, free_memory
+from ctebm.networks.memory_limits import cgroup_memory, check_matrices, check_memory, free_memory
 
 
 def test_what_fits_passes_and_what_does_not_is_refused_with_both_numbers():
@@ -65,7 +65,7 @@ def test_groups_of_the_first_version_have_a_tree_of_their_own(tmp_path):
 
 
 def test_a_group_that_is_over_its_limit_leaves_nothing(monkeypatch):
-    monkeypatch.setattr("ctebm.networks.memory.cgroup_memory", lambda: -5)
+    monkeypatch.setattr("ctebm.networks.memory_limits.cgroup_memory", lambda: -5)
     assert free_memory() == 0
 
 
@@ -73,7 +73,7 @@ def test_the_limit_of_a_process_counts():
     pytest.importorskip("resource", reason="limits of processes are those of POSIX")
     script = """
 import psutil, resource
-from ctebm.networks.memory import free_memory
+from ctebm.networks.memory_limits import free_memory
 limit = psutil.Process().memory_info().vms + 2**28
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 print(free_memory())
