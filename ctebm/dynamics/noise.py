@@ -114,7 +114,8 @@ class BrownianSteps(_BaseBrownian):
         n_units: int,
     ) -> Streams | PhiloxStream:
         if kind == "host":
-            return Streams(seed, samples, purpose, n_units, self._dtype)
+            reused = not torch.is_grad_enabled()  # a graph keeps increments
+            return Streams(seed, samples, purpose, n_units, self._dtype, reused=reused)
         return PhiloxStream(seed, samples, len(purpose), n_units, self._dtype, self._device)
 
     def __call__(
@@ -138,15 +139,19 @@ class BrownianSteps(_BaseBrownian):
         return self._increment_and_integral()
 
     def increment(self) -> Tensor:
-        """Return the next step's increment, ``(sample, unit)``."""
+        """Return the next step's increment, ``(sample, unit)``.
+
+        Without gradients (``torch.no_grad``) its memory is used again for later steps.
+        """
         self._next += 1
         W = self._normals[0].next()
         return W if self._substeps == 1 else self._with_finer(W)
 
     def _with_finer(self, W: Tensor) -> Tensor:
         """Return a step's increment, of which the first finer one is drawn."""
+        W = W.clone()
         for _ in range(self._substeps - 1):
-            W = W + self._normals[0].next()
+            W += self._normals[0].next()
         return W / math.sqrt(self._substeps)
 
     def _increment_and_integral(self) -> tuple[Tensor, Tensor]:

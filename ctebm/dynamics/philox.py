@@ -82,6 +82,7 @@ class PhiloxStream:
     """
 
     grain: int = 1
+    few: int = 16  # steps that are worthwhile to compute at a time
     ahead: bool = False  # nothing to prefetch: normals are computed where they are used
     key: tuple[Tensor, Tensor]
     purpose: Tensor

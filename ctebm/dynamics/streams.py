@@ -27,6 +27,7 @@ __all__ = ["SUBSTREAM", "Blocks", "Streams", "fresh_seed"]
 SUBSTREAM = 1024
 _BLOCK_BYTES = 2**22  # of one block: longer ones cost fewer calls, but leave the cache
 _LARGEST_BYTES = 2**25  # of one block of a few steps, unless a single step is larger
+_ROW = 2**11  # normals of a sample that one call draws at little cost for the call
 _FIRST_BLOCK = 16  # steps in the first block, so that a short run does not draw for a long one
 _PREFETCH_STEP = 2**11  # normals in a step above which a prefetch thread is worthwhile
 _PREFETCH_RUN = 2**17  # normals in a run above which starting that thread is worthwhile
@@ -56,6 +57,14 @@ class Streams:
         Normals in a step of one sample.
     dtype : torch.dtype
         Which generator to use; normals of the twister are in float32, others in float64.
+    reused : bool
+        Whether what is read is overwritten by the next read but one. Memory that is new each time
+        is slow: the system hands it out page by page.
+
+    Attributes
+    ----------
+    few : int
+        Steps that are worthwhile to read at a time.
 
     Examples
     --------
@@ -75,15 +84,19 @@ class Streams:
         purpose: tuple[int, ...],
         n_units: int,
         dtype: torch.dtype,
+        *,
+        reused: bool = False,
     ) -> None:
         self._seed, self._samples, self._purpose = seed, [int(i) for i in samples], purpose
         self._n_units, self._twister = n_units, dtype == torch.float32
         # whole multiples of what torch draws at a time make one long fill
         fill = _TWISTER_FILL // math.gcd(_TWISTER_FILL, n_units)
         self.grain: int = fill if self._twister else 1
+        self.few: int = -(-_ROW // max(n_units, 1))
         self.width: int = len(self._samples) * n_units
         self._step = -1
         self._streams: list[Any] = []  # of numpy's generators or of torch's
+        self._reused, self._pages = reused, [torch.empty(0), torch.empty(0)]
 
     def read(self, step: int, size: int) -> Tensor:
         """Return the normals of steps of one substream, ``(sample, step, unit)``."""
@@ -103,16 +116,26 @@ class Streams:
         self._streams = list(make(generators))
 
     def _fill(self, size: int) -> Tensor:
-        shape = (len(self._samples), size, self._n_units)
+        block = self._memory(len(self._samples), size, self._n_units)
         if self._twister:
-            block = torch.empty(shape, dtype=torch.float32)
             for row, stream in zip(block.unbind(0), self._streams, strict=True):
                 row.normal_(generator=stream)
-            return block
-        array = np.empty(shape)
-        for row, stream in zip(array, self._streams, strict=True):
-            stream.standard_normal(out=row)
-        return torch.from_numpy(array)
+        else:
+            for row, stream in zip(block.numpy(), self._streams, strict=True):
+                stream.standard_normal(out=row)
+        return block
+
+    def _memory(self, *shape: int) -> Tensor:
+        """Return memory of its own, or that of the block before the last."""
+        dtype, size = torch.float32 if self._twister else torch.float64, math.prod(shape)
+        if not self._reused:
+            return torch.empty(shape, dtype=dtype)
+        page, last = self._pages
+        if page.numel() < size:
+            with torch.inference_mode(False):  # to be written by a thread, which is outside
+                page = torch.empty(size, dtype=dtype)
+        self._pages = [last, page]
+        return page[:size].view(shape)
 
 
 class Blocks:
@@ -147,7 +170,8 @@ class Blocks:
         self._streams, self._dtype, self._device = streams, dtype, device
         self._intensity = intensity if intensity is None else intensity.unsqueeze(-1)
         width, grain = max(streams.width, 1), streams.grain
-        largest = _steps_in_a_block(8 * width) if block is None else block
+        largest = _steps_in_a_block(streams.few, width * dtype.itemsize)
+        largest = largest if block is None else block
         self._largest = min(-(-largest // grain) * grain, SUBSTREAM)
         self._size = min(_FIRST_BLOCK, self._largest) if block is None else self._largest
         self._end = None if n_steps is None else first + n_steps
@@ -201,10 +225,9 @@ class Blocks:
             self._thread.shutdown(wait=True, cancel_futures=True)
 
 
-def _steps_in_a_block(a_step: int) -> int:
-    """Return how many steps to draw at a time, given the bytes of one."""
-    few = min(_FIRST_BLOCK, max(_LARGEST_BYTES // a_step, 1))
-    return max(_BLOCK_BYTES // a_step, few)
+def _steps_in_a_block(few: int, a_step: int) -> int:
+    """Return how many steps to draw at a time, given the bytes of one; a few if memory allows."""
+    return max(_BLOCK_BYTES // a_step, min(few, max(_LARGEST_BYTES // a_step, 1)))
 
 
 def _generators(sources: Iterable[np.random.SFC64]) -> Iterator[np.random.Generator]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from run_cases import path
 from scipy import stats
 
+from ctebm.dynamics.noise import BrownianSteps
 from ctebm.dynamics.streams import SUBSTREAM, Blocks, Streams, fresh_seed
 
 DTYPES = [torch.float64, torch.float32]
@@ -44,7 +45,7 @@ def test_steps_that_fill_whole_draws_of_the_twister_are_those_of_long_draws(n_un
 @pytest.mark.parametrize("n_samples, most", [(1, 2**22), (10**4, 2**25), (10**7, 8 * 10**7)])
 def test_blocks_are_bounded_in_bytes_but_hold_a_step(n_samples, most):
     class Sizes:
-        ahead, grain, width = False, 1, n_samples
+        ahead, grain, few, width = False, 1, SUBSTREAM, n_samples
         largest = 0
 
         def read(self, step, size):
@@ -78,6 +79,39 @@ def test_thread_and_no_thread_draw_the_same():
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("substeps", [1, 3])
+@pytest.mark.parametrize("inference", [False, True])
+def test_memory_that_is_used_again_holds_the_same_numbers(dtype, substeps, inference):
+    """Blocks of 64 x 50 units are drawn by a thread, and the run has many of them."""
+    options = {"samples": range(64), "n_units": 50, "dtype": dtype, "substeps": substeps}
+    own = path(400, **options, n_steps=400)
+    options |= {"n_steps": 400, "intensity": torch.ones((), dtype=dtype)}
+    with torch.inference_mode(inference), torch.no_grad(), BrownianSteps(7, **options) as b:
+        reused = torch.stack([b.increment().clone() for _ in range(400)])
+    assert torch.equal(reused, own)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_block_is_overwritten_by_the_next_but_one(dtype):
+    streams = Streams(0, [0, 1], (), 3, dtype, reused=True)
+    first, second = streams.read(0, 16), streams.read(16, 16)
+    kept = second.clone()
+    third = streams.read(32, 16)
+    assert third.data_ptr() == first.data_ptr() and torch.equal(second, kept)
+    assert streams.read(48, 16).data_ptr() == second.data_ptr()
+    longer = streams.read(64, 32)  # in place of the third, in more memory
+    plain = Streams(0, [0, 1], (), 3, dtype)
+    assert torch.equal(longer, torch.cat([plain.read(n, 16) for n in range(0, 96, 16)], 1)[:, 64:])
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_increments_that_a_graph_keeps_have_memory_of_their_own(dtype):
+    with BrownianSteps(7, [0], 40, dtype, block=8) as b:
+        kept = [b.increment() for _ in range(64)]
+    assert torch.equal(torch.stack(kept), path(64, [0], 40, dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_increments_are_independent_standard_normals(dtype):
     # Bounds: |z| < 5 for each of the moments (p = 6e-7), Kolmogorov-Smirnov at p > 1e-6.
     steps = path(1100, samples=range(40), n_units=20, seed=11, dtype=dtype).double().numpy()
@@ -99,7 +133,7 @@ class Counting:
     """Streams of step numbers that note how many steps each read asks for."""
 
     def __init__(self, width: int, grain: int = 1, ahead: bool = False) -> None:
-        self.width, self.grain, self.ahead = width, grain, ahead
+        self.width, self.grain, self.ahead, self.few = width, grain, ahead, 16
         self.read_from: list[tuple[int, int]] = []
 
     def read(self, step: int, size: int) -> torch.Tensor:
@@ -119,6 +153,36 @@ def test_blocks_grow_to_a_size_that_stays_in_the_cache(ahead):
     assert streams.read_from == [
         (1000, 16), (1016, 8), (1024, 64), (1088, 128), (1216, 84),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_blocks_have_as_many_bytes_in_each_dtype(dtype):
+    streams = Counting(width=4096)
+    blocks = Blocks(streams, dtype, torch.device("cpu"), 0, 1000, None, None)
+    for _ in range(1000):
+        blocks.next()
+    largest = max(size for _, size in streams.read_from)
+    assert 4096 * largest * dtype.itemsize == 2**22
+
+
+@pytest.mark.parametrize("few, a_step, steps", [
+    (28, 2**16, 64),  # 4 MiB
+    (28, 2**19, 28),  # a few steps, though they are larger
+    (28, 2**22, 8),  # as many as 32 MiB hold
+    (28, 2**30, 1),
+])  # fmt: skip
+def test_a_block_of_large_steps_holds_a_few_if_they_fit(few, a_step, steps):
+    streams = Counting(width=a_step // 8)
+    streams.few = few
+    blocks = Blocks(streams, torch.float64, torch.device("cpu"), 0, 200, None, None)
+    for _ in range(200):
+        blocks.next()
+    assert max(size for _, size in streams.read_from) == steps
+
+
+@pytest.mark.parametrize("n_units, few", [(74, 28), (522, 4), (2048, 1), (5000, 1), (0, 2048)])
+def test_a_few_steps_make_one_call_worthwhile(n_units, few):
+    assert Streams(0, [0], (), n_units, torch.float64).few == few
 
 
 def test_blocks_begin_and_end_at_whole_grains():
