@@ -6,7 +6,7 @@ import torch
 from cases import every_motion, every_network, layered, rows, states
 
 import ctebm
-from ctebm.networks.arrays import mapped
+from ctebm.networks.copies import mapped
 from ctebm.networks.layer_rates import LayerRates
 from ctebm.networks.parameters import activation_attributes, network_dataset, rows_by_name
 
