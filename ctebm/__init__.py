@@ -1,8 +1,9 @@
 """Continuous-time energy-based models: dynamics, equilibria, and early inference as gradients.
 
-The wings are in the order of the paper: networks, dynamics, equilibria, stability,
-early_inference, learning. Every public name is listed once, in ``__init__.pyi``, and loaded when it
-is first used, so that importing the package is cheap.
+The wings are in the order of the paper: networks, dynamics, equilibria, stability, sampling,
+early_inference, learning; then sweeps and study, which ask many questions at once. Below them lie
+dataset, files and figures. Every public name is listed once, in ``__init__.pyi``, and loaded when
+it is first used, so that importing the package is cheap.
 """
 
 from pathlib import Path

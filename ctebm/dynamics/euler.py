@@ -96,7 +96,7 @@ def _drift(dynamics: Dynamics) -> Step:
 
 
 def projected_flow(dynamics: Dynamics, eps: Tensor, start: Tensor, box: Box) -> Flow:
-    r"""Return the flow of :math:`s \leftarrow \mathrm{clip}(s + \epsilon f(s), b_1, b_2)`.
+    r"""Return the flow of :math:`s \leftarrow \mathrm{clip}(s + \epsilon f(s), \beta_1, \beta_2)`.
 
     A unit that starts outside the box is not projected into it: its leak brings it back. A step
     from beside a kink by a rounding error begins on the kink, since the drift jumps there.

@@ -1,4 +1,4 @@
-"""Equilibria of a network (sections 2.2 and 2.3, eqs. 9 to 11), smooth or at kinks.
+"""Equilibria of a network (sections 2.3.1 and 3.1, eqs. 9 to 11), smooth or at kinks.
 
 From their conditions (`kkt`) over ways to meet these (`picard`, `trust_region`, `newton`,
 `alternating`, `accelerated`) to one equilibrium a sample (`settling`), all of them (`search`), and

@@ -3,7 +3,7 @@ r"""Alternating updates with momentum, which hurry a chain of kinked layers down
 An update of the kept layers, then of those between, is a projected step along the force of the
 condensed network,
 
-.. math:: o_{k+1} = \mathrm{clip}(y_k + f(y_k),\, b_1,\, b_2), \qquad
+.. math:: o_{k+1} = \mathrm{clip}(y_k + f(y_k),\, \beta_1,\, \beta_2), \qquad
           y_{k+1} = o_{k+1} + \tfrac{j}{j + 3} (o_{k+1} - o_k)
 
 (Nesterov 1983), with `j` steps since the momentum last led upwards, where it starts anew

@@ -2,7 +2,7 @@ r"""Settle a batch by alternating updates of even and odd layers (block coordina
 
 Layers at even depth are coupled to layers at odd depth only. With a hard sigmoid
 
-.. math:: s_i \leftarrow \mathrm{clip}(b_i + W\rho(s)_i,\, b_1,\, b_2)
+.. math:: s_i \leftarrow \mathrm{clip}(b_i + W\rho(s)_i,\, \beta_1,\, \beta_2)
 
 on all layers of even depth is therefore the exact minimum of the energy over them, and updating
 even and odd layers in turn is block coordinate descent: the energy never rises, there is no step

@@ -4,7 +4,7 @@ Smooth activations: the force vanishes, :math:`\partial E/\partial s = 0` (eq. 9
 sigmoid units end at its kinks, where the drift points to the kink from both sides and
 :math:`R(s) = s` has no solution; the equilibrium is then
 
-.. math:: \hat s = \mathrm{clip}(b + W\rho(\hat s),\, b_1,\, b_2),
+.. math:: \hat s = \mathrm{clip}(b + W\rho(\hat s),\, \beta_1,\, \beta_2),
 
 the Karush-Kuhn-Tucker point of ``min E`` over the box between the kinks. A unit is *pinned* at a
 kink that its current passes. Either way an equilibrium is a zero of the *residual*.
@@ -46,7 +46,7 @@ DEFAULT_TOL, DEFAULT_ROUNDINGS = 1e-10, 100
 
 
 def residual_vector(network: VectorField, s: Tensor, f: Tensor) -> Tensor:
-    """Return the force, or with kinks ``clip(s + force, b1, b2) - s``, ``(*batch, unit)``.
+    """Return the force, or with kinks ``clip(s + force, beta1, beta2) - s``, ``(*batch, unit)``.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 r"""Newton's method for zeros of the force, whatever their stability.
 
 Used where no energy leads to the point: saddles, maxima, networks without an energy. On the box
-between kinks it is the semismooth Newton method for :math:`s = \mathrm{clip}(I, b_1, b_2)`.
+between kinks it is the semismooth Newton method for :math:`s = \mathrm{clip}(I, \beta_1, \beta_2)`.
 """
 
 from __future__ import annotations

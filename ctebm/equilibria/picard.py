@@ -1,7 +1,7 @@
 r"""Picard's iteration :math:`s \leftarrow R(s)` as long as it contracts, each row for itself.
 
-With kinks it is :math:`s \leftarrow \mathrm{clip}(I, b_1, b_2)`. Where the couplings are weak no
-method is cheaper: a step costs one force.
+With kinks it is :math:`s \leftarrow \mathrm{clip}(I, \beta_1, \beta_2)`. Where the couplings are
+weak no method is cheaper: a step costs one force.
 """
 
 from __future__ import annotations

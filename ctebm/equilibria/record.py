@@ -42,7 +42,7 @@ class FixedPoints(SampledRecord):
         of a :class:`~ctebm.HopfieldNetwork` needs an integral that its rate does not have.
     residual : Tensor
         Largest force over the units, ``(*batch)``; for a network with kinks the largest
-        ``|clip(s + force, b1, b2) - s|``. Evaluated at ``state``.
+        ``|clip(s + force, beta1, beta2) - s|``. Evaluated at ``state``.
     status : Tensor
         0 where the residual is within the tolerance, 1 where it is not, ``(*batch)``, int8.
     message : list of str

@@ -53,7 +53,7 @@ def settle(
     r"""Find one equilibrium for each sample, downhill in energy from a start.
 
     Solves :math:`\partial E/\partial s = 0` (eq. 9), with kinks
-    :math:`s = \mathrm{clip}(b + W\rho(s), b_1, b_2)`; without an energy, ``force = 0``.
+    :math:`s = \mathrm{clip}(b + W\rho(s), \beta_1, \beta_2)`; without an energy, ``force = 0``.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ class Equilibrium:
     currents : list of Tensor, (batch, size)
         :math:`I = b + W \rho(s)` of the layers that are not clamped, at ``states``.
     residual : Tensor, (batch,)
-        Largest ``|clip(R(s), b1, b2) - s|`` over the units, at ``states``.
+        Largest ``|clip(R(s), beta1, beta2) - s|`` over the units, at ``states``.
     sweeps : Tensor of int, (batch,)
         Updates of every layer spent on each sample.
     tol : float

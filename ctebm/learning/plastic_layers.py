@@ -199,9 +199,9 @@ class PlasticNetwork(Plastic):
     ) -> list[Tensor]:
         r"""Move an equilibrium while its output follows :math:`dy = (y^* - y)\,dt` (eq. 12).
 
-        Steps are :math:`s \leftarrow \mathrm{clip}(s + \epsilon (R(s) - s), b_1, b_2)`. A layer at
-        depth `k` rests until step `k + 1`, when the first change arrives. What is left of the
-        residual is taken away from the pressure, as if the start were an exact equilibrium:
+        Steps are :math:`s \leftarrow \mathrm{clip}(s + \epsilon (R(s) - s), \beta_1, \beta_2)`. A
+        layer at depth `k` rests until step `k + 1`, when the first change arrives. What is left of
+        the residual is taken away from the pressure, as if the start were an exact equilibrium:
         otherwise it would hide the changes of deep layers, of size :math:`\epsilon^{k+1}`. For
         the same reason the changes themselves are stepped, not the states, which would round
         them off.

@@ -1,4 +1,4 @@
-"""What E is (sections 2.1 and 2.2, eqs. 6 to 8 and 20 to 22): rates, energies, forces."""
+"""What E is (sections 2.3 and 3.1, eqs. 6 to 8 and 20 to 22): rates, energies, forces."""
 
 import lazy_loader
 

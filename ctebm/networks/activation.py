@@ -45,8 +45,8 @@ class Activation(ABC):
     kinks : tuple of float
         States at which :math:`\rho'` jumps.
     box : Box or None
-        ``(b1, b2)`` if :math:`\rho` is linear with slope 1 between two kinks and constant outside,
-        so that equilibria solve ``s = clip(I, b1, b2)``; None if there is no such box.
+        ``(beta1, beta2)`` if :math:`\rho` is linear with slope 1 between two kinks and constant
+        outside, so that equilibria solve ``s = clip(I, beta1, beta2)``; None without such a box.
     rates : tuple of float
         Infimum and supremum of :math:`\rho`.
     max_slope : float

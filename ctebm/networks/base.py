@@ -68,8 +68,8 @@ class VectorField(ABC):
     Attributes
     ----------
     box : Box or None
-        The kinks ``(b1, b2)`` between which equilibria lie, one pair for all units or ``(unit,)``
-        each, infinite for units without; None without kinks.
+        The kinks ``(beta1, beta2)`` between which equilibria lie, one pair for all units or
+        ``(unit,)`` each, infinite for units without; None without kinks.
     kinks : Kinks or None
         Kinks inside the range of units, at which the force jumps, see
         :class:`~ctebm.networks.kinks.Kinks`; None without. A network with an energy settles on

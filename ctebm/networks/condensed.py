@@ -3,7 +3,7 @@ r"""Every other layer of a chain, with the layers between at their minimum (stat
 Layers at even depth are coupled to layers at odd depth only. Between kinks the minimum over the
 ones, `e`, is known for each state of the others, `o`:
 
-.. math:: e(o) = \mathrm{clip}(b_e + K \rho(o),\, b_1,\, b_2), \qquad
+.. math:: e(o) = \mathrm{clip}(b_e + K \rho(o),\, \beta_1,\, \beta_2), \qquad
           E(o) = \tfrac12 |o|^2 - b_o'\rho(o) + \tfrac12 |e|^2 - \rho(e)'(b_e + K\rho(o))
 
 What is left has the same minima and saddles, and the curvature :math:`1 - K_F' K_F` with the units

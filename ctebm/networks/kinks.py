@@ -1,8 +1,9 @@
 r"""The box between two kinks of a rate, and what units do at its faces.
 
-Where :math:`\rho` is linear with slope 1 between the kinks :math:`b_1 < b_2` and constant outside,
-every equilibrium of eq. 6 lies in the box :math:`b_1 \le s_i \le b_2`. A unit whose force points
-out of the box at a kink stays there: it is *pinned*, and slides on the face of the box (Filippov).
+Where :math:`\rho` is linear with slope 1 between the kinks :math:`\beta_1 < \beta_2` and constant
+outside, every equilibrium of eq. 6 lies in the box :math:`\beta_1 \le s_i \le \beta_2`. A unit
+whose force points out of the box at a kink stays there: it is *pinned*, and slides on the face of
+the box (Filippov).
 
 A kink may also lie inside a unit's range, as that of ReLU in predictive coding. There the force
 jumps, and a unit whose force points to the kink from both sides is pinned on it.
@@ -24,7 +25,7 @@ _ROUNDINGS = 4  # units in the last place that a step which ends at a kink may m
 
 
 class Box(NamedTuple):
-    r"""States between two kinks, :math:`b_1 \le s_i \le b_2`.
+    r"""States between two kinks, :math:`\beta_1 \le s_i \le \beta_2`.
 
     Attributes
     ----------
@@ -54,7 +55,7 @@ class Box(NamedTuple):
         return s.clamp(min=self.low).clamp(max=self.high)
 
     def residual(self, s: Tensor, f: Tensor) -> Tensor:
-        """Return ``clip(s + f, b1, b2) - s``, which is 0 at an equilibrium."""
+        """Return ``clip(s + f, beta1, beta2) - s``, which is 0 at an equilibrium."""
         return self.project(s + f) - s
 
     def pinned(self, s: Tensor, f: Tensor) -> Tensor:

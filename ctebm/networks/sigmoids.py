@@ -19,12 +19,12 @@ _LINEAR = 40.0  # beyond, log(1 + e^z) is z and 1/(1 + e^-z) is 1, to rounding i
 
 @dataclass(frozen=True)
 class HardSigmoid(Activation):
-    r"""The paper's hard sigmoid, eq. 7: :math:`\rho(s) = \mathrm{clip}(s - b_1, 0, 1)`.
+    r"""The paper's hard sigmoid, eq. 7: :math:`\rho(s) = \mathrm{clip}(s - \beta_1, 0, 1)`.
 
     Parameters
     ----------
     lower : float
-        The lower kink :math:`b_1 \le 0`; the upper is :math:`b_2 = b_1 + 1 \ge 0`. With
+        The lower kink :math:`\beta_1 \le 0`; the upper is :math:`\beta_2 = \beta_1 + 1 \ge 0`. With
         ``lower=0`` it is the clip to [0, 1] of Scellier & Bengio, whose kink at 0 is where units
         rest: without a current they have no margin there, which `stability` and `margin` of
         equilibria tell, their gradient is that of the pinned side, and a unit that starts below
@@ -182,15 +182,16 @@ class Tanh(Activation):
 class SmoothHardSigmoid(Activation):
     r"""The hard sigmoid with its kinks rounded over a width `w`.
 
-    :math:`\rho(s) = w\,[\mathrm{softplus}((s-b_1)/w) - \mathrm{softplus}((s-b_2)/w)]`, analytic,
-    and eq. 7 in the limit :math:`w \to 0`. Complex states are taken too: beside the real axis it
-    is analytic up to its branch points at :math:`s = b_{1,2} \pm i\pi w`, from which cuts lead
-    away from the axis. The narrower the corners, the smaller the complex nudge that they bear.
+    :math:`\rho(s) = w\,[\mathrm{softplus}((s-\beta_1)/w) - \mathrm{softplus}((s-\beta_2)/w)]`,
+    analytic, and eq. 7 in the limit :math:`w \to 0`. Complex states are taken too: beside the
+    real axis it is analytic up to its branch points at :math:`s = \beta_{1,2} \pm i\pi w`, from
+    which cuts lead away from the axis. The narrower the corners, the smaller the complex nudge
+    that they bear.
 
     Parameters
     ----------
     lower : float
-        The lower corner :math:`b_1`; the upper is :math:`b_2 = b_1 + 1`.
+        The lower corner :math:`\beta_1`; the upper is :math:`\beta_2 = \beta_1 + 1`.
     width : float
         The width of the corners, in units of the state.
 

@@ -1,4 +1,4 @@
-"""What a network with noise samples: stationary laws, fluctuations, escape (sections 2.2 and 4)."""
+"""What noise visits: stationary laws, fluctuations, escape (sections 2.2 and 3.1)."""
 
 import lazy_loader
 
