@@ -90,6 +90,7 @@ def counted() -> Iterator[Counter[str]]:
                 inside[0] = False
             return products(found, "products") if name == "hessian_operator" else found
 
+        call.__module__ = method.__module__  # those of ctebm are trusted more than one's own
         return call
 
     def products(operator: Callable[..., Any], name: str) -> Callable[..., Any]:

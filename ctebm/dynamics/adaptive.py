@@ -144,6 +144,8 @@ class _Counted(Dynamics):
 
     Attributes
     ----------
+    moved : Dynamics
+        What moves, whose drift may be one of its own.
     n : int
         Evaluations so far.
     time : float
@@ -152,6 +154,7 @@ class _Counted(Dynamics):
 
     def __init__(self, dynamics: Dynamics, most: int) -> None:
         vars(self).update(vars(dynamics))
+        self.moved: Dynamics = dynamics
         self.n: int = 0
         self.most: int = most
         self.time: float = -math.inf
@@ -160,7 +163,7 @@ class _Counted(Dynamics):
         if self.n == self.most:
             raise _Exhausted
         self.n += 1
-        return super().f(t, s)
+        return self.moved.f(t, s)
 
     __call__ = f
 
@@ -192,8 +195,10 @@ def _integrate(
         return _by_scipy(dynamics, start, times, rtol, atol)
 
     def solve(f: Callable[[Tensor, Tensor], Tensor], ts: Tensor) -> Tensor:
+        ts = ts.to(start)
+        options = {} if method.dense else {"step_t": ts[1:]}
         states: Any = torchdiffeq.odeint(
-            f, start, ts.to(start), rtol=rtol, atol=atol, method=method.ode
+            f, start, ts, rtol=rtol, atol=atol, method=method.ode, options=options
         )
         return states
 
@@ -203,8 +208,8 @@ def _integrate(
         reached = times[times <= dynamics.time]
         if len(reached) < 2:
             return start.unsqueeze(0)
-        # the steps do not depend on what is saved: the same ones again, to the last of these
-        return solve(super(_Counted, dynamics).f, reached)
+        # steps do not depend on later saves: the same ones again, to the last of these
+        return solve(dynamics.moved.f, reached)
 
 
 def _by_scipy(dynamics: _Counted, start: Tensor, times: Tensor, rtol: float, atol: float) -> Tensor:
@@ -254,7 +259,7 @@ def _adaptive_langevin(
     least = first * _LEAST_STEP
     brownian = torchsde.BrownianInterval(
         t0=float(times[0]), t1=float(times[-1]), size=sde.flat, dtype=start.dtype,
-        device=start.device, entropy=seed % 2**63, halfway_tree=True, tol=least * _PATH_GRAIN,
+        device=start.device, entropy=seed, halfway_tree=True, tol=least * _PATH_GRAIN,
         cache_size=256, levy_area_approximation="space-time",
     )  # fmt: skip
     states = [start.reshape(sde.flat)]

@@ -85,6 +85,12 @@ def _plain_step(dynamics: Dynamics, eps: Tensor, _: Tensor) -> Step:
 
 def _drift(dynamics: Dynamics) -> Step:
     """Return the drift of many states of the network's dtype, with what stays the same kept."""
+    if type(dynamics).f is not Dynamics.f:  # of its own
+
+        def own(s: Tensor) -> Tensor:
+            return dynamics.f(0, s)
+
+        return own
     force, aimed = dynamics.network.force_operator(), bool(dynamics.drive or dynamics.nudge)
     differentiated = Differentiated("a force")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from itertools import compress
 
 import torch
 from numpy.typing import ArrayLike
@@ -12,10 +13,11 @@ from torch import Tensor
 from ctebm.dynamics.adaptive import adaptive_run
 from ctebm.dynamics.clock import increasing, step_size
 from ctebm.dynamics.methods import METHODS, Stream
-from ctebm.dynamics.recorder import Observables, Recorder
+from ctebm.dynamics.recorder import Observables, Recorder, check_observables
 from ctebm.dynamics.request import (
     Room,
     check_adaptive,
+    check_fixed,
     check_method,
     clock_of,
     first_state,
@@ -34,6 +36,7 @@ __all__ = ["simulate"]
 
 _SYMMETRIC_UNITS = 512  # units up to which eigenvalues at the start cost little beside a run
 _GENERAL_UNITS = 256  # likewise, where the Jacobian is not symmetric
+_RTOL, _ATOL, _EVALUATIONS = 1e-10, 1e-12, 30_000  # of adaptive methods, where none are asked for
 
 
 def simulate(
@@ -55,9 +58,9 @@ def simulate(
     steady: float | None = None,
     projected: bool = True,
     differentiable: bool = False,
-    rtol: float = 1e-10,
-    atol: float = 1e-12,
-    max_evaluations: int = 30_000,
+    rtol: float = _RTOL,
+    atol: float = _ATOL,
+    max_evaluations: int = _EVALUATIONS,
     threads: int | None = None,
     progress: bool = False,
     callback: Callback | None = None,
@@ -138,6 +141,7 @@ def simulate(
         Show a bar.
     callback : callable, optional
         Called as ``callback(step, state)`` at each save; the run ends if it returns a true value.
+        It may change the parameters of the network only where it ends the run.
 
     Returns
     -------
@@ -176,6 +180,7 @@ def simulate(
     >>> run.state.shape, run.time[-1]
     (torch.Size([51, 3, 2]), tensor(5., dtype=torch.float64))
     """
+    check_observables(observe)
     motions, phases = motions_of(dynamics)
     check_method(method, motions, steady)
     solver, noisy = METHODS[method], any(motion.noisy for motion in motions)
@@ -190,6 +195,7 @@ def simulate(
                 "phases": phases or None, "n_steps": n_steps, "eps": eps, "save_steps": save_steps,
                 "save_every": None if save_every == 1 else save_every, "samples": samples,
                 "noise_of": noise_of, "first_step": first_step, "callback": callback,
+                "stream": None if stream == "host" else stream,
             }  # fmt: skip
             check_adaptive(motions[0], method, fixed)
             t = increasing(times)
@@ -199,6 +205,8 @@ def simulate(
                 atol=atol, threads=used, max_evaluations=max_evaluations, observe=observe,
             )  # fmt: skip
         step = step_size(eps, method)
+        asked = rtol != _RTOL, atol != _ATOL, max_evaluations != _EVALUATIONS
+        check_fixed(method, compress(("rtol", "atol", "max_evaluations"), asked))
         step = step.expand(s.shape[:-1]) if step.ndim else step
         source = seeding(s, step, seed, samples, noise_of, noisy, stream)
         first = source.first if first_step is None else first_step

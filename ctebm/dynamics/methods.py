@@ -35,6 +35,9 @@ class Method:
         Whether the step follows a tolerance instead of `eps`.
     scipy : bool
         Whether it is scipy's, on the CPU and without gradients.
+    dense : bool
+        Whether an adaptive method interpolates within a step to its tolerance; else a step ends at
+        each time that is saved.
 
     Examples
     --------
@@ -55,6 +58,7 @@ class Method:
     area: bool = False
     adaptive: bool = False
     scipy: bool = False
+    dense: bool = False
 
 
 # Milstein's method is Euler's where noise is additive, so it is not listed.
@@ -66,9 +70,9 @@ METHODS: dict[str, Method] = {
     "adaptive_srk": Method(None, 3, 10, "srk", weak=2.0, strong=1.5, area=True, adaptive=True),
     "rk4": Method("rk4", 4, 4),
     "bosh3": Method("bosh3", 3, 4, adaptive=True),
-    "dopri5": Method("dopri5", 5, 7, adaptive=True),
+    "dopri5": Method("dopri5", 5, 7, adaptive=True, dense=True),
     "dopri8": Method("dopri8", 8, 14, adaptive=True),
-    "dop853": Method("DOP853", 8, 12, adaptive=True, scipy=True),
+    "dop853": Method("DOP853", 8, 12, adaptive=True, scipy=True, dense=True),
 }
 
 

@@ -95,4 +95,11 @@ class Recorder:
 
 def _observed(function: Callable[[Tensor], Tensor], state: Tensor) -> Tensor:
     """Return what a function says of a state, which it may neither change nor keep alive."""
-    return torch.as_tensor(function(state.clone())).clone()
+    value = function(state.clone())
+    try:
+        return torch.as_tensor(value).clone()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"expected a function in observe that returns numbers, got {type(value).__name__}; "
+            "return a tensor, or a number."
+        ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -17,11 +17,15 @@ from ctebm.dynamics.sde import Dynamics, Phase, as_dynamics
 from ctebm.dynamics.trajectory import Trajectory
 from ctebm.networks.arrays import real_tensor
 from ctebm.networks.base import StateLike, VectorField
+from ctebm.networks.differentiable import Differentiated, check_force
 from ctebm.networks.layout import broadcast_shapes
 from ctebm.networks.memory_limits import check_memory
 from ctebm.networks.numbers import finite
 
-__all__ = ["Room", "check_adaptive", "check_method", "clock_of", "first_state", "motions_of"]
+__all__ = [
+    "Room", "check_adaptive", "check_fixed", "check_method", "clock_of", "first_state",
+    "motions_of",
+]  # fmt: skip
 
 _BEYOND = 2**62  # saves or steps, more than any memory holds
 _GRAPH_STATES = 6  # states' worth of memory that a drift keeps for its gradient, about
@@ -93,6 +97,21 @@ def check_adaptive(dynamics: Dynamics, method: str, options: Mapping[str, object
         )
 
 
+def check_fixed(method: str, given: Iterable[str]) -> None:
+    """Refuse options of adaptive methods, by their names.
+
+    Examples
+    --------
+    >>> from ctebm.dynamics.request import check_fixed
+    >>> check_fixed("euler", [])
+    """
+    if names := list(given):
+        raise ValueError(
+            f"{method} takes steps of eps, whatever their error, got {' and '.join(names)}; leave "
+            "it out, or use an adaptive method such as dopri5."
+        )
+
+
 def first_state(
     motions: Sequence[Dynamics], start: StateLike, eps: float | Tensor | None
 ) -> Tensor:
@@ -113,7 +132,17 @@ def first_state(
             "expected as many samples of start, eps and dynamics, got "
             f"{', '.join(str(tuple(b)) for b in batches)}; give each as many rows, or one."
         ) from error
-    return s.expand(*batch, s.shape[-1]).contiguous()
+    s = s.expand(*batch, s.shape[-1]).contiguous()
+    for motion in motions:
+        _check_own_force(motion.network, s)
+    return s
+
+
+def _check_own_force(network: VectorField, s: Tensor) -> None:
+    """Refuse a force of one's own that is no number for each unit; those of ctebm are."""
+    if not type(network.origin[0]).force.__module__.startswith("ctebm."):
+        with torch.no_grad(), Differentiated("a force"):
+            check_force(network.force(s), s)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from ctebm.dynamics.recorder import Recorder
 from ctebm.dynamics.sde import Dynamics, Phase
 from ctebm.dynamics.seeding import Seeding
 from ctebm.dynamics.trajectory import Trajectory
+from ctebm.networks.named import named_tensors
+from ctebm.networks.versions import Versions
 
 __all__ = ["Callback", "Run"]
 
@@ -71,11 +73,22 @@ class Run:
     steady: float | None = None
     callback: Callback | None = None
     failures: Failures = field(init=False)
+    _parameters: Versions = field(init=False)  # as they are at the start, for a callback
     _motions: Sequence[Dynamics] = field(init=False)  # of the phases, with parameters as they are
 
     def __post_init__(self) -> None:
         self.failures = Failures(self.state)
         self._motions = [phase.dynamics.snapshot() for phase in self.phases]
+        if self.callback is not None:
+            if not callable(self.callback):
+                raise ValueError(
+                    f"expected callback(step, state) as a function, got {self.callback!r}."
+                )
+            self._parameters = Versions.of(self._tensors())
+
+    def _tensors(self) -> list[Tensor]:
+        wholes = [phase.dynamics.network.origin[0] for phase in self.phases]
+        return [p for whole in wholes for p in named_tensors(whole).values()]
 
     def go(self, progress: bool = False) -> None:
         """Take the steps, and save the last state, wherever the run ends."""
@@ -142,7 +155,15 @@ class Run:
             return True
         if self.callback is None or not self.clock.is_saved(step):
             return False
-        return bool(self.callback(step, self.state))
+        if self.callback(step, self.state):
+            return True
+        if not self._parameters.are(self._tensors()):
+            raise ValueError(
+                "expected parameters that stay as they are during a run, got others after the "
+                f"callback at step {step}; let it return True there, and go on from the last state "
+                f"with first_step={step}."
+            )
+        return False
 
     def _is_steady(self, states: Tensor, phase: int) -> Tensor:
         """Return at which of some states every sample that is left is at equilibrium, ``(state,)``.

@@ -16,6 +16,7 @@ from ctebm.networks.numbers import one_of, whole, whole_array
 
 __all__ = ["Seeding", "root_seed", "seeding"]
 
+_MOST = {"host": 2**53 - 1, "philox": 2**32 - 1}  # numbers of samples that are told apart
 _RATIO_ROUNDING = 1e-9  # relative: what the division of two step sizes may lose
 
 
@@ -87,11 +88,17 @@ def seeding(
     ValueError
         If the numbers are not one a row, or the other run's noise is not that of these steps.
     """
+    if not isinstance(noise_of, Trajectory | None):
+        raise ValueError(
+            f"expected noise_of to be the record of a run, got {type(noise_of).__name__}; give "
+            "what simulate returned."
+        )
     if samples is None:
         samples = noise_of.samples if noise_of is not None else range(s.shape[:-1].numel())
-    samples = _numbers(samples, s.shape[:-1].numel())
+    one_of("stream", stream, get_args(Stream))
+    stream = stream if noise_of is None else noise_of.stream
+    samples = _numbers(samples, s.shape[:-1].numel(), _MOST[stream])
     if noise_of is None:
-        one_of("stream", stream, get_args(Stream))
         return Seeding(root_seed(seed) if noisy else None, samples, stream=stream)
     if seed is not None:
         raise ValueError("expected seed or noise_of, got both; noise_of brings its seed.")
@@ -103,7 +110,7 @@ def seeding(
     first = int(noise_of.step[0])
     if first % m:
         raise ValueError(f"expected noise_of to start at a multiple of {m} steps, got {first}.")
-    return Seeding(noise_of.seed, samples, m * noise_of.substeps, first // m, noise_of.stream)
+    return Seeding(noise_of.seed, samples, m * noise_of.substeps, first // m, stream)
 
 
 def root_seed(seed: int | None) -> int:
@@ -111,8 +118,8 @@ def root_seed(seed: int | None) -> int:
     return fresh_seed() if seed is None else whole("seed", seed, least=0)
 
 
-def _numbers(samples: Sequence[int], n_samples: int) -> tuple[int, ...]:
-    numbers = whole_array("samples", samples, least=0)
+def _numbers(samples: Sequence[int], n_samples: int, most: int) -> tuple[int, ...]:
+    numbers = whole_array("samples", samples, 0, most, remedy="number them from 0")
     if numbers.shape != (n_samples,):
         raise ValueError(
             f"expected {n_samples} samples, one a row, got {numbers.size}; number each row."

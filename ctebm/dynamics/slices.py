@@ -59,6 +59,9 @@ def in_slices(
 ) -> Flow | None:
     """Return the flow that moves some samples at a time; None where all are moved at once.
 
+    So they are too where a force or a cost of one's own does not take some of them, such as one
+    that holds a row for each sample of the batch.
+
     Parameters
     ----------
     make : callable
@@ -84,6 +87,11 @@ def in_slices(
          make(dynamics.samples(batch, rows), eps if sizes is None else sizes[rows], flat[rows]))
         for rows in slices
     ]  # fmt: skip
+    where, move = steps[0]
+    try:
+        move(flat[where])
+    except RuntimeError:
+        return None
     return _advancing(steps, n_units, increment)
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ctebm.equilibria.kkt import check_tolerance, project
 from ctebm.networks.base import StateLike, VectorField, free_network
-from ctebm.networks.differentiable import in_words
+from ctebm.networks.differentiable import check_force, in_words
 from ctebm.networks.energy import Network, check_energy
 from ctebm.networks.layout import broadcast
 from ctebm.networks.pairwise import PairwiseNetwork
@@ -44,6 +44,7 @@ def check_motion(network: VectorField, s: Tensor) -> None:
             f"expected an energy that torch can differentiate, got {str(error).splitlines()[0]!r}; "
             "compute it with torch operations on the state alone."
         ) from error
+    check_force(f, s)
     if not bool(torch.isfinite(f).all()):
         raise ValueError(
             "expected a finite force at the start, got NaN or infinity; check the parameters, or "

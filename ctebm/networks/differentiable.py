@@ -1,10 +1,12 @@
-"""What torch can't differentiate, in words, and what need not be: results, by parameters."""
+"""What a force must be, what torch can't differentiate, and results off the graph of parameters."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
-__all__ = ["Differentiated", "in_words", "off_graph"]
+__all__ = ["Differentiated", "check_force", "in_words", "off_graph"]
 
 # What torch says, and what it means here.
 _MEANT = (
@@ -93,3 +95,26 @@ def off_graph(g: Tensor, *given: Tensor) -> Tensor:
     False
     """
     return g if any(t.requires_grad for t in given) else g.detach()
+
+
+def check_force(force: Any, s: Tensor) -> None:
+    """Refuse a force that is not one number for each unit, in the dtype of the state.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ctebm.networks.differentiable import check_force
+    >>> check_force(torch.ones(3, 2), torch.zeros(3, 2))
+    """
+    if not isinstance(force, Tensor) or force.shape != s.shape:
+        got = tuple(force.shape) if isinstance(force, Tensor) else type(force).__name__
+        raise ValueError(
+            f"expected a force of shape {tuple(s.shape)}, one number for each unit, got {got}; "
+            "return a tensor like the state."
+        )
+    if force.dtype != s.dtype:
+        wanted, got = (str(t.dtype).removeprefix("torch.") for t in (s, force))
+        raise ValueError(
+            f"expected a force in {wanted}, as the state is, got {got}; compute every part of it "
+            "in the dtype of the state."
+        )

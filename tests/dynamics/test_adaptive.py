@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from run_cases import Free, layered, slope, z_of_variance
 from scipy.integrate import solve_ivp
+from scipy.linalg import expm
 from torch import Tensor
 
 import ctebm
@@ -150,3 +153,45 @@ def test_what_is_no_tolerance_is_refused(options):
     request = {"start": torch.zeros(14), "times": [0, 1], "method": "dopri5"} | options
     with pytest.raises(ValueError, match="expected"):
         ctebm.simulate(layered(1), **request)
+
+
+@pytest.mark.parametrize("method", ["dopri5", "dop853", "adaptive_srk"])
+def test_a_drift_of_one_s_own_is_followed(method):
+    """Of ds = (1 - s) dt, with noise too small to be seen where there must be some."""
+
+    class Pushed(ctebm.Dynamics):
+        def f(self, t, s):
+            return super().f(t, s) + 1.0
+
+    net = ctebm.DenseNetwork([[0.0]], [0.0], ctebm.Tanh())
+    dynamics = Pushed(net, 1e-9 if method == "adaptive_srk" else 0.0)
+    options = {"seed": 1, "rtol": 1e-6, "atol": 1e-6} if method == "adaptive_srk" else {}
+    run = ctebm.simulate(dynamics, [0.0], times=[0.0, 1.0], method=method, **options)
+    assert abs(float(run.state[-1]) - (1 - math.exp(-1))) < 1e-5
+
+
+def test_seeds_of_any_size_name_paths_of_their_own():
+    net = ctebm.DenseNetwork([[0.0]], [0.0], ctebm.Tanh())
+    ends = {
+        float(
+            ctebm.simulate(
+                ctebm.Dynamics(net, 0.1), [0.0], times=[0.0, 0.1], method="adaptive_srk", seed=seed,
+                rtol=1e-2, atol=1e-2,
+            ).state[-1]
+        )
+        for seed in (0, 2**63, 2**64, 2**127)
+    }  # fmt: skip
+    assert len(ends) == 4
+
+
+@pytest.mark.parametrize("method", ["bosh3", "dopri5", "dopri8", "dop853"])
+def test_states_that_are_saved_within_a_long_run_hold_the_tolerance_too(method):
+    """Of s' = (W - 1) s + b, whose solution is known; steps grow as it comes to rest."""
+    W = np.array([[0, 0.7, -0.4], [0.7, 0, 0.2], [-0.4, 0.2, 0]])
+    b, start = np.array([0.3, -0.2, 0.1]), np.array([1.0, -1.0, 0.5])
+    net = ctebm.DenseNetwork(W, b, ctebm.Identity())
+    times, tol = [0, 0.3, 1.0, 2.2, 5.0], 1e-7
+    run = ctebm.simulate(net, start, times=times, method=method, rtol=tol, atol=tol / 100)
+    rest = np.linalg.solve(np.eye(3) - W, b)
+    exact = [rest + expm((W - np.eye(3)) * t) @ (start - rest) for t in times]
+    assert np.abs(run.state.numpy() - exact).max() < 10 * tol

@@ -105,3 +105,24 @@ def test_a_step_does_not_look_whether_weights_have_changed(sigma):
             ctebm.simulate(dynamics, torch.zeros(net.n_units), n_steps=n_steps, eps=0.1)
         counts.append(looked.n)
     assert counts[1] == counts[2]
+
+
+class Pushed(ctebm.Dynamics):
+    """A motion with a drift of its own."""
+
+    def f(self, t, s):
+        return super().f(t, s) + 1.0
+
+
+@pytest.mark.parametrize("noise", ["none", "langevin"])
+def test_a_drift_of_one_s_own_is_followed(noise):
+    net, start = layered(ACTIVATIONS["tanh"]), torch.zeros(3, 14, dtype=torch.float64)
+    dynamics = Pushed(net, 0.0 if noise == "none" else 0.3)
+    run = ctebm.simulate(dynamics, start, n_steps=2, eps=0.1, seed=4)
+    library = ctebm.simulate(dynamics, start, n_steps=2, eps=0.1, seed=4, differentiable=True)
+    assert torch.equal(run.state, library.state)
+    if noise == "none":
+        torch.testing.assert_close(run.state[1], 0.1 * (net.force(start) + 1))
+    hard = Pushed(ctebm.DenseNetwork([[0.0]], [0.0], ctebm.HardSigmoid()))
+    slid = ctebm.simulate(hard, [0.0], n_steps=9, eps=0.1)
+    assert float(slid.state[-1]) == 0.5  # at its kink, pushed against it

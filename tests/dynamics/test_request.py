@@ -39,12 +39,21 @@ from ctebm.dynamics import request
         ({"n_steps": 5, "eps": 0.1, "method": "eular"}, "did you mean 'euler'"),
         ({"n_steps": 5, "eps": 0.1, "method": "srk"}, "is for noise"),
         ({"n_steps": 5, "eps": 0.1, "samples": [0, 1]}, "one a row"),
+        ({"n_steps": 5, "eps": 0.1, "samples": [2**53]}, "0 <= samples <= 9.0072e"),
+        ({"n_steps": 5, "eps": 0.1, "samples": [2**32], "stream": "philox"}, "4.29497e"),
+        ({"n_steps": 5, "eps": 0.1, "noise_of": 3}, "record of a run, got int"),
+        ({"n_steps": 5, "eps": 0.1, "observe": 3}, "observe to name functions"),
+        ({"n_steps": 5, "eps": 0.1, "observe": {"a": type}}, "that returns numbers, got"),
+        ({"n_steps": 5, "eps": 0.1, "callback": 3}, "as a function, got 3"),
+        ({"n_steps": 5, "eps": 0.1, "rtol": 1e-3}, "whatever their error, got rtol;"),
+        ({"n_steps": 5, "eps": 0.1, "atol": 1.0, "max_evaluations": 9}, "got atol and max_ev"),
         ({"n_steps": 5, "eps": 0.1, "threads": 0}, "threads"),
         ({"n_steps": 5, "eps": 0.1, "first_step": -1}, "first_step"),
         ({"n_steps": 5, "eps": 0.1, "steady": 0.0}, "steady"),
         ({"n_steps": 10**12, "eps": 0.1, "save_steps": range(10**12)}, "GiB"),
         ({"n_steps": 5, "eps": 0.1, "method": "dopri5"}, "chooses its own steps"),
         ({"times": [0, 1], "method": "dopri5"}, "SmoothHardSigmoid"),
+        ({"times": [0, 1], "method": "dopri5", "stream": "philox"}, "got stream"),
     ],
     ids=str,
 )
@@ -162,3 +171,36 @@ def test_what_a_run_keeps_is_estimated_before_its_first_step(monkeypatch):
     assert kept == 6 * 10 * a_state
     kept = estimate(times=[0, 0.2, 1], differentiable=True, method="rk4") - 3 * (a_state + a_save)
     assert kept == 6 * 10 * 4 * a_state
+
+
+FORCES = {
+    "one for all units": (lambda s: -s[..., :1], r"shape \(3, 2\), .*, got \(3, 1\)"),
+    "one for all samples": (lambda s: -s[0], r"shape \(3, 2\), .*, got \(2,\)"),
+    "in single precision": (lambda s: -s.float(), "in float64, as the state is, got float32"),
+    "complex": (lambda s: -s * 1j, "in float64, as the state is, got complex128"),
+    "none": (lambda s: None, "got NoneType"),
+}
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.1])
+@pytest.mark.parametrize("clamped", [False, True])
+@pytest.mark.parametrize("name", FORCES)
+def test_a_force_of_one_s_own_that_is_none_is_refused(name, clamped, sigma):
+    force, sentence = FORCES[name]
+
+    class Own(ctebm.VectorField):
+        def force(self, s):
+            return force(s)
+
+    net = Own(2)
+    if clamped:
+        if name != "in single precision":
+            return  # what is left of it has another shape, or its whole fails
+        net = Own(3, {"x": slice(0, 1), "y": slice(1, 3)}).clamp({"x": [0.1]})
+    start = torch.zeros(3, 2, dtype=F64)
+    for function in (
+        lambda: ctebm.simulate(ctebm.Dynamics(net, sigma), start, n_steps=2, eps=0.1),
+        lambda: ctebm.settle(net, start),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            function()

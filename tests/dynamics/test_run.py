@@ -184,3 +184,33 @@ def test_progress_counts_every_step_once(n_steps, first_step, monkeypatch):
         save_every=7, progress=True,
     )  # fmt: skip
     assert totals == [(True, n_steps)] and sum(told) == n_steps and min(told) > 0
+
+
+@pytest.mark.parametrize("clamped", [False, True])
+@pytest.mark.parametrize("n", [3, 300])  # small layers are multiplied as one matrix, kept for a run
+def test_a_callback_that_changes_parameters_ends_the_run_or_is_refused(n, clamped):
+    def network():
+        net = ctebm.LayeredNetwork.random([2, n, n], ctebm.Tanh(), seed=1)
+        return net, net.clamp({"x": [0.1, 0.2]}) if clamped else net
+
+    net, moving = network()
+    start = torch.linspace(-1, 1, moving.n_units, dtype=torch.float64)
+
+    def learn(step, state):
+        if step == 2:
+            net.weights[1].data *= 2
+            return last
+        return False
+
+    last = False
+    with pytest.raises(ValueError, match="others after the callback at step 2; let it return True"):
+        ctebm.simulate(moving, start, n_steps=4, eps=0.1, callback=learn)
+    net, moving = network()
+    last = True
+    run = ctebm.simulate(moving, start, n_steps=4, eps=0.1, callback=learn)
+    assert run.step.tolist() == [0, 1, 2]
+    onward = ctebm.simulate(moving, run.state[-1], n_steps=2, eps=0.1, first_step=2)
+    s = run.state[-1]
+    for _ in range(2):
+        s = s + 0.1 * moving.force(s)
+    torch.testing.assert_close(onward.state[-1], s)

@@ -77,3 +77,24 @@ def test_slices_are_as_large_as_the_cache(batch, n_units, sizes):
     found = slices.slices_of(start)
     assert [len(rows) for rows in found] == sizes
     assert torch.cat(found).tolist() == list(range(sum(sizes)))
+
+
+def test_what_holds_a_row_for_each_sample_is_moved_at_once(two_rows):
+    """A force or a cost of one's own need not say that it does, as `batch` and `samples` do."""
+
+    class Pulled(ctebm.VectorField):
+        def force(self, s):
+            return goals - s
+
+    goals = torch.arange(12, dtype=torch.float64).reshape(6, 2)
+    start = torch.zeros(6, 2, dtype=torch.float64)
+    run = ctebm.simulate(Pulled(2), start, n_steps=2, eps=0.5)
+    assert torch.equal(run.state[-1], 0.75 * goals)
+
+    def cost(y, target):
+        return goals[:, 0] * (y - target).square().sum(-1) / 2
+
+    net = ctebm.DenseNetwork(torch.zeros(2, 2), [0.0, 0.0], ctebm.Tanh())
+    nudged = ctebm.Dynamics(net, nudge=[1.0, 1.0], beta=1.0, cost=cost)
+    run = ctebm.simulate(nudged, start, n_steps=1, eps=0.5)
+    assert torch.equal(run.state[-1], goals[:, :1].expand(6, 2) / 2)
