@@ -241,7 +241,10 @@ def kill_trainings(tally: Tally, tries: Tries) -> None:
         number = SIGNALS[i % 3]
         with TemporaryDirectory() as folder:
             path = Path(folder, "c.ckpt")
-            work = lambda report, path=path: train(EPOCHS, path, report)  # noqa: E731
+
+            def work(report, path=path):
+                return train(EPOCHS, path, report)
+
             done = kill(work, number, rng.uniform(0, 0.5))
             if number != signal.SIGKILL:
                 left = leftovers(path.parent)
@@ -367,7 +370,7 @@ def race_of_saves(tally: Tally, path: Path) -> None:
 
 def call_wrongly(tally: Tally, tries: Tries) -> None:
     sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
-    from abuse_cases import wrong_call  # pyright: ignore[reportMissingImports]
+    from abuse_cases import wrong_call
 
     slowest = 0.0, ""
     for i, rng in tries:

@@ -16,4 +16,5 @@ __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 # `from ctebm import *` brings no modules, and does not hide Python's own open.
 _hidden = {"open", *(path.stem for path in Path(__file__).parent.iterdir())}
+# Names are listed in __init__.pyi, which checkers read.
 __all__ = [name for name in __all__ if name not in _hidden]  # pyright: ignore[reportUnsupportedDunderAll]

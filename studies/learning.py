@@ -308,6 +308,7 @@ def _plan(settings: Settings) -> ctebm.Plan:
 
     rule = RULES[settings.rule]()
     if hasattr(rule, "eps"):
+        # what has the field is a dataclass that has it
         rule = dataclasses.replace(rule, eps=settings.eps)  # pyright: ignore[reportArgumentType]
     if settings.n_steps is not None and hasattr(rule, "n_steps"):
         rule = dataclasses.replace(rule, n_steps=settings.n_steps)  # pyright: ignore[reportArgumentType]

@@ -52,7 +52,7 @@ class OnDevice(Tensor):
 
     @staticmethod
     def __new__(cls, numbers: Tensor) -> OnDevice:
-        made = Tensor._make_wrapper_subclass(  # pyright: ignore[reportAttributeAccessIssue]
+        made = Tensor._make_wrapper_subclass(
             cls, numbers.size(), strides=numbers.stride(), storage_offset=numbers.storage_offset(),
             dtype=numbers.dtype, device=META,
         )  # fmt: skip
@@ -62,7 +62,7 @@ class OnDevice(Tensor):
     def __init__(self, numbers: Tensor) -> None:
         pass
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # pyright: ignore
+    __torch_function__ = torch._C._disabled_torch_function_impl
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

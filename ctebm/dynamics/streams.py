@@ -39,6 +39,7 @@ _TWISTER_FILL = 16  # normals that torch draws at a time
 
 def fresh_seed() -> int:
     """Return a root seed from the operating system's entropy, to be recorded."""
+    # drawn where none was given, and then a number
     return int(np.random.SeedSequence().entropy)  # pyright: ignore[reportArgumentType]
 
 

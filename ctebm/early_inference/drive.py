@@ -283,7 +283,8 @@ def drive_named(
     """
     cost = checked_cost(cost)
     if one_of("a drive", name, [Replace.name, Clamp.name, Nudge.name]) == Nudge.name:
-        return Nudge(beta, points, cost)  # pyright: ignore[reportArgumentType]  # it refuses None itself
+        # it refuses None itself
+        return Nudge(beta, points, cost)  # pyright: ignore[reportArgumentType]
     if beta is not None or points != 1:
         raise ValueError(f"expected beta and points with drive='nudge' only, got {name!r}.")
     if name == Clamp.name and cost is not None:

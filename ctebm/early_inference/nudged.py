@@ -75,7 +75,7 @@ class NudgedField(VectorField):
         return type(self)(network, rows_of(self.target, batch, rows), self.beta, self.cost)
 
 
-class NudgedNetwork(NudgedField, Network):  # pyright: ignore[reportIncompatibleMethodOverride]
+class NudgedNetwork(NudgedField, Network):
     r"""A network with :math:`\beta\,C(y, y^*)` added to its energy.
 
     Parameters
@@ -86,6 +86,7 @@ class NudgedNetwork(NudgedField, Network):  # pyright: ignore[reportIncompatible
         As for :class:`NudgedField`.
     """
 
+    # narrower than in the base, and never set again
     network: Network  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def energy(self, s: Tensor) -> Tensor:
@@ -111,6 +112,7 @@ class NudgedHopfield(NudgedField, LyapunovField):
         A cost of the output's rates.
     """
 
+    # both narrower than in the base, and never set again
     network: HopfieldNetwork  # pyright: ignore[reportIncompatibleVariableOverride]
     cost: OfRates  # pyright: ignore[reportIncompatibleVariableOverride]
 
@@ -183,4 +185,4 @@ def nudged(
     if isinstance(network, HopfieldNetwork) and isinstance(cost, OfRates):
         return NudgedHopfield(network, states, beta, cost)
     kind = NudgedNetwork if isinstance(network, Network) else NudgedField
-    return kind(network, states, beta, checked_cost(cost))  # pyright: ignore[reportArgumentType]
+    return kind(network, states, beta, checked_cost(cost))

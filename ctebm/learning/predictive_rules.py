@@ -122,4 +122,5 @@ def _predictive(
             f"{type(rule).__name__} needs predictive coding, whose errors vanish at rest; give a "
             "PredictiveNetwork, or take Early()."
         )
+    # None where none was given, and then nobody reads it
     return equilibrium  # pyright: ignore[reportReturnType]

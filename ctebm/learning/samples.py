@@ -94,7 +94,8 @@ class Loader:
         self._first: Tensor | None = None  # labels of the first batch ever
 
     def __len__(self) -> int:
-        return len(self.batches)  # pyright: ignore[reportArgumentType]  # as for progress
+        # progress asks for a length; where there is none, it is told as len() says it
+        return len(self.batches)  # pyright: ignore[reportArgumentType]
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         n = 0

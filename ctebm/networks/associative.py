@@ -276,6 +276,7 @@ class PolynomialMemory(_Memory):
         self,
         patterns: ArrayLike | Tensor,
         order: int,
+        # frozen, so that one serves all memories
         activation: Activation | Callable[[Tensor], Tensor] = SignedTanh(4.0),  # noqa: B008
         *,
         layers: Mapping[str, slice] | None = None,

@@ -108,6 +108,7 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         own = [f.name for f in fields(value)] if is_dataclass(value) else [*vars(value)]
         value = {k: getattr(value, k) for k in own if k not in _IN_EVERY_MOTION}
     elif isinstance(value, tuple) and hasattr(value, "_fields"):  # a named one, such as a Box
+        # what has _fields is a named tuple
         names: tuple[str, ...] = value._fields  # pyright: ignore[reportAttributeAccessIssue]
         value = dict(zip(names, value, strict=True))
     elif isinstance(value, list | tuple):

@@ -111,6 +111,7 @@ class VectorField(ABC):
         declared = vars(cls).get("drives")
         if isinstance(declared, Mapping):  # the property goes on answering, for the others too
             cls.declared_drives = dict(declared)
+            # a property of VectorField, which this class has overridden
             del cls.drives  # pyright: ignore[reportAttributeAccessIssue]
 
     def __init__(

@@ -193,6 +193,7 @@ class LyapunovField(VectorField):
         """Return the energy of each state, which falls along the motion, shape ``(*batch)``."""
 
 
+# The two bases give the same methods, of which Network says less in its types.
 class ClampedNetwork(ClampedField[Network], Network):  # pyright: ignore[reportIncompatibleMethodOverride]
     """A network with some layers held, by substitution into its energy.
 

@@ -139,7 +139,7 @@ class OtherEnergy(VectorField):
         return f"{super().__repr__()[:-1]}; {self.activation})"
 
 
-class HopfieldNetwork(OtherEnergy, LyapunovField):  # pyright: ignore[reportIncompatibleMethodOverride]
+class HopfieldNetwork(OtherEnergy, LyapunovField):
     r"""The couplings of a network of eq. 6 with the energy and motion of Hopfield (1984).
 
     The motion is not :math:`-\partial E/\partial s` but :math:`I - s`, which goes down the same

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -51,7 +51,8 @@ class Box(NamedTuple):
     def project(self, s: Tensor) -> Tensor:
         """Return the nearest states in the box."""
         if isinstance(self.low, Tensor) == isinstance(self.high, Tensor):
-            return s.clamp(self.low, self.high)  # pyright: ignore[reportCallIssue, reportArgumentType]
+            ends: Any = self.low, self.high  # both are tensors, or both numbers
+            return s.clamp(*ends)
         return s.clamp(min=self.low).clamp(max=self.high)
 
     def residual(self, s: Tensor, f: Tensor) -> Tensor:
@@ -76,7 +77,7 @@ class Box(NamedTuple):
 
     def including(self, s: Tensor) -> Box:
         """Return the smallest box around this one and the states `s`, ``(*batch, unit)`` each."""
-        return Box(s.clamp(max=self.low), s.clamp(min=self.high))  # pyright: ignore[reportCallIssue, reportArgumentType]
+        return Box(s.clamp(max=self.low), s.clamp(min=self.high))
 
     def on_kinks(self, s: Tensor) -> Tensor:
         """Return the states with units that are a rounding error from a kink put on it."""

@@ -240,6 +240,7 @@ class PairwiseField(VectorField):
     def snapshot(self) -> Self:
         if self._remainder is None:
             return self
+        # a remainder keeps no type of the network that it is of
         return self._remainder.now()  # pyright: ignore[reportReturnType]
 
     def _following(self) -> Self:
@@ -257,6 +258,7 @@ class PairwiseField(VectorField):
             return super()._map(change)
         whole, held = self._origin
         network = whole._map(change).restricted(mapped(held, change))
+        # the whole is of the class of its parts
         return network._following()  # pyright: ignore[reportReturnType]
 
     def _clamp(self, name: str, x: Tensor) -> Self:
@@ -302,6 +304,7 @@ class PairwiseField(VectorField):
         return f"{super().__repr__()[:-1]}; {self.activation})"
 
 
+# The two bases give the same methods, of which Network says less in its types.
 class PairwiseNetwork(PairwiseField, Network):  # pyright: ignore[reportIncompatibleMethodOverride]
     r"""Pairwise symmetric couplings between rates, eq. 6.
 

@@ -225,6 +225,7 @@ class PredictiveNetwork(HoldingNetwork):
         return names if self.direction == "discriminative" else names[::-1]
 
     @property
+    # an attribute of VectorField, computed here
     def kinks(self) -> Kinks | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Those of the rates of free layers that predict, such as 0 of ReLU; None without."""
         own = [p.activation.kinks for p in self.predictions] + [()]

@@ -25,6 +25,7 @@ from ctebm.networks.pairwise import PairwiseNetwork
 __all__ = ["RateLeakNetwork"]
 
 
+# The two bases give the same methods, of which Network says less in its types.
 class RateLeakNetwork(OtherEnergy, Network):  # pyright: ignore[reportIncompatibleMethodOverride]
     r"""The couplings of a network of eq. 6 with the leak :math:`\rho(s)^2/2`.
 

@@ -120,6 +120,7 @@ class SampledRecord(Record):
 
     def __getitem__(self, which: int | slice | Sequence[int] | Sequence[bool] | Tensor) -> Self:
         rows = _numbers(which, len(self))
+        # which fields there are is a matter of the class
         return dataclasses.replace(self, **self._of_samples(rows))  # pyright: ignore[reportArgumentType]
 
     def __iter__(self) -> Iterator[Self]:

@@ -302,8 +302,10 @@ _MADE: dict[str, Callable[[Saved], VectorField]] = {
     "FeedbackNetwork": lambda a: FeedbackNetwork(
         a.chain()[0], a.stack("feedback", len(a.chain()[0])), a.chain()[1], a.rate, dtype=a.dtype
     ),
+    # the class of a saved network is known when it is loaded only
     "HopfieldNetwork": lambda a: HopfieldNetwork(a.network(a.word("couplings"))),  # pyright: ignore[reportArgumentType]
     "RateLeakNetwork": lambda a: RateLeakNetwork(
+        # likewise
         a.network(a.word("couplings")),  # pyright: ignore[reportArgumentType]
         a.number("parameter_low"),
         a.number("parameter_high"),

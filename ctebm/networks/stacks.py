@@ -93,6 +93,7 @@ def one_each(
     [Tanh(), Tanh()]
     """
     if not isinstance(activation, list | tuple):
+        # what is no list or tuple is one activation
         return [as_activation(activation)] * n  # pyright: ignore[reportArgumentType]
     if len(activation) != n:
         raise ValueError(

@@ -101,6 +101,7 @@ def step_density(
         first, last = kernels[0] * mass.reshape(1, -1), kernels[-1]
         return (first.sum(1) if len(kernels) == 1 else first @ last.T).reshape(-1)
 
+    # scipy says too little of what it takes
     operator = LinearOperator((n, n), matvec=step, dtype=np.float64)  # pyright: ignore[reportCallIssue]
     found = eigs(operator, k=1, v0=np.full(n, 1 / n), tol=1e-12)  # pyright: ignore[reportArgumentType]
     weights = _product([np.gradient(axis) for axis in axes])

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import scipy.optimize
 import torch
@@ -222,11 +223,11 @@ class Curve:
             return step.start
         if ends[1] == 0:
             return end
-        root = scipy.optimize.brentq(
+        root: Any = scipy.optimize.brentq(
             lambda x: test(at(float(x))), 0.0, step.length, xtol=LOCATED, maxiter=EVALUATIONS,
             disp=False,
         )  # fmt: skip
-        return at(float(root))  # pyright: ignore[reportArgumentType]
+        return at(float(root))
 
     def reaches(self, step: Step, point: Point) -> bool:
         """Return whether a point located on a step is an equilibrium of the same branch."""

@@ -96,11 +96,13 @@ class Linearization(LinearResponse, SampledRecord):
     _shown = ("state", "eigenvalues")
 
     @property
+    # an attribute of records, computed here
     def status(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
         """0 at an equilibrium, 1 where the state is none, ``(*batch)``."""
         return (~modes.is_equilibrium(self.residual)).to(torch.int8)
 
     @property
+    # likewise
     def message(self) -> list[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """A sentence for each sample that is at no equilibrium, else ``""``; flattened batch."""
         rows = zip(self.status.flatten().tolist(), self.residual.flatten().tolist(), strict=True)

@@ -26,7 +26,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> typing.NoReturn:
         raise ValueError(f"{message.removeprefix('argument ')}; --help lists the flags.")
 
-    def parse_args(self, args: list[str]) -> argparse.Namespace:  # pyright: ignore
+    # without the namespace that may be given, which no one gives here
+    def parse_args(self, args: list[str]) -> argparse.Namespace:  # pyright: ignore[reportIncompatibleMethodOverride]
         found, left = self.parse_known_args(args)
         if not left:
             return found

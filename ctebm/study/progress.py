@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
 
 __all__ = ["Progress"]
@@ -44,8 +44,8 @@ class Progress:
         note : callable
             Returns what to say meanwhile.
         """
-        if total is None and hasattr(items, "__len__"):
-            total = len(items)  # pyright: ignore[reportArgumentType]
+        if total is None and isinstance(items, Sized):
+            total = len(items)
         if sys.stderr.isatty():
             from tqdm import tqdm
 

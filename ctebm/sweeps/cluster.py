@@ -189,7 +189,8 @@ def _local_cluster(n: int) -> Any:
 
 def _slurm_cluster(slurm: Mapping[str, str]) -> Any:
     try:
-        from dask_jobqueue import SLURMCluster  # pyright: ignore
+        # of an extra, which need not be there
+        from dask_jobqueue import SLURMCluster  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ValueError("SLURM needs dask-jobqueue; pip install 'ctebm[slurm]'.") from error
     given: dict[str, Any] = {"cores": 1, "processes": 1, "memory": "4GB"} | dict(slurm)

@@ -292,7 +292,7 @@ def open_store(path: str | Path) -> SweepStore:
     try:
         made = (path / "zarr.json").stat()
         store = _opened(path.resolve(), (made.st_ino, made.st_mtime_ns))
-        store.tiling  # noqa: B018
+        _ = store.tiling  # to see whether it can be read
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(
             f"{path} is not the store of a sweep, or is damaged; name another."

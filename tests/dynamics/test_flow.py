@@ -230,7 +230,10 @@ def test_a_pair_fluctuates_as_theory_says(noise, variance, covariance):
     if noise == "langevin":  # the modes forget at 0.95 and 0.85 a step
         lag = run.state[-1] - 0.0
         before = run.state[-2]
-        up = lambda s: (s[:, 0] + s[:, 1]) / 2**0.5  # noqa: E731
+
+        def up(s):
+            return (s[:, 0] + s[:, 1]) / 2**0.5
+
         expected = 0.95**10 * 0.01 / (0.5 * (2 - 0.05))
         product = up(lag) * up(before)
         z = (product.mean() - expected) / (product.std() / n**0.5)

@@ -30,6 +30,7 @@ def test_a_fresh_seed_is_recorded_and_repeats_the_run():
 
 def test_global_generators_are_neither_used_nor_moved():
     dynamics = ctebm.Dynamics(pair(), 0.1)
+    # the generators of old, which a run must leave as they are
     torch.manual_seed(0), np.random.seed(0)  # noqa: NPY002
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     a = ctebm.simulate(dynamics, torch.zeros(2), n_steps=9, eps=0.1, seed=1)

@@ -97,7 +97,7 @@ def test_the_squared_error_as_a_cost_is_the_default():
             torch.tensor(mine[name].values), torch.tensor(yours[name].values)
         )
     with pytest.raises(ValueError, match="expected the squared error, after whose first arrival"):
-        own.law  # noqa: B018
+        _ = own.law
     assert torch.isfinite(default.law).all()
 
 

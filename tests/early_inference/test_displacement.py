@@ -10,7 +10,11 @@ from ctebm.early_inference.displacement import DrivenRun
 from ctebm.early_inference.drive import Clamp, Nudge, Replace
 from ctebm.early_inference.plan import Replicates
 
-layers = lambda record: list(record.fixed.network.layers.values())  # noqa: E731
+
+def layers(record):
+    return list(record.fixed.network.layers.values())
+
+
 CLAMPED = {"eps": [0.1], "n_steps": 10, "save_all": True, "tol": 2e-15, "drive": "clamp"}
 
 

@@ -10,7 +10,10 @@ from ctebm.early_inference.drive import Clamp, Nudge, Replace, drive_named
 from ctebm.early_inference.metrics import fit_exponent
 
 HARD = ctebm.HardSigmoid()
-layers = lambda record: list(record.fixed.network.layers.values())  # noqa: E731
+
+
+def layers(record):
+    return list(record.fixed.network.layers.values())
 
 
 @pytest.mark.parametrize("drive, beta", [("nudge", 0.7), ("nudge", -0.2), ("clamp", None)])

@@ -144,8 +144,13 @@ def test_polishing_at_a_singular_point_gives_no_number():
 def slow_newton(net, s, tol, most, known=()):
     """One row by plain algebra: the end, the steps, and the residual after each."""
     low, high = net.box or (-math.inf, math.inf)
-    clip = lambda u: u.clamp(low, high)  # noqa: E731
-    left = lambda u: net.force(u) if net.box is None else clip(u + net.force(u)) - u  # noqa: E731
+
+    def clip(u):
+        return u.clamp(low, high)
+
+    def left(u):
+        return net.force(u) if net.box is None else clip(u + net.force(u)) - u
+
     polishing, sizes = False, []
     for _ in range(most):
         F, J, free = left(s), net.jacobian(s), torch.ones_like(s)

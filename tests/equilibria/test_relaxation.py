@@ -177,8 +177,13 @@ def test_no_step_is_longer_than_the_fastest_mode_allows():
 def slow_steps(net, s, n):
     """Dormand and Prince's pair for one row, in plain steps: state, time and next step."""
     low, high = net.box or (-math.inf, math.inf)
-    clip = lambda u: u.clamp(low, high)  # noqa: E731
-    size = lambda u: float(u.abs().max())  # noqa: E731
+
+    def clip(u):
+        return u.clamp(low, high)
+
+    def size(u):
+        return float(u.abs().max())
+
     fourth = [5179 / 57600, 0, 7571 / 16695, 393 / 640, -92097 / 339200, 187 / 2100, 1 / 40]
     h, t, f, refused = 0.03, 0.0, net.force(s), 0
     for _ in range(n):

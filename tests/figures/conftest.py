@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter
 from ctebm.figures.page import Page
 
 sys.path.append(str(Path(__file__).parent))
-import looks  # pyright: ignore[reportMissingImports]
+import looks
 
 MM = 1 / 25.4  # inches
 LETTER = 1.4  # mm, the width of a letter in the mean

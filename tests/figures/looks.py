@@ -179,7 +179,7 @@ def _patch(patch: Patch) -> str:
 def _legend(legend: Legend) -> list[str]:
     frame = legend.get_frame()
     first = _said(
-        place=str(legend._loc), columns=legend._ncols, frame=legend.get_frame_on(),  # pyright: ignore
+        place=str(legend._loc), columns=legend._ncols, frame=legend.get_frame_on(),  # pyright: ignore[reportAttributeAccessIssue]
         face=_colour(frame.get_facecolor()), edge=_colour(frame.get_edgecolor()),
         title=legend.get_title().get_text(),
     )  # fmt: skip

@@ -101,7 +101,7 @@ def test_a_layer_without_a_path_is_named():
     with pytest.warns(UserWarning, match="no path of couplings leads from the output to h"):
         ctebm.correspondence(net, rows(2, 2), rows(2, 2), eps=0.1, n_steps=2)
     with pytest.raises(ValueError, match="got none to h"):
-        ctebm.PlasticField(net).depths  # noqa: B018
+        _ = ctebm.PlasticField(net).depths
 
 
 def parameters_moved(net, name, index, h):

@@ -136,7 +136,7 @@ def test_complex_numbers_are_not_made_real():
 
 def test_no_draws_have_no_mean():
     with pytest.raises(ValueError, match="take more steps"):
-        BlockMeans().mean  # noqa: B018
+        _ = BlockMeans().mean
 
 
 def test_moments_are_those_of_all_draws():

@@ -97,6 +97,9 @@ def test_a_step_ends_where_the_eigenvalue_is_lowest():
 
 def test_zero_is_measured_by_the_stiffest_mode():
     """Beside an eigenvalue of 1e5 one of 0.01 is rounding, and its sign says nothing."""
-    dip = lambda p: 0.01 * (2 * (p - 0.5) ** 2 - 0.1)  # noqa: E731
+
+    def dip(p):
+        return 0.01 * (2 * (p - 0.5) ** 2 - 0.1)
+
     assert looked_for(lambda p: [dip(p)])[0] == pytest.approx(0.5, abs=0.02)
     assert looked_for(lambda p: [dip(p), 1e5]) == (1.0, 0)

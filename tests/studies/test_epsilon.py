@@ -57,7 +57,10 @@ def test_file_alone_reproduces_its_numbers(call):
     """Weights, biases, inputs and targets are in the file: settle and drive once more in numpy."""
     _, _, path = call("--save-all", "--gain", "1")
     with ctebm.open(path) as data:
-        rho = lambda s: np.clip(s + 0.5, 0, 1)  # noqa: E731
+
+        def rho(s):
+            return np.clip(s + 0.5, 0, 1)
+
         W = [data[f"weight_{i}"].values for i in range(3)]
         b = [data[f"bias_{i}"].values for i in range(4)]
         unit = data.layer_of_unit.values

@@ -100,7 +100,7 @@ class TestRefusals:
         ids=["truncated", "too long", "half a header", "no sizes", "wrong size"],
     )
     def test_damaged_idx(self, pair: tuple[Path, Path], damage: object) -> None:
-        pair[0].write_bytes(damage(idx(PIXELS)))  # type: ignore[operator]
+        pair[0].write_bytes(damage(idx(PIXELS)))  # pyright: ignore[reportCallIssue]
         with pytest.raises(ValueError, match=r"is damaged: its IDX header asks for \d+ bytes"):
             load_images(*pair)
 

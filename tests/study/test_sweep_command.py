@@ -13,7 +13,7 @@ import pytest
 import torch
 
 sys.path.append(str(Path(__file__).parent))
-import sweep_toy as toy  # pyright: ignore[reportMissingImports]
+import sweep_toy as toy
 
 import ctebm
 from ctebm import study

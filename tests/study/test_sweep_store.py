@@ -9,7 +9,7 @@ import pytest
 import torch
 
 sys.path.append(str(Path(__file__).parent))
-import sweep_toy as toy  # pyright: ignore[reportMissingImports]
+import sweep_toy as toy
 
 import ctebm
 from ctebm.study.sweep_store import COMMANDS, summary, there

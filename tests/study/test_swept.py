@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 sys.path.append(str(Path(__file__).parent))
-import sweep_toy as toy  # pyright: ignore[reportMissingImports]
+import sweep_toy as toy
 
 from ctebm.study.swept import MOST_CLAIMS, StudyPoint, check_first_and_last
 from ctebm.sweeps.points import Points
