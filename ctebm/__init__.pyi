@@ -39,7 +39,7 @@ from .networks.rate_leak import RateLeakNetwork as RateLeakNetwork
 from .networks.predictive import PredictiveNetwork as PredictiveNetwork
 from .networks.convolutional import ConvolutionalNetwork as ConvolutionalNetwork
 from .networks.associative import AssociativeMemory as AssociativeMemory
-from .networks.associative import PolynomialMemory as PolynomialMemory
+from .networks.polynomial_memory import PolynomialMemory as PolynomialMemory
 from .networks.saved import load_network as load_network
 
 from .dynamics.sde import Dynamics as Dynamics

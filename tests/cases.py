@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
 import torch
 
 import ctebm
@@ -321,3 +322,14 @@ def measured(
     x = 0.8 * torch.rand(n, sizes[0], generator=draw, dtype=torch.float64) - 0.4
     y = 0.8 * torch.rand(n, sizes[-1], generator=draw, dtype=torch.float64) - 0.4
     return ctebm.correspondence(net, x, y, eps, **options)
+
+
+def signs(n_patterns, n_units, seed=0):
+    draw = np.random.default_rng(seed)
+    return torch.tensor(draw.choice([-1.0, 1.0], (n_patterns, n_units)))
+
+
+def corrupted(patterns, share, seed=1):
+    """Return patterns with a share of their signs turned."""
+    turned = np.random.default_rng(seed).random(patterns.shape) < share
+    return torch.where(torch.tensor(turned), -patterns, patterns)

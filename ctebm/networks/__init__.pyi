@@ -33,6 +33,7 @@ from . import nonconservative as nonconservative
 from . import numbers as numbers
 from . import pairwise as pairwise
 from . import parameters as parameters
+from . import polynomial_memory as polynomial_memory
 from . import predictive as predictive
 from . import rate_leak as rate_leak
 from . import rates as rates
@@ -42,4 +43,5 @@ from . import saved as saved
 from . import sigmoids as sigmoids
 from . import sparse as sparse
 from . import stacks as stacks
+from . import stored_patterns as stored_patterns
 from . import versions as versions

@@ -23,7 +23,7 @@ import ctebm.networks.rates
 import ctebm.networks.sigmoids
 from ctebm.files.results import open as open_dataset
 from ctebm.networks.activation import Activation
-from ctebm.networks.associative import AssociativeMemory, PolynomialMemory
+from ctebm.networks.associative import AssociativeMemory
 from ctebm.networks.base import VectorField
 from ctebm.networks.convolutional import ConvolutionalNetwork
 from ctebm.networks.dense import DenseNetwork
@@ -33,6 +33,7 @@ from ctebm.networks.layered import LayeredNetwork
 from ctebm.networks.layout import consecutive, layer_names
 from ctebm.networks.nonconservative import AsymmetricNetwork, FeedbackNetwork
 from ctebm.networks.pairwise import PairwiseNetwork
+from ctebm.networks.polynomial_memory import PolynomialMemory
 from ctebm.networks.predictive import TARGET, PredictiveNetwork
 from ctebm.networks.rate_leak import RateLeakNetwork
 from ctebm.networks.sparse import SparseNetwork
