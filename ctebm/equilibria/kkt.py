@@ -43,6 +43,9 @@ JUMP_DISTANCE = 1e-3
 ROUNDINGS = 8
 # The tolerance that nobody asked for, and how many roundings it leaves to narrow dtypes.
 DEFAULT_TOL, DEFAULT_ROUNDINGS = 1e-10, 100
+# Above it, ends of a search lie so far from where they lead that one point passes for many; in
+# single precision the tolerance that nobody asked for is half of it.
+COARSEST = 2e-5
 
 
 def residual_vector(network: VectorField, s: Tensor, f: Tensor) -> Tensor:
@@ -135,8 +138,7 @@ def on_kinks(network: VectorField, s: Tensor) -> Tensor:
 
 def force_in_box(network: VectorField) -> Callable[[Tensor], Tensor]:
     """Return the force of many states in the box, with what does not change on the way kept."""
-    closed = type(network).force is PairwiseField.force
-    if not closed or not isinstance(network, PairwiseField) or not _slopes_are_1(network):
+    if not isinstance(network, PairwiseField) or not _slopes_are_1(network):
         return network.force_operator()
     rho, current = network.activation, network.current_operator()
     return lambda s: current(rho(s)).sub_(s)
@@ -148,7 +150,7 @@ def picard_map(network: VectorField) -> Callable[[Tensor], Tensor]:
     Pairwise couplings are multiplied with what does not change on the way kept. Between kinks their
     slopes are 1 unless other layers have smooth rates.
     """
-    if not isinstance(network, PairwiseField) or type(network).force is not PairwiseField.force:
+    if not isinstance(network, PairwiseField):
         return lambda s: project(network, s + network.force(s))
     rho, current = network.activation, network.current_operator()
     if _slopes_are_1(network):
@@ -192,7 +194,12 @@ def jump_beside(network: VectorField, s: Tensor) -> str:
     )
 
 
-def check_tolerance(tol: float | None, dtype: torch.dtype, default: float = DEFAULT_TOL) -> float:
+def check_tolerance(
+    tol: float | None,
+    dtype: torch.dtype,
+    default: float = DEFAULT_TOL,
+    most: float | None = None,
+) -> float:
     """Return the tolerance of the residual; refuse one below what rounding leaves of it.
 
     Parameters
@@ -203,6 +210,8 @@ def check_tolerance(tol: float | None, dtype: torch.dtype, default: float = DEFA
         Of the states.
     default : float
         In double precision.
+    most : float, optional
+        Above which it tells no points apart.
 
     Returns
     -------
@@ -211,10 +220,12 @@ def check_tolerance(tol: float | None, dtype: torch.dtype, default: float = DEFA
     Raises
     ------
     ValueError
-        For a tolerance below the rounding floor, or that is no finite number.
+        For a tolerance below the rounding floor, too large, or that is no finite number.
     """
     unit = torch.finfo(dtype).eps
     if tol is None:
         return max(default, DEFAULT_ROUNDINGS * unit)
+    if most is not None:
+        finite("tol", tol, high=most, remedy="a coarser one tells no points apart: leave it out")
     remedy = f"that is the rounding floor of {dtype}: use float64 or a larger tol"
     return finite("tol", tol, low=ROUNDINGS * unit, remedy=remedy)

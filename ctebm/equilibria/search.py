@@ -25,7 +25,7 @@ from ctebm.equilibria.bounds import Bounds, bounds_are_known, checked_bounds, st
 from ctebm.equilibria.candidates import EDGE_PAIRS, along, edges, flips, random_starts
 from ctebm.equilibria.catalogue import Catalogue
 from ctebm.equilibria.enumeration import can_enumerate, enumerated
-from ctebm.equilibria.kkt import check_tolerance
+from ctebm.equilibria.kkt import COARSEST, check_tolerance
 from ctebm.equilibria.mode_following import from_known, of_index, smooth_energy
 from ctebm.equilibria.newton import LONGEST_STEP, NEWTON_UNITS, newton_from
 from ctebm.equilibria.record import FixedPoints
@@ -84,7 +84,7 @@ def find_fixed_points(
         Root seed of the starts.
     tol : float, optional
         Bound on the residual of what is returned, as for :func:`settle`; points are then polished
-        to rounding.
+        to rounding. At most 2e-5, above which one point passes for many.
     bounds : tuple of float or Tensor, optional
         Lowest and highest start of each unit; by default those of
         :func:`~ctebm.equilibria.bounds.state_bounds`, which are a guess for a user's own motion
@@ -113,8 +113,8 @@ def find_fixed_points(
     ------
     ValueError
         If `n_starts` < 1 or more than fit the free memory, the network has more than one sample,
-        `tol` is below rounding, the bounds are not finite or not in order, or the motion does not
-        have the period.
+        `tol` is below rounding or too coarse, the bounds are not finite or not in order, or the
+        motion does not have the period.
 
     Examples
     --------
@@ -127,7 +127,7 @@ def find_fixed_points(
     tensor([0.7562, 0.7562], dtype=torch.float64)
     """
     network = single(network)
-    tol, angles = check_tolerance(tol, network.dtype), Angles.of(network, period)
+    tol, angles = check_tolerance(tol, network.dtype, most=COARSEST), Angles.of(network, period)
     points = search(network.snapshot(), n_starts, seed, tol, bounds, angles).points()
     known = bounds_are_known(network) or bool(torch.isfinite(angles.period).all())
     found_in = "given" if bounds is not None else "known" if known else "guessed"

@@ -1,8 +1,10 @@
 r"""The layer that each parameter of a network drives.
 
 A weight between two layers pulls on both. It *drives* the one nearer the output, the other is the
-feedback side. A number that two layers have each for itself drives both. One tensor may hold
-numbers of several layers, as biases in one row; then each number drives its own.
+feedback side. A number that two layers have each for itself drives both. One that couples two and
+acts on the earlier alone besides can't be told from a coupling with a rate that is not 0 at rest,
+and counts as a coupling. One tensor may hold numbers of several layers, as biases in one row; then
+each number drives its own.
 
 Letters: state ``s``, force ``f``, parameter ``p``.
 """

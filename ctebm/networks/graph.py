@@ -23,7 +23,7 @@ from ctebm.networks.arrays import finite_tensor
 from ctebm.networks.blocks import product
 from ctebm.networks.dense import check_self_coupling, check_symmetry
 from ctebm.networks.layer_rates import LayerRates, rates_without
-from ctebm.networks.layout import consecutive, size_of, without_layer
+from ctebm.networks.layout import check_layer_names, consecutive, size_of, without_layer
 from ctebm.networks.memory_limits import check_matrices, check_memory
 from ctebm.networks.numbers import finite, whole
 from ctebm.networks.pairwise import PairwiseNetwork
@@ -95,10 +95,11 @@ class LayerGraph(PairwiseNetwork):
                 f"expected biases by layer, input first, got {type(biases).__name__}; give "
                 "{'x': [...], 'h': [...], 'y': [...]}."
             )
+        check_layer_names(biases)
         rows = {name: finite_tensor(b, f"the biases of {name!r}", dtype) for name, b in
                 biases.items()}  # fmt: skip
         for name, b in rows.items():
-            if b.ndim != 1 or not len(b) or not isinstance(name, str):
+            if b.ndim != 1 or not len(b):
                 raise ValueError(
                     f"expected a row of biases for layer {name!r}, one a unit, got shape "
                     f"{tuple(b.shape)}."

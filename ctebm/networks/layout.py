@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 __all__ = [
     "broadcast",
     "broadcast_shapes",
+    "check_layer_names",
     "consecutive",
     "covering",
     "drop_units",
@@ -114,13 +115,26 @@ def consecutive(sizes: Mapping[str, int]) -> dict[str, slice]:
     return {name: slice(end - n, end) for (name, n), end in zip(sizes.items(), ends, strict=True)}
 
 
+def check_layer_names(names: Iterable[object]) -> None:
+    """Refuse names of layers that are no words.
+
+    Examples
+    --------
+    >>> from ctebm.networks.layout import check_layer_names
+    >>> check_layer_names(["x", "h1", "y"])
+    """
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"expected names of layers as words, got {name!r}; give such as 'x'.")
+
+
 def covering(layers: Mapping[str, slice], n_units: int | None) -> dict[str, slice]:
     """Return named layers, checked to cover all units one behind the other.
 
     Raises
     ------
     ValueError
-        For gaps, overlaps, another order, or units that are in no layer.
+        For gaps, overlaps, another order, units that are in no layer, or names that are no words.
 
     Examples
     --------
@@ -133,6 +147,7 @@ def covering(layers: Mapping[str, slice], n_units: int | None) -> dict[str, slic
             f"expected layers as names and slices, got {type(layers).__name__}; give such as "
             '{"x": slice(0, 3), "y": slice(3, 5)}.'
         )
+    check_layer_names(layers)
     end = 0
     for where in layers.values():
         if not _follows(where, end):

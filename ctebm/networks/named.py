@@ -84,13 +84,15 @@ def write_tensors(parameters: Mapping[str, Tensor], state: Mapping[str, Tensor])
     if parameters.keys() != state.keys():
         raise ValueError(
             f"expected parameters named {', '.join(parameters) or '(none)'}, got "
-            f"{', '.join(map(str, state)) or '(none)'}."
+            f"{', '.join(map(str, state)) or '(none)'}; give the state_dict() of a network like "
+            "this one, or give each tensor the name it has here."
         )
     found = {name: _real(name, t, parameters[name].dtype) for name, t in state.items()}
     for name, p in parameters.items():
         if found[name].shape != p.shape:
             raise ValueError(
-                f"expected {name} of shape {tuple(p.shape)}, got {tuple(found[name].shape)}."
+                f"expected {name} of shape {tuple(p.shape)}, got {tuple(found[name].shape)}; give "
+                "the parameters of a network of the same sizes."
             )
         if not _same_places(found[name], p):
             raise ValueError(f"expected {name} sparse, with numbers where the present one has any.")

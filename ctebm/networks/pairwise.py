@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from inspect import isabstract
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
@@ -27,6 +28,10 @@ from ctebm.networks.remainder import Remainder
 
 __all__ = ["Curvature", "PairwiseField", "PairwiseNetwork", "affine"]
 
+# What a class of one's own can't replace alone, and what it can't where its couplings are known.
+_CLOSED = ["energy", "force", "energy_and_force", "current", "rate"]
+_COUPLINGS = ["coupling", "adjoint_coupling", "dense_weight"]
+
 
 class PairwiseField(VectorField):
     r"""Pairwise couplings between rates, the motion of eq. 8 for any couplings.
@@ -35,7 +40,7 @@ class PairwiseField(VectorField):
 
     Subclasses say how ``W`` multiplies rates (:meth:`coupling`), how its transpose does
     (:meth:`adjoint_coupling`), how it looks as a matrix (:meth:`dense_weight`), and what is left of
-    it on some of the layers.
+    it on some of the layers. Forces, energies and derivatives are closed forms of these.
 
     Attributes
     ----------
@@ -43,6 +48,13 @@ class PairwiseField(VectorField):
         The firing rate.
     bias : Tensor
         ``(unit,)``, or ``(*batch, unit)`` after clamping.
+
+    Raises
+    ------
+    TypeError
+        When a class is made that replaces some of the closed forms, which the others would not
+        follow; one with a further energy or force is a :class:`~ctebm.Network` or
+        :class:`~ctebm.VectorField` that holds a network of couplings.
 
     Examples
     --------
@@ -62,6 +74,20 @@ class PairwiseField(VectorField):
     device: torch.device
     _origin: tuple[PairwiseField, dict[str, Tensor]] | None = None
     _remainder: Remainder | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.__module__.startswith("ctebm."):
+            return
+        known = any(issubclass(c, PairwiseField) and not isabstract(c) for c in cls.__mro__[1:])
+        own = [name for name in (_CLOSED + known * _COUPLINGS) if name in vars(cls)]
+        if own:
+            kind = "Network" if issubclass(cls, Network) else "VectorField"
+            raise TypeError(
+                f"expected {cls.__name__} to keep the closed forms of couplings between rates, "
+                f"which follow from each other, got {', '.join(own)} of its own; subclass "
+                f"ctebm.{kind} and call a network of couplings in it."
+            )
 
     if not TYPE_CHECKING:
 
@@ -154,8 +180,6 @@ class PairwiseField(VectorField):
         return self._current(r).mul_(slope).sub_(s)  # in place, since it is new
 
     def force_operator(self) -> Callable[[Tensor], Tensor]:
-        if getattr(self.force, "__func__", None) is not PairwiseField.force:
-            return self.force  # of its own
         rho, current = self.activation, self.current_operator()
 
         def force(s: Tensor) -> Tensor:

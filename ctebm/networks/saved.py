@@ -44,7 +44,7 @@ _ACTIVATIONS = ctebm.networks.sigmoids, ctebm.networks.rates
 
 
 def load_network(
-    source: xr.Dataset | str | os.PathLike[str], *, dtype: torch.dtype = torch.float64
+    source: xr.Dataset | str | os.PathLike[str], *, dtype: torch.dtype | None = None
 ) -> VectorField:
     """Return the network that a dataset holds, such as that of a record or of a training.
 
@@ -54,8 +54,8 @@ def load_network(
         With the variables and attributes of a network, as the dataset of every record has them;
         ``weight_0 .. weight_{L-1}`` and ``bias_0 .. bias_L``, input first, with the attributes
         ``activation`` and ``activation_parameters`` are enough for a layered one.
-    dtype : torch.dtype
-        Of the parameters.
+    dtype : torch.dtype, optional
+        Of the parameters; by default that of the arrays, float32 if they all are, else float64.
 
     Returns
     -------
@@ -81,8 +81,16 @@ def load_network(
     if not isinstance(source, xr.Dataset):
         with open_dataset(source) as dataset:
             return load_network(dataset.load(), dtype=dtype)
-    saved = Saved(source, dtype)
+    saved = Saved(source, _dtype_of(source) if dtype is None else dtype)
     return saved.network(saved.word("network", saved.layered))
+
+
+def _dtype_of(dataset: xr.Dataset) -> torch.dtype:
+    """Return the precision of the parameters that a dataset holds."""
+    parameter = re.compile(r"(weight|bias|feedback)(_\d+)?|parameter_.*")
+    kinds = {x.dtype for name, x in dataset.data_vars.items() if parameter.fullmatch(str(name))}
+    kinds = {kind for kind in kinds if kind.kind == "f"}
+    return torch.float32 if kinds == {np.dtype("float32")} else torch.float64
 
 
 @dataclass(frozen=True)

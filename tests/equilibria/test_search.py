@@ -230,6 +230,9 @@ def test_bad_input():
             find_fixed_points(network, bounds=bounds)
     with pytest.raises(ValueError, match="rounding floor"):
         find_fixed_points(network, tol=1e-17)
+    for tol in (1e-4, 1e308, math.inf, math.nan):
+        with pytest.raises(ValueError, match="leave it out"):
+            find_fixed_points(network, tol=tol)
     with pytest.raises(ValueError, match="one sample"):
         find_fixed_points(
             LayeredNetwork.random([2, 2], HARD).clamp({"x": torch.zeros(3, 2)}), n_starts=2

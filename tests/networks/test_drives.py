@@ -239,3 +239,23 @@ def test_few_numbers_are_overlooked_where_rates_are_off():
     expected[:, 20:] = expected[20:] = True
     assert torch.equal(said["h"] | said["y"], expected)
     assert not bool((said["h"] & said["y"]).any())
+
+
+def test_a_coupling_that_acts_on_the_earlier_layer_besides_counts_as_one_unless_declared():
+    """From a coupling with a rate that is not 0 at rest it can't be told."""
+
+    class Coupled(ctebm.Network):
+        def __init__(self):
+            layers = {"x": slice(0, 1), "h": slice(1, 2), "y": slice(2, 3)}
+            super().__init__(layers=layers)
+            self.k, self.c = torch.tensor(0.5, dtype=F64), torch.tensor(0.1, dtype=F64)
+
+        def energy(self, s):
+            x, h, y = s.unbind(-1)
+            return s.square().sum(-1) / 2 - self.c * x * h + self.k * (h * y + h.square() / 2)
+
+    class Declared(Coupled):
+        drives = {"k": "h"}  # noqa: RUF012  # as a user writes it
+
+    assert Coupled().drives == {"k": "y", "c": "h"}
+    assert Declared().drives == {"k": "h", "c": "h"}

@@ -36,6 +36,9 @@ def test_layers_cover_all_units():
             covering(LAYERS, n)
     with pytest.raises(ValueError, match="cover all units"):
         covering({"x": slice(1, 3)}, None)
+    for name in (None, 0, ("x", "y")):
+        with pytest.raises(ValueError, match="names of layers as words"):
+            covering({name: slice(0, 6)}, 6)
 
 
 def test_units_are_dropped_in_the_middle():

@@ -71,6 +71,10 @@ def test_a_network_comes_back_to_the_bit(name):
     assert_same(again, net.origin[0])
     assert_same(again.clamp({k: dataset[words[k]].values for k in held}) if held else again, net)
     assert ctebm.load_network(dataset, dtype=torch.float32).dtype == torch.float32
+    single = net.to(torch.float32)
+    again = ctebm.load_network(network_dataset(single))
+    assert again.dtype == torch.float32
+    assert_same(again, single.origin[0])
 
 
 @pytest.mark.parametrize(
