@@ -211,12 +211,12 @@ def simulate(
         source = seeding(s, step, seed, samples, noise_of, noisy, stream)
         first = source.first if first_step is None else first_step
         clock = clock_of(step, room, phases, n_steps, times, save_every, save_steps, first)
-        _warn_unstable(motions[0].snapshot(), s, step)
         run = Run(
             phases=phases or [Phase("", motions[0], clock.n_steps)], method=method, clock=clock,
             seeding=source, projected=projected, state=s, steady=steady, callback=callback,
             recorder=Recorder(s, len(clock.saved), observe, differentiable),
         )  # fmt: skip
+        _warn_unstable(run.motions[0], s, step)
         run.go(progress)
         _warn_alternating(run.alternating(), step)
         return run.trajectory(used)

@@ -59,20 +59,21 @@ def motions_of(
 def check_method(method: str, motions: Sequence[Dynamics], steady: float | None) -> None:
     """Refuse a method that does not exist, or not for these motions."""
     solver = method_named(method)
-    for motion in motions:
-        if motion.noisy and solver.sde is None:
+    noisy = [motion.noisy for motion in motions]
+    for motion, has_noise in zip(motions, noisy, strict=True):
+        if has_noise and solver.sde is None:
             raise ValueError(f"{method} takes no noise; use method='euler' or sigma=0.")
-        if not motion.noisy and solver.ode is None:
+        if not has_noise and solver.ode is None:
             raise ValueError(
                 f"{method} is for noise, and a motion has none; use method='heun', or give a sigma."
             )
-        if motion.noisy and motion.noise == "synaptic" and method != "euler":
+        if has_noise and motion.noise == "synaptic" and method != "euler":
             raise ValueError(
                 f"the map with synaptic noise is one step of Euler's method, got {method!r}; use "
                 "method='euler', or noise='langevin'."
             )
-    noisy = any(motion.noisy for motion in motions)
-    if steady is not None and (noisy or not finite("steady", steady, above=0) or solver.adaptive):
+    quiet = not any(noisy) and not solver.adaptive
+    if steady is not None and not (quiet and finite("steady", steady, above=0)):
         raise ValueError("expected steady > 0 with a fixed-step method and no noise; leave it out.")
 
 

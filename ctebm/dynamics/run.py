@@ -61,6 +61,8 @@ class Run:
         Called as ``callback(step, state)`` at saves; ends the run by a true value.
     failures : Failures
         Samples that left the finite numbers.
+    motions : sequence of Dynamics
+        Those of the phases, with what held layers send when the run begins.
     """
 
     phases: Sequence[Phase]
@@ -74,11 +76,11 @@ class Run:
     callback: Callback | None = None
     failures: Failures = field(init=False)
     _parameters: Versions = field(init=False)  # as they are at the start, for a callback
-    _motions: Sequence[Dynamics] = field(init=False)  # of the phases, with parameters as they are
+    motions: Sequence[Dynamics] = field(init=False)
 
     def __post_init__(self) -> None:
         self.failures = Failures(self.state)
-        self._motions = [phase.dynamics.snapshot() for phase in self.phases]
+        self.motions = [phase.dynamics.snapshot() for phase in self.phases]
         if self.callback is not None:
             if not callable(self.callback):
                 raise ValueError(
@@ -122,7 +124,7 @@ class Run:
     @contextmanager
     def _flow(self, phase: int, start: Tensor, first: int, last: int) -> Iterator[Flow]:
         """Yield the flow of a phase from a step on, with its noise up to another."""
-        dynamics, method, eps = self._motions[phase], METHODS[self.method], self.clock.eps
+        dynamics, method, eps = self.motions[phase], METHODS[self.method], self.clock.eps
         noise = nullcontext()
         if dynamics.noisy:
             intensity = noise_of_a_step(dynamics, eps, start)
@@ -136,9 +138,9 @@ class Run:
         Return the step that it ends at, the last one or the first at which all is steady.
         """
         before, states = self.state, advance(self.state, stops)
-        steady = torch.nonzero(self._is_steady(states[1:], phase))
-        if len(steady):
-            stops = stops[: int(steady[0]) + 2]
+        steady = self._is_steady(states[1:], phase)
+        if any(steady):
+            stops = stops[: steady.index(True) + 2]
             states = states[: len(stops)]
         self.state = states[-1]
         n_saved = len(stops) - 1 if self.clock.is_saved(stops[-1]) else len(stops) - 2
@@ -151,7 +153,7 @@ class Run:
 
     def _ends(self, step: int, phase: int) -> bool:
         """Return whether the run ends at a step, before its last one."""
-        if self.failures.all or bool(self._is_steady(self.state.unsqueeze(0), phase)):
+        if self.failures.all or any(self._is_steady(self.state.unsqueeze(0), phase)):
             return True
         if self.callback is None or not self.clock.is_saved(step):
             return False
@@ -165,19 +167,19 @@ class Run:
             )
         return False
 
-    def _is_steady(self, states: Tensor, phase: int) -> Tensor:
-        """Return at which of some states every sample that is left is at equilibrium, ``(state,)``.
+    def _is_steady(self, states: Tensor, phase: int) -> list[bool]:
+        """Return at which of some states every sample that is left is at equilibrium.
 
         Only the last phase ends there.
         """
         if self.steady is None or phase < len(self.phases) - 1:
-            return torch.zeros(len(states), dtype=torch.bool, device=states.device)
+            return []
         residuals = torch.stack([self._residual(s) for s in states])
-        return ((residuals <= self.steady) | (self.failures.step >= 0)).all(-1)
+        return ((residuals <= self.steady) | (self.failures.step >= 0)).all(-1).tolist()
 
     def _residual(self, s: Tensor) -> Tensor:
         """Return the largest force of each sample, ``(sample,)``, in the last phase."""
-        return self._motions[-1].residual(s).reshape(-1)
+        return self.motions[-1].residual(s).reshape(-1)
 
     def alternating(self) -> Tensor:
         """Return which samples have ended in a jump to and fro between two states, ``(sample,)``.

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
+from ctebm.networks.pairwise import PairwiseField, PairwiseNetwork
 
 __all__ = ["exceeded_limit"]
 
@@ -41,6 +42,8 @@ def exceeded_limit(network: VectorField, s: Tensor, eps: float) -> float | None:
     >>> exceeded_limit(pair, torch.zeros(2), eps=1.4)
     1.333...
     """
+    if isinstance(network, PairwiseNetwork) and eps * _steepest_row(network) < 2:
+        return None
     row = torch.zeros(1, dtype=torch.long, device=s.device)
     network, first = network.samples(s.shape[:-1], row), s.reshape(-1, s.shape[-1])[:1]
     if network.box is not None:
@@ -63,6 +66,21 @@ def exceeded_limit(network: VectorField, s: Tensor, eps: float) -> float | None:
     mu = mu[mu.real < 0]
     limit = float((-2 * mu.real / mu.abs().square()).min()) if len(mu) else torch.inf
     return limit if eps >= limit else None
+
+
+def _steepest_row(network: PairwiseNetwork) -> float:
+    r"""Return what no row of a Jacobian surpasses in the sum of its magnitudes, at any state.
+
+    It is :math:`1 + m^2 w + \kappa\,(\max|b| + w \max|\rho|)`, where rows of :math:`|W|` sum to
+    `w` at most, and :math:`m, \kappa` are the largest slope and curvature of the rates. Infinite
+    if the network has a force of its own.
+    """
+    kind, rho = type(network), network.activation
+    if kind.force is not PairwiseField.force or kind.jacobian is not PairwiseField.jacobian:
+        return torch.inf
+    w, b = _largest_row(network._matrix()), float(network.bias.abs().max())
+    row, curvature = 1 + rho.max_slope**2 * w, rho.max_curvature
+    return row + curvature * (b + w * max(map(abs, rho.rates))) if curvature else row
 
 
 def _largest_row(matrix: Tensor) -> float:

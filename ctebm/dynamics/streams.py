@@ -29,6 +29,7 @@ _BLOCK_BYTES = 2**22  # of one block: longer ones cost fewer calls, but leave th
 _LARGEST_BYTES = 2**25  # of one block of a few steps, unless a single step is larger
 _ROW = 2**11  # normals of a sample that one call draws at little cost for the call
 _FIRST_BLOCK = 16  # steps in the first block, so that a short run does not draw for a long one
+_FIRST_AHEAD = 4  # likewise where a thread draws the later ones, for which the first step waits
 _PREFETCH_STEP = 2**11  # normals in a step above which a prefetch thread is worthwhile
 _PREFETCH_RUN = 2**17  # normals in a run above which starting that thread is worthwhile
 _SKIPPED = 64  # steps drawn at a time on the way to a step within a substream
@@ -174,7 +175,6 @@ class Blocks:
         largest = _steps_in_a_block(streams.few, width * dtype.itemsize)
         largest = largest if block is None else block
         self._largest = min(-(-largest // grain) * grain, SUBSTREAM)
-        self._size = min(_FIRST_BLOCK, self._largest) if block is None else self._largest
         self._end = None if n_steps is None else first + n_steps
         self._cursor = first - first % grain
         self._skip = first - self._cursor
@@ -182,6 +182,9 @@ class Blocks:
         long = n_steps is None or n_steps * width >= _PREFETCH_RUN
         ahead = streams.ahead and width >= _PREFETCH_STEP and long
         self._thread = ThreadPoolExecutor(1, "ctebm-noise") if ahead else None
+        first_block = _FIRST_AHEAD if ahead else _FIRST_BLOCK
+        self._size = min(-(-first_block // grain) * grain, self._largest)
+        self._size = self._size if block is None else self._largest
         self._coming: Future[Tensor | None] | None = None
 
     def next(self) -> Tensor:

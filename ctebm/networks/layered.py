@@ -259,6 +259,9 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
         """Whether one dense product is fast; to compare weights, a GPU would have to wait."""
         return 0 < self.bias.shape[-1] <= _DENSE_UNITS and not self.bias.is_cuda
 
+    def _matrix(self) -> Tensor:
+        return self._small_weight() if self._is_small else self.dense_weight()
+
     def _small_weight(self) -> Tensor:
         """Return the dense weights, kept as long as the blocks and their numbers are the same."""
         if self._kept is None or not self._kept.holds(self.weights):
@@ -266,6 +269,11 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
                 return self.dense_weight()
             self._kept = KeptMatrix.of(self.weights, self.dense_weight)
         return self._kept.dense
+
+    def samples(self, batch: torch.Size, rows: Tensor) -> Self:
+        network = super().samples(batch, rows)
+        network._kept = self._kept  # all samples have the same weights
+        return network
 
     def snapshot(self) -> Self:
         now = super().snapshot()

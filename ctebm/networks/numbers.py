@@ -88,6 +88,8 @@ def whole(
     Traceback (most recent call last):
     ValueError: expected a whole number n_steps >= 1, got 2.7.
     """
+    if type(value) is int and (least or 0) <= value <= (_LONG if most is None else most):
+        return value  # at once, as nearly always
     number, wanted = _float(value), _Range(least, most)
     if not (wanted.holds(np.asarray(number)) and number == math.floor(number)):
         raise ValueError(_sentence(wanted.words(name, _WHOLE), value, remedy))
@@ -247,13 +249,11 @@ class _Range(NamedTuple):
 
     def holds(self, x: NDArray[np.float64]) -> NDArray[np.bool_]:
         inside = np.isfinite(x)
-        if self.low is not None:
-            inside = inside & (x >= self.low)
-        if self.high is not None:
-            inside = inside & (x <= self.high)
-        if self.above is not None:
-            inside = inside & (x > self.above)
-        return inside if self.below is None else inside & (x < self.below)
+        relations = (np.greater_equal, np.less_equal, np.greater, np.less)
+        for bound, relation in zip(self, relations, strict=True):
+            if bound is not None:
+                inside = inside & relation(x, bound)
+        return inside
 
     def words(self, name: str, kind: str = "") -> str:
         """Return what is expected, such as ``0 < eps <= 1``."""

@@ -207,6 +207,10 @@ class PairwiseField(VectorField):
         check_matrices(slope)
         return slope.unsqueeze(-1) * self.dense_weight() * slope.unsqueeze(-2)
 
+    def _matrix(self) -> Tensor:
+        """Return :meth:`dense_weight` to be read only."""
+        return self.dense_weight()
+
     @property
     def _is_linear(self) -> bool:
         """Whether every rate is linear between its kinks."""

@@ -69,3 +69,42 @@ def test_a_row_bounds_eigenvalues():
     matrix = torch.tensor([[[1.0, -2.0], [0.5, 0.25]], [[0.0, 0.0], [3.0, -4.0]]])
     assert step_limit._largest_row(matrix) == 7.0
     assert step_limit._largest_row(torch.tensor([[1.0, -2.0], [0.5, 0.25]])) == 3.0
+
+
+RATES = [ctebm.HardSigmoid(), ctebm.Logistic(), ctebm.Tanh(), ctebm.SmoothHardSigmoid(),
+         ctebm.ReLU(), ctebm.Custom(torch.sin)]  # fmt: skip
+
+
+@pytest.mark.parametrize("rho", RATES, ids=lambda rho: type(rho).__name__)
+def test_no_row_is_steeper_than_the_bound(rho):
+    net = ctebm.LayeredNetwork.random([5, 6, 4], rho, gain=2, seed=1)
+    net.bias += torch.randn(15, dtype=net.dtype, generator=torch.Generator().manual_seed(2))
+    most = step_limit._steepest_row(net)
+    for scale in (0.1, 1.0, 10.0):
+        s = scale * torch.randn(200, 15, dtype=net.dtype,
+                                generator=torch.Generator().manual_seed(3))  # fmt: skip
+        assert float(net.jacobian(s).abs().sum(-1).max()) <= most
+    unknown = rho.max_slope * rho.max_curvature == torch.inf
+    assert (most == torch.inf) == unknown
+
+
+def test_the_bound_is_that_of_its_formula():
+    net = ctebm.DenseNetwork([[0, 2.0], [2.0, 0]], [0.5, -3.0], ctebm.Logistic())
+    curvature = 16 / 108**0.5  # of the logistic rate with gain 4, whose largest slope is 1
+    expected = 1 + 2 + curvature * (3 + 2)
+    assert step_limit._steepest_row(net) == pytest.approx(expected, rel=1e-14)
+    limit = 2 / expected
+    assert exceeded_limit(net, torch.zeros(2, dtype=net.dtype), 0.99 * limit) is None
+
+
+def test_a_motion_of_its_own_has_no_bound_of_couplings():
+    class Steep(ctebm.DenseNetwork):
+        def force(self, s):
+            return -40 * self.as_state(s)
+
+        def jacobian(self, s):
+            return -40 * torch.eye(2, dtype=s.dtype)
+
+    net = Steep([[0, 0.1], [0.1, 0]], [0, 0], ctebm.Tanh())
+    assert step_limit._steepest_row(net) == torch.inf
+    assert exceeded_limit(net, torch.zeros(2, dtype=net.dtype), 0.06) == pytest.approx(0.05)

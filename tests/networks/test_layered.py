@@ -141,6 +141,15 @@ def test_the_force_sees_every_change_of_the_weights(change, held):
     torch.testing.assert_close(net.force(s), expected, rtol=1e-13, atol=1e-14)
 
 
+def test_samples_keep_the_dense_weights():
+    net = ctebm.LayeredNetwork.random([3, 4, 2], ctebm.Tanh(), seed=1)
+    free = net.clamp({"x": torch.rand(5, 3, dtype=net.dtype)}).snapshot()
+    two = free.samples(free.batch, torch.tensor([1, 3]))
+    assert two._matrix() is free._matrix() and torch.equal(two._matrix(), free.dense_weight())
+    net.weights[1].data[0, 0] = 7.0  # two is a network of its own, which looks whether they change
+    assert torch.equal(net._matrix(), net.dense_weight())
+
+
 def test_weights_that_learn_are_never_kept():
     W = torch.ones(2, 1, dtype=F64, requires_grad=True)
     net = ctebm.LayeredNetwork([W], [[0.0, 0.0], [0.0]], ctebm.Tanh())
