@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ctebm.networks.base import VectorField
 from ctebm.networks.energy import Network
-from ctebm.networks.pairwise import PairwiseField, PairwiseNetwork
+from ctebm.networks.pairwise import PairwiseNetwork
 
 __all__ = ["exceeded_limit"]
 
@@ -72,12 +72,9 @@ def _steepest_row(network: PairwiseNetwork) -> float:
     r"""Return what no row of a Jacobian surpasses in the sum of its magnitudes, at any state.
 
     It is :math:`1 + m^2 w + \kappa\,(\max|b| + w \max|\rho|)`, where rows of :math:`|W|` sum to
-    `w` at most, and :math:`m, \kappa` are the largest slope and curvature of the rates. Infinite
-    if the network has a force of its own.
+    `w` at most, and :math:`m, \kappa` are the largest slope and curvature of the rates.
     """
-    kind, rho = type(network), network.activation
-    if kind.force is not PairwiseField.force or kind.jacobian is not PairwiseField.jacobian:
-        return torch.inf
+    rho = network.activation
     w, b = _largest_row(network._matrix()), float(network.bias.abs().max())
     row, curvature = 1 + rho.max_slope**2 * w, rho.max_curvature
     return row + curvature * (b + w * max(map(abs, rho.rates))) if curvature else row

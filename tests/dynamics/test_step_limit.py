@@ -95,16 +95,3 @@ def test_the_bound_is_that_of_its_formula():
     assert step_limit._steepest_row(net) == pytest.approx(expected, rel=1e-14)
     limit = 2 / expected
     assert exceeded_limit(net, torch.zeros(2, dtype=net.dtype), 0.99 * limit) is None
-
-
-def test_a_motion_of_its_own_has_no_bound_of_couplings():
-    class Steep(ctebm.DenseNetwork):
-        def force(self, s):
-            return -40 * self.as_state(s)
-
-        def jacobian(self, s):
-            return -40 * torch.eye(2, dtype=s.dtype)
-
-    net = Steep([[0, 0.1], [0.1, 0]], [0, 0], ctebm.Tanh())
-    assert step_limit._steepest_row(net) == torch.inf
-    assert exceeded_limit(net, torch.zeros(2, dtype=net.dtype), 0.06) == pytest.approx(0.05)
