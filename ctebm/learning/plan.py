@@ -55,7 +55,7 @@ RULES: dict[str, Callable[[], Rule]] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """How to train.
+    """What a training is asked for: its rule, rates, batches and epochs.
 
     Attributes
     ----------

@@ -28,7 +28,7 @@ __all__ = ["Training"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Training(Record):
-    """What a training came to.
+    """A network that has been trained, and what each of its epochs counted.
 
     Attributes
     ----------
