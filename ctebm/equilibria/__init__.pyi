@@ -31,3 +31,4 @@ from . import starts as starts
 from . import steps as steps
 from . import sweeps as sweeps
 from . import trust_region as trust_region
+from . import working_set as working_set

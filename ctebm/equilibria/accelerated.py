@@ -8,15 +8,21 @@ condensed network,
 
 (Nesterov 1983), with `j` steps since the momentum last led upwards, where it starts anew
 (O'Donoghue & Candès 2015). No curvature is above 1, so that no step is too long.
+
+In a large network most units are soon held by kinks. Each sample then goes on among the others
+alone, and every so many steps all units are updated and it is seen which ones may move.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from ctebm.equilibria.kkt import project
-from ctebm.networks.condensed import Condensed
+from ctebm.equilibria.working_set import WorkingSet, held
+from ctebm.networks.condensed import ROWS, Condensed
 
 __all__ = ["accelerated"]
 
@@ -24,6 +30,13 @@ __all__ = ["accelerated"]
 LOOK = 8
 # Rows that have are carried along until no more than this share has not.
 KEPT = 0.7
+# Weights from which on a step of one sample among the units that move costs less than its share of
+# a step of all, however many samples there are.
+MANY_WEIGHTS = 2**21
+# Steps of all units first, and then those of the ones that move between two of all.
+FIRST, AMONG = 24, 16
+# A unit counts as held if its current passes the kink by this; until by this little it stays so.
+REACH, STILL = 0.2, 0.05
 
 
 def accelerated(network: Condensed, o: Tensor, tol: float, most: int) -> tuple[Tensor, Tensor]:
@@ -45,14 +58,16 @@ def accelerated(network: Condensed, o: Tensor, tol: float, most: int) -> tuple[T
     tuple of Tensor
         ``(row, unit)`` and ``(row,)``. Nothing is promised of them: the energy may have risen.
     """
+    if network.n_weights >= MANY_WEIGHTS and not o.is_cuda and len(o):
+        return _each_alone(network, o, tol, most)
     ends, steps = o.clone(), torch.full(o.shape[:1], most, device=o.device)
     at, going = torch.arange(len(o), device=o.device), torch.ones_like(steps, dtype=torch.bool)
-    y, before, j = o, o, torch.zeros_like(o[:, :1])
+    motion = _Motion.of(o)
     for k in range(1, most + 1):
-        o = project(network, y + network.force(y))
-        move, onward = o - y, o - before
+        o = motion.updated(network)
+        after = motion.after(network, o)
         if k % LOOK == 0 or k == most:
-            far = move.abs().amax(-1) > tol
+            far = (o - motion.y).abs().amax(-1) > tol
             over = going if k == most else going & ~far
             ends[at[over]], steps[at[over]] = o[over], k
             going = going & far
@@ -61,9 +76,72 @@ def accelerated(network: Condensed, o: Tensor, tol: float, most: int) -> tuple[T
                 break
             if left <= KEPT * len(at):
                 network = network.samples(network.batch, torch.nonzero(going).squeeze(-1))
-                at, o, move, onward, j = (x[going] for x in (at, o, move, onward, j))
+                at, after = at[going], after.rows(going)
                 going = going[going]
-        upwards = (move * onward).sum(-1, keepdim=True) < 0
-        j = torch.where(upwards, 0.0, j + 1)
-        before, y = o, project(network, torch.addcmul(o, j / (j + 3), onward))
+        motion = after
     return ends, steps
+
+
+class _Motion(NamedTuple):
+    """Rows between two steps: where the momentum leads, the last states, and its steps."""
+
+    y: Tensor
+    o: Tensor
+    j: Tensor
+
+    @classmethod
+    def of(cls, o: Tensor) -> Self:
+        """Return states ``(row, unit)`` without momentum."""
+        return cls(o, o, torch.zeros_like(o[:, :1]))
+
+    def updated(self, network: Condensed, f: Tensor | None = None) -> Tensor:
+        """Return the states after an update."""
+        return project(network, self.y + (network.force(self.y) if f is None else f))
+
+    def after(self, network: Condensed, o: Tensor) -> _Motion:
+        """Return the motion after an update to states `o`."""
+        onward = o - self.o
+        upwards = ((o - self.y) * onward).sum(-1, keepdim=True) < 0
+        j = torch.where(upwards, 0.0, self.j + 1)
+        return _Motion(project(network, torch.addcmul(o, j / (j + 3), onward)), o, j)
+
+    def rows(self, chosen: Tensor) -> _Motion:
+        """Return the same of some rows."""
+        return _Motion(*(x[chosen] for x in self))
+
+
+def _each_alone(network: Condensed, o: Tensor, tol: float, most: int) -> tuple[Tensor, Tensor]:
+    """Do likewise, rows one by one among the units that move; see :func:`accelerated`."""
+    ends, steps, n = o.clone(), torch.full(o.shape[:1], most), len(o)
+    # a product with fewer rows costs the same and is rounded otherwise
+    at = torch.arange(max(n, ROWS)).clamp(max=n - 1)
+    network, motion = network.samples(network.batch, at), _Motion.of(o[at])
+    sets: list[WorkingSet | None] = [None] * n
+    going, k = list(range(n)), 0
+    while going and k < most:
+        now = network.layers_at(motion.y)
+        o, k = motion.updated(network, network.force_at(motion.y, now)), k + 1
+        near = ((o - motion.y).abs().amax(-1) <= tol).tolist()
+        over = [i for i in going if near[i] or k == most]
+        ends[over], steps[over] = o[over], k
+        going = [i for i in going if not near[i]]
+        motion, among = motion.after(network, o), min(AMONG, most - k - 1)
+        if k < FIRST or among < 1:
+            continue
+        freed, roomy = ~held(network, now, STILL), ~held(network, now, REACH)
+        for i in going:
+            known = sets[i]
+            if known is None or bool((freed[i] & ~known.moving).any()):
+                sets[i] = known = WorkingSet.of(network, i, roomy[i], now)
+            _go_on(motion, i, known, among)
+        k += among
+    return ends, steps
+
+
+def _go_on(motion: _Motion, i: int, some: WorkingSet, n_steps: int) -> None:
+    """Take steps of one row among some units, which changes the motion of all rows."""
+    one, where = slice(i, i + 1), some.where
+    own = _Motion(motion.y[one, where], motion.o[one, where], motion.j[one])
+    for _ in range(n_steps):
+        own = own.after(some.network, own.updated(some.network))
+    motion.y[one, where], motion.o[one, where], motion.j[one] = own

@@ -29,9 +29,9 @@ ESCAPES = 10
 # So many steps of this size follow the motion of couplings before Newton's steps, which are short
 # at first and cost ten times as much.
 FOLLOWED, STEP = 20, 0.5
-# Alternating updates with momentum go on to this residual, or for so many steps, half of those that
-# are allowed at most.
-NEAR, UPDATES = 1e-5, 400
+# Alternating updates with momentum go on to this residual, or for so many steps, and for this share
+# of those that are allowed at most.
+NEAR, UPDATES, SHARE = 1e-5, 800, 0.8
 
 
 class Ends(NamedTuple):
@@ -175,7 +175,7 @@ def _descend_condensed(
     half = Rows.of(Condensed(some), at.shape)
     o, places = half.network.kept(ends.state[at]), torch.arange(len(at), device=at.device)
     first, others = places[: len(far)], places[len(far) :]
-    updates = min(UPDATES, max_iterations // 2)
+    updates = min(UPDATES, int(SHARE * max_iterations))
     near, steps = _hurried(half[first], o[first], updates)
     own = Ends(torch.cat([near, o[others]]), ends.steps[at], {})
     own.steps[first] += steps

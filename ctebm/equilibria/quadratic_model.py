@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ctebm.equilibria.krylov import TINY
 from ctebm.equilibria.rows import Rows
-from ctebm.networks.condensed import FreeRows
 from ctebm.networks.energy import Network
+from ctebm.networks.free_blocks import FreeRows
 from ctebm.networks.pairwise import Curvature
 
 __all__ = ["QuadraticModel"]

@@ -17,6 +17,7 @@ from . import differentiable as differentiable
 from . import drives as drives
 from . import energy as energy
 from . import error_coordinates as error_coordinates
+from . import free_blocks as free_blocks
 from . import graph as graph
 from . import held as held
 from . import holding as holding

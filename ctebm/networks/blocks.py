@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from ctebm.networks.activation import Activation
 from ctebm.networks.layer_rates import rate_of_layer, rates_without
 from ctebm.networks.pairwise import affine
 
-__all__ = ["Blocks", "KeptMatrix", "product"]
+__all__ = ["Blocks", "KeptMatrix", "LayersAt", "product"]
 
 _NARROW_UNITS = 32  # columns up to which BLAS multiplies the transpose faster
 
@@ -165,6 +165,20 @@ class Blocks:
         """Return the same layers for some samples of the batch, ``(batch,)`` rows or a mask."""
         biases = [b[chosen] if b.ndim > 1 else b for b in self.biases]
         return Blocks(self.activation, self.weights, self.feedback, biases)
+
+
+class LayersAt(NamedTuple):
+    """What layers are at some states, one tensor ``(*batch, size)`` a layer.
+
+    Attributes
+    ----------
+    states, rates, currents : list of Tensor
+        Input side first.
+    """
+
+    states: list[Tensor]
+    rates: list[Tensor]
+    currents: list[Tensor]
 
 
 def product(r: Tensor, W: Tensor) -> Tensor:

@@ -19,20 +19,21 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate, pairwise, starmap
-from typing import NamedTuple, Self, TypeGuard
+from itertools import pairwise
+from typing import Self, TypeGuard
 
 import torch
 from torch import Tensor
 
 from ctebm.networks.base import VectorField
-from ctebm.networks.blocks import Blocks, product
+from ctebm.networks.blocks import Blocks, LayersAt, product
 from ctebm.networks.energy import Network
+from ctebm.networks.free_blocks import FreeBlocks, FreeRows
 from ctebm.networks.kinks import Box
 from ctebm.networks.layered import LayeredNetwork
 from ctebm.networks.layout import broadcast_shapes, rows_of
 
-__all__ = ["Condensed", "FreeRows", "condenses"]
+__all__ = ["Condensed", "condenses"]
 
 # Numbers that are read in the time of a call, and rows that are multiplied in the time in which the
 # weights are read.
@@ -143,6 +144,57 @@ class Condensed(Network):
         parts |= {i: self.blocks.project(i, I) for i, I in self._between(o)[1].items()}
         return torch.cat([parts[i] for i in range(len(parts))], -1)
 
+    @property
+    def n_weights(self) -> int:
+        """How many weights there are."""
+        return _n_weights(self.blocks.weights)
+
+    def of_kept(self, parts: Sequence[Tensor]) -> Tensor:
+        """Return what belongs to the kept layers, of a tensor a layer."""
+        return torch.cat([parts[i] for i in self._o], -1)
+
+    def force_at(self, o: Tensor, now: LayersAt) -> Tensor:
+        """Return the force from what all layers are."""
+        return self.of_kept(now.currents) - o
+
+    def layers_at(self, o: Tensor) -> LayersAt:
+        """Return what all layers of the whole network are at states ``(*batch, unit)``."""
+        s, (r, I) = self._parts(o), self._between(o)
+        s |= {i: self.blocks.project(i, I[i]) for i in self._e}
+        I |= {i: self._received(i, r, self.blocks.biases[i]) for i in self._o}
+        return LayersAt(*([part[i] for i in range(len(part))] for part in (s, r, I)))
+
+    def among(self, row: int, moving: Sequence[Tensor], now: LayersAt) -> Self:
+        """Return the energy of some units of one sample, for states ``(1, unit)``.
+
+        The others stay as they are, and the energy is without their own.
+
+        Parameters
+        ----------
+        row : int
+            The sample.
+        moving : sequence of Tensor
+            Which units, layer by layer, ``(unit,)``.
+        now : LayersAt
+            Where all of them are.
+        """
+        other, at = copy.copy(self), [torch.nonzero(m).squeeze(-1) for m in moving]
+        weights = [
+            None if W is None else W.index_select(0, here).index_select(1, above)
+            for W, (here, above) in zip(self.blocks.weights, pairwise(at), strict=True)
+        ]
+        other._sizes = [len(at[i]) for i in self._o]
+        other.n_units, other.constant = sum(other._sizes), self.constant.new_zeros(1)
+        r, I = ([part[row : row + 1, u] for part, u in zip(parts, at, strict=True)]
+                for parts in (now.rates, now.currents))  # fmt: skip
+        other._set_blocks(Blocks(self.blocks.activation, weights, weights, I))
+        own = dict(enumerate(r))
+        biases = [I_i - other._received(i, own) for i, I_i in enumerate(I)]
+        other.blocks = Blocks(self.blocks.activation, weights, weights, biases)
+        if self.box is not None:
+            other.box = self.box.of_units(torch.cat([moving[i] for i in self._o]))
+        return other
+
     def energy(self, s: Tensor) -> Tensor:
         o = self._in_samples(s)
         return self._energy(o, *self._between(o))
@@ -240,58 +292,8 @@ class Condensed(Network):
         if numbers + 2 * CALL * rows * len(pairs) > all_numbers:
             return None
         flat = {i: m.reshape(rows, -1) for i, m in inside.items()}
-        each = [self._few_of_one({i: m[k] for i, m in flat.items()}) for k in range(rows)]
+        each = [
+            FreeBlocks.of({i: m[k] for i, m in flat.items()}, self._o, self._neighbours)
+            for k in range(rows)
+        ]
         return each[0] if free.ndim == 1 else FreeRows(each)
-
-    def _few_of_one(self, inside: Mapping[int, Tensor]) -> FreeBlocks:
-        """Return the weights among the free units of one sample."""
-        at = {i: torch.nonzero(m).squeeze(-1) for i, m in inside.items()}
-        where = torch.nonzero(torch.cat([inside[i] for i in self._o])).squeeze(-1)
-        ends = accumulate((len(at[i]) for i in self._o), initial=0)
-        places = dict(zip(self._o, starmap(slice, pairwise(ends)), strict=True))
-        blocks = [
-            [(places[j], M.index_select(0, at[j]).index_select(1, at[i]))
-             for j, M in self._neighbours[i]]
-            for i in self._e
-        ]  # fmt: skip
-        return FreeBlocks(where, blocks)
-
-
-class FreeBlocks(NamedTuple):
-    r"""The curvature on the free units of one sample, :math:`1 - K_F' K_F`.
-
-    Attributes
-    ----------
-    where : Tensor
-        The free units among the kept ones.
-    blocks : list
-        For each layer between its weights from each neighbour, and that one's place among these.
-    """
-
-    where: Tensor
-    blocks: list[list[tuple[slice, Tensor]]]
-
-    def __call__(self, v: Tensor) -> Tensor:
-        """Return the product with vectors ``(*batch, unit)``, 0 on the units that are not free."""
-        u = v[..., self.where]
-        found = u.clone()
-        for own in self.blocks:
-            if own:
-                up = torch.stack([u[..., place] @ W for place, W in own]).sum(0)
-                for place, W in own:
-                    found[..., place] -= up @ W.mT
-        return torch.zeros_like(v).index_copy_(-1, self.where, found)
-
-
-class FreeRows(NamedTuple):
-    """The curvature on the free units of some samples, one a row."""
-
-    each: list[FreeBlocks]
-
-    def __call__(self, v: Tensor) -> Tensor:
-        """Return the products with vectors ``(row, unit)``, 0 on the units that are not free."""
-        return torch.stack([one(u) for one, u in zip(self.each, v, strict=True)])
-
-    def rows(self, chosen: Tensor) -> FreeRows:
-        """Return the same of some rows, by their numbers."""
-        return FreeRows([self.each[i] for i in chosen.tolist()])

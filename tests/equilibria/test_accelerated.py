@@ -1,5 +1,7 @@
 """Alternating updates with momentum: where they lead, and that they are few."""
 
+import sys
+
 import pytest
 import torch
 
@@ -9,11 +11,28 @@ from ctebm.equilibria.kkt import project, residual
 from ctebm.networks.condensed import Condensed
 
 F64 = torch.float64
+DEEP, FIRST, AMONG = (30, 60, 60, 60, 60, 60, 5), 4, 6
+MODULE = sys.modules[accelerated.__module__]
 
 
-def half(gain, n=6):
+@pytest.fixture
+def each_alone(monkeypatch):
+    """Take the steps of large networks, and note how many units each set of them has."""
+    sizes, of = [], MODULE.WorkingSet.of
+
+    def noted(*given):
+        sizes.append(len((found := of(*given)).where))
+        return found
+
+    for name, value in (("MANY_WEIGHTS", 0), ("FIRST", FIRST), ("AMONG", AMONG)):
+        monkeypatch.setattr(MODULE, name, value)
+    monkeypatch.setattr(MODULE.WorkingSet, "of", noted)
+    return sizes
+
+
+def half(gain, n=6, sizes=(30, 40, 40, 5)):
     x = torch.linspace(-0.5, 0.5, 30 * n, dtype=F64).reshape(n, 30)
-    network = ctebm.LayeredNetwork.random([30, 40, 40, 5], ctebm.HardSigmoid(), gain=gain, seed=2)
+    network = ctebm.LayeredNetwork.random(sizes, ctebm.HardSigmoid(), gain=gain, seed=2)
     return Condensed(network.clamp({"x": x}))
 
 
@@ -81,3 +100,57 @@ def test_the_first_steps_are_those_of_the_formula():
         torch.testing.assert_close(accelerated(network, torch.zeros_like(o), 0.0, k)[0], o)
         before, y = o, project(network, o + j / (j + 3) * (o - before))
     assert restarts > 0
+
+
+class TestAmongTheUnitsThatMove:
+    @pytest.mark.parametrize("gain", [0.5, 1.0, 2.0])
+    def test_rows_come_near_equilibria_as_alone_to_the_bit(self, gain, each_alone):
+        network = half(gain, sizes=DEEP)
+        o = torch.zeros(6, network.n_units, dtype=F64)
+        near, steps = accelerated(network, o, 1e-8, 4000)
+        assert bool((residual(network, near) <= 1e-7).all()) and bool((near.abs() <= 0.5).all())
+        assert bool((network.energy(near) <= network.energy(o)).all())
+        assert steps.min() < steps.max() < 4000
+        assert len(each_alone) >= 6
+        for i, row in enumerate(near):
+            some = network.samples(network.batch, torch.tensor([i]))
+            end, taken = accelerated(some, o[:1], 1e-8, 4000)
+            assert int(taken) == int(steps[i]) and torch.equal(end[0], row)
+
+    def test_few_units_move_where_couplings_are_strong(self, each_alone):
+        network = half(3.0, sizes=DEEP)
+        near, _ = accelerated(network, torch.zeros(6, network.n_units, dtype=F64), 1e-8, 4000)
+        assert bool((residual(network, near) <= 1e-7).all())
+        assert max(each_alone) < network.n_units / 2
+
+    @pytest.mark.parametrize("most", [1, FIRST, FIRST + 1, FIRST + 2, FIRST + AMONG + 1, 100])
+    def test_steps_are_those_of_all_units_where_none_is_held(self, most, each_alone, monkeypatch):
+        network = half(1.0)
+        o = torch.zeros(6, network.n_units, dtype=F64)
+        monkeypatch.setattr(MODULE, "REACH", 10.0)
+        end, steps = accelerated(network, o, 0.0, most)
+        assert steps.tolist() == [most] * 6 and set(each_alone) <= {network.n_units}
+        monkeypatch.setattr(MODULE, "MANY_WEIGHTS", 10**9)
+        torch.testing.assert_close(end, accelerated(network, o, 0.0, most)[0], rtol=0, atol=1e-9)
+
+    def test_no_steps_and_no_rows_lead_nowhere(self, each_alone):
+        network = half(1.0)
+        o = torch.zeros(6, network.n_units, dtype=F64)
+        end, steps = accelerated(network, o, 1e-12, 0)
+        assert torch.equal(end, o) and not steps.any()
+        none = network.samples(network.batch, torch.zeros(0, dtype=torch.long))
+        end, steps = accelerated(none, o[:0], 1e-12, 10)
+        assert end.shape == (0, network.n_units) and steps.shape == (0,)
+
+    def test_a_set_is_kept_until_one_of_the_others_comes_near_its_kink(
+        self, each_alone, monkeypatch
+    ):
+        network = half(2.0, sizes=DEEP)
+        o = torch.zeros(6, network.n_units, dtype=F64)
+        steps = accelerated(network, o, 1e-8, 4000)[1]
+        kept, looks = len(each_alone), int(((steps - FIRST) // (AMONG + 1) + 1).sum())
+        assert 6 < kept < looks
+        each_alone.clear()
+        monkeypatch.setattr(MODULE, "STILL", MODULE.REACH)
+        accelerated(network, o, 1e-8, 4000)
+        assert len(each_alone) > kept

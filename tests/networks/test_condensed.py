@@ -7,6 +7,7 @@ from network_contract import check, same
 import ctebm
 from ctebm.networks import condensed
 from ctebm.networks.condensed import Condensed, condenses
+from ctebm.networks.free_blocks import FreeRows
 
 F64 = torch.float64
 HARD = ctebm.HardSigmoid()
@@ -54,6 +55,19 @@ def test_the_layers_between_are_at_their_minimum(network):
         assert bool((network.energy(network.box.project(other)) >= network.energy(s)).all())
 
 
+@every_chain
+def test_layers_one_by_one_are_those_of_the_whole(network):
+    half = Condensed(network)
+    o = half.box.project(draws(4, *network.batch, half.n_units))
+    now, s = half.layers_at(o), half.states(o)
+    assert torch.equal(torch.cat(now.states, -1), s)
+    same(torch.cat(now.rates, -1), network.activation(s))
+    same(torch.cat(now.currents, -1), s + network.force(s))
+    same(half.force_at(o, now), half.force(o))
+    assert torch.equal(half.of_kept(now.states), o)
+    assert half.n_weights == sum(W.numel() for W in network.weights if W is not None)
+
+
 def test_the_smaller_half_is_kept():
     assert Condensed(chain([9, 2, 9])).n_units == 2
     assert Condensed(chain([2, 9, 2])).n_units == 4
@@ -83,7 +97,7 @@ def test_products_on_free_units_are_those_of_the_matrix(network, call, monkeypat
     matrix = half.hessian(o) * free.unsqueeze(-1) * free.unsqueeze(-2)
     expected = (matrix @ v.unsqueeze(-1)).squeeze(-1)
     same(half.hessian_operator_on(o, free)(v), expected)
-    if isinstance(few, condensed.FreeRows):
+    if isinstance(few, FreeRows):
         chosen = torch.tensor([i for i in range(len(o)) if i != 1])
         same(few.rows(chosen)(v[chosen]), expected[chosen])
 
