@@ -420,10 +420,24 @@ class TestReads:
         few, many = (reads(lambda d, n=n: run(d, n, **how)) for n in (60, 120))
         assert many == few
 
-    @pytest.mark.parametrize("name, most", [("settle", 60), ("settle_smooth", 20)])
+    @pytest.mark.parametrize("name, most", [("settle", 34), ("settle_smooth", 10)])
     def test_settling_four_samples_waits_seldom(self, name, most):
         on_cpu(name)
         assert reads(CASES[name]) <= most
+
+    @pytest.mark.parametrize(
+        ("gain", "activation"), [(1.0, ctebm.HardSigmoid()), (0.5, ctebm.Logistic())],
+        ids=["kinked", "smooth"],
+    )  # fmt: skip
+    def test_settling_a_batch_waits_once_in_many_steps(self, gain, activation):
+        """Alternating updates, conjugate gradients and what asks whether an equilibrium is one."""
+        network = ctebm.LayeredNetwork.random((30, 260, 260, 10), activation, gain=gain, seed=1)
+        x = torch.as_tensor(np.random.default_rng(0).random((64, 30)))
+        products = 0
+        with PretendDevice() as device:
+            ctebm.settle(network.to(device="cuda").clamp({"x": x})).raise_for_status()
+        products = device.launches["aten.mm"] + device.launches["aten.addmm"]
+        assert sum(device.reads.values()) <= products / 16
 
     @pytest.mark.parametrize("solve", ["conjugate gradients", "Lanczos"])
     def test_krylov_methods_wait_every_16_products(self, solve):

@@ -21,12 +21,13 @@ import torch
 from torch import Tensor
 
 from ctebm.equilibria.kkt import project
+from ctebm.equilibria.krylov import iterations_between_looks
 from ctebm.equilibria.working_set import WorkingSet, held
 from ctebm.networks.condensed import ROWS, Condensed
 
 __all__ = ["accelerated"]
 
-# Steps between looks whether rows have come near.
+# Steps after which it is noted which rows have come near; a GPU tells the host less often.
 LOOK = 8
 # Rows that have are carried along until no more than this share has not.
 KEPT = 0.7
@@ -62,22 +63,23 @@ def accelerated(network: Condensed, o: Tensor, tol: float, most: int) -> tuple[T
         return _each_alone(network, o, tol, most)
     ends, steps = o.clone(), torch.full(o.shape[:1], most, device=o.device)
     at, going = torch.arange(len(o), device=o.device), torch.ones_like(steps, dtype=torch.bool)
-    motion = _Motion.of(o)
+    motion, read = _Motion.of(o), max(LOOK, iterations_between_looks(o))
     for k in range(1, most + 1):
-        o = motion.updated(network)
+        o = motion.updated(network, network.force(motion.y))
         after = motion.after(network, o)
         if k % LOOK == 0 or k == most:
             far = (o - motion.y).abs().amax(-1) > tol
             over = going if k == most else going & ~far
-            ends[at[over]], steps[at[over]] = o[over], k
+            ends[at] = torch.where(over.unsqueeze(-1), o, ends[at])
+            steps[at] = torch.where(over, k, steps[at])
             going = going & far
-            left = int(going.sum())
-            if not left:
+        if k % read == 0:
+            left = torch.nonzero(going).squeeze(-1)
+            if not len(left):
                 break
-            if left <= KEPT * len(at):
-                network = network.samples(network.batch, torch.nonzero(going).squeeze(-1))
-                at, after = at[going], after.rows(going)
-                going = going[going]
+            if len(left) <= KEPT * len(at):
+                network = network.samples(network.batch, left)
+                at, after, going = at[left], after.rows(left), going[left]
         motion = after
     return ends, steps
 
@@ -94,15 +96,15 @@ class _Motion(NamedTuple):
         """Return states ``(row, unit)`` without momentum."""
         return cls(o, o, torch.zeros_like(o[:, :1]))
 
-    def updated(self, network: Condensed, f: Tensor | None = None) -> Tensor:
-        """Return the states after an update."""
-        return project(network, self.y + (network.force(self.y) if f is None else f))
+    def updated(self, network: Condensed, f: Tensor) -> Tensor:
+        """Return the states after an update along the force at `y`."""
+        return project(network, self.y + f)
 
     def after(self, network: Condensed, o: Tensor) -> _Motion:
         """Return the motion after an update to states `o`."""
         onward = o - self.o
         upwards = ((o - self.y) * onward).sum(-1, keepdim=True) < 0
-        j = torch.where(upwards, 0.0, self.j + 1)
+        j = (self.j + 1).masked_fill_(upwards, 0.0)
         return _Motion(project(network, torch.addcmul(o, j / (j + 3), onward)), o, j)
 
     def rows(self, chosen: Tensor) -> _Motion:
@@ -143,5 +145,5 @@ def _go_on(motion: _Motion, i: int, some: WorkingSet, n_steps: int) -> None:
     one, where = slice(i, i + 1), some.where
     own = _Motion(motion.y[one, where], motion.o[one, where], motion.j[one])
     for _ in range(n_steps):
-        own = own.after(some.network, own.updated(some.network))
+        own = own.after(some.network, own.updated(some.network, some.network.force(own.y)))
     motion.y[one, where], motion.o[one, where], motion.j[one] = own

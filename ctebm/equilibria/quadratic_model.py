@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ctebm.equilibria.krylov import TINY
+from ctebm.equilibria.krylov import TINY, iterations_between_looks
 from ctebm.equilibria.rows import Rows
 from ctebm.networks.energy import Network
 from ctebm.networks.free_blocks import FreeRows
@@ -20,6 +20,8 @@ __all__ = ["QuadraticModel"]
 # Rows that have ended are carried along until no more than this share goes on: leaving them out
 # costs a new operator.
 KEPT = 0.7
+# Where the host looks seldom, it looks after so many iterations first.
+EARLY = 4
 
 
 class QuadraticModel:
@@ -52,7 +54,8 @@ class QuadraticModel:
 
     def __init__(self, rows: Rows[Network], s: Tensor, g: Tensor, free: Tensor) -> None:
         self.rows, self.s, self.g = rows, s, g
-        self.all_free = bool(free.all())
+        held = rows.whole.box is not None or rows.whole.kinks is not None
+        self.all_free = not (held and free.is_cuda) and bool(free.all())  # a GPU need not wait
         self.free = free.to(g.dtype)
         self.H = rows.network.hessian_operator_on(s, self.free)
         self.d, self.r, self.p = torch.zeros_like(g), g, g
@@ -69,6 +72,9 @@ class QuadraticModel:
         tuple of Tensor
             The step, ``(row, unit)``, and the decrease :math:`-m(d)`, ``(row,)``.
         """
+        look = iterations_between_looks(radius)
+        if look > 1:
+            return self._minimise_unseen(radius, goal, look)
         n = n_left = radius.shape[0]
         step, decrease = self.d, radius.new_zeros(n)
         radius, goal = radius.unsqueeze(-1), goal.square().unsqueeze(-1)
@@ -97,6 +103,56 @@ class QuadraticModel:
         step[at[rows]], decrease[at[rows]] = self.d[rows], self._decrease()[rows]
         return step, decrease
 
+    def _minimise_unseen(self, radius: Tensor, goal: Tensor, look: int) -> tuple[Tensor, Tensor]:
+        """Do likewise where the host sees only now and then which rows have ended.
+
+        These are held as they are, and go to the trust region at the end.
+        """
+        radius, goal = radius.unsqueeze(-1), goal.square().unsqueeze(-1)
+        at = torch.arange(radius.shape[0], device=radius.device)
+        going = torch.ones_like(goal, dtype=torch.bool)
+        step, decrease = torch.zeros_like(self.d), torch.zeros_like(goal).squeeze(-1)
+        wait, since, before = EARLY, 0, None
+        for _ in range(2 * self.d.shape[-1] + 10):  # as above
+            p, Hp = self.p, self._product(self.p)
+            curvature = _dot(p, Hp)
+            alpha = self.rr / curvature
+            d, r = torch.addcmul(self.d, alpha, p), torch.addcmul(self.r, alpha, Hp, value=-1)
+            inside = (torch.linalg.vector_norm(d, dim=-1, keepdim=True) < radius) & (curvature > 0)
+            moves = going & inside
+            self.d, self.r = torch.where(moves, d, self.d), torch.where(moves, r, self.r)
+            rr = _dot(self.r, self.r)
+            self.p = torch.where(moves, torch.addcmul(self.r, rr / self.rr, p), p)
+            self.rr, going = rr, moves & (rr > goal)
+            since += 1
+            if since < wait:
+                continue
+            above = torch.where(going, rr / goal, 0.0).squeeze(-1).cpu().numpy()  # one read
+            ended = above == 0
+            if ended.all():
+                break
+            wait, since, before = _until(above, before, since, look), 0, above
+            if (~ended).sum() <= KEPT * len(at):
+                step[at], decrease[at] = self._at_edge(radius, goal, going)
+                left, before = _places(~ended, at), above[~ended]
+                at, radius, goal, going = at[left], radius[left], goal[left], going[left]
+                self._keep(left)
+        step[at], decrease[at] = self._at_edge(radius, goal, going)
+        return step, decrease
+
+    def _at_edge(self, radius: Tensor, goal: Tensor, going: Tensor) -> tuple[Tensor, Tensor]:
+        """Return steps and decreases; what ended above its goal goes on to the trust region."""
+        beyond = ~(going | (self.rr <= goal))
+        t = torch.where(beyond, _to_edge(self.d, self.p, radius), 0.0)
+        d = torch.addcmul(self.d, t, self.p)
+        r = torch.addcmul(self.r, t, self._product(self.p), value=-1)
+        return d, (d * (self.g + r)).sum(-1) / 2
+
+    def _product(self, p: Tensor) -> Tensor:
+        """Return the product with the Hessian on the free units."""
+        Hp = self.H(p)
+        return Hp if self.all_free else self.free * Hp
+
     def _advance(
         self, radius: Tensor, goal: Tensor, ended: NDArray[np.bool_]
     ) -> NDArray[np.bool_] | None:
@@ -114,8 +170,7 @@ class QuadraticModel:
         array of bool or None
             Which rows do not end with this step, ``(row,)``; None if none does.
         """
-        p, Hp = self.p, self.H(self.p)
-        Hp = Hp if self.all_free else self.free * Hp
+        p, Hp = self.p, self._product(self.p)
         curvature = _dot(p, Hp)
         alpha = self.rr / curvature
         d, r = torch.addcmul(self.d, alpha, p), torch.addcmul(self.r, alpha, Hp, value=-1)
@@ -149,6 +204,30 @@ class QuadraticModel:
 def _places(rows: NDArray[np.bool_], where: Tensor) -> Tensor:
     """Return the numbers of rows that are true, on the device of a tensor."""
     return torch.from_numpy(np.flatnonzero(rows)).to(where.device)
+
+
+def _until(
+    above: NDArray[np.floating], before: NDArray[np.floating] | None, since: int, most: int
+) -> int:
+    """Return after how many iterations all rows may have ended, judged by how fast they fell.
+
+    Parameters
+    ----------
+    above, before : array
+        How far squared residuals are above their goals, now and at the last look, ``(row,)``; 0 in
+        rows that have ended.
+    since : int
+        The iterations between.
+    most : int
+        Bound on the answer.
+    """
+    if before is None:
+        return min(EARLY, most)
+    here = above > 0
+    with np.errstate(invalid="ignore"):  # of infinite ones
+        left, fallen = np.log(above[here]), np.log(before[here]) - np.log(above[here])
+        steps = since * left / np.maximum(fallen, TINY)
+    return int(np.ceil(np.nan_to_num(steps, nan=most).max().clip(1, most)))
 
 
 def _dot(u: Tensor, v: Tensor) -> Tensor:

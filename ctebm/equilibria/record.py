@@ -288,13 +288,13 @@ def _messages(
     status: Tensor, res: Tensor, tol: float, iterations: Tensor, why: Mapping[int, str]
 ) -> list[str]:
     """Return a sentence for each sample, in the order of the flattened batch."""
-    rows = zip(*(t.flatten().tolist() for t in (status, res, iterations)), strict=True)
+    rows = torch.stack([t.flatten().to(res.device).double() for t in (status, res, iterations)], -1)
     return [
         f"sample {i}: {why[i]}"
         if i in why
-        else f"sample {i} has residual {r:.3g} > {tol:g} after {n} steps; give another start, more "
-        "iterations, or a smoother energy."
+        else f"sample {i} has residual {r:.3g} > {tol:g} after {n:.0f} steps; give another start, "
+        "more iterations, or a smoother energy."
         if failed
         else ""
-        for i, (failed, r, n) in enumerate(rows)
+        for i, (failed, r, n) in enumerate(rows.tolist())  # which a GPU is asked for once
     ]

@@ -170,7 +170,8 @@ class _Descent:
         fall = self.E - E
         flat, better, ratio = fall.abs() <= slack, fall > slack, fall / predicted
         self.flat_steps = (self.flat_steps + 1) * flat
-        if bool(flat.any()):  # the energy near the bottom, to rounding: the residual decides
+        # the energy near the bottom, to rounding: the residual decides; a GPU need not wait
+        if flat.is_cuda or bool(flat.any()):
             before, after = (_length(residual_vector(net, *at))
                              for at in ((self.s, self.f), (trial, f)))  # fmt: skip
             better |= flat & (after < before)

@@ -18,7 +18,7 @@ from ctebm.networks.activation import Activation
 from ctebm.networks.layer_rates import rate_of_layer, rates_without
 from ctebm.networks.pairwise import affine
 
-__all__ = ["Blocks", "KeptMatrix", "LayersAt", "product"]
+__all__ = ["Blocks", "KeptMatrix", "LayersAt", "affine_product", "product"]
 
 _NARROW_UNITS = 32  # columns up to which BLAS multiplies the transpose faster
 
@@ -75,7 +75,7 @@ class Blocks:
         from_below = [None, *self.weights]
         from_above = [*(V if V is None else V.mT for V in self.feedback), None]
         couplings = [
-            [(j, M, _affine if _has_few_columns(M) else affine)
+            [(j, M, affine_product if _has_few_columns(M) else affine)
              for j, M in ((i - 1, W), (i + 1, V)) if M is not None]
             for i, (W, V) in enumerate(zip(from_below, from_above, strict=True))
         ]  # fmt: skip
@@ -103,12 +103,12 @@ class Blocks:
             The current.
         """
         r_below, W = (r[i - 1], self.weights[i - 1]) if i > 0 else (None, None)
-        return I if r_below is None or W is None else _affine(I, r_below, W)
+        return I if r_below is None or W is None else affine_product(I, r_below, W)
 
     def add_from_above(self, i: int, r: Sequence[Tensor | None], I: Tensor) -> Tensor:
         """Return a current plus what layer `i` receives from the side of the output."""
         r_above, V = (r[i + 1], self.feedback[i]) if i + 1 < len(r) else (None, None)
-        return I if r_above is None or V is None else _affine(I, r_above, V.mT)
+        return I if r_above is None or V is None else affine_product(I, r_above, V.mT)
 
     def pressure(self, i: int, s: Tensor, I: Tensor) -> Tensor:
         r"""Return :math:`R = \rho'(s) I` (eq. 8) of layer `i`; between kinks the slope is 1."""
@@ -186,8 +186,8 @@ def product(r: Tensor, W: Tensor) -> Tensor:
     return (W.mT @ r.mT).mT if _is_narrow(r, W) else r @ W
 
 
-def _affine(bias: Tensor, r: Tensor, W: Tensor) -> Tensor:
-    """Return ``bias + r W`` likewise."""
+def affine_product(bias: Tensor, r: Tensor, W: Tensor) -> Tensor:
+    """Return ``bias + r W`` likewise, of at most two dimensions in one call."""
     if _is_narrow(r, W) and bias.ndim == 2 and bias.shape[0] == r.shape[0]:
         return torch.addmm(bias.mT, W.mT, r.mT).mT
     return affine(bias, r, W)

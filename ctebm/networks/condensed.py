@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from ctebm.networks.base import VectorField
-from ctebm.networks.blocks import Blocks, LayersAt, product
+from ctebm.networks.blocks import Blocks, LayersAt, affine_product, product
 from ctebm.networks.energy import Network
 from ctebm.networks.free_blocks import FreeBlocks, FreeRows
 from ctebm.networks.kinks import Box
@@ -149,9 +149,10 @@ class Condensed(Network):
         """How many weights there are."""
         return _n_weights(self.blocks.weights)
 
-    def of_kept(self, parts: Sequence[Tensor]) -> Tensor:
+    def of_kept(self, parts: Sequence[Tensor] | Mapping[int, Tensor]) -> Tensor:
         """Return what belongs to the kept layers, of a tensor a layer."""
-        return torch.cat([parts[i] for i in self._o], -1)
+        own = [parts[i] for i in self._o]
+        return own[0] if len(own) == 1 else torch.cat(own, -1)
 
     def force_at(self, o: Tensor, now: LayersAt) -> Tensor:
         """Return the force from what all layers are."""
@@ -192,7 +193,7 @@ class Condensed(Network):
         biases = [I_i - other._received(i, own) for i, I_i in enumerate(I)]
         other.blocks = Blocks(self.blocks.activation, weights, weights, biases)
         if self.box is not None:
-            other.box = self.box.of_units(torch.cat([moving[i] for i in self._o]))
+            other.box = self.box.of_units(self.of_kept(moving))
         return other
 
     def energy(self, s: Tensor) -> Tensor:
@@ -217,7 +218,7 @@ class Condensed(Network):
         def multiply(v: Tensor) -> Tensor:
             parts = self._parts(v)
             between = {i: self._received(i, parts) * m for i, m in free.items()}
-            return v - torch.cat([self._received(i, between) for i in self._o], -1)
+            return v - self.of_kept({i: self._received(i, between) for i in self._o})
 
         return multiply
 
@@ -253,8 +254,7 @@ class Condensed(Network):
         """Return the current of layer `i` from the rates of its neighbours."""
         I = bias
         for j, M in self._neighbours[i]:
-            own = product(r[j], M)
-            I = own if I is None else own.add_(I)
+            I = product(r[j], M) if I is None else affine_product(I, r[j], M)
         one = next(iter(r.values()))
         shape = (*one.shape[:-1], self.blocks.biases[i].shape[-1])
         return one.new_zeros(shape) if I is None else I.expand(shape)
@@ -269,7 +269,7 @@ class Condensed(Network):
         return E
 
     def _force(self, o: Tensor, r: Mapping[int, Tensor]) -> Tensor:
-        return torch.cat([self._received(i, r, self.blocks.biases[i]) for i in self._o], -1) - o
+        return self.of_kept({i: self._received(i, r, self.blocks.biases[i]) for i in self._o}) - o
 
     def _free_between(self, o: Tensor) -> dict[int, Tensor]:
         """Return which units between are free, or held at a kink by a rounding alone."""

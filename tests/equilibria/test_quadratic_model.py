@@ -71,3 +71,42 @@ def test_rows_that_have_ended_are_left_out_when_many_have(monkeypatch):
             alone = one.minimise(radius[:1], goal[i : i + 1])
             torch.testing.assert_close(d[i], alone[0][0], rtol=1e-7, atol=1e-9)
             torch.testing.assert_close(decrease[i], alone[1][0])
+
+
+@pytest.mark.parametrize("look", [2, 5, 16])
+@pytest.mark.parametrize("lowest", [0.01, -0.5], ids=["convex", "indefinite"])
+def test_where_the_host_looks_seldom_rows_end_as_where_it_sees_all(look, lowest, monkeypatch):
+    network = quadratic([lowest, *np.linspace(0.1, 4.0, 29).tolist()])
+    draw = torch.Generator().manual_seed(0)
+    s = torch.randn(40, 30, generator=draw, dtype=torch.float64)
+    free = torch.rand(40, 30, generator=draw) < 0.8
+    g = network.force(s) * free
+    radius = torch.logspace(-1, 4, 40, dtype=torch.float64)
+    goal = g.norm(dim=-1) * torch.logspace(-1, -9, 8, dtype=torch.float64).repeat(5)
+
+    def minimised():
+        model, left = QuadraticModel(Rows.repeated(network, 40), s, g, free), []
+        keep = model._keep
+        monkeypatch.setattr(model, "_keep", lambda rows: (left.append(len(rows)), keep(rows)))
+        return *model.minimise(radius, goal), left
+
+    d, decrease, _ = minimised()
+    monkeypatch.setattr(quadratic_model, "iterations_between_looks", lambda like: look)
+    d_seldom, decrease_seldom, left = minimised()
+    assert left  # some rows were left out on the way
+    at_edge = torch.isclose(d.norm(dim=-1), radius)
+    assert int(at_edge.sum()) > 5 and (lowest < 0 or int(at_edge.sum()) < 35)
+    torch.testing.assert_close(d_seldom, d, rtol=1e-7, atol=1e-9)
+    torch.testing.assert_close(decrease_seldom, decrease, rtol=1e-9, atol=1e-12)
+
+
+def test_the_host_looks_again_when_all_rows_may_have_ended():
+    until, above = quadratic_model._until, np.array([1e4, 0.0, 1e2])
+    assert until(above, None, 0, 16) == quadratic_model.EARLY and until(above, None, 0, 2) == 2
+    before = np.array([1e8, 5.0, 1e10])  # in 5 steps by 1e4 and 1e8: 5 more, and 1.25
+    assert until(above, before, 5, 16) == 5
+    assert until(above, before, 5, 3) == 3
+    assert until(above[2:], before[2:], 5, 16) == 2
+    for stuck in (np.array([1e4, 0.0, 1e2]), np.array([1.0, 1.0, 1.0])):  # nothing fell, or it rose
+        assert until(above, stuck, 5, 16) == 16
+    assert until(np.array([np.inf]), np.array([np.inf]), 5, 16) == 16
