@@ -1,9 +1,12 @@
 """The Zarr store of a sweep: tile == chunk, data first, status last, a list of checksums a tile."""
 
+# Long because what a store says of itself is written, read and checked in one place.
+
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -91,7 +94,7 @@ class SweepStore:
 
     def points(self) -> Points:
         """Return where each point lies."""
-        with xr.open_dataset(self.path, engine="zarr", consolidated=False) as dataset:
+        with _read(self.path) as dataset:
             columns: dict[str, list[Any]] = {dim: [] for dim in self.dims}
             for name in self.description["names"]:
                 values = tuple(dataset[name].values.tolist())
@@ -103,7 +106,7 @@ class SweepStore:
         n = len(self.dims)
         swept, labels = {}, {}
         coordinates = str(self._group.attrs.get("coordinates", "")).split()
-        with xr.open_dataset(self.path, engine="zarr", consolidated=False) as dataset:
+        with _read(self.path) as dataset:
             for name in self.description["swept"]:
                 array = self._arrays[name]
                 dtype = "str" if name in self._words else str(array.dtype)
@@ -169,6 +172,25 @@ class SweepStore:
                 continue
             array[where] = arrays[name].reshape(size + array.shape[len(where) :])
         write_tile(self.path, self.tiling.key(tile), dict(captured))
+
+    def check(self) -> None:
+        """Raise an error of any kind where the store is not as this module makes one."""
+        lists, sizes = ("dims", "names", "swept", "labels"), self.tiling.shape
+        words = [word for name in lists for word in self.description[name]]
+        if not all(isinstance(self.description[name], list) for name in lists):
+            raise ValueError("no lists of names")
+        if not all(isinstance(word, str) for word in words) or len(self.dims) != len(sizes):
+            raise ValueError("no names, or not one for each axis")
+        if any(array.shape[: len(sizes)] != sizes for array in self._arrays.values()):
+            raise ValueError("arrays of other points")
+        if self._arrays["message"].dtype.kind in "biufc":
+            raise ValueError("messages that are no words")
+        columns: list[Any] = [self._group[name] for name in self.description["names"]]
+        if not {dim for one in columns for dim in one.metadata.dimension_names} <= set(self.dims):
+            raise ValueError("points along other axes")
+        for name in self.description["labels"]:
+            _ = self._group[name]
+        _ = dict(self.description["identity"].items())
 
     @cached_property
     def _words(self) -> set[str]:
@@ -266,9 +288,25 @@ def _create_array(
     )  # fmt: skip
 
 
+@contextmanager
+def _read(path: Path) -> Iterator[xr.Dataset]:
+    """Yield what is in a store, as labelled arrays."""
+    try:
+        with xr.open_dataset(path, engine="zarr", consolidated=False) as dataset:
+            yield dataset
+    except Exception as error:
+        raise _no_store(path) from error
+
+
+def _no_store(path: Path) -> ValueError:
+    return ValueError(f"{path} is not the store of a sweep, or is damaged; name another.")
+
+
 @lru_cache(maxsize=8)
 def _opened(path: Path, made: tuple[int, int]) -> SweepStore:
-    return SweepStore(path)
+    store = SweepStore(path)
+    store.check()
+    return store
 
 
 def open_store(path: str | Path) -> SweepStore:
@@ -291,10 +329,6 @@ def open_store(path: str | Path) -> SweepStore:
         raise FileNotFoundError(f"there is no sweep at {path}; name one that was begun.")
     try:
         made = (path / "zarr.json").stat()
-        store = _opened(path.resolve(), (made.st_ino, made.st_mtime_ns))
-        _ = store.tiling  # to see whether it can be read
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"{path} is not the store of a sweep, or is damaged; name another."
-        ) from error
-    return store
+        return _opened(path.resolve(), (made.st_ino, made.st_mtime_ns))
+    except Exception as error:  # of any kind, by whatever stands where something else should
+        raise _no_store(path) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import zarr
 from sweep_cases import GRID, good
 
 import ctebm
+from ctebm.files.store import seal_store
 from ctebm.sweeps.form import Form
 from ctebm.sweeps.identity import identity
 from ctebm.sweeps.points import Points
@@ -126,3 +128,44 @@ def test_tiles_that_are_no_chunks_are_refused(path, block):
     group.attrs["ctebm_sweep"] = json.dumps(description | {"block": block})
     with pytest.raises(ValueError, match="is not the store of a sweep, or is damaged"):
         open_store(path)
+
+
+WRONG = [
+    *[(key, value) for key in ("dims", "names", "swept", "labels", "block", "identity")
+      for value in (None, 2.5, "word", [None], ["nothing"], {"x": 1}, [[1]])],
+    ("identity", []), ("dims", ["a"]), ("names", ["result"]), ("", None), ("", []), ("", 3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG, ids=str)
+def test_a_store_that_was_written_by_hand_and_sealed_again_is_refused_in_a_sentence(
+    path, key, value
+):
+    """Its checksums agree, so that only what it says is wrong."""
+    if (key, value) == ("identity", {"x": 1}):
+        sentence = "is another sweep: .* x is missing here and 1 there"
+    else:
+        sentence = "is not the store of a sweep, or is damaged"
+    meta = json.loads((path / "zarr.json").read_text())
+    description = json.loads(meta["attributes"]["ctebm_sweep"])
+    meta["attributes"]["ctebm_sweep"] = json.dumps(description | {key: value} if key else value)
+    (path / "zarr.json").write_text(json.dumps(meta))
+    shutil.rmtree(path / "ctebm.checksums")
+    seal_store(path)
+    with pytest.raises(ValueError, match=sentence):
+        ctebm.sweep(good, grid=GRID, out=path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("fill_value", [1]), ("chunk_grid", None), ("shape", [7, 7]), ("dimension_names", None)],
+)
+@pytest.mark.parametrize("name", ["result", "message", "status", "a"])
+def test_arrays_that_were_changed_by_hand_are_refused_in_a_sentence(path, name, key, value):
+    name = name if name != "result" else next(iter(FORM.swept))
+    meta = json.loads((path / name / "zarr.json").read_text())
+    (path / name / "zarr.json").write_text(json.dumps(meta | {key: value}))
+    shutil.rmtree(path / "ctebm.checksums")
+    seal_store(path)
+    with pytest.raises(ValueError, match=r"(damaged|can.t|another).*"):
+        ctebm.sweep(good, grid=GRID, out=path)
