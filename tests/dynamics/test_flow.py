@@ -14,6 +14,7 @@ import ctebm
 from ctebm.dynamics.flow import integrator
 from ctebm.dynamics.methods import METHODS
 from ctebm.dynamics.noise import BrownianSteps
+from ctebm.networks.kinks import Kinks
 
 
 @pytest.mark.parametrize("dtype", [F64, torch.float32], ids=str)
@@ -280,3 +281,34 @@ def test_stages_begin_where_the_state_is_outside_the_box_too(method):
     torch.testing.assert_close(run.state[:, 0, 0], 2 * leak ** torch.arange(7, dtype=F64))
     alone = ctebm.simulate(dynamics, start[1:], n_steps=6, eps=0.1, method=method)
     torch.testing.assert_close(run.state[:, 1], alone.state[:, 0], rtol=0, atol=1e-15)
+
+
+class Held(ctebm.Network):
+    """E = |s_0| + |s|^2 / 2 + s_0 s_1 - p s, with a kink at 0 of the first unit."""
+
+    kinks = Kinks(torch.tensor([0.0, torch.inf], dtype=F64))
+
+    def __init__(self, pull):
+        super().__init__(2)
+        self.pull = torch.tensor(pull, dtype=F64)
+
+    def energy(self, s):
+        smooth = s.square().sum(-1) / 2 + s.prod(-1) - s @ self.pull
+        return smooth + s[..., 0].abs()
+
+
+def heun(pull):
+    """One step of 0.1 from 0."""
+    run = ctebm.simulate(ctebm.Dynamics(Held(pull)), [0.0, 0.0], n_steps=1, eps=0.1, method="heun")
+    return run.state[-1].tolist()
+
+
+def test_a_unit_that_an_inner_kink_holds_stays_in_every_stage():
+    """From both sides of 0 the force leads there, 0.5 -+ 1; the other unit moves as alone."""
+    assert heun([0.5, 1.0]) == pytest.approx([0.0, 0.1 * (1.0 + 0.9) / 2], abs=1e-15)
+
+
+def test_a_stage_that_leads_back_over_the_kink_that_a_unit_leaves_counts_as_rest():
+    """Forces are 0.2 and 2.8, then 0.2 - 0.28 - 0.02, which leads back, and 2.8 - 0.28 - 0.02."""
+    expected = [0.1 * (0.2 + 0.0) / 2, 0.1 * (2.8 + 2.5) / 2]
+    assert heun([1.2, 2.8]) == pytest.approx(expected, abs=1e-15)

@@ -144,3 +144,21 @@ def test_single_precision_gives_the_estimate_to_its_rounding(rho):
     exact = ctebm.implicit_gradient(free, rest, target)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, exact, rtol=1e-2, atol=1e-4)  # of tol over beta
+
+
+def test_states_in_rows_may_share_a_target_and_an_input():
+    """Each row is the sample that it is alone, whichever of the three brings the rows."""
+    net = ctebm.LayeredNetwork.random([3, 4, 2], ctebm.Tanh(), seed=2)
+    x, y = torch.tensor([0.2, 0.1, 0.4]), torch.tensor([0.3, -0.2])
+    free = net.clamp({"x": x})
+    rest = ctebm.settle(free, tol=1e-13).state
+    alone = ctebm.holomorphic_gradient(free, rest, y, 0.05, 6)
+    whole = net.clamp({"x": x.expand(2, 5, 3)})
+    for given in (
+        (free, rest.expand(2, 5, -1), y),
+        (free, rest, y.expand(2, 5, 2)),
+        (whole, rest, y),
+        (net.clamp({"x": x.expand(5, 3)}), rest.expand(2, 1, -1), y),
+    ):
+        found = ctebm.holomorphic_gradient(*given, 0.05, 6)
+        torch.testing.assert_close(found, alone.expand(2, 5, -1), rtol=0, atol=1e-12)

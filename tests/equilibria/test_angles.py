@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import ctebm
-from ctebm.equilibria.angles import Angles
+from ctebm.equilibria.angles import SAME_FORCE, Angles
 from ctebm.equilibria.candidates import edges
 from ctebm.equilibria.kkt import residual
 
@@ -144,3 +144,14 @@ def test_the_period_is_kept_in_the_file(tmp_path):
     points = ctebm.find_fixed_points(Phases(1, 0.0), 10, period=TURN)
     ctebm.save(points, tmp_path / "phases.nc")
     assert float(ctebm.open(tmp_path / "phases.nc").period) == TURN
+
+
+def test_what_changes_is_judged_beside_the_size_of_the_force_and_by_the_worst_start():
+    """By SAME_FORCE times one more than the size, from two starts, of the second of two angles."""
+    angles = Angles(torch.tensor([TURN, math.inf, 3.0], dtype=F64))
+    for size in (0.0, 3.0, 1e6):
+        bound = SAME_FORCE * (1 + size)
+        sizes = torch.full((2, 1), size, dtype=F64)
+        angles._same("a force", torch.tensor([[0.0, 0.0], [0.0, 0.999 * bound]]).to(F64), sizes)
+        with pytest.raises(ValueError, match=r"a period of 3 further in unit 2, got a force"):
+            angles._same("a force", torch.tensor([[0.0, 0.0], [0.0, 1.001 * bound]]).to(F64), sizes)

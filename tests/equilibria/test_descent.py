@@ -96,6 +96,30 @@ def test_a_solution_is_beside_a_small_state_within_a_share_of_one(reach, taken, 
     assert (steps > 3).all()
 
 
+@pytest.mark.parametrize(("reach", "taken"), [(0.0999, False), (0.1001, True)])
+def test_a_solution_is_beside_a_large_state_within_a_share_of_its_largest_unit(
+    reach, taken, monkeypatch
+):
+    """Of 30, the size of the other unit, whatever its sign: the solution is 3 away."""
+    rest = torch.tensor([-30.0, 5.0], dtype=torch.float64)
+
+    class Well(Network):
+        def energy(self, s):
+            return (s - rest).square().sum(-1)
+
+    calls = []
+
+    def stopped(rows, s, tol, most, patience=None, known=None):
+        calls.append(patience)
+        return Descended(s.clone(), torch.ones(1, dtype=int), *rows.network.energy_and_force(s))
+
+    monkeypatch.setattr(descent, "REACH", reach)
+    monkeypatch.setattr(descent, "descend", stopped)
+    start = (rest + torch.tensor([0.0, 3.0], dtype=torch.float64)).unsqueeze(0)
+    state, *_ = descend_to_bottom(Rows.repeated(Well(2), 1), start, 1e-9, 50)
+    assert torch.allclose(state[0], rest) == taken == (len(calls) == 1)
+
+
 def test_what_ends_above_its_start_is_told_to_rounding():
     well = quadratic([1.0, 2.0])
     start = torch.tensor([[0.3, 0.1]] * 4, dtype=torch.float64)

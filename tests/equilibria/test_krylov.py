@@ -236,3 +236,26 @@ def test_the_ends_are_within_the_tolerance_that_is_asked_for(seed, tol):
     found = extremal_spectrum(lambda v: H @ v, generic_vector(150, H), tol)
     width = float(found.eigenvalues[-1] - found.eigenvalues[0])
     assert float(found.residual[[0, -1]].max()) <= tol * width * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-8])
+@pytest.mark.parametrize("n_low", [1, 3])
+def test_the_recurrence_ends_with_the_first_space_that_holds_the_ends(tol, n_low, monkeypatch):
+    """Residuals are the next coefficient times the last entries of the vectors (Paige 1971)."""
+    for name, value in (("FIRST_CHECK", 1), ("NEXT_CHECK", 1), ("CHECK_SHARE", 10**6)):
+        monkeypatch.setattr(krylov, name, value)
+    n = 60
+    alpha = np.random.default_rng(0).uniform(-1, 1, n)
+    beta = np.where(np.arange(n - 1) % 3 == 0, 0.03, 0.4) * 0.97 ** np.arange(n - 1)
+    H = torch.as_tensor(np.diag(alpha) + np.diag(beta, 1) + np.diag(beta, -1))
+    start = torch.eye(n, dtype=torch.float64)[0]  # from there the coefficients are those of H
+    found = krylov._Lanczos(lambda v: H @ v, start)
+    found.extend(tol, n, n_low)
+
+    def held(k):
+        values, vectors = np.linalg.eigh(H[:k, :k].numpy())
+        ends = [*range(min(n_low, k - 1)), k - 1]
+        width = max(values[-1] - values[0], abs(values[-1]))
+        return (beta[k - 1] * np.abs(vectors[-1, ends]) <= tol * width).all()
+
+    assert len(found.alpha) == next(k for k in range(1, n) if held(k))

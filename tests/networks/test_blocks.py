@@ -16,6 +16,11 @@ NETWORKS = {
     "clamped": WHOLE.clamp({"x": X}),
     "clamped-feedback": BACK.clamp({"x": X}),
     "separated": WHOLE.clamp({"h1": H1}),
+    "mixed": ctebm.LayeredNetwork(
+        WHOLE.weights,
+        [b.clone() for b in WHOLE.biases],
+        [ctebm.Tanh(), ctebm.HardSigmoid(), ctebm.Logistic(), ctebm.HardSigmoid()],
+    ),
     "wide": layered(ACTIVATIONS["hard"], (50, 40, 30, 20)),
 }
 
@@ -27,7 +32,7 @@ def _parts(net, s):
 @pytest.mark.parametrize("net", NETWORKS.values(), ids=NETWORKS)
 def test_currents_are_those_of_the_flat_network(net):
     s = states(net)
-    rates = [net.activation(part) for part in _parts(net, s)]
+    rates = _parts(net, net.rate(s))
     for i, expected in enumerate(_parts(net, net.current(s))):
         torch.testing.assert_close(net.blocks.current(i, rates), expected, rtol=1e-12, atol=1e-13)
 
@@ -44,7 +49,7 @@ def test_currents_of_all_layers_together_are_those_of_each(sizes, n):
         torch.testing.assert_close(blocks.current_operator()(r), expected)
 
 
-@pytest.mark.parametrize("name", ["layered", "hard", "clamped", "separated"])
+@pytest.mark.parametrize("name", ["layered", "hard", "clamped", "separated", "mixed"])
 def test_the_adjoint_is_that_of_the_flat_network(name):
     net = NETWORKS[name]
     s = states(net, spread=0.2)  # in the box, where the slope is 1

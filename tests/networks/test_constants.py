@@ -92,3 +92,18 @@ def test_what_is_computed_from_tensors_is_computed_once_while_they_stay_the_same
     assert len(asked) == 2
     x.requires_grad_()
     assert kept.of(doubled, x) is not kept.of(doubled, x)
+
+
+def test_what_hangs_on_a_graph_is_computed_anew_whatever_was_kept_off_it():
+    """Also where one tensor of several requires a gradient, and where none is recorded."""
+    kept, x, y, asked = Constants(), torch.ones(3), torch.ones(3, requires_grad=True), []
+
+    def product():
+        asked.append(1)
+        return x * y
+
+    with torch.no_grad():
+        assert kept.of(product, x, y) is kept.of(product, x, y)
+    assert len(asked) == 1
+    (g,) = torch.autograd.grad(kept.of(product, x, y).sum(), y)
+    assert torch.equal(g, x) and len(asked) == 2

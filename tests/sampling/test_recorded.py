@@ -79,3 +79,16 @@ def test_noise_takes_states_beyond_kinks_and_their_leak_brings_them_back():
     assert float(beyond) > 0.3 and not bool((kept.state.abs() == 0.5).any())
     free = simulate(noisy, s, n_steps=60, eps=0.1, seed=7, projected=False).state
     torch.testing.assert_close(kept.state, free)
+
+
+def test_a_chain_without_noise_is_not_projected_either():
+    """Beside noisy ones it takes plain steps too: from 0.45 past the kink, and back."""
+    unit = DenseNetwork([[0.0]], [0.8], HARD)
+    s, step = torch.full((2, 1), 0.45, dtype=torch.float64), step_size(0.2, "euler")
+    kept = Recorder(s, 99, None, False)
+    noisy = Dynamics(unit, sigma=torch.tensor([0.0, 0.5]))
+    recorded_run(noisy, s, step, 2, 0, 1, "euler", seeding(s, step, 7, None, None, True), kept).go()
+    # inside the force is 0.8 - s, beyond the kink -s
+    first = 0.45 + 0.2 * (0.8 - 0.45)
+    expected = torch.tensor([0.45, first, first - 0.2 * first], dtype=torch.float64)
+    torch.testing.assert_close(kept.state[:, 0, 0], expected)

@@ -1,6 +1,7 @@
 """Branches against closed forms: folds, pitchforks, kinks, ends."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from ctebm import (
     settle,
     switch_branch,
 )
+from ctebm.stability import continuation
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
@@ -297,3 +299,19 @@ def test_points_follow_one_another_along_the_branch(family, start, ends, step):
     for event in branch.events:
         near = branch.parameter[event.point]
         assert float(near) == pytest.approx(event.parameter, abs=1e-9)
+
+
+@pytest.mark.parametrize("at", [[1.5], [2.5, 1.5], [0.5, 1.5, 1.25], [3.5]])
+def test_what_is_found_on_earlier_steps_stands_in_its_place(at, monkeypatch):
+    """On a line, where a point is its distance: points and events in order of these."""
+    monkeypatch.setattr(continuation, "apart", lambda curve, a, b: a != b)
+    step = SimpleNamespace(start=0.0, along=lambda curve, point: point)
+    follower = continuation._Follower.__new__(continuation._Follower)
+    follower.curve, follower.points = None, [0.0, 1.0, 2.0, 3.0]
+    follower.events, follower.open_steps = [(1.5, "before")], []
+    found = [SimpleNamespace(step=step, at=p, event=f"at {p}") for p in at]
+    follower._keep(step, 4.0, found, SimpleNamespace(open=True))
+    assert follower.points == sorted([0.0, 1.0, 2.0, 3.0, 4.0, *at])
+    kept = [] if 1.5 in at else [(1.5, "before")]
+    assert follower.events == [*kept, *((p, f"at {p}") for p in at)]
+    assert follower.open_steps == [step]

@@ -52,8 +52,10 @@ def test_the_capacity_has_the_error_that_was_asked_for():
 
 
 def test_even_orders_and_large_tables_are_refused():
-    with pytest.raises(ValueError, match="hold themselves"):
-        polynomial_capacity(4, 16, 0.01)
+    for order in (4, 6):
+        with pytest.raises(ValueError, match=f"got {order}, whose units hold themselves"):
+            polynomial_capacity(order, 16, 0.01)
+    assert polynomial_capacity(2, 16, 0.01) < polynomial_capacity(3, 16, 0.01)
     with pytest.raises(ValueError, match="fit a table"):
         polynomial_error(7, 60, 4000)
 

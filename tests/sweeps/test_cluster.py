@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -136,3 +137,35 @@ def test_the_time_to_start_begins_anew_when_a_worker_has_been_there(clock):
     clock[0] = 131
     found.look_after()
     assert [*pretended.worker_spec] == ["good", "new0"]
+
+
+@pytest.mark.parametrize(("workers", "n"), [(None, 1), (3, 3)])
+@pytest.mark.parametrize(
+    ("slurm", "patience", "start"), [(None, 120, 60), ({"queue": "main"}, 86400, float("inf"))]
+)
+def test_as_many_workers_as_are_asked_for_or_one(workers, n, slurm, patience, start, monkeypatch):
+    """A machine's own are waited for some minutes, those of a queue for a day."""
+    asked = {}
+
+    def made(kind):
+        def cluster(given):
+            asked.update(kind=kind, given=given)
+            return contextlib.nullcontext(SimpleNamespace(scheduler_address="tcp://here"))
+
+        return cluster
+
+    def noted_cluster(client, address, *how):
+        asked["how"] = (*how[:2], *how[3:])
+        return SimpleNamespace(wait=lambda: asked.setdefault("waited", True))
+
+    monkeypatch.setattr(clusters, "check_script", lambda: asked.setdefault("script", True))
+    monkeypatch.setattr(clusters, "_local_cluster", made("local"))
+    monkeypatch.setattr(clusters, "_slurm_cluster", made("slurm"))
+    monkeypatch.setattr(clusters, "_address", lambda own: own.scheduler_address)
+    monkeypatch.setattr(clusters, "Cluster", noted_cluster)
+    monkeypatch.setattr("distributed.Client", contextlib.nullcontext)
+    with clusters.cluster_of(workers, slurm=slurm):
+        here = {"kind": "local", "given": n, "script": True}
+        there = {"kind": "slurm", "given": slurm}
+        expected = (here if slurm is None else there) | {"waited": True}
+        assert asked == expected | {"how": (patience, n, start)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import signal
@@ -425,3 +426,14 @@ def test_a_damaged_description_is_not_gone_on_with(tmp_path, name):
     (out / name).unlink()
     with pytest.raises((ValueError, FileNotFoundError), match=r"x\.zarr"):
         ctebm.sweep(function, {"a": range(4)}, out=out)
+
+
+@pytest.mark.parametrize(("address", "said"), [("tcp://here:1", True), ("", False)])
+def test_the_address_of_dask_is_said_where_there_is_one(address, said, monkeypatch, capsys):
+    workers = contextlib.nullcontext(dataclasses.replace(runs.serial(), address=address))
+    monkeypatch.setattr(runs, "with_client", lambda *_: workers)
+    found = ctebm.sweep(good, GRID, workers=2, quiet=False)
+    assert bool((found.status == 1).all())
+    assert ("dask: tcp://here:1" in capsys.readouterr().err) == said
+    ctebm.sweep(good, GRID, workers=2, quiet=True)
+    assert "dask" not in capsys.readouterr().err
