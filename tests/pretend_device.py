@@ -2,7 +2,8 @@
 
 Inside ``PretendDevice()`` the device ``cuda`` exists. Its tensors say that they are on ``cuda:0``
 and hold their numbers in a tensor on the CPU. What a GPU refuses is refused: operands on two
-devices, ``.numpy()``. What makes a GPU wait is counted: `reads` by the host (``.item()``,
+devices, ``.numpy()``, least squares by another
+driver than ``gels``. What makes a GPU wait is counted: `reads` by the host (``.item()``,
 ``bool(tensor)``, masks whose size must be known, copies to the CPU), each under the line of `ctebm`
 that asked for it, beside `uploads` to the device and `launches`, the operations that would start a
 kernel.
@@ -166,6 +167,8 @@ class _Operations(TorchDispatchMode):
             self._count_copy(args[1] if packet in INTO else args[0], goes_there, str(packet))
         elif there:
             self._check(func, args, leaves)
+            if packet is aten.linalg_lstsq and kwargs.get("driver") not in (None, "gels"):
+                raise RuntimeError("`driver` other than `gels` is not supported on CUDA")
             if packet in READS:
                 self.counts.reads[where()] += 1
         if (there or goes_there) and not func.is_view and packet not in COPIES:

@@ -327,8 +327,8 @@ def reads(function: Case) -> int:
     return sum(device.reads.values())
 
 
-def agree(found: Tensor, expected: Tensor) -> bool:
-    return torch.allclose(found.cpu(), expected, rtol=1e-9, atol=1e-11, equal_nan=True)
+def agree(found: Tensor, expected: Tensor, atol: float = 1e-11) -> bool:
+    return torch.allclose(found.cpu(), expected, rtol=1e-9, atol=atol, equal_nan=True)
 
 
 def test_every_public_function_is_tried():
@@ -369,9 +369,10 @@ class TestOnARealGpu:
     @pytest.mark.parametrize("name", on_a_gpu(zoo.zoo()))
     def test_equilibria_agree_with_the_cpu(self, name):
         member = zoo.zoo()[name]
+        atol = 1e-3 if "degenerate" in member.kinds else 1e-11  # flat: where it ends is rounding
         here, there = member.network, member.network.to(device="cuda")
         expected, found = (ctebm.settle(net, member.starts(3)) for net in (here, there))
-        assert agree(found.state, expected.state)
+        assert agree(found.state, expected.state, atol)
         assert found.converged.tolist() == expected.converged.tolist()
         expected, found = (
             torch.as_tensor(ctebm.linearize(*at).index) for at in ((here, expected), (there, found))
@@ -419,6 +420,18 @@ class TestReads:
         _rest(type(how.get("activation")))
         few, many = (reads(lambda d, n=n: run(d, n, **how)) for n in (60, 120))
         assert many == few
+
+    @pytest.mark.parametrize("ask", ["force", "energy", "jacobian_product"])
+    @pytest.mark.parametrize("activation", [ctebm.HardSigmoid(), ctebm.Tanh()], ids=repr)
+    def test_held_layers_are_looked_at_once(self, ask, activation):
+        with PretendDevice() as device:
+            free = clamped("cuda", activation)
+            s = free.first_guess()
+            given = (s, s) if ask == "jacobian_product" else (s,)
+            getattr(free, ask)(*given)
+            device.reads.clear()
+            getattr(free, ask)(*given)
+        assert sum(device.reads.values()) == 1
 
     @pytest.mark.parametrize("name, most", [("settle", 34), ("settle_smooth", 10)])
     def test_settling_four_samples_waits_seldom(self, name, most):

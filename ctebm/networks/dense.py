@@ -108,7 +108,7 @@ class DenseField(MatrixField):
 
 
 class DenseNetwork(DenseField, PairwiseNetwork):
-    r"""Couplings of eq. 6 in one symmetric matrix, all to all.
+    r"""All-to-all couplings of eq. 6.
 
     Parameters
     ----------

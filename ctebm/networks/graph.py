@@ -27,6 +27,7 @@ from ctebm.networks.layout import check_layer_names, consecutive, size_of, witho
 from ctebm.networks.memory_limits import check_matrices, check_memory
 from ctebm.networks.numbers import finite, whole
 from ctebm.networks.pairwise import PairwiseNetwork
+from ctebm.networks.remainder import looks_once
 from ctebm.networks.stacks import one_each
 
 __all__ = ["LayerGraph"]
@@ -199,6 +200,7 @@ class LayerGraph(PairwiseNetwork):
             front, hops = {name for name in beside if math.isinf(found[name])}, hops + 1
         return found
 
+    @looks_once
     def coupling(self, r: Tensor) -> Tensor:
         rates = {name: r[..., where] for name, where in self.layers.items()}
         received = {name: torch.zeros_like(rate) for name, rate in rates.items()}
@@ -208,6 +210,7 @@ class LayerGraph(PairwiseNetwork):
             received[a] = received[a] + product(rates[b], W.mT)
         return torch.cat([r[..., :0], *received.values()], -1)
 
+    @looks_once
     def dense_weight(self) -> Tensor:
         check_matrices(self.bias.new_empty(self.bias.shape[-1]))
         sizes = {name: size_of(where) for name, where in self.layers.items()}

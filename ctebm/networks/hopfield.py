@@ -24,6 +24,7 @@ from ctebm.networks.energy import LyapunovField
 from ctebm.networks.layer_states import states_of_layers
 from ctebm.networks.layout import rows_of
 from ctebm.networks.pairwise import PairwiseNetwork
+from ctebm.networks.remainder import looks_once
 
 __all__ = ["HopfieldNetwork", "OtherEnergy"]
 
@@ -88,6 +89,7 @@ class OtherEnergy(VectorField):
         """Return the states of rates, as :meth:`ctebm.DenseNetwork.state`."""
         return self.pairwise.state(rates, layer)
 
+    @looks_once
     def energy(self, s: Tensor) -> Tensor:
         """Return the energy of each state, ``(*batch)``, that of held layers with it."""
         s = self.as_state(s)
@@ -164,18 +166,22 @@ class HopfieldNetwork(OtherEnergy, LyapunovField):
     tensor([1.5000, 1.5000], dtype=torch.float64)
     """
 
+    @looks_once
     def force(self, s: Tensor) -> Tensor:
         s = self.as_state(s)
         return self.pairwise.current(s) - s
 
+    @looks_once
     def jacobian_product(self, s: Tensor, v: Tensor) -> Tensor:
         slope, v = self.activation.derivative(self._in_samples(s)), self.as_state(v)
         return self.pairwise.coupling(slope * v) - v
 
+    @looks_once
     def adjoint_product(self, s: Tensor, v: Tensor) -> Tensor:
         slope, v = self.activation.derivative(self._in_samples(s)), self.as_state(v)
         return slope * self.pairwise.adjoint_coupling(v) - v
 
+    @looks_once
     def jacobian(self, s: Tensor) -> Tensor:
         slope = self.activation.derivative(self._in_samples(s)).unsqueeze(-2)
         W = self.pairwise.dense_weight()

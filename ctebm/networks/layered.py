@@ -18,6 +18,7 @@ from ctebm.networks.layer_rates import LayerRates, rates_without
 from ctebm.networks.layout import consecutive, layer_names, without_layer
 from ctebm.networks.memory_limits import check_matrices
 from ctebm.networks.pairwise import PairwiseField, PairwiseNetwork, affine
+from ctebm.networks.remainder import looks_once
 from ctebm.networks.stacks import glorot_weights, one_each
 
 _DENSE_UNITS = 100  # up to which one dense product is faster than a product a block
@@ -112,6 +113,7 @@ class LayeredField(PairwiseField):
         """The couplings layer by layer, with the parameters themselves."""
         return Blocks(self.activation, self.weights, self.weights, self.biases)
 
+    @looks_once
     def dense_weight(self) -> Tensor:
         if not self.layers:  # all are held
             return self.bias.new_zeros(0, 0)
@@ -221,6 +223,7 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
         network = cls(weights, [np.zeros(n) for n in sizes], activation, dtype=dtype)
         return network.centred() if centred else network
 
+    @looks_once
     def coupling(self, r: Tensor) -> Tensor:
         if not self.layers:  # all are held
             return r
@@ -240,6 +243,7 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
     def _current(self, r: Tensor) -> Tensor:
         return self.current_operator()(r)
 
+    @looks_once
     def current_operator(self) -> Callable[[Tensor], Tensor]:
         if self._is_small:
             W = self._small_weight()
@@ -248,6 +252,7 @@ class LayeredNetwork(LayeredField, PairwiseNetwork):
             return lambda r: self.bias + self.coupling(r)
         return self.blocks.current_operator()
 
+    @looks_once
     def coupling_operator(self) -> Callable[[Tensor], Tensor]:
         if self._is_small:
             W = self._small_weight()

@@ -21,6 +21,7 @@ from ctebm.networks.blocks import Blocks
 from ctebm.networks.dense import DenseField, check_square
 from ctebm.networks.layered import LayeredField, LayeredNetwork
 from ctebm.networks.numbers import finite, whole
+from ctebm.networks.remainder import looks_once
 
 __all__ = ["AsymmetricNetwork", "FeedbackNetwork"]
 
@@ -181,6 +182,7 @@ class FeedbackNetwork(LayeredField):
     def blocks(self) -> Blocks:
         return Blocks(self.activation, self.weights, self.feedback, self.biases)
 
+    @looks_once
     def coupling(self, r: Tensor) -> Tensor:
         if not self.layers:  # all are held
             return r
@@ -192,6 +194,7 @@ class FeedbackNetwork(LayeredField):
                 received[i + 1] = received[i + 1] + rates[i] @ W
         return torch.cat(received, dim=-1)
 
+    @looks_once
     def adjoint_coupling(self, r: Tensor) -> Tensor:
         return self.of_blocks(self.feedback, self.weights).coupling(r)
 

@@ -24,7 +24,7 @@ from ctebm.networks.layer_rates import rate_of_layer
 from ctebm.networks.layer_states import finite_of_layer, states_of_layers
 from ctebm.networks.layout import drop_units, rows_of
 from ctebm.networks.memory_limits import check_matrices
-from ctebm.networks.remainder import Remainder
+from ctebm.networks.remainder import Remainder, looks_once
 
 __all__ = ["Curvature", "PairwiseField", "PairwiseNetwork", "affine"]
 
@@ -158,6 +158,7 @@ class PairwiseField(VectorField):
         rho = self.activation if layer is None else self.rate_of(layer)
         return rho.inverse(real_tensor(rates, self.dtype, self.device))
 
+    @looks_once
     def current(self, s: Tensor) -> Tensor:
         r"""Return the currents :math:`I = b + W \rho(s)`."""
         return self._current(self.rate(s))
@@ -166,19 +167,23 @@ class PairwiseField(VectorField):
         """Return ``b + W r`` as a new tensor."""
         return self.bias + self.coupling(r)
 
+    @looks_once
     def coupling_operator(self) -> Callable[[Tensor], Tensor]:
         """Return :meth:`coupling` for many products, with the parameters as they are now."""
         return self.coupling
 
+    @looks_once
     def current_operator(self) -> Callable[[Tensor], Tensor]:
         """Return the map of rates to new currents, for many, with the parameters as they are."""
         return self._current
 
+    @looks_once
     def force(self, s: Tensor) -> Tensor:
         s = self.as_state(s)
         r, slope = self.activation.rate_and_slope(s)
         return self._current(r).mul_(slope).sub_(s)  # in place, since it is new
 
+    @looks_once
     def force_operator(self) -> Callable[[Tensor], Tensor]:
         rho, current = self.activation, self.current_operator()
 
@@ -188,14 +193,17 @@ class PairwiseField(VectorField):
 
         return force
 
+    @looks_once
     def jacobian_product(self, s: Tensor, v: Tensor) -> Tensor:
         (slope, diagonal), v = self._slope_and_diagonal(s), self.as_state(v)
         return slope * self.coupling(slope * v) - diagonal * v
 
+    @looks_once
     def adjoint_product(self, s: Tensor, v: Tensor) -> Tensor:
         (slope, diagonal), v = self._slope_and_diagonal(s), self.as_state(v)
         return slope * self.adjoint_coupling(slope * v) - diagonal * v
 
+    @looks_once
     def jacobian(self, s: Tensor) -> Tensor:
         slope, diagonal = self._slope_and_diagonal(s)
         J = self._coupled(slope.expand_as(diagonal))  # one state may serve many samples
@@ -361,11 +369,13 @@ class PairwiseNetwork(PairwiseField, Network):  # pyright: ignore[reportIncompat
         if not hasattr(self, "constant"):
             self.constant = bias.new_zeros(())
 
+    @looks_once
     def energy(self, s: Tensor) -> Tensor:
         s = self.as_state(s)
         r = self.activation(s)
         return self._energy(s, r, self._current(r))
 
+    @looks_once
     def energy_and_force(self, s: Tensor) -> tuple[Tensor, Tensor]:
         s = self.as_state(s)
         r, slope = self.activation.rate_and_slope(s)
@@ -382,6 +392,7 @@ class PairwiseNetwork(PairwiseField, Network):  # pyright: ignore[reportIncompat
     def hessian_product(self, s: Tensor, v: Tensor) -> Tensor:
         return self.hessian_operator(s)(self.as_state(v))
 
+    @looks_once
     def hessian_operator(self, s: Tensor) -> Callable[[Tensor], Tensor]:
         slope, diagonal = self._slope_and_diagonal(s)
         return Curvature(slope, None if self._is_linear else diagonal, self.coupling_operator())

@@ -21,6 +21,7 @@ from ctebm.networks.hopfield import OtherEnergy
 from ctebm.networks.kinks import Box
 from ctebm.networks.numbers import finite
 from ctebm.networks.pairwise import PairwiseNetwork
+from ctebm.networks.remainder import looks_once
 
 __all__ = ["RateLeakNetwork"]
 
@@ -75,6 +76,7 @@ class RateLeakNetwork(OtherEnergy, Network):  # pyright: ignore[reportIncompatib
             )
         self.box = Box(self.low, self.high)
 
+    @looks_once
     def force(self, s: Tensor) -> Tensor:
         s = self.as_state(s)
         r, slope = self.activation.rate_and_slope(s)
@@ -83,11 +85,13 @@ class RateLeakNetwork(OtherEnergy, Network):  # pyright: ignore[reportIncompatib
     def hessian_product(self, s: Tensor, v: Tensor) -> Tensor:
         return self.hessian_operator(s)(self.as_state(v))
 
+    @looks_once
     def hessian_operator(self, s: Tensor) -> Callable[[Tensor], Tensor]:
         slope, diagonal = self._slope_and_diagonal(s)
         coupling = self.pairwise.coupling
         return lambda v: diagonal * v - slope * coupling(slope * v)
 
+    @looks_once
     def hessian(self, s: Tensor) -> Tensor:
         slope, diagonal = self._slope_and_diagonal(s)
         H = -slope.unsqueeze(-1) * self.pairwise.dense_weight() * slope.unsqueeze(-2)

@@ -6,8 +6,9 @@ written into the couplings, which is looked for each time it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,9 +19,41 @@ from ctebm.networks.named import named_tensors
 from ctebm.networks.versions import Versions, is_plain
 
 if TYPE_CHECKING:
+    from ctebm.networks.base import VectorField
     from ctebm.networks.pairwise import PairwiseField
 
-__all__ = ["Remainder"]
+__all__ = ["Remainder", "looks_once"]
+
+Net = TypeVar("Net", bound="VectorField")
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
+
+
+def looks_once(
+    method: Callable[Concatenate[Net, Given], Found],
+) -> Callable[Concatenate[Net, Given], Found]:
+    """Let a method of a network look once whether parameters have changed, then take a snapshot.
+
+    Examples
+    --------
+    >>> from ctebm.networks.remainder import looks_once
+    >>> class Twice:
+    ...     def snapshot(self):
+    ...         print("looks")
+    ...         return self
+    ...     @looks_once
+    ...     def force(self, s):
+    ...         return 2 * s
+    >>> Twice().force(3.0)
+    looks
+    6.0
+    """
+
+    @wraps(method)
+    def looked(network: Net, /, *args: Given.args, **named: Given.kwargs) -> Found:
+        return method(network.snapshot(), *args, **named)
+
+    return looked
 
 
 class Remainder:

@@ -7,7 +7,7 @@ fixed random numbers, or in few numbers by a copy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Self
@@ -66,13 +66,23 @@ class Versions:
         kept = [
             (t, known) for t, known in zip(tensors, self.numbers, strict=True) if known is not None
         ]
-        if kept and all(t.is_cuda for t, _ in kept):  # which waits for the host once
-            return bool(torch.stack([(_kept(t) == known).all() for t, known in kept]).all())
-        return all(torch.equal(t if _are_few(t) else told_apart(t), known) for t, known in kept)
+        now = (t.detach() if _are_few(t) else told_apart(t) for t, _ in kept)
+        return _are_equal(now, [known for _, known in kept])
+
+
+def _are_equal(found: Iterable[Tensor], known: Sequence[Tensor]) -> bool:
+    """Return whether all numbers are those known; where the host must wait for them, once."""
+    if all(t.is_cpu for t in known):
+        return all(map(torch.equal, found, known))
+    found = list(found)
+    if [t.shape for t in found] != [t.shape for t in known]:
+        return False
+    one, other = (torch.cat([t.reshape(-1) for t in all_of]) for all_of in (found, known))
+    return torch.equal(one, other)
 
 
 def told_apart(t: Tensor) -> Tensor:
-    """Return numbers that change whenever those of a tensor do.
+    """Return numbers that change with those of a tensor, by more than a product rounds away.
 
     Examples
     --------

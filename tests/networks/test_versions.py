@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ctebm.networks.versions import Versions, is_plain
+from tests.pretend_device import OnDevice, PretendDevice
 
 
 def written(t):
@@ -71,3 +72,14 @@ def test_many_numbers_are_seen_as_few_are(shape):
         write(t)
         assert not then.are([t])
         t.data.fill_(1)
+
+
+def test_many_numbers_elsewhere_are_compared_at_once():
+    with PretendDevice() as device:
+        few, many = torch.zeros(3).to("cuda"), OnDevice(torch.eye(80))
+        then = Versions.of([few, many])
+        device.reads.clear()
+        assert then.are([few, many])
+        assert sum(device.reads.values()) == 1
+        many.numbers[7, 9] += 1e-6  # past the version
+        assert not then.are([few, many])
