@@ -109,7 +109,11 @@ def _downhill(network: Network, s: Tensor, free: Tensor) -> Tensor | None:
 
 
 def _negative_direction(network: Network, s: Tensor, free: Tensor) -> tuple[Tensor, float] | None:
-    """Return the direction of the lowest curvature and that curvature, None if not negative."""
+    """Return the direction of the lowest curvature and that curvature, None if not negative.
+
+    Of the directions that share it, where some do, that of a generic vector in their space, so that
+    it does not depend on which of them a library of linear algebra finds.
+    """
     where = torch.nonzero(free).squeeze(-1)
     if len(where) == 0:
         return None
@@ -122,7 +126,9 @@ def _negative_direction(network: Network, s: Tensor, free: Tensor) -> tuple[Tens
     zero = root_of_rounding(s.dtype) * max(1.0, float(values.abs().max()))
     if not float(values[0]) < -zero:
         return None
-    direction = torch.zeros_like(s).index_copy(0, where, vectors[:, 0])
+    lowest = vectors[:, values <= values[0] + zero]
+    generic = lowest @ (generic_vector(len(where), s) @ lowest)
+    direction = torch.zeros_like(s).index_copy(0, where, generic)
     return direction / direction.abs().max(), float(values[0])
 
 

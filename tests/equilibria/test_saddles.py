@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from analytic import HARD, TANH, all_to_all, pair, pitchfork_state, quadratic, random_dense
-from zoo import cyclic, identical_pairs, inhibition, lattice, winners
+from zoo import cyclic, identical_pairs, inhibition, lattice, winners, zoo
 
 from ctebm import AsymmetricNetwork, settle
 from ctebm.equilibria import saddles
@@ -51,6 +51,24 @@ def test_the_way_down_is_the_lowest_mode(n):
     assert rise.abs().max() < 1e-3 * beside.abs().max()
     assert network.energy(beside[0]) < network.energy(s[0])
     assert beside.abs().max() <= 0.1 + 1e-15
+
+
+@pytest.mark.parametrize("name", ["inhibition-3-5", "inhibition-5-2", "inhibited-layer"])
+def test_the_way_down_is_that_of_any_library_of_linear_algebra(name, monkeypatch):
+    member = zoo()[name]
+    expected = settle(member.network, member.starts(12)).state
+    eigh, draw = torch.linalg.eigh, np.random.default_rng(0)
+
+    def turned(H):  # another choice of eigenvectors where some have one eigenvalue, and of signs
+        lam, V = eigh(H)
+        for one in lam.unique():
+            same = (lam - one).abs() < 1e-9
+            n = int(same.sum())
+            V[:, same] = V[:, same] @ torch.linalg.qr(torch.as_tensor(draw.normal(size=(n, n))))[0]
+        return lam, V
+
+    monkeypatch.setattr(torch.linalg, "eigh", turned)
+    torch.testing.assert_close(settle(member.network, member.starts(12)).state, expected)
 
 
 @pytest.mark.parametrize("network", [all_to_all(4, 2.0, HARD), lattice(5, 1.5)], ids=repr)
