@@ -161,7 +161,8 @@ def _arrival(record: Correspondence) -> Tensor:
         clear = no_crossing(record.first_crossing[:, 0], until=k + 1)
         early.append(torch.where(clear, record.coefficient[:, 0, k + 1, i], torch.nan).nanmedian())
     sizes = [float(record.eps[0]) ** (k + 1) for k in record.depth]
-    return torch.stack(early) / torch.tensor(sizes, dtype=torch.float64)
+    found = torch.stack(early)
+    return found / found.new_tensor(sizes)
 
 
 def _recorded(

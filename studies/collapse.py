@@ -132,7 +132,8 @@ CASES = (
 def run(settings: Settings, progress: Progress) -> xr.Dataset:
     from ctebm.study.images import load_images
 
-    data = split(load_images(settings.data, settings.labels, settings.n_training))
+    images = load_images(settings.data, settings.labels, settings.n_training)
+    data = split(images, settings.device)
     if len(data.train[0]) < settings.n_samples:
         raise ValueError(f"{data.name} leaves {len(data.train[0])} images; lower --n-samples.")
     grid = list(itertools.product(KINKS, settings.depths, settings.eigenvalues))

@@ -100,7 +100,7 @@ def run(settings: Settings, progress: Progress) -> xr.Dataset:
     dtype = getattr(torch, settings.dtype)
     x, x_test = (torch.as_tensor(part.input, dtype=dtype) for part in (train, test))
     kernels, weight, biases = _start(settings, x, train.n_classes)
-    network = _network(kernels, weight, biases, x.shape[1])
+    network = _network(settings, kernels, weight, biases, x.shape[1])
     learned = list(ctebm.PlasticField(network).parameters)
     low, high = settings.targets
     plan = ctebm.Plan(
@@ -235,6 +235,7 @@ def _start(
 
 
 def _network(
+    settings: Settings,
     kernels: Sequence[torch.Tensor],
     weight: torch.Tensor,
     biases: Sequence[torch.Tensor],

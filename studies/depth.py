@@ -74,7 +74,7 @@ def _measured(record: Correspondence) -> dict[str, Tensor]:
     import torch
 
     linear = dataclasses.replace(record, displacement=record.linear_response)
-    time, slices = record.time[0], record.fixed.network.layers.values()
+    time, slices = record.time[0].to(record.chain), record.fixed.network.layers.values()
     return {
         "coefficient": record.coefficient[:, 0],
         "cosine": record.cosine(record.chain)[:, 0],

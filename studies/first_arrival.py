@@ -89,7 +89,7 @@ def _first_arrival(record: Correspondence) -> dict[str, Tensor]:
     depth = list(enumerate(record.depth))
     size = torch.stack([record.coefficient[:, :, k + 1, layer] for layer, k in depth], -1)
     turn = torch.stack([record.tangent[:, :, k + 1, layer] for layer, k in depth], -1)
-    power = record.eps[:, None] ** (torch.tensor(record.depth) + 1)
+    power = (record.eps[:, None] ** (torch.tensor(record.depth) + 1)).to(size)
     return {
         "coefficient": size,
         "error": torch.hypot(size / power - 1, turn),

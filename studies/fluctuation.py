@@ -104,8 +104,9 @@ def _read(
     told = read.agreement(gradient)
     needed = [*read.time_needed(settings.cosine, gradient).values()]
     parts = read.blocks.mean(1)
-    so_far = parts.cumsum(0) / torch.arange(1, len(parts) + 1).unsqueeze(-1)
-    watched = settings.chains * settings.time * torch.arange(1, len(parts) + 1) / len(parts)
+    number = torch.arange(1, len(parts) + 1).to(parts)
+    so_far = parts.cumsum(0) / number.unsqueeze(-1)
+    watched = settings.chains * settings.time * number / len(parts)
     rising, expected = [], []
     for where in net.layers.values():
         g, exact = gradient[where], read.exact[where]
@@ -131,7 +132,7 @@ def _identity(net: Network, s: Tensor, force: Tensor) -> dict[str, Any]:
     from ctebm.sampling.fluctuation import response_of_covariances
 
     linear = ctebm.linearize(net, s)
-    eye, worst, textbook = torch.eye(len(s), dtype=s.dtype), [], torch.tensor(0.0)
+    eye, worst, textbook = torch.eye(len(s)).to(s), [], s.new_zeros(())
     for eps in EXACT_EPS:
         C, M = linear.covariance(1.0, eps=eps), eye + eps * linear.jacobian
         lagged = [C]

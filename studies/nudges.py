@@ -36,6 +36,17 @@ class Settings(study.Settings):
     tol: tuple[float, ...] = (1e-3, 1e-4, 1e-6)
     """Residuals of nudged equilibria."""
 
+    def __post_init__(self) -> None:
+        reason = "all is float64 on the CPU; leave it out"
+        study.refuse_ignored(self, ["device", "dtype"], reason)
+        study.check_layers(self.sizes)
+        study.check_positive("--n-samples", self.n_samples)
+        for flag, values in (("--beta", self.beta), ("--tol", self.tol)):
+            for value in values:
+                study.check_positive(flag, value)
+            if len(set(values)) < max(len(values), 2):
+                raise ValueError(f"{flag} needs two or more values, all different, got {values}.")
+
 
 def run(settings: Settings, progress: Progress) -> xr.Dataset:
     plastic, rest, target = _at_rest(settings)

@@ -107,9 +107,8 @@ def _node_perturbation(
     import ctebm
 
     h, y = net.layer("h1"), net.layer("y")
-    noise = settings.perturbation * torch.as_tensor(
-        rng.standard_normal((settings.runs, len(g)))
-    )  # fmt: skip
+    draws = torch.as_tensor(rng.standard_normal((settings.runs, len(g)))).to(rest)
+    noise = settings.perturbation * draws
     output = ctebm.settle(net.clamp({"h1": rest[h] + noise}), rest[y], tol=1e-14).state
     cost = (output - target).square().sum(-1) / 2
     change = cost - (rest[y] - target).square().sum() / 2
@@ -154,12 +153,12 @@ def _driven_response(
 
     h, y = net.layer("h1"), net.layer("y")
     J = ctebm.linearize(net, rest).jacobian.clone()
-    eye = torch.eye(len(rest), dtype=rest.dtype)
+    eye = torch.eye(len(rest)).to(rest)
     J[y] = -eye[y]
     M, power = eye + settings.eps * J, eye
     u = torch.zeros_like(rest)
     u[y] = target - rest[y]
-    moved, variance = torch.zeros_like(rest), torch.zeros((), dtype=rest.dtype)
+    moved, variance = torch.zeros_like(rest), rest.new_zeros(())
     for _ in range(n):
         moved = moved + settings.eps * power @ u
         variance = variance + settings.eps * power[h].square().sum()

@@ -61,6 +61,8 @@ class Settings(study.Settings):
     """Difference of mean test errors that is allowed, in per cent."""
 
     def __post_init__(self) -> None:
+        reason = "all is float64 or float32, as its results say, on the CPU; leave it out"
+        study.refuse_ignored(self, ["device", "dtype"], reason)
         for eps in (self.eps, *self.compared_eps):
             study.check_eps(eps)
 

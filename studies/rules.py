@@ -72,6 +72,8 @@ class Settings(study.Settings):
     """Learning rate of Adam, the same for every rule."""
 
     def __post_init__(self) -> None:
+        reason = "all is float64 on the CPU; leave it out"
+        study.refuse_ignored(self, ["device", "dtype"], reason)
         study.check_layers(self.sizes)
         for flag in ("n_samples", "epochs", "n_seeds"):
             study.check_positive(f"--{flag.replace('_', '-')}", getattr(self, flag))

@@ -258,7 +258,7 @@ def _recorded(
         target=run.target,
         fixed=fixed,
         responsive=run.responsive,
-        status=status,
+        status=status.to(moved.device),
         message=message,
         eps=schedule.eps,
         step=step,
@@ -269,9 +269,9 @@ def _recorded(
         linear_response=_filled([d.linear_response.transpose(0, 1) for d in displacements], dim=1),
         chain=run.chain,
         implicit=implicit,
-        first_crossing=torch.stack([found.step for found in crossings], -1),
-        crossing_unit=torch.stack([found.unit for found in crossings], -1),
-        crossing_direction=torch.stack([found.direction for found in crossings], -1),
+        first_crossing=_of_runs([found.step for found in crossings], moved),
+        crossing_unit=_of_runs([found.unit for found in crossings], moved),
+        crossing_direction=_of_runs([found.direction for found in crossings], moved),
         drive=run.drive,
         method=schedule.method,
         sigma=noise.sigma,
@@ -291,6 +291,11 @@ def _unstable(fixed: FixedPoints, implicit: Tensor) -> Tensor:
     if isinstance(fixed.network, Network):
         return torch.isnan(implicit).any(-1)
     return (fixed.index > 0).reshape(-1)
+
+
+def _of_runs(found: list[Tensor], like: Tensor) -> Tensor:
+    """Return what is known of the runs at each step size, ``(sample, eps)``, on a device."""
+    return torch.stack(found, -1).to(like.device)
 
 
 def _filled(rows: list[Tensor], dim: int, fill: float = torch.nan) -> Tensor:

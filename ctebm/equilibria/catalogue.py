@@ -130,8 +130,8 @@ class Catalogue:
             self.network,
             s[best][order],
             self.tol,
-            torch.zeros(len(best), dtype=torch.long),
-            hits=hits[order.cpu()],
+            torch.zeros_like(order),
+            hits=hits.to(order.device)[order],
             continuum=continuum[order],
             failed=self.failed,
         )

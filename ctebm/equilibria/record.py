@@ -117,7 +117,7 @@ class FixedPoints(SampledRecord):
     @property
     def index(self) -> Tensor:
         """Number of unstable directions, ``(*batch)``; -1 where not converged."""
-        index = torch.tensor(self._inertia[0], dtype=torch.long)
+        index = torch.tensor(self._inertia[0], dtype=torch.long, device=self.state.device)
         return index.reshape(self.state.shape[:-1])
 
     @property
@@ -135,7 +135,7 @@ class FixedPoints(SampledRecord):
         if self.continuum is not None:
             return ~self.continuum
         kinds = [kind in ("stable", "saddle") for kind in self.stability]
-        return torch.tensor(kinds, dtype=torch.bool).reshape(self.state.shape[:-1])
+        return self.index.new_tensor(kinds, dtype=torch.bool).reshape(self.state.shape[:-1])
 
     @property
     def index_sum(self) -> int | None:

@@ -98,7 +98,7 @@ class KolenPollack(Rule):
 
 @dataclass(frozen=True)
 class JacobianHomeostasis(Rule):
-    r"""Another rule, and beside it the descent of what is not symmetric in the Jacobian at rest.
+    r"""Another rule, and the descent of what is not symmetric in the Jacobian at rest.
 
     To what the rule asks is added :math:`\kappa` times the gradient, at fixed states, of
 

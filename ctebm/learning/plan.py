@@ -55,7 +55,7 @@ RULES: dict[str, Callable[[], Rule]] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training is asked for: its rule, rates, batches and epochs.
+    """How to train.
 
     Attributes
     ----------

@@ -58,7 +58,7 @@ _STATES_ADJOINT = {
 
 
 class PlasticField(Plastic):
-    r"""A network of any class that learns, by products with its force.
+    r"""Any network that learns.
 
     Its parameters are those tensors among its attributes that its force depends on. A parameter
     drives the layer that the network says in its ``drives``, else what is found by trying the

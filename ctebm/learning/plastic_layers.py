@@ -32,7 +32,7 @@ _GRAPH_STATES = 5  # that a step keeps for its gradient, about
 
 
 class PlasticNetwork(Plastic):
-    r"""A layered network that learns: tensors that an optimiser changes in place.
+    r"""Weights and biases as separate tensors, which an optimiser changes in place.
 
     Parameters
     ----------

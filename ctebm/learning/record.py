@@ -28,7 +28,7 @@ __all__ = ["Training"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Training(Record):
-    """A network that has been trained, and what each of its epochs counted.
+    """What a training came to.
 
     Attributes
     ----------

@@ -134,7 +134,7 @@ def sample(
         else:
             run = recorded_run(dynamics, s, step, n_steps, burn_in, every, method, source, moments)
             run.go(progress)
-            last, acceptance = run.state, torch.full(s.shape[:-1], torch.nan, dtype=torch.float64)
+            last, acceptance = run.state, s.new_full(s.shape[:-1], torch.nan, dtype=torch.float64)
             failed = run.failures.step.reshape(s.shape[:-1])
         kappa = s.new_zeros(s.shape[1:-1])
         if dynamics.noise == "langevin" and bool((failed < 0).all()):

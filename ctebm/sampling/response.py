@@ -224,7 +224,7 @@ def response_of(
     message = _crossing(linear, furthest)
     return FluctuationResponse(
         displacement=scale * products.mean,
-        error=scale * torch.as_tensor(products.error()),
+        error=scale * torch.as_tensor(products.error(), device=force.device),
         exact=linear.response(force, eps=eps, n_steps=n_steps),
         predicted_error=(rate / (chains * time)).sqrt(),
         blocks=scale * products.blocks,

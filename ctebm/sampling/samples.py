@@ -201,12 +201,13 @@ def samples_of(
     state: Tensor,
 ) -> Samples:
     """Return the record of chains whose moments were gathered, with its judgement of them."""
-    error, rhat = (torch.as_tensor(x) for x in (moments.state.error(), moments.state.rhat()))
     covariance = moments.covariance
+    of = moments.state
+    error, rhat = (torch.as_tensor(x).to(state.device) for x in (of.error(), of.rhat()))
     variance = covariance.diagonal(dim1=-2, dim2=-1)
-    ess = variance.cpu() / error.square()
-    lost, stuck = (failed_step >= 0).any(0), (acceptance == 0).any(0).to(failed_step.device)
-    unmixed = (rhat > moments.state.rhat_bound).any(-1).to(lost.device) | stuck
+    ess = variance / error.square()
+    lost, stuck = (failed_step >= 0).any(0), (acceptance == 0).any(0)
+    unmixed = (rhat > of.rhat_bound).any(-1) | stuck
     unmixed |= n_draws < FEWEST_DRAWS
     status = torch.where(lost, 1, torch.where(unmixed, 2, 0)).to(torch.int8)
     kappa = torch.zeros_like(kink_number) if method == "mala" else kink_number
@@ -217,7 +218,8 @@ def samples_of(
         mean=moments.mean, mean_error=error, covariance=covariance,
         observed={name: x.mean for name, x in moments.observed.items()},
         observed_error={
-            name: torch.as_tensor(x.error()) for name, x in moments.observed.items()
+            name: torch.as_tensor(x.error(), device=error.device)
+            for name, x in moments.observed.items()
         },
         chain_mean=moments.chain_mean, ess=ess.where(error > 0, torch.nan), rhat=rhat,
         acceptance=acceptance, kink_number=kink_number, state=state, status=status,

@@ -131,12 +131,12 @@ class Branch(Record):
             for net, x in zip(networks, s, strict=True)
         ]
         return cls(
-            parameter=torch.tensor([point.p for point in points], dtype=s.dtype),
+            parameter=s.new_tensor([point.p for point in points]),
             state=s,
             energy=torch.stack(energy),
             residual=torch.stack([residual(net, x) for net, x in zip(networks, s, strict=True)]),
             pinned=torch.stack([point.pinned for point in points]),
-            index=torch.tensor([k for k, _ in kinds]),
+            index=torch.tensor([k for k, _ in kinds], device=s.device),
             stability=[kind for _, kind in kinds],
             events=events,
             status=status,

@@ -183,9 +183,7 @@ class Curve:
             if size <= ROUNDING or (size <= self.tol and size > STALLED * last):
                 return point, k
             A = torch.cat([self._jacobian(point), along.unsqueeze(0)])
-            change = -torch.linalg.lstsq(
-                A, F.unsqueeze(-1), rcond=SINGULAR_STEP, driver="gelsd"
-            ).solution.squeeze(-1)
+            change = -(torch.linalg.pinv(A, rtol=SINGULAR_STEP) @ F)
             last, last_point = size, point
             moved, point = moved + change, self.move(point, change)
         return (last_point, max_iterations) if last <= self.tol else (guess, 0)

@@ -33,7 +33,7 @@ AHEAD = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Event:
-    r"""A point of a branch where stability changes, branches cross, or a unit meets a kink.
+    r"""Something that happens on a branch.
 
     Attributes
     ----------

@@ -84,7 +84,7 @@ def linearize(
     whole = _whole(now, int((~pinned).sum(-1).max()), batch.numel(), dense)
     spectra, kinds = _spectra(now, s, ~pinned, whole, tol)
     values, vectors, errors = stacked(spectra, s.reshape(-1, s.shape[-1]))
-    index = torch.tensor([k for k, _ in kinds])
+    index = torch.tensor([k for k, _ in kinds], device=s.device)
     found = Linearization(
         state=s,
         eigenvalues=values.reshape(*batch, values.shape[-1]),

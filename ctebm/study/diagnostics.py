@@ -86,7 +86,7 @@ def settled_kinks(network: PlasticNetwork, rates: Tensor, target: Tensor, eps: f
     from ctebm.learning.probe import kink_shares
 
     exact, target = network.to(dtype=torch.float64), target.double()
-    x = exact.activation.inverse(rates.double())
+    x = exact.activation.inverse(rates.to(target))
     rest = exact.settle(x, tol=EXACT_TOL, max_sweeps=1000)
     rules = ctebm.Early(eps=eps), ctebm.Chain()
     mine, reference = (rule.gradient(exact, rest, target).weights for rule in rules)
@@ -115,9 +115,9 @@ def linear_share(network: ctebm.LayeredNetwork, rates: Tensor) -> float:
     from ctebm.learning.plastic_layers import PlasticNetwork
 
     rest = PlasticNetwork(network).settle(_states(network, rates), tol=TOL)
-    r, rates = network.activation(rest.states[-2]).double(), rates.double()
-    pixels = torch.cat([rates, torch.ones(len(rates), 1, dtype=rates.dtype)], 1)
-    left = r - pixels @ torch.linalg.lstsq(pixels, r, driver="gelsd").solution
+    r = network.activation(rest.states[-2]).double()
+    pixels = torch.cat([rates.to(r), r.new_ones(len(rates), 1)], 1)
+    left = r - pixels @ (torch.linalg.pinv(pixels) @ r)
     return 1 - float(left.square().sum() / (r - r.mean(0)).square().sum())
 
 

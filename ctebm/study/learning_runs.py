@@ -69,8 +69,15 @@ class Split(NamedTuple):
     test: tuple[Tensor, Tensor]
 
 
-def split(images: Images) -> Split:
+def split(images: Images, device: str = "cpu") -> Split:
     """Set a fifth of the images aside to test on, with the same share of every class.
+
+    Parameters
+    ----------
+    images : Images
+        All of them.
+    device : str
+        Where they are to lie.
 
     Examples
     --------
@@ -84,7 +91,7 @@ def split(images: Images) -> Split:
     from ctebm.study.images import split_images
 
     train, test = (
-        (torch.as_tensor(part.input), torch.as_tensor(part.label))
+        (torch.as_tensor(part.input).to(device), torch.as_tensor(part.label).to(device))
         for part in split_images(images, 0.2)
     )
     return Split(images.name, train, test)

@@ -49,9 +49,9 @@ def predicted_runs(quiet: Correspondence, sigma: float, replicates: int) -> dict
     from ctebm.early_inference.noise_laws import noise_variance, predicted_cosine, replicates_needed
 
     slices, free = quiet.fixed.network.layers.values(), quiet.responsive.double()
-    n_units = torch.stack([free[:, w].sum(-1) for w in slices], -1)[:, None, None].numpy()
-    signal = quiet.by_layer(lambda d, _: d.norm(dim=-1), quiet.chain).numpy()
-    clean = quiet.cosine(quiet.chain).numpy()
+    n_units = torch.stack([free[:, w].sum(-1) for w in slices], -1)[:, None, None].cpu().numpy()
+    signal = quiet.by_layer(lambda d, _: d.norm(dim=-1), quiet.chain).cpu().numpy()
+    clean = quiet.cosine(quiet.chain).cpu().numpy()
     step, eps = quiet.step.numpy()[..., None], quiet.eps.numpy()[:, None, None]
     variance = noise_variance(np.maximum(step, 0), eps, sigma)
     cosine = predicted_cosine(clean, signal, n_units, variance, replicates)

@@ -179,7 +179,8 @@ def problem_of(
     hot = np.eye(images.n_classes)[images.label]
     target = rho.inverse(torch.as_tensor(np.where(hot, *reversed(TARGET_RATES))))
     x = rho.inverse(torch.as_tensor(rates))
-    return Problem(network.to(device=settings.device), x, target, images, note)
+    device = settings.device
+    return Problem(network.to(device=device), x.to(device), target.to(device), images, note)
 
 
 def study_images(settings: ImageSettings) -> Images:

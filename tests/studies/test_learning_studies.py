@@ -77,7 +77,7 @@ def test_convolutions_begin_as_the_feed_forward_ones():
         torch.testing.assert_close(current.mean(over), torch.zeros_like(b), rtol=0, atol=1e-12)
         torch.testing.assert_close(current.std(over), torch.full_like(b, spread))
         r = convolution._rates(current)
-    net = convolution._network(kernels, weight, biases, 100)
+    net = convolution._network(settings, kernels, weight, biases, 100)
     rest = net.as_state(torch.zeros(net.n_units))  # with rates of 0.1 above each layer
     for name, above, b in zip(["h2", "h1"], ["h1", "y"], biases[:-1], strict=True):
         one, other = rest.clone(), rest.clone()
