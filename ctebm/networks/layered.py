@@ -1,5 +1,7 @@
 r"""Layers coupled to their neighbours: eq. 6 with couplings in blocks."""
 
+# Long because layers whose directions share their weights keep one matrix of them as well.
+
 from __future__ import annotations
 
 import copy
