@@ -81,7 +81,7 @@ class Settings(ImageSettings):
 
 def run(settings: Settings, progress: Progress) -> xr.Dataset:
     import ctebm
-    from ctebm.early_inference.plan import AFTER_ARRIVAL
+    from ctebm.early_inference.schedule import AFTER_ARRIVAL
 
     images = study_images(settings)
     one = problem_of(settings, images, settings.sizes, settings.activation, settings.gain)

@@ -67,7 +67,7 @@ class Settings(ExactSettings):
 
 def run(settings: Settings, progress: Progress) -> xr.Dataset:
     import ctebm
-    from ctebm.early_inference.plan import AFTER_ARRIVAL
+    from ctebm.early_inference.schedule import AFTER_ARRIVAL
 
     one = images_problem(settings, settings.hidden, "hard-sigmoid", settings.gain)
     study.check_t_end(settings.t_end, settings.eps, len(one.hidden) + 1 + AFTER_ARRIVAL)

@@ -21,7 +21,7 @@ from . import nudge_laws as nudge_laws
 from . import nudged as nudged
 from . import outcomes as outcomes
 from . import parameter_gradients as parameter_gradients
-from . import plan as plan
 from . import record as record
+from . import schedule as schedule
 from . import targets as targets
 from . import through_time as through_time

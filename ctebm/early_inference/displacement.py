@@ -18,7 +18,7 @@ from ctebm.early_inference.crossings import CrossingDetector, Crossings
 from ctebm.early_inference.drive import Drive
 from ctebm.early_inference.gradients import chain_gradient, responsive_units
 from ctebm.early_inference.metrics import replicate_intervals
-from ctebm.early_inference.plan import Replicates
+from ctebm.early_inference.schedule import Replicates
 from ctebm.networks.base import VectorField
 
 __all__ = ["Displacement", "DrivenRun"]

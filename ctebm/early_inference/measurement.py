@@ -22,8 +22,8 @@ from ctebm.early_inference.displacement import Displacement, DrivenRun
 from ctebm.early_inference.drive import drive_named
 from ctebm.early_inference.gradients import implicit_gradient
 from ctebm.early_inference.outcomes import outcomes
-from ctebm.early_inference.plan import Replicates, Schedule
 from ctebm.early_inference.record import Correspondence
+from ctebm.early_inference.schedule import Replicates, Schedule
 from ctebm.early_inference.targets import (
     checked_network,
     deepest_layer,

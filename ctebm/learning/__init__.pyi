@@ -3,6 +3,7 @@
 from . import checkpoint as checkpoint
 from . import continual_rules as continual_rules
 from . import contrast_rules as contrast_rules
+from . import corrected_nudge as corrected_nudge
 from . import early_rules as early_rules
 from . import feedback_rules as feedback_rules
 from . import field_equilibrium as field_equilibrium
@@ -10,7 +11,6 @@ from . import gradient_rules as gradient_rules
 from . import holomorphic_rules as holomorphic_rules
 from . import initial_weights as initial_weights
 from . import layer_sweeps as layer_sweeps
-from . import nudged as nudged
 from . import optimizers as optimizers
 from . import plan as plan
 from . import plastic as plastic

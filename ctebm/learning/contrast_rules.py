@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ctebm.equilibria.settling import settle
 from ctebm.equilibria.sweeps import Equilibrium
+from ctebm.learning.corrected_nudge import CorrectedNudge
 from ctebm.learning.field_equilibrium import held_at, moved_to
-from ctebm.learning.nudged import CorrectedNudge
 from ctebm.learning.plastic import Plastic, WeightGradient
 from ctebm.learning.rules import Rule
 from ctebm.networks.energy import Network

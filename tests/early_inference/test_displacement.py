@@ -8,7 +8,7 @@ import ctebm
 from ctebm.early_inference import displacement
 from ctebm.early_inference.displacement import DrivenRun
 from ctebm.early_inference.drive import Clamp, Nudge, Replace
-from ctebm.early_inference.plan import Replicates
+from ctebm.early_inference.schedule import Replicates
 
 
 def layers(record):

@@ -8,7 +8,7 @@ import ctebm
 from ctebm.early_inference.displacement import DrivenRun
 from ctebm.early_inference.drive import Nudge, Replace
 from ctebm.early_inference.outcomes import outcomes
-from ctebm.early_inference.plan import Replicates
+from ctebm.early_inference.schedule import Replicates
 
 YES, NO = torch.tensor([True, True]), torch.tensor([False, False])
 

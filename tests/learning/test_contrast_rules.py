@@ -8,7 +8,7 @@ from own_energies import problem
 
 import ctebm
 from ctebm.early_inference.nudged import NudgedField
-from ctebm.learning.nudged import CorrectedNudge
+from ctebm.learning.corrected_nudge import CorrectedNudge
 
 
 def _turned(degrees):

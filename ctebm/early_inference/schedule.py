@@ -67,7 +67,7 @@ class Schedule:
 
         Examples
         --------
-        >>> from ctebm.early_inference.plan import Schedule
+        >>> from ctebm.early_inference.schedule import Schedule
         >>> Schedule.of([0.5, 0.1], "euler", deepest=1, t_end=2.0, save_all=True).steps[0]
         [0, 1, 2, 3, 4]
         """
@@ -144,7 +144,7 @@ def saved_steps(deepest: int, n_steps: int, at_most: int | None = MOST_SAVED) ->
 
     Examples
     --------
-    >>> from ctebm.early_inference.plan import saved_steps
+    >>> from ctebm.early_inference.schedule import saved_steps
     >>> saved_steps(deepest=1, n_steps=100, at_most=8)
     [0, 1, 2, 3, 4, 12, 34, 100]
     """

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ctebm.early_inference.plan import MOST_SAVED, Replicates, Schedule, saved_steps
+from ctebm.early_inference.schedule import MOST_SAVED, Replicates, Schedule, saved_steps
 
 
 def test_saved_steps_keep_every_early_one():
