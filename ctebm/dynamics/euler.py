@@ -86,19 +86,11 @@ def _plain_step(dynamics: Dynamics, eps: Tensor, _: Tensor) -> Step:
 def _drift(dynamics: Dynamics) -> Step:
     """Return the drift of many states of the network's dtype, with what stays the same kept."""
     if type(dynamics).f is not Dynamics.f:  # of its own
-
-        def own(s: Tensor) -> Tensor:
-            return dynamics.f(0, s)
-
-        return own
-    force, aimed = dynamics.network.force_operator(), bool(dynamics.drive or dynamics.nudge)
-    differentiated = Differentiated("a force")
-
-    def f(s: Tensor) -> Tensor:
-        with differentiated:
-            return dynamics.with_targets(s, force(s)) if aimed else force(s)
-
-    return f
+        return lambda s: dynamics.f(0, s)
+    force = dynamics.network.force_operator()
+    if dynamics.drive or dynamics.nudge:
+        return lambda s: dynamics.with_targets(s, force(s))
+    return force
 
 
 def projected_flow(dynamics: Dynamics, eps: Tensor, start: Tensor, box: Box) -> Flow:
@@ -203,10 +195,11 @@ def _repeated(step: Step) -> Flow:
     def advance(s: Tensor, stops: list[int]) -> Tensor:
         states = s.new_empty(len(stops), *s.shape)
         states[0] = s
-        for kept, (first, last) in zip(states[1:], pairwise(stops), strict=True):
-            for _ in range(first, last):
-                s = step(s)
-            kept.copy_(s)
+        with Differentiated("a force"):
+            for kept, (first, last) in zip(states[1:], pairwise(stops), strict=True):
+                for _ in range(first, last):
+                    s = step(s)
+                kept.copy_(s)
         return states
 
     return advance

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ctebm.dynamics.sde import Dynamics
+from ctebm.networks.differentiable import Differentiated
 
 __all__ = ["Flow", "Step", "in_slices", "slices_of"]
 
@@ -113,10 +114,11 @@ def _advancing(
         states[0] = s
         flat = states.reshape(len(stops), -1, n_units)
         now = flat[0]
-        for kept, (first, last) in zip(flat[1:], pairwise(stops), strict=True):
-            for _ in range(first, last):
-                step(now, kept)
-                now = kept
+        with Differentiated("a force"):
+            for kept, (first, last) in zip(flat[1:], pairwise(stops), strict=True):
+                for _ in range(first, last):
+                    step(now, kept)
+                    now = kept
         return states
 
     return advance
