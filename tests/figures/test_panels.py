@@ -222,6 +222,7 @@ def test_no_marker_is_cut_where_a_narrow_range_joins_a_wide_one():
             (low, high), (first, last) = scale(ax.get_ylim()), scale([9.0, 90.0])
             margin = 0.05 * (last - first)
             np.testing.assert_allclose((low, high), (first - margin, last + margin))
+            assert ax.dataLim.intervalx.tolist() == [1, 2]  # nothing is added to what is drawn
 
 
 def test_a_shared_logarithmic_range_is_labelled_as_a_whole():

@@ -56,6 +56,24 @@ def test_clamping_keeps_overridden_closed_forms(layer):
     assert net.asked["force"] > 2
 
 
+@pytest.mark.parametrize("layer", CHAIN)
+def test_of_an_energy_alone_a_clamped_network_differentiates_that_of_its_own_units(
+    layer, monkeypatch
+):
+    """Not the products of the whole, which have those of held units too."""
+    small = Quartic(3, CHAIN).clamp({layer: [0.2]})
+    s = states(small, (4,))
+    expected = small.hessian(s) @ s.unsqueeze(-1)
+
+    def of_the_whole(*_):
+        raise AssertionError("asked for products of the whole")
+
+    for name in ("hessian_product", "hessian_operator"):
+        monkeypatch.setattr(small.whole, name, of_the_whole)
+    torch.testing.assert_close(small.hessian_product(s, s), expected.squeeze(-1))
+    torch.testing.assert_close(small.hessian_operator(s)(s), expected.squeeze(-1))
+
+
 def test_a_network_without_gradient_is_refused_when_the_class_is_made():
     with pytest.raises(TypeError, match=r"Field is a Network.*subclass VectorField and write"):
         type("Field", (ctebm.Network,), {"is_gradient": False})

@@ -1,5 +1,6 @@
 """First passages against exact times: of Brownian motion, of diffusion generators, of rates."""
 
+import importlib
 import math
 
 import numpy as np
@@ -195,3 +196,22 @@ def test_what_has_no_meaning_is_refused(change, words):
     motion = Dynamics(pair(1.0, TANH), sigma=given.pop("sigma"))
     with pytest.raises(ValueError, match=words):
         first_passage(motion, given.pop("start"), given.pop("inside"), **given)
+
+
+def test_a_long_run_is_watched_in_parts_that_add_up(monkeypatch):
+    """25 steps in parts of 10, and as many as are left."""
+    passages, parts = importlib.import_module("ctebm.sampling.first_passage"), []
+    go = passages.recorded_run
+
+    def noted(dynamics, s, eps, n_steps, burn_in, every, method, source, exits, first):
+        parts.append((first, n_steps))
+        return go(dynamics, s, eps, n_steps, burn_in, every, method, source, exits, first)
+
+    monkeypatch.setattr(passages, "SUBSTREAM", 10)
+    monkeypatch.setattr(passages, "recorded_run", noted)
+    unit = DenseNetwork([[0.0]], [0.0], TANH)
+    found = first_passage(
+        Dynamics(unit, sigma=0.01), torch.zeros(5, 1), lambda s: 1 - s[..., 0], eps=0.1, n_steps=25
+    )
+    assert parts == [(0, 10), (10, 10), (20, 5)]
+    torch.testing.assert_close(found.time, torch.full_like(found.time, 2.5))

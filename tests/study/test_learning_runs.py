@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 import ctebm
+from ctebm.study import learning_runs
 from ctebm.study.images import load_images
 from ctebm.study.learning_runs import (
     AFTER,
@@ -43,3 +46,14 @@ def test_the_push_is_that_of_the_optimiser(data, net) -> None:
     after = after_learning(net, data, 16, 0.1, plan)
     assert after["push"] == last_push(net, data, [1e-3] * 3, adam=True)
     assert after["push"] != last_push(net, data, [1e-3] * 3)
+
+
+def test_shares_are_means_over_hidden_layers(data, net, monkeypatch) -> None:
+    look = learning_runs._look
+
+    def with_shares(*of):
+        return dataclasses.replace(look(*of), pinned=[0.25, 0.75], dead=[0.125, 0.625])
+
+    monkeypatch.setattr(learning_runs, "_look", with_shares)
+    before = before_learning(net, data, 16, eps=0.1)
+    assert (before["pinned"], before["dead"]) == (0.5, 0.375)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ctebm.study import Settings, check_eps, check_layers, check_positive
+from ctebm.study.settings import check_device
 
 NAN, INF = float("nan"), float("inf")
 
@@ -51,3 +52,22 @@ def test_layers(sizes: tuple[int, ...]) -> None:
         ValueError, match=r"--sizes needs (input, hidden and output|1 or more units)"
     ):
         check_layers(sizes)
+
+
+@pytest.mark.parametrize(
+    ("cards", "device", "there"),
+    [
+        (0, "cpu", True), (0, "cuda", False), (0, "cuda:0", False),
+        (2, "cuda", True), (2, "cuda:1", True), (2, "cuda:2", False),
+    ],
+)  # fmt: skip
+def test_a_device_is_one_of_those_that_torch_sees(cards, device, there, monkeypatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cards > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cards)
+    if there:
+        check_device(device)
+    else:
+        with pytest.raises(ValueError, match=f"--device {device} .*torch sees {cards} CUDA"):
+            check_device(device)
