@@ -151,3 +151,14 @@ def test_paths_last_as_long_as_is_asked_and_a_step_at_least():
 def test_what_is_no_plane_of_two_units_is_refused(options, words):
     with pytest.raises(ValueError, match=words):
         phase_plane(pair(2.0, TANH), **options)
+
+
+@pytest.mark.parametrize("listed", [tuple, list, np.array, torch.tensor], ids=str)
+def test_two_numbers_come_in_a_tuple_a_list_or_an_array_of_one_dimension(listed):
+    network = random_dense(3, 0, TANH, gain=1.0)
+    plane = phase_plane(network, listed([0, 2]), limits=listed([-1.0, 1.0]), n_grid=3)
+    assert plane.x.values.tolist() == plane.y.values.tolist() == [-1.0, 0.0, 1.0]
+    if listed in (np.array, torch.tensor):
+        for wrong in ([[-1.0], [1.0]], [-1.0, 0.0, 1.0]):
+            with pytest.raises(ValueError, match="expected two limits"):
+                phase_plane(network, (0, 2), limits=listed(wrong), n_grid=3)

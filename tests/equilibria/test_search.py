@@ -514,3 +514,19 @@ def test_one_unit_at_the_other_end_of_its_range_leads_to_other_minima(monkeypatc
 def test_newtons_method_finds_saddles_of_networks_up_to_a_size(monkeypatch, most, expected):
     monkeypatch.setattr(search_module, "NEWTON_UNITS", most)
     assert len(find_fixed_points(pair(8.0, TANH, -4.01), 20)) == expected
+
+
+@pytest.mark.parametrize(("most", "thorough"), [(3, True), (4, True), (2, False)])
+def test_networks_up_to_a_size_are_searched_by_index(most, thorough, monkeypatch):
+    """Of three units: where that many are few, and where they are the most that are."""
+    asked = []
+    by_index = search_module.of_index
+
+    def noted(*given):
+        asked.append(given)
+        return by_index(*given)
+
+    monkeypatch.setattr(search_module, "EXHAUSTIVE_UNITS", most)
+    monkeypatch.setattr(search_module, "of_index", noted)
+    find_fixed_points(random_dense(3, 0, TANH, gain=2.0), n_starts=8)
+    assert bool(asked) == thorough
