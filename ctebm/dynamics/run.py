@@ -75,18 +75,15 @@ class Run:
     steady: float | None = None
     callback: Callback | None = None
     failures: Failures = field(init=False)
-    _parameters: Versions = field(init=False)  # as they are at the start, for a callback
     motions: Sequence[Dynamics] = field(init=False)
 
     def __post_init__(self) -> None:
         self.failures = Failures(self.state)
         self.motions = [phase.dynamics.snapshot() for phase in self.phases]
-        if self.callback is not None:
-            if not callable(self.callback):
-                raise ValueError(
-                    f"expected callback(step, state) as a function, got {self.callback!r}."
-                )
-            self._parameters = Versions.of(self._tensors())
+        if self.callback is not None and not callable(self.callback):
+            raise ValueError(
+                f"expected callback(step, state) as a function, got {self.callback!r}."
+            )
 
     def _tensors(self) -> list[Tensor]:
         wholes = [phase.dynamics.network.origin[0] for phase in self.phases]
@@ -157,9 +154,10 @@ class Run:
             return True
         if self.callback is None or not self.clock.is_saved(step):
             return False
+        before = Versions.of(self._tensors())
         if self.callback(step, self.state):
             return True
-        if not self._parameters.are(self._tensors()):
+        if not before.are(self._tensors()):
             raise ValueError(
                 "expected parameters that stay as they are during a run, got others after the "
                 f"callback at step {step}; let it return True there, and go on from the last state "

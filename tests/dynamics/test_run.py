@@ -214,3 +214,22 @@ def test_a_callback_that_changes_parameters_ends_the_run_or_is_refused(n, clampe
     for _ in range(2):
         s = s + 0.1 * moving.force(s)
     torch.testing.assert_close(onward.state[-1], s)
+
+
+def test_a_force_may_keep_what_it_is_given_beside_a_callback():
+    class Keeping(ctebm.VectorField):
+        def __init__(self):
+            super().__init__(2)
+            self.kept = []
+
+        def force(self, s):
+            self.kept.append(s)
+            return -s
+
+    net, seen = Keeping(), []
+    run = ctebm.simulate(
+        net, torch.ones(2, dtype=F64), n_steps=3, eps=0.1,
+        callback=lambda step, s: seen.append(s),
+    )  # fmt: skip
+    assert torch.equal(torch.stack(net.kept[-3:]), run.state[:-1])
+    assert torch.equal(torch.stack(seen), run.state[1:])
