@@ -12,6 +12,7 @@ from ctebm.equilibria.inertia import classify
 from ctebm.equilibria.kkt import margin, pinned_units, residual
 from ctebm.equilibria.krylov import Spectrum, stacked
 from ctebm.networks.base import StateLike, VectorField, free_network
+from ctebm.networks.differentiable import check_force
 from ctebm.networks.energy import Network
 from ctebm.networks.layout import broadcast
 from ctebm.networks.memory_limits import check_memory
@@ -80,6 +81,7 @@ def linearize(
         raise ValueError(f"expected one state or more, got {tuple(s.shape)}.")
     now = network.snapshot()
     f = now.force(s)
+    check_force(f, s)
     pinned = pinned_units(network, s, f)
     whole = _whole(now, int((~pinned).sum(-1).max()), batch.numel(), dense)
     spectra, kinds = _spectra(now, s, ~pinned, whole, tol)

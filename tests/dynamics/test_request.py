@@ -201,6 +201,7 @@ def test_a_force_of_one_s_own_that_is_none_is_refused(name, clamped, sigma):
     for function in (
         lambda: ctebm.simulate(ctebm.Dynamics(net, sigma), start, n_steps=2, eps=0.1),
         lambda: ctebm.settle(net, start),
+        lambda: ctebm.linearize(net, start),
     ):
         with pytest.raises(ValueError, match=sentence):
             function()
