@@ -77,7 +77,7 @@ def adaptive_run(
         observed=recorder.observed,
         step=torch.full_like(times, torch.nan),
         time=times,
-        phase=torch.zeros(len(times), dtype=torch.long),
+        phase=torch.zeros(len(times), dtype=torch.long, device="cpu"),
         phases=("",),
         eps=None,
         status=torch.full(batch, 3 * stopped, dtype=torch.int8, device=start.device),

@@ -13,7 +13,7 @@ from torch import Tensor
 from ctebm.networks.arrays import real_tensor
 from ctebm.networks.numbers import whole, whole_array
 
-__all__ = ["MOST_STEPS", "Clock", "Saves", "increasing", "step_size"]
+__all__ = ["MOST_STEPS", "Clock", "Saves", "in_double_precision", "increasing", "step_size"]
 
 MOST_STEPS = 2**53  # of a run: more are not counted one by one in double precision
 _ROUNDING = 1e-6  # of a step: what the division of a time by eps may lose
@@ -107,7 +107,7 @@ class Clock:
     def of_steps(cls, eps: Tensor, saves: Saves, first: int = 0) -> Clock:
         """Return the clock of a number of steps after the step `first`."""
         first, saved = whole("first_step", first, 0, MOST_STEPS), saves.steps()
-        steps = torch.tensor(saved, dtype=torch.float64) + first
+        steps = torch.tensor(saved, dtype=torch.float64, device="cpu") + first
         time = steps.reshape(-1, *(1,) * eps.ndim) * eps.cpu()
         return cls([n + first for n in saved], time, eps)
 
@@ -175,11 +175,24 @@ class Clock:
             yield stops
 
 
+def in_double_precision(eps: float | ArrayLike | Tensor) -> Tensor:
+    """Return step sizes in float64, on the CPU if they are no tensor, which is where it is.
+
+    Examples
+    --------
+    >>> from ctebm.dynamics.clock import in_double_precision
+    >>> in_double_precision([0.5, 1])
+    tensor([0.5000, 1.0000], dtype=torch.float64)
+    """
+    where = eps.device if isinstance(eps, Tensor) else torch.device("cpu")
+    return real_tensor(eps, torch.float64, where)
+
+
 def step_size(eps: float | Tensor | None, method: str) -> Tensor:
     """Return `eps` as a float64 tensor, or refuse what is no step size."""
     if eps is None:
         raise ValueError(f"{method} takes fixed steps; give eps, the step size.")
-    eps = real_tensor(eps, torch.float64)
+    eps = in_double_precision(eps)
     if not eps.numel() or not bool((torch.isfinite(eps) & (eps > 0)).all()):
         worst = eps.min().item() if eps.numel() else "none"
         raise ValueError(f"expected a finite eps > 0, got {worst}; give the step size.")
@@ -190,7 +203,7 @@ def increasing(times: ArrayLike | Tensor | None) -> Tensor:
     """Return times in float64 on the CPU, or refuse those that do not increase."""
     if times is None:
         raise ValueError("expected times to save at, got none; give times=[0, ...].")
-    t = real_tensor(times, torch.float64).cpu()
+    t = real_tensor(times, torch.float64, torch.device("cpu"))
     if t.ndim != 1 or len(t) < 2 or not bool((t.diff() > 0).all() & torch.isfinite(t).all()):
         raise ValueError(
             f"expected two or more finite, strictly increasing times, got "

@@ -231,7 +231,7 @@ def _langevin(
     increments: Any = brownian
 
     def advance(s: Tensor, stops: list[int]) -> Tensor:
-        ts = torch.tensor(stops, dtype=torch.float64)
+        ts = torch.tensor(stops, dtype=torch.float64, device="cpu")
         # torchsde checks its arguments with a draw from torch's global generator
         with torch.random.fork_rng(devices=[]):
             states = torchsde.sdeint(

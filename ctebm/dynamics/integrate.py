@@ -187,7 +187,8 @@ def simulate(
     s = first_state(motions, start, eps)
     room = Room(
         s, states=not observe, stages=solver.stages if differentiable else 0,
-        observed=len(observe or ()), each=1 if eps is None else torch.as_tensor(eps).numel(),
+        observed=len(observe or ()),
+        each=1 if eps is None else torch.as_tensor(eps, device="cpu").numel(),
     )  # fmt: skip
     with torch_threads(threads, s) as used, torch.set_grad_enabled(differentiable):
         if solver.adaptive:

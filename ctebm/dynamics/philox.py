@@ -103,9 +103,9 @@ class PhiloxStream:
         word = np.random.SeedSequence(seed).generate_state(2)
         # the key and the purpose as tensors, so that one compiled kernel serves all
         numbers = [int(word[0]), int(word[1]), purpose]
-        k0, k1, self.purpose = torch.tensor(numbers, dtype=torch.int64).to(device)
+        k0, k1, self.purpose = torch.tensor(numbers, dtype=torch.int64, device="cpu").to(device)
         self.key = k0, k1
-        self.samples = torch.as_tensor(list(samples), dtype=torch.int64).to(device)
+        self.samples = torch.as_tensor(list(samples), dtype=torch.int64, device=device)
         self.n_units, self.dtype = n_units, dtype
         self.width = len(samples) * n_units
         self._normals = _compiled() if device.type == "cuda" else _step_by_step

@@ -11,11 +11,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ctebm.dynamics.clock import Clock, Saves
+from ctebm.dynamics.clock import Clock, Saves, in_double_precision
 from ctebm.dynamics.methods import method_named
 from ctebm.dynamics.sde import Dynamics, Phase, as_dynamics
 from ctebm.dynamics.trajectory import Trajectory
-from ctebm.networks.arrays import real_tensor
 from ctebm.networks.base import StateLike, VectorField
 from ctebm.networks.differentiable import Differentiated, check_force
 from ctebm.networks.layout import broadcast_shapes
@@ -88,7 +87,7 @@ def check_adaptive(dynamics: Dynamics, method: str, options: Mapping[str, object
     network = dynamics.network
     kinks = getattr(getattr(network, "activation", None), "kinks", ()) or network.box
     if not kinks and network.kinks is not None:
-        at = torch.as_tensor(network.kinks.at)
+        at = torch.as_tensor(network.kinks.at, device="cpu")
         kinks = at[at.isfinite()].unique().tolist()
     if kinks:
         raise ValueError(
@@ -122,7 +121,7 @@ def first_state(
             "expected a state, got a whole trajectory; give run.state[-1] to go on from its end."
         )
     s = motions[0].network.finite_state(start)
-    each = () if eps is None else real_tensor(eps, torch.float64).shape
+    each = () if eps is None else in_double_precision(eps).shape
     for motion in motions:
         motion.refuse_labels(s.shape[:-1])
     batches = [s.shape[:-1], each, *(motion.batch for motion in motions)]

@@ -204,9 +204,9 @@ class Run:
         return Trajectory(
             state=kept.state,
             observed=kept.observed,
-            step=torch.tensor(kept.steps, dtype=torch.float64),
+            step=torch.tensor(kept.steps, dtype=torch.float64, device="cpu"),
             time=self.clock.time_of(kept.steps),
-            phase=torch.tensor(kept.phases),
+            phase=torch.tensor(kept.phases, device="cpu"),
             phases=tuple(phase.name for phase in self.phases),
             eps=self.clock.eps,
             status=status.reshape(batch),

@@ -44,7 +44,7 @@ def slices_of(start: Tensor) -> list[Tensor]:
     [300]
     """
     n_units = max(start.shape[-1], 1)
-    rows = torch.arange(start.numel() // n_units)
+    rows = torch.arange(start.numel() // n_units, device="cpu")
     size = _SLICE_BYTES * torch.get_num_threads() // (n_units * start.element_size())
     if start.device.type != "cpu" or len(rows) < 2 * size or n_units > _MOST_UNITS * size:
         return [rows]

@@ -60,7 +60,7 @@ def exceeded_limit(network: VectorField, s: Tensor, eps: float) -> float | None:
             return None
         mu = torch.linalg.eigvalsh(J)
     else:
-        if _largest_row(torch.eye(len(J)).to(J) + eps * J) < 1:
+        if _largest_row(torch.eye(len(J), device="cpu").to(J) + eps * J) < 1:
             return None
         mu = torch.linalg.eigvals(J)
     mu = mu[mu.real < 0]

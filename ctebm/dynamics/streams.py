@@ -98,7 +98,10 @@ class Streams:
         self.width: int = len(self._samples) * n_units
         self._step = -1
         self._streams: list[Any] = []  # of numpy's generators or of torch's
-        self._reused, self._pages = reused, [torch.empty(0), torch.empty(0)]
+        self._reused, self._pages = (
+            reused,
+            [torch.empty(0, device="cpu"), torch.empty(0, device="cpu")],
+        )
 
     def read(self, step: int, size: int) -> Tensor:
         """Return the normals of steps of one substream, ``(sample, step, unit)``."""
@@ -131,11 +134,11 @@ class Streams:
         """Return memory of its own, or that of the block before the last."""
         dtype, size = torch.float32 if self._twister else torch.float64, math.prod(shape)
         if not self._reused:
-            return torch.empty(shape, dtype=dtype)
+            return torch.empty(shape, dtype=dtype, device="cpu")
         page, last = self._pages
         if page.numel() < size:
             with torch.inference_mode(False):  # to be written by a thread, which is outside
-                page = torch.empty(size, dtype=dtype)
+                page = torch.empty(size, dtype=dtype, device="cpu")
         self._pages = [last, page]
         return page[:size].view(shape)
 

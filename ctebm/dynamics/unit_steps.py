@@ -73,7 +73,7 @@ class Ticks(Tensor):
     def __getitem__(self, where: Any) -> Any:
         picked = self.numbers[where]
         if isinstance(picked, list):
-            return Ticks.of(torch.tensor(picked, dtype=torch.float64))
+            return Ticks.of(torch.tensor(picked, dtype=torch.float64, device="cpu"))
         return picked
 
     def __iter__(self) -> Any:

@@ -226,10 +226,12 @@ def check_analytic_cost(motion: ComplexNudge, y: Tensor, remedy: str) -> None:
 def _is_analytic(network: VectorField) -> bool:
     n = count_units(network)
     if network.batch:
-        network = network.samples(network.batch, torch.zeros(_PROBED, dtype=torch.long))
+        network = network.samples(
+            network.batch, torch.zeros(_PROBED, dtype=torch.long, device="cpu")
+        )
     draw = torch.Generator().manual_seed(0)
     x, v = (
-        torch.randn(_PROBED, n, generator=draw, dtype=torch.float64).to(
+        torch.randn(_PROBED, n, generator=draw, dtype=torch.float64, device="cpu").to(
             network.device, network.dtype
         )
         for _ in range(2)

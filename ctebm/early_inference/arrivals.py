@@ -65,7 +65,7 @@ def along_paths(record: Correspondence, law: Callable[[int, np.ndarray, float], 
                 share = np.nan if paths else 0.0
             values.append(np.broadcast_to(share, known.shape))
         rows.append(np.where(steps[:, None] >= 0, np.stack(values, -1), np.nan))
-    return torch.as_tensor(np.stack(rows))
+    return torch.from_numpy(np.stack(rows))
 
 
 def rounding_floor(record: Correspondence) -> Tensor:
@@ -95,7 +95,10 @@ def rounding_floor(record: Correspondence) -> Tensor:
             float(driven_coefficient(int(k) - record.drive.lead, n, eps, record.order))
             for eps in record.eps.tolist()
         ]
-        signal = torch.as_tensor(a).to(size) * metric.length(record.chain[:, where])[:, None]
+        signal = (
+            torch.as_tensor(a, device="cpu").to(size)
+            * metric.length(record.chain[:, where])[:, None]
+        )
         noise = n * (unit * (size + 2 * signal) + record.eps.to(size) * residual)
         floors.append(noise / (signal * abs(record.drive.strength)))
     return torch.stack(floors, -1)

@@ -69,8 +69,10 @@ class CrossingDetector:
         self, box: Box | None, kinks: Kinks | None, start: Tensor, responsive: Tensor
     ) -> None:
         n = len(start)
-        step, unit = (torch.full((n,), -1, dtype=torch.int64) for _ in range(2))
-        self.found: Crossings = Crossings(step, unit, torch.zeros(n, dtype=torch.int64))
+        step, unit = (torch.full((n,), -1, dtype=torch.int64, device="cpu") for _ in range(2))
+        self.found: Crossings = Crossings(
+            step, unit, torch.zeros(n, dtype=torch.int64, device="cpu")
+        )
         self.box: Box | None = box
         self.kinks: Kinks | None = kinks
         self._side, self._held = self._places(start)

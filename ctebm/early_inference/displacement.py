@@ -220,7 +220,7 @@ class DrivenRun:
 def states_at(motion: Dynamics, start: Tensor, eps: float, steps: list[int], method: str) -> Tensor:
     """Return the states after the given steps of a noiseless run, ``(save, *batch, unit)``."""
     if METHODS[method].adaptive:
-        times = torch.tensor(steps, dtype=torch.float64) * eps
+        times = torch.tensor(steps, dtype=torch.float64, device="cpu") * eps
         return simulate(motion, start, times=times, method=method).raise_for_status().state
     return simulate(
         motion, start, n_steps=steps[-1], eps=eps, method=method, save_steps=steps

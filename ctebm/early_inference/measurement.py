@@ -247,7 +247,7 @@ def _recorded(
     noise = run.replicates
     crossings = [d.crossings for d in displacements]
     moved = _filled([d.mean.transpose(0, 1) for d in displacements], dim=1)
-    step = _filled([torch.tensor(steps) for steps in schedule.steps], dim=0, fill=-1)
+    step = _filled([torch.tensor(steps, device="cpu") for steps in schedule.steps], dim=0, fill=-1)
     finite = torch.isfinite(moved).all(-1) | (step < 0).to(moved.device)
     implicit = implicit_gradient(run.network, fixed.state, run.aim)
     status, message = outcomes(fixed, run, finite.flatten(1).all(-1), _unstable(fixed, implicit))

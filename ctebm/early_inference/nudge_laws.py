@@ -155,6 +155,6 @@ def nudge_limit(network: Network, state: StateLike) -> Tensor:
     """
     S = output_response(network, state)
     known = torch.isfinite(S).all(-1).all(-1)
-    safe = torch.where(known[..., None, None], S, torch.eye(S.shape[-1]).to(S))
+    safe = torch.where(known[..., None, None], S, torch.eye(S.shape[-1], device="cpu").to(S))
     largest = torch.linalg.eigvalsh((safe + safe.mT) / 2)[..., -1]
     return torch.where(known, 1 / largest, torch.nan)

@@ -29,7 +29,7 @@ def outcomes(
     """
     silent = ~run.responsive[..., run.network.layers[run.network.output]]
     silent = silent.expand(len(fixed.message), -1)
-    status = torch.zeros(len(silent), dtype=torch.int8)
+    status = torch.zeros(len(silent), dtype=torch.int8, device="cpu")
     message = list(fixed.message)
     why = "pulled further out" if run.drive.one_sided else "a weak nudge leaves them there"
     rows = zip(fixed.converged.tolist(), finite.tolist(), unstable.tolist(), strict=True)

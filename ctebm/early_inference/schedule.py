@@ -85,7 +85,7 @@ class Schedule:
             ends = [whole("n_steps", n_steps, least=1)] * len(sizes)
         at_most = None if save_all else MOST_SAVED
         steps = [saved_steps(deepest, end, at_most) for end in ends]
-        return cls(torch.as_tensor(sizes), steps, method)
+        return cls(torch.as_tensor(sizes, device="cpu"), steps, method)
 
 
 @dataclass(frozen=True)

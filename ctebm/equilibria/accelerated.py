@@ -114,9 +114,9 @@ class _Motion(NamedTuple):
 
 def _each_alone(network: Condensed, o: Tensor, tol: float, most: int) -> tuple[Tensor, Tensor]:
     """Do likewise, rows one by one among the units that move; see :func:`accelerated`."""
-    ends, steps, n = o.clone(), torch.full(o.shape[:1], most), len(o)
+    ends, steps, n = o.clone(), torch.full(o.shape[:1], most, device="cpu"), len(o)
     # a product with fewer rows costs the same and is rounded otherwise
-    at = torch.arange(max(n, ROWS)).clamp(max=n - 1)
+    at = torch.arange(max(n, ROWS), device="cpu").clamp(max=n - 1)
     network, motion = network.samples(network.batch, at), _Motion.of(o[at])
     sets: list[WorkingSet | None] = [None] * n
     going, k = list(range(n)), 0

@@ -98,13 +98,13 @@ class Angles:
         """Return each state ``(row, unit)`` a period further in each angle, one after the other."""
         where = torch.nonzero(torch.isfinite(self.period)).squeeze(-1)
         turns = torch.zeros(len(where), len(self.period), dtype=s.dtype, device=s.device)
-        turns[torch.arange(len(where)), where] = self.period[where]
+        turns[torch.arange(len(where), device="cpu"), where] = self.period[where]
         return (s.unsqueeze(1) + turns).flatten(0, 1)
 
     def bounds(self, low: Tensor | float, high: Tensor | float) -> tuple[Tensor, Tensor]:
         """Return bounds of starts, from half a period below 0 to half a period above in angles."""
         angle, half = torch.isfinite(self.period), self.period / 2
-        low, high = (torch.as_tensor(b).to(half) for b in (low, high))
+        low, high = (torch.as_tensor(b, device=half.device).to(half) for b in (low, high))
         return torch.where(angle, -half, low), torch.where(angle, half, high)
 
     def check(self, network: VectorField, starts: Tensor) -> None:

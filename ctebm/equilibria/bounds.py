@@ -82,20 +82,22 @@ def _balanced(rho: Activation, current: Tensor) -> Tensor:
     n_cells = min(CELLS, CELL_NUMBERS // len(current))
     if n_cells < 2 or not bool(torch.isfinite(reach).all()) or not math.isfinite(rho.max_curvature):
         return reach
-    share = torch.linspace(0, 1, n_cells + 1).to(current).unsqueeze(-1)
+    share = torch.linspace(0, 1, n_cells + 1, device="cpu").to(current).unsqueeze(-1)
     for _ in range(ROUNDS):
         ends = share * reach
         slope = torch.maximum(rho.derivative(ends).abs(), rho.derivative(-ends).abs())
         between = rho.max_curvature * reach / n_cells / 2
         possible = ends[:-1] <= (torch.maximum(slope[:-1], slope[1:]) + between) * current
-        top = (possible * torch.arange(1, n_cells + 1).to(current).unsqueeze(-1)).amax(0)
+        top = (
+            possible * torch.arange(1, n_cells + 1, device="cpu").to(current).unsqueeze(-1)
+        ).amax(0)
         reach = ends.gather(0, top.long().unsqueeze(0)).squeeze(0)
     return reach
 
 
 def _guessed_reach(network: VectorField, ones: Tensor) -> Tensor:
     """Return how far from 0 to look for equilibria, ``(unit,)``, from where a few states settle."""
-    draw = torch.as_tensor(np.random.default_rng(0).standard_normal((GUESSES, len(ones))))
+    draw = torch.from_numpy(np.random.default_rng(0).standard_normal((GUESSES, len(ones))))
     starts = torch.cat([scale * draw for scale in SCALES]).to(ones)
     ends = settle_from(network, starts, GUESS_TOL)
     settled = ends[residual(network, ends) <= GUESS_TOL]

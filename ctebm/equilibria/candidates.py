@@ -45,7 +45,7 @@ def random_starts(
 
     Angles are anywhere.
     """
-    unit = torch.as_tensor(draw.random((n_starts, count_units(network))))
+    unit = torch.from_numpy(draw.random((n_starts, count_units(network))))
     ends = torch.isinf(angles.period).cpu()
     unit[::2] = torch.where(ends, (3 * unit[::2] - 1).clamp(0, 1), unit[::2])
     return project(network, low + (high - low) * unit.to(network.dtype).to(network.device))
@@ -59,11 +59,11 @@ def flips(
 ) -> Tensor:
     """Return known states with one unit at either end of its range."""
     n = s.shape[-1]
-    which = torch.as_tensor(draw.permutation(2 * n * len(s))[:FLIPS])
+    which = torch.from_numpy(draw.permutation(2 * n * len(s))[:FLIPS])
     point, unit, up = which // (2 * n), which % n, (which // n) % 2 == 1
     flipped = s[point]
-    low, high = (torch.as_tensor(b).to(s).expand(n)[unit] for b in (low, high))
-    flipped[torch.arange(len(which)), unit] = torch.where(up.to(s.device), high, low)
+    low, high = (torch.as_tensor(b, device=s.device).to(s).expand(n)[unit] for b in (low, high))
+    flipped[torch.arange(len(which), device="cpu"), unit] = torch.where(up.to(s.device), high, low)
     return flipped
 
 
@@ -97,7 +97,7 @@ def edges(network: VectorField, minima: Tensor, angles: Angles) -> Tensor:
     pairs += [(i * n // len(round_), n + i) for i in range(len(round_))]
     if not pairs:
         return minima[:0]
-    first, second = torch.tensor(pairs).T
+    first, second = torch.tensor(pairs, device="cpu").T
     ends = torch.cat([minima, round_])
     nearest = (ends[first] - ends[second]).abs().amax(-1).argsort()[:EDGE_PAIRS].cpu()
     a, b = ends[first[nearest]], ends[second[nearest]]

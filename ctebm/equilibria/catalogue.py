@@ -72,7 +72,7 @@ class Catalogue:
         self.states = torch.zeros(
             0, count_units(network), dtype=network.dtype, device=network.device
         )
-        self.hits = torch.zeros(0, dtype=torch.long)
+        self.hits = torch.zeros(0, dtype=torch.long, device="cpu")
         self._points: FixedPoints | None = None
 
     def count(self, s: Tensor) -> None:
@@ -106,7 +106,7 @@ class Catalogue:
         if len(s) == 0:
             return
         states = torch.cat([self.states, s.detach()])  # off the graph of parameters that learn
-        counts = torch.cat([self.hits, torch.full((len(s),), hits)])
+        counts = torch.cat([self.hits, torch.full((len(s),), hits, device="cpu")])
         radius = SAME_STATE * (1 + float(states.abs().amax()))
         period, height = self.angles.period, self._height(states)
         groups = _linked(len(states), _near(states, radius, height, period))
@@ -123,7 +123,9 @@ class Catalogue:
         rank = residual(self.network, s) - degenerate.to(s.dtype)
         best = _smallest(rank, groups)
         continuum = torch.stack([continues[g].any() for g in groups]) if groups else continues
-        hits = torch.tensor([int(self.hits[g].sum()) for g in groups], dtype=torch.long)
+        hits = torch.tensor(
+            [int(self.hits[g].sum()) for g in groups], dtype=torch.long, device="cpu"
+        )
         energy = known_energy(self.network, s)
         order = (s.sum(-1) if energy is None else energy)[best].argsort(stable=True)
         return points_at(
@@ -203,7 +205,7 @@ def _linked(n: int, *pairs: NDArray[np.intp]) -> list[Tensor]:
     graph = scipy.sparse.coo_array((np.ones(len(i), bool), (i, j)), (n, n))
     _, label = connected_components(graph, directed=False)
     order = np.argsort(label, kind="stable")
-    return list(torch.as_tensor(order).split(np.bincount(label).tolist()))
+    return list(torch.from_numpy(order).split(np.bincount(label).tolist()))
 
 
 def _continues(network: VectorField, s: Tensor) -> bool:

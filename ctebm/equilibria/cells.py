@@ -97,7 +97,8 @@ class Cell(Network):
     def samples(self, batch: torch.Size, rows: Tensor) -> Self:
         other = copy.copy(self)
         assert self.box is not None
-        faces: list[Any] = [rows_of(torch.as_tensor(face), batch, rows) for face in self.box]
+        each = (torch.as_tensor(face, device=rows.device) for face in self.box)
+        faces: list[Any] = [rows_of(face, batch, rows) for face in each]
         other.network, other.box = self.network.samples(batch, rows), Box(*faces)
         return other
 

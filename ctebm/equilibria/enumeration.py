@@ -74,7 +74,9 @@ def can_enumerate(network: VectorField) -> bool:
     """Return whether every unit has kinks, and there are few enough for all patterns."""
     if network.box is None or count_units(network) > ENUMERATED_UNITS:
         return False
-    return all(bool(torch.isfinite(torch.as_tensor(kink)).all()) for kink in network.box)
+    return all(
+        bool(torch.isfinite(torch.as_tensor(kink, device="cpu")).all()) for kink in network.box
+    )
 
 
 def enumerated(network: VectorField, tol: float) -> Tensor:

@@ -104,7 +104,7 @@ def generic_vector(n: int, like: Tensor) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _generic(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.as_tensor(np.random.default_rng(0).standard_normal(n)).to(device, dtype)
+    return torch.from_numpy(np.random.default_rng(0).standard_normal(n)).to(device, dtype)
 
 
 def iterations_between_looks(like: Tensor) -> int:
@@ -181,7 +181,7 @@ class _Lanczos:
 
     def vectors(self, n_low: int) -> Tensor:
         """Return the Ritz vectors of the ends, ``(unit, pair)``."""
-        weights = torch.as_tensor(self.ends(n_low)[1]).to(self.start)
+        weights = torch.as_tensor(self.ends(n_low)[1], device=self.start.device).to(self.start)
         if len(self.basis) < len(self.alpha):
             return self._again(weights)
         basis = self.basis[: len(self.alpha)]

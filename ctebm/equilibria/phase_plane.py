@@ -105,7 +105,7 @@ def phase_plane(
         "use a smaller n_grid",
     )
     axis = torch.linspace(*limits, n_grid, dtype=network.dtype, device=network.device)
-    rest = network.finite_state(torch.zeros(n) if base is None else base)
+    rest = network.finite_state(torch.zeros(n, device="cpu") if base is None else base)
     if rest.ndim != 1:
         raise ValueError(f"expected one base state of shape ({n},), got {tuple(rest.shape)}.")
     check_memory("the plane", 8 * n_grid**2 * (n + 4), "use a coarser grid", network.device)
@@ -165,6 +165,9 @@ def _paths(
 def _kinks(network: VectorField, n: int, units: list[int]) -> dict[str, float | list[float]]:
     """Return the kinks of two of `n` units, one number where they are the same."""
     box = network.box or Box(-np.inf, np.inf)
-    pairs = [kinks[units].tolist() for kinks in box.each(torch.zeros(n, dtype=torch.float64))]
+    pairs = [
+        kinks[units].tolist()
+        for kinks in box.each(torch.zeros(n, dtype=torch.float64, device="cpu"))
+    ]
     low, high = (x if x == y else [x, y] for x, y in pairs)
     return {"lower_kink": low, "upper_kink": high}

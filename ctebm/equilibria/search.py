@@ -155,7 +155,9 @@ def search(
     n, catalogue = count_units(network), Catalogue(network, tol, angles)
     known, n_points = catalogue.states, 0
     lowest, highest = state_bounds(network) if bounds_are_known(network) else (low, high)
-    reach = min(LONGEST_STEP, SHARE_OF_BOX * float(torch.as_tensor(highest - lowest).max()))
+    reach = min(
+        LONGEST_STEP, SHARE_OF_BOX * float(torch.as_tensor(highest - lowest, device="cpu").max())
+    )
     attempts = ATTEMPTS if n <= EXHAUSTIVE_UNITS else 1
     check_memory(
         f"a search from {n_starts:,} starts, doubled up to {attempts - 1} times,",
@@ -279,7 +281,7 @@ def _deflate(catalogue: Catalogue, starts: Tensor) -> None:
 def _any_index(catalogue: Catalogue, n: int, draw: np.random.Generator) -> Tensor:
     """Return `n` random indices, up to one more than the highest that is known."""
     known = catalogue.points().index.tolist()
-    drawn = torch.as_tensor(draw.integers(max(known, default=0) + 2, size=n))
+    drawn = torch.from_numpy(draw.integers(max(known, default=0) + 2, size=n))
     return drawn.to(catalogue.network.device)
 
 

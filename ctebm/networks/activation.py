@@ -189,7 +189,7 @@ class Custom(Activation):
     def __post_init__(self) -> None:
         kinks = np.sort(finite_array("a kink", self.kinks).reshape(-1))
         object.__setattr__(self, "kinks", tuple(kinks.tolist()))
-        s = torch.linspace(-_TRIED, _TRIED, _TRIALS, dtype=torch.float64)
+        s = torch.linspace(-_TRIED, _TRIED, _TRIALS, dtype=torch.float64, device="cpu")
         if not _works(self, s):
             return
         if len(_jumps(self, self, s)):

@@ -79,6 +79,12 @@ def real_tensor(
         )
     if isinstance(value, Tensor) and value.is_meta:
         raise ValueError("expected numbers, got a tensor on the meta device, which holds none.")
+    if device is None:  # where a tensor is, and else where torch puts one
+        device = value.device if isinstance(value, Tensor) else torch.get_default_device()
+    if device.type == "meta":
+        raise ValueError(
+            "expected a device that holds numbers, got meta, which torch is set to; set another."
+        )
     array = value if isinstance(value, Tensor) else _numbers(value)
     if array is None:
         raise ValueError(

@@ -467,7 +467,7 @@ def single(network: N) -> N:
         )
     if not network.batch:
         return network
-    return network.samples(network.batch, torch.tensor(0))
+    return network.samples(network.batch, torch.tensor(0, device="cpu"))
 
 
 def free_network(network: N) -> N:

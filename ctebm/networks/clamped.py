@@ -59,7 +59,7 @@ class ClampedField(VectorField, Generic[N]):
         self.n_units = sum(map(size_of, free.values()))
         self.dtype, self.device = whole.dtype, whole.device
         numbers = [np.arange(where.start, where.stop) for where in free.values()]
-        self.free = torch.as_tensor(np.concatenate([*numbers, np.zeros(0, int)]))
+        self.free = torch.from_numpy(np.concatenate([*numbers, np.zeros(0, int)]))
         self.free = self.free.to(whole.device)
         self.box = None if whole.box is None else whole.box.of_units(self.free)
         self.kinks = None if whole.kinks is None else whole.kinks.of_units(self.free)

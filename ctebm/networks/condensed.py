@@ -101,7 +101,7 @@ class Condensed(Network):
         self.constant = network.constant
         self._set_blocks(blocks)
         assert network.box is not None
-        units = torch.cat([torch.arange(where[i].start, where[i].stop) for i in self._o])
+        units = self.kept(torch.arange(where[-1].stop, device="cpu"))
         self.box = network.box.of_units(units.to(self.device))
 
     def _set_blocks(self, blocks: Blocks) -> None:

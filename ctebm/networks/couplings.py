@@ -127,10 +127,12 @@ def check_chain(network: VectorField) -> None:
 def _tried(network: VectorField) -> tuple[frozenset[tuple[str, str]], frozenset[str]]:
     """Return which layers act on which, and those whose units act on each other."""
     if network.batch:
-        network = network.samples(network.batch, torch.zeros(_PROBED, dtype=torch.long))
+        network = network.samples(
+            network.batch, torch.zeros(_PROBED, dtype=torch.long, device="cpu")
+        )
     draw, n = torch.Generator().manual_seed(0), count_units(network)
     s, v, w = (
-        torch.randn(_PROBED, n, generator=draw, dtype=torch.float64).to(
+        torch.randn(_PROBED, n, generator=draw, dtype=torch.float64, device="cpu").to(
             network.device, network.dtype
         )
         for _ in range(3)

@@ -220,7 +220,9 @@ def _states(network: VectorField, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Return random states and vectors, ``(probe, unit)``."""
     draw = torch.Generator().manual_seed(seed)
     n = sum(where.stop - where.start for where in network.layers.values())
-    s, v = (torch.randn(_PROBED, n, generator=draw, dtype=torch.float64) for _ in range(2))
+    s, v = (
+        torch.randn(_PROBED, n, generator=draw, dtype=torch.float64, device="cpu") for _ in range(2)
+    )
     s, v = s.to(network.device, network.dtype), v.to(network.device, network.dtype)
     return _PROBE_SIZE * s, v
 

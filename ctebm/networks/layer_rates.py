@@ -63,9 +63,9 @@ class LayerRates(Activation):
             return None
         boxes = [rho.box or Box(-math.inf, math.inf) for rho in self.activations]
         kinks = (
-            torch.tensor([float(kink) for kink in side], dtype=torch.float64).repeat_interleave(
-                torch.tensor(self.sizes)
-            )
+            torch.tensor(
+                [float(kink) for kink in side], dtype=torch.float64, device="cpu"
+            ).repeat_interleave(torch.tensor(self.sizes, device="cpu"))
             for side in zip(*boxes, strict=True)
         )
         return Box(*kinks)

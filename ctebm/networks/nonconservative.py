@@ -255,5 +255,5 @@ def _turned(i: int, W: Tensor, degrees: float, draw: np.random.Generator) -> Ten
     other = torch.as_tensor(draw.standard_normal(tuple(W.shape)), dtype=W.dtype, device=W.device)
     across = other - (other * W).sum() / W.square().sum() * W
     across = across * (W.norm() / across.norm())
-    angle = torch.deg2rad(torch.tensor(degrees, dtype=W.dtype))
+    angle = torch.deg2rad(torch.tensor(degrees, dtype=W.dtype, device="cpu"))
     return angle.cos() * W + angle.sin() * across

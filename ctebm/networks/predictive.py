@@ -146,7 +146,7 @@ class PredictiveNetwork(HoldingNetwork):
         self.biases = check_stack(self.weights, biases, dtype)
         self.activations = one_each(activation, len(self.biases))
         p = np.broadcast_to(_precisions(precisions, len(self.weights)), len(self.weights))
-        self.precisions = [torch.tensor(value, dtype=dtype) for value in p.tolist()]
+        self.precisions = [torch.tensor(value, dtype=dtype, device="cpu") for value in p.tolist()]
         names = layer_names(len(self.biases))
         sizes = {name: b.shape[-1] for name, b in zip(names, self.biases, strict=True)}
         super().__init__(layers=consecutive(sizes))

@@ -224,10 +224,10 @@ def with_origin(
 
 def _numbers(which: Any, n: int) -> Tensor:
     """Return the samples that an index means, ``()`` for one and ``(row,)`` for several."""
-    places = torch.arange(n)
+    places = torch.arange(n, device="cpu")
     if isinstance(which, slice):
         return places[which]
-    chosen = torch.as_tensor(which).cpu()
+    chosen = torch.as_tensor(which, device="cpu")
     if chosen.dtype == torch.bool:
         if chosen.numel() != n:
             raise IndexError(

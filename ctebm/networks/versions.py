@@ -110,7 +110,7 @@ def _are_few(t: Tensor) -> bool:
 @cache
 def _weights(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     draw = torch.Generator().manual_seed(0)
-    return torch.rand(n, generator=draw, dtype=torch.float64).to(device, dtype)
+    return torch.rand(n, generator=draw, dtype=torch.float64, device="cpu").to(device, dtype)
 
 
 def is_plain(t: Tensor) -> bool:

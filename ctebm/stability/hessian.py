@@ -118,7 +118,7 @@ class HessianMotion:
         flat, pinned = self.state.reshape(-1, n), self.pinned.reshape(-1, n)
         for i, (forces, out) in enumerate(zip(*by_sample, strict=True)):
             where = torch.nonzero(~pinned[i]).squeeze(-1)
-            one = self.network.samples(batch, torch.tensor(i))
+            one = self.network.samples(batch, torch.tensor(i, device="cpu"))
             product = restricted(one, flat[i], where)
             for force, row in zip(forces, out, strict=True):
                 row[where] = function_product(product, force[where], function)

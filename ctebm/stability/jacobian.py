@@ -152,7 +152,7 @@ def _covariance(J: Tensor, sigma: float, eps: float | None, synaptic: bool) -> T
         G = eps * (one + J)
         Q = sigma**2 * G @ G.mT if synaptic else eps * sigma**2 * one
         found = scipy.linalg.solve_discrete_lyapunov((one + eps * J).cpu().numpy(), Q.cpu().numpy())
-    return torch.as_tensor(found).to(J)
+    return torch.as_tensor(found, device=J.device).to(J)
 
 
 def _symmetry(J: Tensor) -> float:

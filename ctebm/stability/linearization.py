@@ -137,7 +137,7 @@ def _spectra(
     n, batch = s.shape[-1], s.shape[:-1]
     spectra, kinds = [], []
     for i, (u, units) in enumerate(zip(s.reshape(-1, n), free.reshape(-1, n), strict=True)):
-        one = network.samples(batch, torch.tensor(i))
+        one = network.samples(batch, torch.tensor(i, device="cpu"))
         where = torch.nonzero(units).squeeze(-1)
         if isinstance(one, Network):
             found = hessian_spectrum(one, u, where, whole, tol)

@@ -118,7 +118,7 @@ class Linearization(LinearResponse, SampledRecord):
         names = ("state", "eigenvalues", "eigenvectors", "eigenvalue_residual", "pinned", "margin",
                  "residual")  # fmt: skip
         found: dict[str, Any] = {name: rows_at(getattr(self, name), rows, batch) for name in names}
-        index = rows_at(torch.as_tensor(self.index), rows, batch)
+        index = rows_at(torch.as_tensor(self.index, device="cpu"), rows, batch)
         kinds = [self._kinds[i] for i in rows.reshape(-1).tolist()]
         found |= {"index": index, "stability": kinds}
         if rows.ndim == 0:
@@ -238,7 +238,9 @@ class Linearization(LinearResponse, SampledRecord):
             eigenvalue, pair = "eigenvalue of the Hessian", "|Hv - lambda v|"
 
         def column(values: Tensor | int, long_name: str, units: str = "1") -> xr.Variable:
-            return variable(row, torch.as_tensor(values).reshape(-1), long_name, units)
+            return variable(
+                row, torch.as_tensor(values, device="cpu").reshape(-1), long_name, units
+            )
 
         def modal(values: Tensor, long_name: str, units: str = "1") -> xr.Variable:
             return variable(("sample", "mode"), values.reshape(samples, n_modes), long_name, units)
