@@ -198,8 +198,9 @@ def _hurried(half: Rows[Condensed], o: Tensor, most: int) -> tuple[Tensor, Tenso
     near, steps = accelerated(single, o.float(), NEAR, most)
     near = _as_exact(single, near, network)
     first = network.energy(o)
-    above = network.energy(near) > first + energy_rounding(network, o, first)
-    return torch.where(above.unsqueeze(-1), o, near), steps
+    # not so where weights overflow in single precision
+    lower = network.energy(near) <= first + energy_rounding(network, o, first)
+    return torch.where(lower.unsqueeze(-1), near, o), steps
 
 
 def _as_exact(single: Condensed, s: Tensor, network: Condensed) -> Tensor:

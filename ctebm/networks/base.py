@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from inspect import isabstract
 from types import MappingProxyType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -40,6 +41,12 @@ __all__ = [
 ]
 
 N = TypeVar("N", bound="VectorField")
+
+# What one closed form says that the others follow from, so that none is replaced alone.
+_CLOSED = (
+    "energy", "force", "energy_and_force", "pressure", "current", "rate", "coupling",
+    "adjoint_coupling", "dense_weight",
+)  # fmt: skip
 
 
 class HasState(Protocol):
@@ -108,6 +115,7 @@ class VectorField(ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        _refuse_other_closed_forms(cls)
         declared = vars(cls).get("drives")
         if isinstance(declared, Mapping):  # the property goes on answering, for the others too
             cls.declared_drives = dict(declared)
@@ -443,6 +451,21 @@ class VectorField(ABC):
         """Return a state and a vector, one for each sample."""
         state, vector = torch.broadcast_tensors(self._in_samples(s), self.as_state(v))
         return state, vector
+
+
+def _refuse_other_closed_forms(cls: type[VectorField]) -> None:
+    """Refuse a class of one's own that replaces some closed forms of a class of ctebm's."""
+    if cls.__module__.startswith("ctebm."):
+        return
+    ours = [c for c in cls.__mro__[1:] if c.__module__.startswith("ctebm.") and not isabstract(c)]
+    own = [name for name in _CLOSED if name in vars(cls)]
+    if own and any(issubclass(c, VectorField) for c in ours):
+        kind = "Network" if hasattr(cls, "energy") else "VectorField"
+        raise TypeError(
+            f"expected {cls.__name__} to keep the closed forms of {ours[0].__name__}, which follow "
+            f"from each other, got {', '.join(own)} of its own; subclass ctebm.{kind} and call "
+            "such a network in it."
+        )
 
 
 def single(network: N) -> N:

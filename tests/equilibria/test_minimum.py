@@ -164,3 +164,13 @@ def test_what_is_not_on_the_graph_stays_off_it_and_single_precision_settles(all_
         W.requires_grad_()
     points = ctebm.settle(network.clamp({"x": inputs(6, 8).float()})).raise_for_status()
     assert points.state.dtype == torch.float32 and not points.state.requires_grad
+
+
+def test_weights_that_overflow_in_single_precision_are_left_to_newton_s_method(all_condensed):
+    network = chain([6, 8, 7, 3], 1.0)
+    for W in network.weights:
+        W.mul_(1e39)
+    network.bias.mul_(1e39)
+    points = ctebm.settle(network.clamp({"x": inputs(3, 6)}))
+    assert points.status.tolist() == [0, 0, 0]
+    assert torch.isfinite(points.state).all()

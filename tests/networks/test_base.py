@@ -222,3 +222,19 @@ def test_a_dimension_of_units_goes_last():
 @pytest.mark.parametrize("name", ["chain", "neural", "spiral"])
 def test_the_contract_holds(name):
     check(every_motion_and_network()[name])
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        ctebm.PredictiveNetwork, ctebm.HopfieldNetwork, ctebm.RateLeakNetwork,
+        ctebm.AssociativeMemory, ctebm.PolynomialMemory, ctebm.ConvolutionalNetwork,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["energy", "force"])
+def test_a_class_that_replaces_one_closed_form_is_refused(base, name):
+    """`settle` took the others for its equilibria: it "converged" where this force is not 0."""
+    with pytest.raises(TypeError, match=f"forms of {base.__name__}, .*, got {name} of its own; "):
+        type("Own", (base,), {name: lambda self, s: s})
+    own = type("Named", (base,), {"__repr__": lambda self: "mine"})
+    assert own.energy is base.energy
