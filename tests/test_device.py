@@ -421,6 +421,18 @@ class TestReads:
         few, many = (reads(lambda d, n=n: run(d, n, **how)) for n in (60, 120))
         assert many == few
 
+    def test_a_step_of_training_waits_little_more_than_once_a_sweep(self):
+        def waits(n: int) -> int:
+            net = ctebm.LayeredNetwork.random((8, 6, 3), ctebm.HardSigmoid(-0.1), gain=0.3, seed=1)
+            plan = ctebm.Plan(epochs=1, batch=10, rate=1e-2)
+            with PretendDevice() as device:
+                net = net.to(device="cuda")
+                device.reads.clear()
+                sweeps = ctebm.train(net, RATES[:n], LABELS[:n], plan).history["sweeps"][0]
+            return sum(device.reads.values()) - round(float(sweeps) * n / 10)
+
+        assert waits(40) - waits(10) <= 3 * 3  # sweeps are means over samples
+
     @pytest.mark.parametrize("ask", ["force", "energy", "jacobian_product"])
     @pytest.mark.parametrize("activation", [ctebm.HardSigmoid(), ctebm.Tanh()], ids=repr)
     def test_held_layers_are_looked_at_once(self, ask, activation):

@@ -86,8 +86,10 @@ def settle_alternating(
             break
         # Few samples need many sweeps, and the others need not wait for them.
         if 2 * n >= len(converged) and len(converged) * width > _FEW_NUMBERS:
-            ended.append(going.reached(tested, residual, sweep, converged))
-            going.keep(~converged)
+            # their places without a mask, whose size a GPU would have to tell
+            left, done = converged.byte().argsort(stable=True).split([len(converged) - n, n])
+            ended.append(going.reached(tested, residual, sweep, done))
+            going.keep(left)
         if sweep % _SWEEPS_BETWEEN == 0:
             going.over_relax()
     return _in_order(ended)

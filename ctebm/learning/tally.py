@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ctebm.equilibria.sweeps import Equilibrium
@@ -47,14 +48,19 @@ class Tally:
 
     def add(self, equilibrium: Equilibrium, label: Tensor, cost: Tensor) -> None:
         """Add a batch: its equilibrium, labels or targets, and costs ``(batch,)``."""
-        self.residuals.append(float(equilibrium.residual.max()))
-        self.sweeps.append(float(equilibrium.sweeps.double().mean()))
-        self.costs.append(float(cost.sum()))
-        self.seen.append(len(label))
-        wrong = math.nan
-        if not label.is_floating_point():
-            wrong = int((equilibrium.states[-1].argmax(-1) != label).sum())
+        if label.is_floating_point():
+            missed = cost.new_full((), math.nan)
+        else:
+            missed = (equilibrium.states[-1].argmax(-1) != label).sum()
+        mean = equilibrium.sweeps.double().mean()
+        each = equilibrium.residual.max(), mean, cost.sum(), missed
+        # in one tensor, for which a GPU waits once
+        residual, sweeps, costs, wrong = torch.stack([x.double() for x in each]).tolist()
+        self.residuals.append(residual)
+        self.sweeps.append(sweeps)
+        self.costs.append(costs)
         self.wrong.append(wrong)
+        self.seen.append(len(label))
 
     def add_nudged(self, gradient: WeightGradient) -> None:
         """Add how the rests settled that a rule needed for its gradient."""

@@ -231,7 +231,8 @@ def _laid_out_like(p: Tensor, g: Tensor) -> Tensor:
 def _is_finite(gradient: WeightGradient) -> bool:
     """Return whether a gradient is finite; biases tell, since a NaN state reaches them."""
     telling = gradient.biases or gradient.by_name.values()
-    return all(bool(torch.isfinite(b).all()) for b in telling)
+    finite = [torch.isfinite(b).all() for b in telling]
+    return not finite or bool(torch.stack(finite).all())
 
 
 def _copied(value: Any) -> Any:
