@@ -218,3 +218,20 @@ def test_adaptive_steps_give_the_displacement_of_fine_ones():
     with pytest.raises(ValueError, match="dopri5 stalls where units chatter around the kinks"):
         run = DrivenRun(kinked, fixed.state, target, Replace(), "dopri5", Replicates())
         run.displacement(0.1, [0, 5])
+
+
+def test_complex_nudges_are_held_to_the_strip_in_which_rates_are_analytic(monkeypatch):
+    """At the largest imaginary part of each strength, and what is refused there is refused."""
+    net = ctebm.LayeredNetwork.random([3, 4, 2], ctebm.Tanh(), seed=1)
+    asked, options = [], {"eps": 0.1, "n_steps": 3, "drive": "nudge", "beta": 0.1, "points": 4}
+    monkeypatch.setattr(displacement, "check_analytic_strip", lambda *of: asked.append(of[1:]))
+    ctebm.correspondence(net, [[0.1, 0.2, 0.3]], [[0.2, -0.2]], **options)
+    assert asked and all(0 < height < 0.1 for height, _ in asked)
+    assert all(abs(strength) == pytest.approx(0.1) for _, strength in asked)
+
+    def refused(*_):
+        raise ValueError("beyond the strip")
+
+    monkeypatch.setattr(displacement, "check_analytic_strip", refused)
+    with pytest.raises(ValueError, match="beyond the strip"):
+        ctebm.correspondence(net, [[0.1, 0.2, 0.3]], [[0.2, -0.2]], **options)

@@ -75,3 +75,14 @@ def test_the_state_at_the_exit_is_kept_also_of_a_chain_that_starts_outside():
     exits.save([3], torch.tensor([[[7.0], [8.0], [9.0]]], dtype=torch.float64), 0)
     assert exits.state.flatten().tolist() == [2.0, 3.0, 9.0]
     assert exits.step.tolist() == [0, 1, 3]
+
+
+def test_a_distance_that_is_nan_at_one_state_of_several_is_refused():
+    """But not at a state that is none itself: that chain is lost."""
+    start = torch.tensor([[0.5], [-0.5]], dtype=torch.float64)
+    with pytest.raises(ValueError, match="got nan at a finite state"):
+        Exits(start, lambda s: s[..., 0].sqrt(), torch.tensor(1.0), 0)
+    exits = Exits(start, lambda s: 1 - s[..., 0], torch.tensor(1.0), 0)
+    exits.watch(0, shared=True)
+    exits.save([1], torch.tensor([[[torch.nan], [0.0]]], dtype=torch.float64), 0)
+    assert exits.lost.tolist() == [True, False]

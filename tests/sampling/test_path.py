@@ -118,3 +118,19 @@ def test_dataset():
     assert (dataset.sizes["well"], dataset.sizes["saddle"], str(dataset.seed.values)) == (2, 1, "0")
     assert float(dataset.tol) == path.tol and int(dataset.status) == 0
     assert float(dataset.energy.max() - dataset.energy[0]) == pytest.approx(path.barrier, abs=1e-12)
+
+
+@pytest.mark.parametrize("way", [1, -1])
+def test_the_barrier_is_above_the_minimum_that_the_path_begins_at(way):
+    """A bias makes one valley deeper: from there the barrier is higher by the difference."""
+    net = DenseNetwork([[0, 8], [8, 0]], [-3.95, -3.95], TANH)
+    path = minimum_energy_path(net, [-0.7 * way] * 2, [0.7 * way] * 2).raise_for_status()
+    low, high = path.wells.energy[[0, -1]].tolist()
+    assert (low > high) == (way == 1) and abs(low - high) > 0.01
+    top = float(path.saddles.energy.max())
+    assert path.barrier == pytest.approx(top - low, abs=1e-12)
+    other = path.barrier + low - high
+    assert path.rate(0.3) != minimum_energy_path(net, [0.7 * way] * 2, [-0.7 * way] * 2).rate(0.3)
+    assert minimum_energy_path(net, [0.7 * way] * 2, [-0.7 * way] * 2).barrier == pytest.approx(
+        other, abs=1e-9
+    )

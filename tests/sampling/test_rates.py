@@ -6,7 +6,7 @@ import pytest
 import torch
 from analytic import HARD, TANH, pair
 
-from ctebm import DenseNetwork
+from ctebm import DenseNetwork, Network
 from ctebm.sampling.rates import log_weight, mean_passage_time
 
 
@@ -57,3 +57,19 @@ def test_degenerate_points_have_no_law():
     assert math.isnan(log_weight(repelling, torch.zeros(3).double(), 0.1)[0])  # index 2
     touching = DenseNetwork([[0.0]], [0.5], HARD)  # current exactly at the kink
     assert math.isnan(log_weight(touching, torch.tensor([0.5], dtype=torch.float64), 0.1)[0])
+
+
+class Pendulum(Network):
+    """E = -cos s: equal wells at every turn, a saddle of height 2 halfway."""
+
+    def energy(self, s):
+        return -s.cos().sum(-1)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_over_several_equal_saddles_time_grows_as_the_wells_before_each(n):
+    """All wells before a saddle are filled alike: 1 + 2 + ... + n times that over one."""
+    turns = 2 * math.pi * torch.arange(n + 1, dtype=torch.float64).unsqueeze(-1)
+    D = 0.1
+    tau = mean_passage_time(Pendulum(1), turns, turns[:-1] + math.pi, math.sqrt(2 * D))
+    assert tau == pytest.approx(n * (n + 1) / 2 * 2 * math.pi * math.exp(2 / D), rel=1e-9)
