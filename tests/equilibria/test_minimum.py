@@ -174,3 +174,16 @@ def test_weights_that_overflow_in_single_precision_are_left_to_newton_s_method(a
     points = ctebm.settle(network.clamp({"x": inputs(3, 6)}))
     assert points.status.tolist() == [0, 0, 0]
     assert torch.isfinite(points.state).all()
+
+
+def test_a_force_that_rounding_keeps_above_the_tolerance_is_said_with_the_remedy():
+    """A curvature of 1e8 at 1/3, which no float is: the force is some 1e-9 at the nearest."""
+
+    class Steep(ctebm.Network):
+        def energy(self, s):
+            return 1e8 * (s - 1 / 3).square().sum(-1) / 2 + s.cos().sum(-1)
+
+    points = ctebm.settle(Steep(2), [0.0, 1.0], tol=1e-14)
+    assert not points.converged and "none lowers it any more" in points.message[0]
+    assert "give a larger tol" in points.message[0]
+    assert ctebm.settle(Steep(2), [0.0, 1.0], tol=float(points.residual) * 2).converged
