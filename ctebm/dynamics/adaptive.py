@@ -61,7 +61,8 @@ def adaptive_run(
         _check_scipy(method, start, rtol)
     counted = _Counted(dynamics.snapshot(), whole("max_evaluations", max_evaluations, least=1))
     try:
-        states = _integrate(counted, METHODS[method], start, times, rtol, atol, seed)
+        # a motion that is the same at all times begins at 0, where a clock is finest
+        states = _integrate(counted, METHODS[method], start, times - times[0], rtol, atol, seed)
     except AssertionError as error:  # the step has become 0, or is NaN
         raise FloatingPointError(
             f"{method} could not hold rtol = {rtol:g}, atol = {atol:g}: its steps became too "
@@ -82,7 +83,7 @@ def adaptive_run(
         eps=None,
         status=torch.full(batch, 3 * stopped, dtype=torch.int8, device=start.device),
         message=[
-            f"sample {i} was at time {max(counted.time, float(times[0])):.6g} after "
+            f"sample {i} was at time {float(times[0]) + max(counted.time, 0.0):.6g} after "
             f"{counted.n:,} evaluations of the force, and the run was ended: steps shrink so where "
             "the force jumps, at kinks that are not declared, or near rounding; declare kinks "
             "(Custom(rate, kinks=...), or a network's box), use a fixed-step method, a larger rtol "
@@ -195,7 +196,7 @@ def _integrate(
         return _by_scipy(dynamics, start, times, rtol, atol)
 
     def solve(f: Callable[[Tensor, Tensor], Tensor], ts: Tensor) -> Tensor:
-        ts = ts.to(start)
+        ts = ts.to(start.device)  # in double precision, whatever that of the state
         options = {} if method.dense else {"step_t": ts[1:]}
         states: Any = torchdiffeq.odeint(
             f, start, ts, rtol=rtol, atol=atol, method=method.ode, options=options

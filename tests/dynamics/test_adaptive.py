@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -195,3 +196,18 @@ def test_states_that_are_saved_within_a_long_run_hold_the_tolerance_too(method):
     rest = np.linalg.solve(np.eye(3) - W, b)
     exact = [rest + expm((W - np.eye(3)) * t) @ (start - rest) for t in times]
     assert np.abs(run.state.numpy() - exact).max() < 10 * tol
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("method", ["bosh3", "dopri5", "dopri8", "dop853"])
+def test_when_a_run_begins_does_not_matter(method, dtype):
+    """In single precision the times of the first would be 1,000,000 and 1,000,000.3125."""
+    net = ctebm.DenseNetwork([[0.0]], [0.0], ctebm.Tanh(), dtype=dtype)  # ds = -s dt
+    start, tol = torch.ones(1, dtype=dtype), {"rtol": 1e-5, "atol": 1e-6, "method": method}
+    late = ctebm.simulate(net, start, times=[1e6, 1e6 + 0.3], **tol)
+    assert late.time.tolist() == [1e6, 1e6 + 0.3]
+    assert abs(float(late.state[-1]) - math.exp(-0.3)) < 1e-4
+    near = ctebm.simulate(net, start, times=[0, 1, 1 + 1e-9], **tol).state
+    assert abs(float(near[2]) - math.exp(-1)) < 1e-4
+    ended = ctebm.simulate(net, start, times=[1e6, 1e6 + 50], max_evaluations=30, **tol)
+    assert re.match(r"sample 0 was at time 1e\+06 after 30", ended.message[0])
