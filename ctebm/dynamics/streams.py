@@ -28,6 +28,7 @@ SUBSTREAM = 1024
 _BLOCK_BYTES = 2**22  # of one block: longer ones cost fewer calls, but leave the cache
 _LARGEST_BYTES = 2**25  # of one block of a few steps, unless a single step is larger
 _ROW = 2**11  # normals of a sample that one call draws at little cost for the call
+_REUSED_BYTES = 2**23  # of a block: new memory for larger ones comes from the system, in pages
 _FIRST_BLOCK = 16  # steps in the first block, so that a short run does not draw for a long one
 _FIRST_AHEAD = 4  # likewise where a thread draws the later ones, for which the first step waits
 _PREFETCH_STEP = 2**11  # normals in a step above which a prefetch thread is worthwhile
@@ -60,8 +61,7 @@ class Streams:
     dtype : torch.dtype
         Which generator to use; normals of the twister are in float32, others in float64.
     reused : bool
-        Whether what is read is overwritten by the next read but one. Memory that is new each time
-        is slow: the system hands it out page by page.
+        Whether what is read may be overwritten by the next read but one, as large blocks are.
 
     Attributes
     ----------
@@ -131,14 +131,17 @@ class Streams:
         return block
 
     def _memory(self, *shape: int) -> Tensor:
-        """Return memory of its own, or that of the block before the last."""
-        dtype, size = torch.float32 if self._twister else torch.float64, math.prod(shape)
-        if not self._reused:
-            return torch.empty(shape, dtype=dtype, device="cpu")
+        """Return memory of its own, for a large block that of the one before the last.
+
+        Small ones are left to the allocator, which hands out again what this core wrote last.
+        """
+        dtype, size = np.dtype(np.float32 if self._twister else np.float64), math.prod(shape)
+        if not self._reused or size * dtype.itemsize < _REUSED_BYTES:
+            return torch.from_numpy(np.empty(shape, dtype))
         page, last = self._pages
         if page.numel() < size:
             with torch.inference_mode(False):  # to be written by a thread, which is outside
-                page = torch.empty(size, dtype=dtype, device="cpu")
+                page = torch.from_numpy(np.empty(size, dtype))  # numpy asks for large pages
         self._pages = [last, page]
         return page[:size].view(shape)
 

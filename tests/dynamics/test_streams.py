@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from run_cases import path
 from scipy import stats
 
+from ctebm.dynamics import streams
 from ctebm.dynamics.noise import BrownianSteps
 from ctebm.dynamics.streams import SUBSTREAM, Blocks, Streams, fresh_seed
 
@@ -81,8 +82,12 @@ def test_thread_and_no_thread_draw_the_same():
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("substeps", [1, 3])
 @pytest.mark.parametrize("inference", [False, True])
-def test_memory_that_is_used_again_holds_the_same_numbers(dtype, substeps, inference):
+@pytest.mark.parametrize("least", [0, 2**19])
+def test_memory_that_is_used_again_holds_the_same_numbers(
+    dtype, substeps, inference, least, monkeypatch
+):
     """Blocks of 64 x 50 units are drawn by a thread, and the run has many of them."""
+    monkeypatch.setattr(streams, "_REUSED_BYTES", least)
     options = {"samples": range(64), "n_units": 50, "dtype": dtype, "substeps": substeps}
     own = path(400, **options, n_steps=400)
     options |= {"n_steps": 400, "intensity": torch.ones((), dtype=dtype)}
@@ -92,16 +97,24 @@ def test_memory_that_is_used_again_holds_the_same_numbers(dtype, substeps, infer
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_a_block_is_overwritten_by_the_next_but_one(dtype):
-    streams = Streams(0, [0, 1], (), 3, dtype, reused=True)
-    first, second = streams.read(0, 16), streams.read(16, 16)
+def test_a_large_block_is_overwritten_by_the_next_but_one(dtype, monkeypatch):
+    monkeypatch.setattr(streams, "_REUSED_BYTES", 16 * 6 * dtype.itemsize)
+    both = Streams(0, [0, 1], (), 3, dtype, reused=True)
+    first, second = both.read(0, 16), both.read(16, 16)
     kept = second.clone()
-    third = streams.read(32, 16)
+    third = both.read(32, 16)
     assert third.data_ptr() == first.data_ptr() and torch.equal(second, kept)
-    assert streams.read(48, 16).data_ptr() == second.data_ptr()
-    longer = streams.read(64, 32)  # in place of the third, in more memory
+    assert both.read(48, 16).data_ptr() == second.data_ptr()
+    longer = both.read(64, 32)  # in place of the third, in more memory
     plain = Streams(0, [0, 1], (), 3, dtype)
     assert torch.equal(longer, torch.cat([plain.read(n, 16) for n in range(0, 96, 16)], 1)[:, 64:])
+
+
+@pytest.mark.parametrize("reused", [False, True])
+def test_small_blocks_have_memory_of_their_own(reused):
+    both = Streams(0, [0, 1], (), 3, torch.float64, reused=reused)
+    blocks = [both.read(n, 16) for n in range(0, 64, 16)]
+    assert len({block.data_ptr() for block in blocks}) == 4
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
