@@ -351,3 +351,22 @@ def test_with_an_energy_a_single_unit_without_a_gradient_tells_that_a_state_is_u
     turned = ctebm.FeedbackNetwork.at_angle(net, 30)
     judged = SimpleNamespace(network=turned, index=torch.tensor([0, 1, -1]))
     assert measurement._unstable(judged, implicit).tolist() == [False, True, False]
+
+
+def test_errors_and_intervals_of_several_steps_are_those_of_each():
+    """Beside each other by step size, with NaN after the last save of a shorter run."""
+    net = ctebm.LayeredNetwork.random([3, 4, 2], ctebm.Tanh(), seed=1)
+    x = [[0.1, 0.2, 0.3], [0.3, 0.1, 0.0], [0.0, 0.2, 0.1]]
+    y = [[0.2, -0.2], [0.1, 0.3], [0.0, 0.1]]
+    noisy = {"sigma": 0.05, "replicates": 4, "intervals": True, "seed": 3, "save_all": True}
+    both = ctebm.correspondence(net, x, y, eps=[0.25, 0.1], t_end=1.0, **noisy)
+    for j, eps in enumerate((0.25, 0.1)):
+        one = ctebm.correspondence(net, x, y, eps=eps, t_end=1.0, **noisy)
+        n = one.displacement.shape[2]
+        assert n == (5, 11)[j]
+        for name in ("displacement", "standard_error", "coefficient_interval", "cosine_interval"):
+            of_both = getattr(both, name).select(-3, j)
+            same = {"rtol": 1e-12, "atol": 1e-15, "equal_nan": True}
+            expected = getattr(one, name).select(-3, 0)
+            torch.testing.assert_close(of_both[..., :n, :], expected, **same)
+            assert bool(of_both[..., n:, :].isnan().all())
