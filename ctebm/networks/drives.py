@@ -12,6 +12,7 @@ Letters: state ``s``, force ``f``, parameter ``p``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,6 +36,9 @@ Drives = Mapping[str, str | Mapping[str, Tensor]]
 _PROBED = 64  # samples at which a force is tried: a quarter has both ends of a ReLU's coupling on
 _PROBE_SIZE = 0.3  # of their states, between the kinks of most rates
 _ROUNDING = 1e3  # roundings, of the largest pull: what is smaller is no change
+_OTHERS = (
+    3  # times that a layer is moved in float32, which misses a change in some thousand numbers
+)
 _MOST_TOUCHED = 2  # layers, of a coupling; of more the one it drives must be said
 
 
@@ -169,18 +173,19 @@ def _bent(
     that both have for themselves has not.
     """
     s, v = _states(network)
-    other, _ = _states(network, seed=1)
     before = _pulls(network, parameters, s, v)
     found: dict[str, dict[tuple[str, str], Tensor]] = {name: {} for name in parameters}
-    for moved, where in network.layers.items():
-        there = s.clone()
+    others = 1 if s.dtype == torch.float64 else _OTHERS
+    for (moved, where), k in product(network.layers.items(), range(1, others + 1)):
+        there, (other, _) = s.clone(), _states(network, seed=k)
         there[..., where] = other[..., where]
         after = _pulls(network, parameters, there, v)
         for name, pulls in before.items():
             for layer in pulls.keys() - {moved}:
                 g, h = pulls[layer], after[name].get(layer, torch.zeros_like(pulls[layer]))
                 least = _ROUNDING * torch.finfo(g.dtype).eps * float(g.abs().max())
-                found[name][layer, moved] = (g - h).abs() > least
+                changed, at = (g - h).abs() > least, (layer, moved)
+                found[name][at] = changed | found[name].get(at, changed)
     return found
 
 

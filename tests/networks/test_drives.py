@@ -259,3 +259,22 @@ def test_a_coupling_that_acts_on_the_earlier_layer_besides_counts_as_one_unless_
 
     assert Coupled().drives == {"k": "y", "c": "h"}
     assert Declared().drives == {"k": "h", "c": "h"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_among_many_numbers_of_either_precision_none_is_overlooked(dtype):
+    """Of thousands some change by less than float32 can tell when a layer is moved once."""
+
+    class Predictive(ctebm.Network):
+        def __init__(self):
+            super().__init__(layers={"x": slice(0, 2), "h": slice(2, 302), "y": slice(302, 602)})
+            self.dtype = dtype
+            draw = torch.Generator().manual_seed(0)
+            self.V = torch.randn(300, 300, generator=draw, dtype=torch.float64).to(dtype) / 17
+
+        def energy(self, s):
+            x, h, y = (s[..., where] for where in self.layers.values())
+            error = y - torch.tanh(h) @ self.V
+            return (x.square().sum(-1) + h.square().sum(-1) + error.square().sum(-1)) / 2
+
+    assert ctebm.PlasticField(Predictive()).drives == {"V": "y"}
