@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ctebm.equilibria.kkt import project
 from ctebm.equilibria.krylov import iterations_between_looks
-from ctebm.equilibria.working_set import WorkingSet, held
+from ctebm.equilibria.working_set import WorkingSet, held, share_among
 from ctebm.networks.condensed import ROWS, Condensed
 
 __all__ = ["accelerated"]
@@ -38,6 +38,9 @@ MANY_WEIGHTS = 2**21
 FIRST, AMONG = 24, 16
 # A unit counts as held if its current passes the kink by this; until by this little it stays so.
 REACH, STILL = 0.2, 0.05
+# Of all weights, the share among the units that move up to which a row goes on alone, and how many
+# bytes such weights of several rows may take.
+FEW, BYTES = 0.25, 2**29
 
 
 def accelerated(network: Condensed, o: Tensor, tol: float, most: int) -> tuple[Tensor, Tensor]:
@@ -113,12 +116,20 @@ class _Motion(NamedTuple):
 
 
 def _each_alone(network: Condensed, o: Tensor, tol: float, most: int) -> tuple[Tensor, Tensor]:
-    """Do likewise, rows one by one among the units that move; see :func:`accelerated`."""
-    ends, steps, n = o.clone(), torch.full(o.shape[:1], most, device="cpu"), len(o)
-    # a product with fewer rows costs the same and is rounded otherwise
-    at = torch.arange(max(n, ROWS), device="cpu").clamp(max=n - 1)
-    network, motion = network.samples(network.batch, at), _Motion.of(o[at])
-    sets: list[WorkingSet | None] = [None] * n
+    """Do likewise, rows one by one where few of their units move; see :func:`accelerated`."""
+    room = int(BYTES / (FEW * network.n_weights * o.element_size()))
+    some = torch.arange(len(o), device=o.device).split(max(ROWS, room))
+    ends, steps = zip(*(_some_alone(network, at, o[at], tol, most) for at in some), strict=True)
+    return torch.cat(ends), torch.cat(steps)
+
+
+def _some_alone(
+    network: Condensed, at: Tensor, o: Tensor, tol: float, most: int
+) -> tuple[Tensor, Tensor]:
+    """Do likewise for some rows together, by their numbers."""
+    ends, steps, n = o.clone(), torch.full(o.shape[:1], most, device=o.device), len(o)
+    network, motion = network.samples(network.batch, _padded(at)), _Motion.of(_padded(o))
+    sets: dict[int, WorkingSet] = {}
     going, k = list(range(n)), 0
     while going and k < most:
         now = network.layers_at(motion.y)
@@ -131,13 +142,38 @@ def _each_alone(network: Condensed, o: Tensor, tol: float, most: int) -> tuple[T
         if k < FIRST or among < 1:
             continue
         freed, roomy = ~held(network, now, STILL), ~held(network, now, REACH)
+        few = (share_among(network, roomy) <= FEW).tolist()
         for i in going:
-            known = sets[i]
-            if known is None or bool((freed[i] & ~known.moving).any()):
-                sets[i] = known = WorkingSet.of(network, i, roomy[i], now)
-            _go_on(motion, i, known, among)
+            if i in sets and not (freed[i] & ~sets[i].moving).any():
+                continue
+            sets.pop(i, None)
+            if few[i]:
+                sets[i] = WorkingSet.of(network, i, roomy[i], now)
+        for i in going:
+            if i in sets:
+                _go_on(motion, i, sets[i], among)
+        if others := [i for i in going if i not in sets]:
+            _go_on_together(network, motion, torch.tensor(others, device=o.device), among)
         k += among
     return ends, steps
+
+
+def _padded(rows: Tensor) -> Tensor:
+    """Return rows, the last one repeated: a product with fewer than some is rounded otherwise.
+
+    It costs as much.
+    """
+    return rows[torch.arange(max(len(rows), ROWS), device=rows.device).clamp(max=len(rows) - 1)]
+
+
+def _go_on_together(network: Condensed, motion: _Motion, at: Tensor, n_steps: int) -> None:
+    """Take steps of some rows among all units, which changes the motion of all rows."""
+    rows = _padded(at)
+    some, own = network.samples(network.batch, rows), motion.rows(rows)
+    for _ in range(n_steps):
+        own = own.after(some, own.updated(some, some.force(own.y)))
+    for whole, part in zip(motion, own, strict=True):
+        whole[at] = part[: len(at)]
 
 
 def _go_on(motion: _Motion, i: int, some: WorkingSet, n_steps: int) -> None:

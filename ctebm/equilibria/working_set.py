@@ -8,6 +8,7 @@ weights is read. After some steps the whole network tells whether all that were 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple, Self
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from ctebm.networks.blocks import LayersAt
 from ctebm.networks.condensed import Condensed
 
-__all__ = ["WorkingSet", "held"]
+__all__ = ["WorkingSet", "held", "share_among"]
 
 
 class WorkingSet(NamedTuple):
@@ -65,3 +66,19 @@ def held(network: Condensed, now: LayersAt, reach: float) -> Tensor:
         low, high = (s <= box.low) & (box.low - reach > I), (s >= box.high) & (box.high + reach < I)
         found.append(low | high)
     return torch.cat(found, -1)
+
+
+def share_among(network: Condensed, moving: Tensor) -> Tensor:
+    """Return the share of the weights that is among some units, ``(row,)``.
+
+    Parameters
+    ----------
+    network : Condensed
+        Whose weights they are.
+    moving : Tensor
+        Which units, of all layers, ``(row, unit)``.
+    """
+    parts = moving.split([b.shape[-1] for b in network.blocks.biases], -1)
+    pairs = zip(network.blocks.weights, pairwise(part.sum(-1) for part in parts), strict=True)
+    among = [below * above for W, (below, above) in pairs if W is not None]
+    return torch.stack(among).sum(0) / network.n_weights

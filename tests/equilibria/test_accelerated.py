@@ -24,7 +24,7 @@ def each_alone(monkeypatch):
         sizes.append(len((found := of(*given)).where))
         return found
 
-    for name, value in (("MANY_WEIGHTS", 0), ("FIRST", FIRST), ("AMONG", AMONG)):
+    for name, value in (("MANY_WEIGHTS", 0), ("FIRST", FIRST), ("AMONG", AMONG), ("FEW", 1)):
         monkeypatch.setattr(MODULE, name, value)
     monkeypatch.setattr(MODULE.WorkingSet, "of", noted)
     return sizes
@@ -154,3 +154,44 @@ class TestAmongTheUnitsThatMove:
         monkeypatch.setattr(MODULE, "STILL", MODULE.REACH)
         accelerated(network, o, 1e-8, 4000)
         assert len(each_alone) > kept
+
+    def test_rows_of_which_many_units_move_go_on_together_and_end_as_alone(
+        self, each_alone, monkeypatch
+    ):
+        network, apart = half(1.0, sizes=DEEP), MODULE._go_on_together
+        o, together = torch.zeros(6, network.n_units, dtype=F64), []
+        monkeypatch.setattr(MODULE, "FEW", 0.2)
+        monkeypatch.setattr(
+            MODULE,
+            "_go_on_together",
+            lambda *given: (together.append(len(given[2])), apart(*given)),
+        )
+        near, steps = accelerated(network, o, 1e-8, 4000)
+        assert each_alone and together and max(together) <= 6
+        assert bool((residual(network, near) <= 1e-7).all())
+        for i, row in enumerate(near):
+            some = network.samples(network.batch, torch.tensor([i]))
+            end, taken = accelerated(some, o[:1], 1e-8, 4000)
+            assert int(taken) == int(steps[i]) and torch.equal(end[0], row)
+
+    def test_steps_together_are_those_of_the_formula(self, each_alone, monkeypatch):
+        network = half(1.0, sizes=DEEP)
+        o = torch.zeros(6, network.n_units, dtype=F64)
+        monkeypatch.setattr(MODULE, "FEW", -1.0)
+        end, steps = accelerated(network, o, 0.0, 100)
+        assert not each_alone and steps.tolist() == [100] * 6
+        monkeypatch.setattr(MODULE, "MANY_WEIGHTS", 10**9)
+        torch.testing.assert_close(end, accelerated(network, o, 0.0, 100)[0], rtol=0, atol=1e-9)
+
+    def test_many_rows_go_on_some_at_a_time_that_fit_the_memory(self, each_alone, monkeypatch):
+        network = half(2.0, n=20, sizes=DEEP)
+        o, rows, some = torch.zeros(20, network.n_units, dtype=F64), [], MODULE._some_alone
+        expected = accelerated(network, o, 1e-8, 4000)
+        monkeypatch.setattr(MODULE, "BYTES", 9 * MODULE.FEW * network.n_weights * 8 + 1)
+        monkeypatch.setattr(
+            MODULE, "_some_alone", lambda *given: (rows.append(len(given[1])), some(*given))[1]
+        )
+        end, steps = accelerated(network, o, 1e-8, 4000)
+        assert rows == [9, 9, 2]
+        torch.testing.assert_close(end, expected[0], rtol=0, atol=1e-7)
+        assert bool((residual(network, end) <= 1e-7).all()) and steps.max() < 4000

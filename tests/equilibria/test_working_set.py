@@ -5,7 +5,7 @@ import torch
 
 import ctebm
 from ctebm.equilibria.kkt import project
-from ctebm.equilibria.working_set import WorkingSet, held
+from ctebm.equilibria.working_set import WorkingSet, held, share_among
 from ctebm.networks.blocks import LayersAt
 from ctebm.networks.condensed import Condensed
 
@@ -72,3 +72,11 @@ def test_no_unit_may_move():
     none = torch.zeros(90, dtype=torch.bool)
     some = WorkingSet.of(network, 0, none, network.layers_at(o))
     assert some.network.n_units == 0 and some.network.force(o[:1, :0]).shape == (1, 0)
+
+
+def test_the_share_of_the_weights_among_some_units_is_that_of_the_pairs():
+    network = half()  # clamped: 40 x 25, 25 x 20, 20 x 5
+    moving = torch.zeros(2, 90, dtype=torch.bool)
+    moving[0, :10] = moving[0, 40:45] = moving[0, 85:] = True  # 10 of the first, 5 of the second
+    moving[1] = True
+    assert share_among(network, moving).tolist() == pytest.approx([50 / 1600, 1.0])
