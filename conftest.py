@@ -3,6 +3,7 @@
 import os
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
 
+import pytest
 import torch
 from sybil import Sybil
 from sybil.document import PythonDocStringDocument
@@ -23,3 +24,10 @@ _docstrings = Sybil(
 )
 
 pytest_collect_file = (_pages + _docstrings).pytest()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse names of cases that differ from process to process, which no two workers share."""
+    for item in items:
+        if " at 0x" in item.nodeid:
+            raise pytest.UsageError(f"{item.nodeid} names a place in memory; give it ids of words.")

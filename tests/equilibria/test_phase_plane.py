@@ -153,7 +153,9 @@ def test_what_is_no_plane_of_two_units_is_refused(options, words):
         phase_plane(pair(2.0, TANH), **options)
 
 
-@pytest.mark.parametrize("listed", [tuple, list, np.array, torch.tensor], ids=str)
+@pytest.mark.parametrize(
+    "listed", [tuple, list, np.array, torch.tensor], ids=["tuple", "list", "array", "tensor"]
+)
 def test_two_numbers_come_in_a_tuple_a_list_or_an_array_of_one_dimension(listed):
     network = random_dense(3, 0, TANH, gain=1.0)
     plane = phase_plane(network, listed([0, 2]), limits=listed([-1.0, 1.0]), n_grid=3)
