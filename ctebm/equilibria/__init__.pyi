@@ -30,5 +30,6 @@ from . import settling as settling
 from . import starts as starts
 from . import steps as steps
 from . import sweeps as sweeps
+from . import symmetries as symmetries
 from . import trust_region as trust_region
 from . import working_set as working_set

@@ -5,7 +5,8 @@ come from going down the energy. Of a smooth energy the others come from followi
 equilibria of a chosen index, from the starts and then from beside what is known; else from Newton's
 method. Both go on by deflation (Farrell, Birkisson & Funke 2015). The sum
 :math:`\sum (-1)^{index}` tells whether something is missing; then the search looks where the basins
-of two minima meet, and goes on until the sum is 1 and, where there are many, none is new.
+of two minima meet, and goes on until the sum is 1 and, where there are many, none is new. Of few
+units, what exchanges of units that are alike make of an equilibrium is one as well.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from ctebm.equilibria.newton import LONGEST_STEP, NEWTON_UNITS, newton_from
 from ctebm.equilibria.record import FixedPoints
 from ctebm.equilibria.settling import settle_from
 from ctebm.equilibria.starts import check_motion, check_precision
+from ctebm.equilibria.symmetries import Symmetries
 from ctebm.networks.base import VectorField, count_units, single
 from ctebm.networks.energy import Network
 from ctebm.networks.memory_limits import check_memory
@@ -203,6 +205,8 @@ def search(
                 _look_between(catalogue)
             if n <= EXHAUSTIVE_UNITS:
                 _deflate(catalogue, moved)
+        if n <= EXHAUSTIVE_UNITS:
+            Symmetries.of(network, starts).close(catalogue)
         before, n_points = n_points, len(catalogue.points())
         few = isinstance(network, Network) and STARTS_OF_POINT * n_points <= len(starts)
         incomplete = _incomplete(catalogue)

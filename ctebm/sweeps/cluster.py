@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -189,8 +190,7 @@ def _local_cluster(n: int) -> Any:
 
 def _slurm_cluster(slurm: Mapping[str, str]) -> Any:
     try:
-        # of an extra, which need not be there
-        from dask_jobqueue import SLURMCluster  # pyright: ignore[reportMissingImports]
+        SLURMCluster = import_module("dask_jobqueue").SLURMCluster  # of an extra
     except ImportError as error:
         raise ValueError("SLURM needs dask-jobqueue; pip install 'ctebm[slurm]'.") from error
     given: dict[str, Any] = {"cores": 1, "processes": 1, "memory": "4GB"} | dict(slurm)
