@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from inspect import isabstract
 from types import MappingProxyType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import torch
 from numpy.typing import ArrayLike
@@ -110,6 +110,7 @@ class VectorField(ABC):
     box: Box | None = None
     kinks: Kinks | None = None
     is_gradient: bool = False
+    _closed_forms: ClassVar[tuple[str, ...]] = ()  # of a class that is abstract yet
     dtype: torch.dtype = torch.float64
     device: torch.device = torch.device("cpu")
 
@@ -457,15 +458,18 @@ def _refuse_other_closed_forms(cls: type[VectorField]) -> None:
     """Refuse a class of one's own that replaces some closed forms of a class of ctebm's."""
     if cls.__module__.startswith("ctebm."):
         return
-    ours = [c for c in cls.__mro__[1:] if c.__module__.startswith("ctebm.") and not isabstract(c)]
-    own = [name for name in _CLOSED if name in vars(cls)]
-    if own and any(issubclass(c, VectorField) for c in ours):
-        kind = "Network" if hasattr(cls, "energy") else "VectorField"
-        raise TypeError(
-            f"expected {cls.__name__} to keep the closed forms of {ours[0].__name__}, which follow "
-            f"from each other, got {', '.join(own)} of its own; subclass ctebm.{kind} and call "
-            "such a network in it."
-        )
+    for base in cls.__mro__[1:]:
+        if not (base.__module__.startswith("ctebm.") and issubclass(base, VectorField)):
+            continue
+        closed = base._closed_forms if isabstract(base) else _CLOSED
+        own = [name for name in closed if name in vars(cls)]
+        if own:
+            kind = "Network" if hasattr(cls, "energy") else "VectorField"
+            raise TypeError(
+                f"expected {cls.__name__} to keep the closed forms of {base.__name__}, which "
+                f"follow from each other, got {', '.join(own)} of its own; subclass ctebm.{kind} "
+                "and call such a network in it."
+            )
 
 
 def single(network: N) -> N:

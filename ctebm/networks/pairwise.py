@@ -27,9 +27,6 @@ from ctebm.networks.remainder import Remainder, looks_once
 
 __all__ = ["Curvature", "PairwiseField", "PairwiseNetwork", "affine"]
 
-# What a class that says how couplings multiply can't replace besides.
-_CLOSED = ["energy", "force", "energy_and_force", "current", "rate"]
-
 
 class PairwiseField(VectorField):
     r"""Pairwise couplings between rates, the motion of eq. 8 for any couplings.
@@ -72,17 +69,7 @@ class PairwiseField(VectorField):
     device: torch.device
     _origin: tuple[PairwiseField, dict[str, Tensor]] | None = None
     _remainder: Remainder | None = None
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        own = [name for name in _CLOSED if name in vars(cls)]
-        if own and not cls.__module__.startswith("ctebm."):
-            kind = "Network" if issubclass(cls, Network) else "VectorField"
-            raise TypeError(
-                f"expected {cls.__name__} to keep the closed forms of couplings between rates, "
-                f"which follow from each other, got {', '.join(own)} of its own; subclass "
-                f"ctebm.{kind} and call a network of couplings in it."
-            )
+    _closed_forms = ("energy", "force", "energy_and_force", "current", "rate")
 
     if not TYPE_CHECKING:
 
