@@ -34,6 +34,8 @@ SAME_STATE = 1e-6
 SAME_DEGENERATE = 1e-3
 # What the energies of one point differ by: the square of that in the state, and rounding.
 SAME_ENERGY = 1e-9
+# Where rounding is coarser, in single precision, two are the same within so much of it.
+ROUNDING = 64
 # Polishing that moves a unit further has gone to another point.
 POLISH_REACH = 1e-3
 # A curvature this small, relative to the largest, may be the direction of a continuum.
@@ -107,7 +109,7 @@ class Catalogue:
             return
         states = torch.cat([self.states, s.detach()])  # off the graph of parameters that learn
         counts = torch.cat([self.hits, torch.full((len(s),), hits, device="cpu")])
-        radius = SAME_STATE * (1 + float(states.abs().amax()))
+        radius = _bound(SAME_STATE, states) * (1 + float(states.abs().amax()))
         period, height = self.angles.period, self._height(states)
         groups = _linked(len(states), _near(states, radius, height, period))
         self.states = states[_smallest(residual(self.network, states), groups)]
@@ -154,7 +156,13 @@ class Catalogue:
         E = known_energy(self.network, s)
         if E is None:
             return torch.zeros_like(s[:, 0])
-        return E.sign() * E.abs().log1p() / SAME_ENERGY  # its slope is that of E / (1 + |E|)
+        # its slope is that of E / (1 + |E|)
+        return E.sign() * E.abs().log1p() / _bound(SAME_ENERGY, s)
+
+
+def _bound(bound: float, s: Tensor) -> float:
+    """Return a bound on what is the same in double precision, or rounding's of these states."""
+    return max(bound, ROUNDING * torch.finfo(s.dtype).eps)
 
 
 def _same_point(
@@ -167,7 +175,7 @@ def _same_point(
     near_flat = several[_near(s[flat], SAME_DEGENERATE * scale, height[flat], period)]
     level = several[_near(s[flat, :0], 1.0, height[flat], period[:0])]
     wide = continues.cpu().numpy()[level].any(-1)
-    return [_near(s, SAME_STATE * scale, height, period), near_flat, level[wide]]
+    return [_near(s, _bound(SAME_STATE, s) * scale, height, period), near_flat, level[wide]]
 
 
 def _near(s: Tensor, radius: float, height: Tensor, period: Tensor) -> NDArray[np.intp]:

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from analytic import HARD, TANH, all_to_all, pair, pitchfork_state
+from zoo import zoo
 
 from ctebm import AsymmetricNetwork, Network, SparseNetwork, find_fixed_points
 from ctebm.equilibria import catalogue
@@ -162,3 +163,16 @@ def test_a_continuum_of_several_directions_is_one_entry(n, radius):
     points = find_fixed_points(Shell(n, radius), n_starts=4, bounds=(-far, far))
     assert int(points.continuum.sum()) == 1
     assert points.continuum.tolist() == [float(s.norm()) > radius / 2 for s in points.state]
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("identical-pairs", 27), ("inhibition-3-5-logistic", 13), ("potts-tanh", 7),
+        ("clones-5", 3), ("inhibition-5-5", 141),
+    ],
+)  # fmt: skip
+def test_single_precision_tells_as_many_points_apart(name, count):
+    found = find_fixed_points(zoo()[name].network.to(dtype=torch.float32))
+    assert len(found) == count
+    assert found.index_sum == 1
